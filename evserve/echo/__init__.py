@@ -1,0 +1,1 @@
+"""The echo room: send back what arrives (RFC 862), over streams and datagrams."""

@@ -1,0 +1,103 @@
+"""The event itself, the limits on one, and the record kept of one that was given up."""
+
+import json
+import re
+from collections.abc import Collection
+from typing import Final
+
+from attrs import field, frozen
+
+from evserve.events.errors import BadEvent
+
+
+DEFAULT_PRIORITY: Final = 1024
+"""Where an event stands that names no priority; below it, beanstalkd's statistics say urgent."""
+
+DEFAULT_TTR: Final = 60
+"""Seconds a consumer has, unless the producer says otherwise."""
+
+MAX_NUMBER: Final = 2**32 - 1
+"""The largest priority, and the largest delay and TTR in seconds (protocol.txt of beanstalkd)."""
+
+ERRORS: Final = "evserve.errors"
+"""The type of the records that `bury` leaves (see error_record)."""
+
+_REASON: Final = 2000
+"""Characters kept of a reason, so that its record is no larger than any server takes."""
+
+_TYPE: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+
+
+@frozen
+class Event:
+    """An event as its consumer sees it.
+
+    id: unique within its queue.  type: what routes it; beanstalkd says tube.  body: any bytes.
+    priority: 0 is the most urgent.  delay: the seconds it waited, last time, before it was ready.
+    ttr: seconds until it is taken from a consumer that neither settles nor touches it.
+
+    Counters over its life: attempts, how often it was reserved, this time included; timeouts, how
+    often the TTR ran out; releases, how often a consumer asked for a retry; buries; kicks.
+
+    receipt: the engine's own proof of this one reservation. An event that comes back is equal but
+    for the counters and has another receipt, so a consumer that overran cannot settle it.
+    """
+
+    id: str
+    type: str
+    body: bytes
+    priority: int = DEFAULT_PRIORITY
+    delay: float = 0
+    ttr: int = DEFAULT_TTR
+    attempts: int = 0
+    timeouts: int = 0
+    releases: int = 0
+    buries: int = 0
+    kicks: int = 0
+    receipt: object = field(default=None, eq=False, repr=False)
+
+
+def check_type(event_type: str) -> str:
+    """Return `event_type` if it is a type name: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -.
+
+    It may not begin with a hyphen (protocol.txt, "Names"). Raises BadEvent.
+    """
+    if _TYPE.fullmatch(event_type) is None:
+        raise BadEvent(
+            f"{event_type!r} is not an event type: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -, "
+            "not beginning with -"
+        )
+    return event_type
+
+
+def check_types(types: Collection[str]) -> frozenset[str]:
+    """Return `types` as a set if a consumer may wait for them; raises BadEvent."""
+    if not types:
+        raise BadEvent("reserve needs at least one event type")
+    return frozenset(check_type(each) for each in types)
+
+
+def check_put(event_type: str, priority: int, delay: float, ttr: int) -> None:
+    """Raise BadEvent unless all are within the limits that every engine shares."""
+    check_type(event_type)
+    limits = (("priority", priority, 0), ("delay", delay, 0), ("ttr", ttr, 1))
+    for name, value, least in limits:
+        if not least <= value <= MAX_NUMBER:
+            raise BadEvent(f"{name} {value} is not between {least} and {MAX_NUMBER}")
+
+
+def error_record(event: Event, reason: str, now: float) -> bytes:
+    """Return what `bury` puts under the type ERRORS, so that an operator learns why.
+
+    One JSON object: the buried event's `id`, `type` and `attempts`, the `reason`, and `at`, the
+    time as seconds since the epoch. The body is not in it: the event itself is still there,
+    buried, to be peeked at and kicked.
+    """
+    record = {
+        "id": event.id,
+        "type": event.type,
+        "attempts": event.attempts,
+        "reason": reason[:_REASON],
+        "at": round(now, 3),
+    }
+    return json.dumps(record).encode("ascii")

@@ -1,0 +1,1 @@
+"""`python -m evserve.fetch.bench`: the engine beside other clients, against one nginx."""

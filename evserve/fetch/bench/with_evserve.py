@@ -1,0 +1,95 @@
+"""The engine, called as the fetch service calls it: every body is hashed."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+from twisted.application.reactors import installReactor
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+
+from evserve.fetch.bench.job import Job, Outcome, Run
+from evserve.fetch.client import Client
+from evserve.fetch.messages import Head
+from evserve.fetch.request import Request
+from evserve.fetch.settings import Settings
+from evserve.fetch.tls import TLS
+from evserve.fetch.url import URL, parse_url
+
+
+def run(job: Job) -> Outcome:
+    """Run on epoll."""
+    return _run(job, "epoll")
+
+
+def run_uvloop(job: Job) -> Outcome:
+    """Run on the uvloop reactor."""
+    return _run(job, "uvloop")
+
+
+@define(eq=False)
+class _Crawl:
+    run: Run
+    reactor: Any
+    client: Client
+    left: int
+
+    def begin(self) -> None:
+        self.run.begin()
+        for _ in range(self.run.job.connections):
+            self.next()
+
+    def next(self) -> None:
+        url = self.run.next_url()
+        if url is not None:
+            self.client.fetch(Request(parse_url(url)), _Receiver(self))
+
+    def ended(self, error: Exception | None) -> None:
+        self.run.failed += error is not None
+        self.left -= 1
+        if self.left:
+            self.next()
+        else:
+            self.client.close()
+            self.reactor.stop()
+
+
+class _Receiver:
+    def __init__(self, crawl: _Crawl) -> None:
+        self._crawl = crawl
+        self._hash = hashlib.sha256()
+        save = crawl.run.job.save
+        self._file = Path(save).open("wb", buffering=0) if save else None  # noqa: SIM115 # see finished
+
+    def started(self, head: Head, url: URL) -> None:
+        pass
+
+    def received(self, data: bytes) -> None:
+        if self._file is None:
+            self._hash.update(data)
+        else:  # as curl: no more than written
+            self._file.write(data)
+
+    def finished(self, error: Exception | None) -> None:
+        if self._file is None:
+            self._hash.hexdigest()
+        else:
+            self._file.close()
+        self._crawl.ended(error)
+
+
+def _run(job: Job, name: str) -> Outcome:
+    installReactor(name)
+    from twisted.internet import reactor
+
+    tls = TLS()
+    if job.authority:
+        trusted = Certificate.loadPEM(Path(job.authority).read_bytes())
+        tls = TLS(trustRootFromCertificates([trusted]))
+    settings = Settings(per_origin=job.connections, connections=job.connections)
+    client = Client(reactor, settings, tls=tls)
+    crawl = _Crawl(Run(job), reactor, client, job.requests)
+    started: Any = reactor
+    started.callWhenRunning(crawl.begin)
+    started.run()
+    return crawl.run.outcome()

@@ -1,0 +1,100 @@
+"""The engine's front door: `Client(reactor).fetch(request, receiver)`."""
+
+from typing import Any
+
+from attrs import define, field
+
+from evserve.fetch.auth import Auth, Challenge
+from evserve.fetch.call import Call
+from evserve.fetch.connector import Connector
+from evserve.fetch.cookies import Cookies
+from evserve.fetch.deadlines import Deadlines
+from evserve.fetch.errors import Cancelled, PrivateAddress
+from evserve.fetch.guard import is_private_name
+from evserve.fetch.pool import Pool
+from evserve.fetch.request import Receiver, Request
+from evserve.fetch.settings import Settings
+from evserve.fetch.slot import Slot
+from evserve.fetch.tls import TLS
+from evserve.fetch.wire import Extra, check, compose, is_plain, plain_tail
+
+
+@define(eq=False)
+class Client:
+    """Fetches; `cookies` keeps what servers set, if it is given."""
+
+    _reactor: Any
+    settings: Settings = field(factory=Settings)
+    cookies: Cookies | None = None
+    _tls: TLS = field(factory=TLS)
+    deadlines: Deadlines = field(init=False)
+    pool: Pool = field(init=False)
+    _calls: set[Call] = field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.settings
+        connector = Connector(
+            self._reactor, self._tls, settings.allow_private, settings.timeouts.connect
+        )
+        self.deadlines = Deadlines(self._reactor)
+        self.pool = Pool(settings, self.deadlines, connector.endpoint)
+
+    def fetch(self, request: Request, receiver: Receiver) -> Call:
+        """Ask for a resource; `receiver` is told what comes, `finished` last, maybe at once.
+
+        Raises BadRequest for a method or header that cannot be sent.
+        """
+        if request.headers.lines or request.method != b"GET":
+            check(request)
+        call = Call(self, request, receiver)
+        self._calls.add(call)
+        self.deadlines.add(call, self.deadlines.clock.seconds())
+        call.begin()
+        return call
+
+    def close(self) -> None:
+        """Cancel what is under way, close every connection, leave no timer."""
+        for call in tuple(self._calls):
+            call.cancel(Cancelled("the client is closed"))
+        self.pool.close()
+        self.deadlines.stop()
+
+    # What calls need.
+
+    def slot(self, request: Request) -> Slot:
+        """See call.Dispatcher."""
+        origin = request.url.origin
+        proxy = self.settings.proxies.choose(origin)
+        if proxy is not None and not self.settings.allow_private and is_private_name(origin.host):
+            raise PrivateAddress(f"{origin.host} is not a public address")
+        return self.pool.slot(origin, proxy)
+
+    def wire(self, request: Request, slot: Slot, challenge: Challenge | None) -> bytes:
+        """See call.Dispatcher."""
+        cookie = None if self.cookies is None else self.cookies.header(request.url)
+        auth = request.auth
+        if auth is None and request.url.credentials is not None:
+            auth = Auth(*request.url.credentials)
+        if auth is None and cookie is None and slot.proxy is None and is_plain(request):
+            if not slot.tail:
+                slot.tail = plain_tail(slot.origin, self.settings.user_agent)
+            return request.method + b" " + request.url.target.encode("ascii") + slot.tail
+        extra = Extra(cookie, _authorization(request, auth, challenge))
+        return compose(request, self.settings.user_agent, extra, slot.proxy)
+
+    def ended(self, call: Call) -> None:
+        """See call.Dispatcher."""
+        self._calls.discard(call)
+        self.deadlines.discard(call)
+
+
+def _authorization(
+    request: Request, auth: Auth | None, challenge: Challenge | None
+) -> bytes | None:
+    if auth is None:
+        return None
+    if not auth.digest:
+        return auth.basic()
+    if challenge is None:
+        return None
+    return challenge.answer(auth, request.method.decode("ascii"), request.url.target)

@@ -1,0 +1,139 @@
+"""Names resolved under guard: addresses that only this network can reach are not let through.
+
+The check sits where the connection gets its address, not before: a redirect, a name with two
+records and a name that changes its mind (DNS rebinding) all have to come past it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorTime,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer
+
+from evserve.fetch.addresses import is_public
+from evserve.fetch.errors import PrivateAddress
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class GuardedEndpoint:
+    """Connects to public addresses of a host and to no other."""
+
+    _reactor: Any
+    _host: str
+    _port: int
+    _timeout: float
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See IStreamClientEndpoint; fails with PrivateAddress."""
+        if _is_literal(self._host):
+            if not is_public(self._host):
+                return fail(PrivateAddress(f"{self._host} is not a public address"))
+            return literal_endpoint(self._reactor, self._host, self._port, self._timeout).connect(
+                protocolFactory
+            )
+        guard = _Guard(self._reactor)
+        endpoint = HostnameEndpoint(guard, self._host, self._port, timeout=self._timeout)
+        return endpoint.connect(protocolFactory).addErrback(self._explain, guard)
+
+    def _explain(self, failure: Failure, guard: "_Guard") -> Failure:
+        if not guard.refused:
+            return failure
+        addresses = ", ".join(guard.refused)
+        return Failure(PrivateAddress(f"{self._host} is {addresses}: not a public address"))
+
+
+def plain_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Return an endpoint without guard."""
+    if _is_literal(host):
+        return literal_endpoint(reactor, host, port, timeout)
+    return HostnameEndpoint(reactor, host, port, timeout=timeout)
+
+
+def literal_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Return an endpoint for an address, which no thread need look up."""
+    kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+    return kind(reactor, host, port, timeout=timeout)
+
+
+def is_private_name(host: str) -> bool:
+    """Whether a name is private without being looked up: all that can be told before a proxy."""
+    if _is_literal(host):
+        return not is_public(host)
+    name = host.rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")  # RFC 6761, section 6.3
+
+
+def _is_literal(host: str) -> bool:
+    return isIPAddress(host) or isIPv6Address(host)
+
+
+@implementer(IReactorPluggableNameResolver, IHostnameResolver)
+@define(eq=False, slots=False)
+class _Guard:
+    """A reactor, to an endpoint, whose resolver drops private addresses and remembers them."""
+
+    _reactor: Any
+    refused: list[str] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        alsoProvides(self, IReactorTCP, IReactorTime)  # by way of __getattr__
+
+    @property
+    def nameResolver(self) -> "_Guard":
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        return self._reactor.installNameResolver(resolver)
+
+    def resolveHostName(  # the interface's own signature
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        receiver = _Filter(resolutionReceiver, self.refused)
+        return self._reactor.nameResolver.resolveHostName(
+            receiver, hostName, portNumber, addressTypes, transportSemantics
+        )
+
+
+@implementer(IResolutionReceiver)
+@define(eq=False)
+class _Filter:
+    """Passes the public addresses on."""
+
+    _receiver: Any
+    _refused: list[str]
+
+    def resolutionBegan(self, resolutionInProgress: Any) -> None:
+        self._receiver.resolutionBegan(resolutionInProgress)
+
+    def addressResolved(self, address: Any) -> None:
+        if is_public(address.host):
+            self._receiver.addressResolved(address)
+        else:
+            self._refused.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        self._receiver.resolutionComplete()

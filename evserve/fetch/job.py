@@ -1,0 +1,163 @@
+"""One URL on its way to its Result, over as many requests as redirects and retries take."""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from evserve.fetch.errors import Cancelled
+from evserve.fetch.messages import Head
+from evserve.fetch.refusals import BadStatus
+from evserve.fetch.request import Request
+from evserve.fetch.result import Result
+from evserve.fetch.seam import Copy, Engine, Exchange, Store
+from evserve.fetch.url import URL
+
+
+Done = Callable[[Result], object]
+
+
+class Job:
+    """Receives one response after the other, and remembers what the Result needs.
+
+    A plain class with slots: there is one for each URL that waits.
+    """
+
+    __slots__ = (
+        "_ended",
+        "again",
+        "begun_at",
+        "copies",
+        "count",
+        "deadline",
+        "done",
+        "elapsed",
+        "exchange",
+        "failure",
+        "hasher",
+        "head",
+        "heeds_robots",
+        "hops",
+        "is_cancelled",
+        "max_hops",
+        "path",
+        "request",
+        "sent",
+        "stores",
+        "text",
+        "tries",
+    )
+
+    def __init__(
+        self,
+        text: str,
+        request: Request,
+        done: Done,
+        stores: Sequence[Store] = (),
+        *,
+        heeds_robots: bool = True,
+    ) -> None:
+        self.text = text
+        self.request = self.sent = request
+        self.done = done
+        self.stores = stores
+        self.heeds_robots = heeds_robots
+        self.tries = self.hops = self.count = 0
+        self.elapsed = self.begun_at = 0.0
+        self.deadline: float | None = None
+        self.is_cancelled = self.again = False
+        self.max_hops: int | None = None  # None: as the manners say
+        self.failure: Exception | None = None  # once it is done
+        self.head: Head | None = None
+        self.path: str | None = None
+        self.exchange: Exchange | None = None
+        self.hasher: Any = None
+        self.copies: list[Copy] = []
+        self._ended: Callable[[Job, Exception | None], None] | None = None
+
+    def begin(
+        self, engine: Engine, request: Request, ended: Callable[["Job", Exception | None], None]
+    ) -> None:
+        """Send `request`; call `ended` with this job when that is over, maybe at once."""
+        self.tries += 1
+        self.count = 0
+        self.head = self.path = None
+        self.again = False
+        self.hasher = sha256()
+        self._ended = ended
+        for store in self.stores:
+            request = store.prepare(request, self.text)
+        self.exchange = None
+        self.sent = request
+        exchange = engine.fetch(request, self)
+        if self._ended is not None:
+            self.exchange = exchange
+
+    def cancel(self) -> None:
+        """Give it up; `done` is told soon."""
+        self.is_cancelled = True
+        if self.exchange is not None:
+            self.exchange.cancel(Cancelled("given up"))
+
+    # What the engine calls: see request.Receiver.
+
+    def started(self, head: Head, url: URL) -> None:
+        """Take the head of the response."""
+        self.head = head
+        for store in self.stores:
+            copy = store.open(self, head)
+            if copy is not None:
+                self.copies.append(copy)
+
+    def received(self, data: bytes) -> None:
+        """Take a part of the body."""
+        self.count += len(data)
+        self.hasher.update(data)
+        for copy in self.copies:
+            copy.write(data)
+
+    def finished(self, error: Exception | None) -> None:
+        """The request is over."""
+        ended, self._ended, self.exchange = self._ended, None, None
+        assert ended is not None
+        ended(self, error)
+
+    # What the dispatcher asks.
+
+    def close_copies(self, error: Exception | None) -> "list[Deferred[None]]":
+        """End all copies; return what must be waited for. Raises what a copy raises."""
+        copies, self.copies = self.copies, []
+        waits = []
+        for number, copy in enumerate(copies):
+            try:
+                wait = copy.close(error)
+            except Exception as trouble:
+                for other in copies[number + 1 :]:
+                    other.close(trouble)
+                raise
+            if wait is not None:
+                waits.append(wait)
+        return waits
+
+    def result(self, error: Exception | None) -> Result:
+        """Return what became of the URL; `error` if it is not fetched."""
+        head = self.head
+        is_complete = error is None or isinstance(error, BadStatus)
+        return Result(
+            self.text,
+            None if head is None else head.status,
+            self.count,
+            str(self.request.url),
+            self.elapsed,
+            self.tries - self.hops,
+            self.hasher.hexdigest() if is_complete else None,
+            None if error is None else _say(error),
+            self.path if error is None else None,
+        )
+
+
+def _say(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,139 @@
+"""The options of the fetch service."""
+
+import re
+from typing import Any
+
+from twisted.python import usage
+
+from evserve.fetch.errors import FetchError
+from evserve.fetch.messages import check_headers
+from evserve.fetch.proxies import parse_proxy
+
+
+MOST_SECONDS = 2_000_000  # what a reactor can wait for
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
+        raise ValueError("not a whole number above 0")
+    return int(text)
+
+
+def times(text: str) -> int:
+    """Return a whole number, 0 included."""
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a duration in seconds, 0 or more."""
+    if not (re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII) and float(text) <= MOST_SECONDS):
+        raise ValueError("not a number of seconds (such as 2 or 0.5)")
+    return float(text)
+
+
+def limit(text: str) -> float:
+    """Return a duration in seconds that is more than 0."""
+    value = seconds(text)
+    if not value:
+        raise ValueError("not a number of seconds above 0")
+    return value
+
+
+def user_agent(text: str) -> str:
+    """Return what may stand in a User-Agent header."""
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", text):
+        raise ValueError("not a name such as mybot/1.0 (ASCII, no line breaks)")
+    return text
+
+
+def header(text: str) -> tuple[bytes, bytes]:
+    """Return the name and the value of `Name: value`; raises ValueError."""
+    name, colon, value = text.partition(":")
+    line = name.encode(errors="replace"), value.strip().encode(errors="surrogateescape")
+    if not colon:
+        raise ValueError("not a header (Name: value)")
+    try:
+        check_headers([line])
+    except FetchError as error:
+        raise ValueError(str(error)) from None
+    return line
+
+
+def proxy(text: str) -> str:
+    """Return a proxy's URL as it is; raises ValueError if it is none."""
+    try:
+        parse_proxy(text)
+    except FetchError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+class Options(usage.Options):
+    """See `longdesc`."""
+
+    synopsis = "[options] URL..."
+    longdesc = (
+        "Fetches URLs, many at once, and prints a line for each. Obeys robots.txt, Retry-After "
+        "and the limits below. Ends with status 0 if all were fetched, 1 if some were not."
+    )
+    optParameters: list[list[Any]] = [
+        ["input", "i", None, "Read URLs from this file, one a line; - is standard input"],
+        ["output", "o", None, "Write a JSON object a line to this file; - is standard output"],
+        ["save", None, None, "Save what is fetched as files in this folder"],
+        ["warc", None, None, "Write a WARC 1.1 archive to this file (.gz: compressed)"],
+        ["journal", None, None, "Remember in this file what is done; the next run goes on"],
+        ["queue", None, None, "Take fetch.url events from this queue, until stopped"],
+        ["results-tube", None, None, "Put results into the queue as events of this type"],
+        ["concurrency", None, 100, "Requests at once", count],
+        ["per-origin", None, 4, "Requests at once to one origin", count],
+        ["delay", None, 0.0, "Seconds between two requests to one origin", seconds],
+        ["retries", None, 2, "How often to try again what may pass", times],
+        ["timeout", None, 300.0, "Seconds for a URL, retries and redirects included", limit],
+        ["connect-timeout", None, 15.0, "Seconds for a connection to be made", limit],
+        ["idle-timeout", None, 30.0, "Seconds of silence", limit],
+        ["max-redirects", None, 20, "Redirects to follow", times],
+        ["max-size", None, None, "Fail what is longer than this many bytes", count],
+        ["user-agent", None, "evserve", "Who to say we are; robots.txt may know it", user_agent],
+        ["proxy", None, None, "Proxy URL, instead of http_proxy and https_proxy", proxy],
+    ]
+    optFlags = [
+        ["no-robots", None, "Do not ask for robots.txt"],
+        ["cookies", None, "Keep cookies during the run"],
+        ["allow-private", None, "With --queue: fetch from private addresses too"],
+    ]
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self["urls"] = []
+        self["sitemap"] = []
+        self["header"] = []
+
+    def opt_sitemap(self, url: str) -> None:
+        """Fetch the pages of this sitemap, or index of them (may be repeated)"""  # noqa: D400 - shown by --help
+        self["sitemap"].append(url)
+
+    def opt_header(self, text: str) -> None:
+        """Send this header, Name: value (may be repeated)"""  # noqa: D400 - shown by --help
+        try:
+            self["header"].append(header(text))
+        except ValueError as error:
+            raise usage.UsageError(f"--header {text!r}: {error}") from error
+
+    def parseArgs(self, *urls: str) -> None:
+        """Take the URLs."""
+        self["urls"] += urls
+
+    def postOptions(self) -> None:
+        """Refuse what cannot be meant."""
+        given = self["urls"] or self["input"] or self["sitemap"]
+        if not given and not self["queue"]:
+            raise usage.UsageError("nothing to fetch: give URLs, -i FILE, --sitemap or --queue")
+        if given and self["queue"]:
+            raise usage.UsageError("--queue says what to fetch: leave out URLs, -i and --sitemap")
+        if self["journal"] and self["queue"]:
+            raise usage.UsageError("--queue remembers what is done: leave out --journal")
+        if self["results-tube"] and not self["queue"]:
+            raise usage.UsageError("--results-tube needs --queue")

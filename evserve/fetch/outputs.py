@@ -1,0 +1,87 @@
+"""From options to what keeps the results; files are opened, and so refused, before the start."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.python import usage
+
+from evserve.fetch.recorder import Recorder
+from evserve.fetch.screen import Bar, Screen
+from evserve.fetch.seam import Store
+from evserve.fetch.sinks.files import FileStore
+from evserve.fetch.sinks.journal import Ends, Journal, Outputs
+from evserve.fetch.sinks.rows import RowFile
+from evserve.fetch.sinks.warc import Archive
+from evserve.interfaces import IHost
+
+
+def open_recorder(options: usage.Options, host: IHost) -> Recorder:
+    """Open what is written to; raises OSError, JournalError, MissingWarcio."""
+    journal = Journal.open(Path(options["journal"])) if options["journal"] else None
+    # Elsewhere in two runs is elsewhere: a name means nothing without its folder.
+    ends = Ends()
+    if journal is not None:
+        ends = journal.begin(Outputs(_absolute(options["output"]), _absolute(options["warc"])))
+    # twistd turns what is printed into log lines later; results are none.
+    out = _standard_output()
+    rows_on_stdout = options["output"] == "-"
+    screen = Screen(out, _bar(), lines=not rows_on_stdout)
+    return Recorder(
+        screen,
+        _to_stderr() if rows_on_stdout else lambda line: screen.say([line]),
+        rows=_rows(options["output"], out, ends),
+        archive=_archive(options, host, ends),
+        journal=journal,
+    )
+
+
+def stores_for(options: usage.Options, host: IHost, recorder: Recorder) -> list[Store]:
+    """Return what keeps bodies; raises OSError."""
+    stores: list[Store] = []
+    if options["save"]:
+        folder = Path(options["save"])
+        folder.mkdir(parents=True, exist_ok=True)
+        # An archive wants whole responses.
+        stores.append(FileStore(folder, host.reactor, resumes=recorder.archive is None))
+    if recorder.archive is not None:
+        stores.append(recorder.archive)
+    return stores
+
+
+def _absolute(name: str | None) -> str | None:
+    return name if name in (None, "-") else str(Path(name).absolute())
+
+
+def _rows(name: str | None, out: BinaryIO, ends: Ends) -> RowFile | None:
+    if name is None:
+        return None
+    return RowFile(out) if name == "-" else RowFile.open(Path(name), ends.output)
+
+
+def _archive(options: usage.Options, host: IHost, ends: Ends) -> Archive | None:
+    if not options["warc"]:
+        return None
+    reactor: Any = host.reactor
+
+    def in_thread(*call: Any) -> Any:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), *call)
+
+    return Archive(Path(options["warc"]), in_thread, options["user-agent"], ends.warc)
+
+
+def _standard_output() -> BinaryIO:
+    if sys.stdout is None:
+        return open(os.devnull, "wb", buffering=0)  # noqa: PTH123 - open to the end
+    return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+
+
+def _to_stderr() -> Any:
+    stream = sys.stderr
+    return lambda line: stream.write(f"{line}\n")
+
+
+def _bar() -> Bar | None:
+    return Bar(sys.stderr) if sys.stderr is not None and sys.stderr.isatty() else None

@@ -1,0 +1,133 @@
+"""`--queue URL`: fetches what events ask for, and acknowledges them when the result is on disk."""
+
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from evserve.events import BadEvent, Event, EventQueue, QueueError, check_type, open_queue
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.orders import BadOrder, Order, parse_order
+from evserve.fetch.recorder import Recorder
+from evserve.fetch.result import Result
+from evserve.interfaces import IHost
+
+
+EVENT_TYPE = "fetch.url"
+_PAUSE = 1.0  # seconds after trouble with the queue, whose engine has a back-off of its own
+_log = Logger(namespace="evserve.fetch")
+
+
+def queue_service(
+    options: usage.Options, host: IHost, fetcher: Fetcher, recorder: Recorder
+) -> "QueueService":
+    """Open the queue; raises UsageError."""
+    results = options["results-tube"]
+    try:
+        if results is not None:
+            check_type(results)
+        queue = open_queue(options["queue"], host.reactor)
+    except BadEvent as error:
+        raise usage.UsageError(f"--results-tube {error}") from error
+    except QueueError as error:
+        raise usage.UsageError(str(error)) from error
+    return QueueService(host, queue, fetcher, recorder, options["concurrency"], results)
+
+
+@define(eq=False, slots=False)
+class QueueService(Service):
+    """Has `slots` loops, each of which takes one event at a time.
+
+    results_type: of the events that carry results; None for none.
+    """
+
+    _host: IHost
+    _queue: EventQueue
+    _fetcher: Fetcher
+    _recorder: Recorder
+    _slots: int
+    _results_type: str | None = None
+    _loops: list[Deferred[None]] = field(factory=list, init=False)
+
+    def startService(self) -> None:
+        """Begin to take events."""
+        Service.startService(self)
+        self._recorder.broken = self._broken
+        self._loops = [Deferred.fromCoroutine(self._loop()) for _ in range(self._slots)]
+        for loop in self._loops:
+            loop.addErrback(self._unforeseen)
+
+    def stopService(self) -> Deferred[None]:
+        """Give events back whose URL is not fetched yet."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await DeferredList(self._loops)
+        self._recorder.is_over = True
+        self._fetcher.close()
+        await self._queue.close()
+        if self._recorder.archive is not None:
+            await self._recorder.archive.close()
+        self._recorder.screen.stop()
+        self._recorder.close()
+
+    async def _loop(self) -> None:
+        while self.running:
+            try:
+                event = await self._queue.reserve([EVENT_TYPE])
+                if event is not None:
+                    await self._serve(event)
+            except QueueError as error:
+                _log.warn("the queue: {error}", error=error)
+                await deferLater(self._host.reactor, _PAUSE)
+
+    async def _serve(self, event: Event) -> None:
+        try:
+            order = parse_order(event.body)
+        except BadOrder as error:
+            _log.warn("event {id}: {error}", id=event.id, error=error)
+            await self._queue.bury(event, str(error))
+            return
+        result = await self._fetch(event, order)
+        if not self._recorder.record(result.url, result):
+            return  # the process is about to end, and the event goes back
+        if self._results_type is not None:
+            await self._queue.put(self._results_type, result.as_json().encode())
+        await self._queue.ack(event)
+
+    async def _fetch(self, event: Event, order: Order) -> Result:
+        touching = LoopingCall(self._touch, event)
+        touching.clock = self._host.reactor
+        touching.start(event.ttr / 2, now=False)
+        try:
+            return await self._begin(order)
+        finally:
+            touching.stop()
+
+    def _begin(self, order: Order) -> Deferred[Result]:
+        timeouts = self._fetcher.timeouts
+        if order.timeout is not None:
+            timeouts = evolve(timeouts, total=order.timeout)
+        return self._fetcher.fetch(order.url, order.method, order.headers, timeouts)
+
+    def _touch(self, event: Event) -> Any:
+        return self._queue.touch(event).addErrback(self._untouched, event)
+
+    def _untouched(self, failure: Failure, event: Event) -> None:
+        _log.warn("event {id}: {error}", id=event.id, error=failure.getErrorMessage())
+
+    def _unforeseen(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("taking events failed", failure)
+            self._host.fail(f"taking events failed: {failure.getErrorMessage()}")
+
+    def _broken(self, error: OSError) -> None:
+        self._host.fail(f"cannot write results: {error.strerror}")

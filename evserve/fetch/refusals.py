@@ -1,0 +1,35 @@
+"""Why a URL failed although the engine did what it could, or was not even asked."""
+
+# ruff: noqa: N818 - as in `errors`, the name says what happened and goes into the row.
+
+from http import HTTPStatus
+
+from evserve.fetch.errors import FetchError
+
+
+class BadStatus(FetchError):
+    """The server answered with a status of 400 or above."""
+
+
+class RobotsDenied(FetchError):
+    """The origin's robots.txt asks us to leave this URL alone."""
+
+
+class RobotsUnavailable(FetchError):
+    """The origin cannot say what its robots.txt allows; RFC 9309 takes that for a no."""
+
+
+class OriginDown(FetchError):
+    """The origin failed so often in a row that it is left in peace for a while."""
+
+
+class SaveFailed(FetchError):
+    """The body could not be written to disk."""
+
+
+def bad_status(status: int) -> BadStatus:
+    """Return the error for a response that is no success: `404 Not Found`."""
+    try:
+        return BadStatus(f"{status} {HTTPStatus(status).phrase}")
+    except ValueError:
+        return BadStatus(str(status))

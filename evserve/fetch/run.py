@@ -1,0 +1,76 @@
+"""A run: URLs from their sources, each once, a window of them under way at a time."""
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from evserve.fetch.errors import BadURL
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.messages import Headers
+from evserve.fetch.polite.seen import Seen
+from evserve.fetch.result import Result
+from evserve.fetch.sources.lines import Source
+from evserve.fetch.url import parse_url
+
+
+# URLs that wait or are under way. Enough for every origin of a mixed list to have its share.
+WINDOW = 2000
+
+
+@define(eq=False)
+class Run:
+    """Feeds the fetcher as fast as it fetches.
+
+    record: told the key and the result of each URL.  seen: keys that need not be fetched.
+    """
+
+    _fetcher: Fetcher
+    _sources: Sequence[Source]
+    _record: Callable[[str, Result], object]
+    _seen: Seen = field(factory=Seen)
+    _headers: Headers = field(factory=Headers)
+    _window: int = WINDOW
+    pending: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)  # because they were seen
+    is_fed: bool = field(default=False, init=False)  # nothing more comes from the sources
+    _low: int | None = field(default=None, init=False)  # pending URLs at which to go on
+    _going_on: "Deferred[None] | None" = field(default=None, init=False)
+
+    async def fetch_all(self) -> None:
+        """Fetch everything; raises OSError if a source cannot be read."""
+        for source in self._sources:
+            while batch := await source.batch():
+                await self._feed(batch)
+        self.is_fed = True
+        await self._until(0)
+
+    async def _feed(self, batch: list[str]) -> None:
+        for text in batch:
+            if self.pending >= self._window:
+                await self._until(self._window // 2)
+            self._submit(text)
+
+    def _submit(self, text: str) -> None:
+        try:
+            key = str(parse_url(text))
+        except BadURL:
+            key = text
+        if not self._seen.add(key):
+            self.skipped += 1
+            return
+        self.pending += 1
+        self._fetcher.start(text, lambda result: self._done(key, result), headers=self._headers)
+
+    def _done(self, key: str, result: Result) -> None:
+        self.pending -= 1
+        self._record(key, result)
+        if self._going_on is not None and self._low is not None and self.pending <= self._low:
+            going_on, self._going_on = self._going_on, None
+            going_on.callback(None)
+
+    async def _until(self, low: int) -> None:
+        """Wait until no more than `low` URLs are pending."""
+        if self.pending > low:
+            self._low, self._going_on = low, Deferred()
+            await self._going_on

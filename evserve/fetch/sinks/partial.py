@@ -1,0 +1,90 @@
+"""Half a file, and what must be true before the rest may be added to it (RFC 9110, section 14)."""
+
+import json
+import re
+from pathlib import Path
+
+from attrs import frozen
+
+from evserve.fetch.messages import Head
+
+
+PARTIAL, NOT_SATISFIABLE = 206, 416
+_CONTENT_RANGE = re.compile(rb"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+@frozen
+class Validator:
+    """What tells one version of a resource from another, byte by byte."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @classmethod
+    def of(cls, head: Head) -> "Validator | None":
+        """Return a response's; None if it has none to rely on, or its length is that of a coding.
+
+        A weak ETag promises the same meaning, not the same bytes (section 13.1.5).
+        """
+        if head.encoding is not None:
+            return None
+        etag = head.headers.get(b"etag")
+        modified = head.headers.get(b"last-modified")
+        strong = None if etag is None or etag.startswith(b"W/") else etag.decode("latin-1")
+        if strong is None and modified is None:
+            return None
+        return cls(strong, None if modified is None else modified.decode("latin-1"))
+
+    @property
+    def if_range(self) -> bytes:
+        """The value for If-Range."""
+        return (self.etag or self.last_modified or "").encode("latin-1")
+
+    def matches(self, head: Head) -> bool:
+        """Whether a response is of the same version, as far as it says."""
+        other = Validator.of(head)
+        if other is None:
+            return head.encoding is None
+        if self.etag is not None and other.etag is not None:
+            return self.etag == other.etag
+        return other.last_modified in (None, self.last_modified)
+
+
+@frozen
+class Partial:
+    """The beginning of a file: `size` bytes of the version that `validator` tells."""
+
+    size: int
+    validator: Validator
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What asks for the rest, or for everything if the version has changed."""
+        return (
+            (b"Range", b"bytes=%d-" % self.size),
+            (b"If-Range", self.validator.if_range),
+        )
+
+    def continues(self, head: Head) -> bool:
+        """Whether a 206 response goes on where the file ends."""
+        match = _CONTENT_RANGE.fullmatch(head.headers.get(b"content-range") or b"")
+        if match is None or int(match[1]) != self.size or not self.validator.matches(head):
+            return False
+        return match[3] == b"*" or int(match[2]) + 1 == int(match[3])
+
+
+def read_partial(part: Path, notes: Path) -> Partial | None:
+    """Return what an earlier run left; None if that is nothing to go on from."""
+    try:
+        size = part.stat().st_size
+        noted = json.loads(notes.read_bytes())
+        validator = Validator(noted["etag"], noted["last_modified"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Partial(size, validator) if size and validator.if_range else None
+
+
+def write_notes(notes: Path, validator: Validator) -> None:
+    """Remember which version a partial file is of."""
+    noted = {"etag": validator.etag, "last_modified": validator.last_modified}
+    notes.write_text(json.dumps(noted))

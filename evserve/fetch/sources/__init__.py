@@ -1,0 +1,1 @@
+"""Where URLs come from: a command line, files, standard input, sitemaps."""

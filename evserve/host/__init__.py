@@ -1,0 +1,1 @@
+"""The host: the `twistd` command, the config file and everything services have in common."""

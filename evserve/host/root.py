@@ -1,0 +1,204 @@
+"""The root of the service tree: starts all or nothing, stops in good order, says how it went."""
+
+import os
+import sys
+from enum import Enum
+from typing import Any
+
+import twisted
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import ILogObserver, Logger
+
+from evserve import __version__
+from evserve.host import process
+from evserve.host.adopting import Adopting
+from evserve.host.descriptors import DescriptorGuard
+from evserve.host.endpoints import parse_endpoint
+from evserve.host.errors import MENDABLE, explain
+from evserve.host.listening import ListeningService
+from evserve.host.logs import logs_to_terminal, make_observer
+from evserve.host.metrics import Metrics
+from evserve.host.systemd import take_notifier
+
+
+TURN = 0.1  # seconds in which a service that has nothing to finish has stopped
+GRACE = 1.0  # seconds that aborted connections get to say goodbye to their services
+
+
+class StartError(Exception):
+    """A service could not start; `twistd` reports it from the daemon to the terminal."""
+
+
+class Phase(Enum):
+    """How far the process is; it only ever moves on."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+class Root(MultiService):
+    """All services of the process, and `admin` beside them: first to start, last to stop.
+
+    reactor: it stops this reactor on failure and on signals.  twistd: the options of `twistd`.
+    log_format: "text" or "json".  drain: seconds that stopping services get.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, twistd: dict[str, Any], log_format: str = "text", drain: float = 10.0
+    ) -> None:
+        MultiService.__init__(self)
+        self.reactor = reactor
+        self.metrics = Metrics()
+        self.guard = DescriptorGuard(reactor, process.raise_file_limit())
+        self.listening: list[ListeningService] = []
+        self.failure: str | None = None
+        self.phase = Phase.STARTING
+        self.admin: IService | None = None
+        self.notifier = take_notifier(reactor, os.environ, os.getpid())
+        self._twistd = twistd
+        self._log_format = log_format
+        self._drain = drain
+        self._begun: list[IService] = []
+        self._ended = False  # the reactor was told to stop
+        self._stopped: Deferred[None] | None = None
+        self._terminal = sys.stderr  # twistd replaces sys.stderr when it starts to log
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and log where and how the user asked."""
+        MultiService.setServiceParent(self, parent)
+        observer = make_observer(self._twistd, self._log_format)
+        if observer is not None:
+            parent.setComponent(ILogObserver, observer)
+
+    def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
+        """Return the endpoint that a string among a service's options describes."""
+        return parse_endpoint(Adopting(self.reactor), written, interface)
+
+    def privilegedStartService(self) -> None:
+        """Start what needs privileges: above all, listen."""
+        if self.admin is not None:
+            self._begin(self.admin, self.admin.privilegedStartService)
+        for child in self:
+            self._begin(child, child.privilegedStartService)
+        if self.failure is not None and not self._twistd.get("nodaemon"):
+            raise StartError(self.failure)
+
+    def startService(self) -> None:
+        """Start the services; after a failure, only stop what was begun."""
+        self.running = 1
+        if self.admin is not None:
+            self._begin(self.admin, self.admin.startService)
+        for child in self:
+            self._begin(child, child.startService)
+        self.reactor.callWhenRunning(self._now_running)
+
+    def _begin(self, child: IService, start: Any) -> None:
+        if self.failure is not None:
+            return
+        if child not in self._begun:
+            self._begun.append(child)
+        try:
+            start()
+        except Exception as error:
+            if not isinstance(error, MENDABLE):
+                self._log.failure("{name} did not start", name=child.name)
+            self.fail(f"{child.name}: {explain(error)}")
+
+    def _now_running(self) -> None:
+        process.on_stop_signals(self.reactor, self._signalled)
+        if self.failure is None:
+            self.phase = Phase.SERVING
+            self._log.info(
+                "evserve {version} serves {names} (Twisted {twisted}, {reactor}, Python {python})",
+                version=__version__,
+                names=", ".join(str(child.name) for child in self),
+                twisted=twisted.__version__,
+                reactor=type(self.reactor).__name__,
+                python=sys.version.partition(" ")[0],
+            )
+            self.notifier.ready(f"Serving {', '.join(str(child.name) for child in self)}")
+
+    def fail(self, reason: str) -> None:
+        """Stop with status 1 after one line on the terminal; the first failure speaks."""
+        if self.failure is not None:
+            return
+        self.failure = reason
+        self._terminal.write(f"evserve: {reason}\n")
+        self._terminal.flush()
+        if not self._logs_to_terminal():
+            self._log.critical("{reason}", reason=reason)
+        self.finish(1)
+
+    def _logs_to_terminal(self) -> bool:
+        return logs_to_terminal(self._twistd)
+
+    def finish(self, status: int) -> None:
+        """Stop the reactor, now or as soon as it runs, and end the process with `status`."""
+        if status:
+            process.exit_with(status)
+        self.reactor.callWhenRunning(self._end)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self.reactor.stop()
+
+    def _signalled(self, name: str) -> None:
+        if self._stopped is None:
+            self._log.info("{name}: stopping", name=name)
+            self._end()
+        else:
+            self._cut(f"{name} again")
+
+    def stopService(self) -> Deferred[None]:
+        """Stop everything begun, the last first; fires when all is done or time is up."""
+        self.running = 0
+        self.phase = Phase.DRAINING
+        self.notifier.stopping("Draining")
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        deadline = self.reactor.callLater(
+            max(self._drain, TURN), self._cut, f"not done after {self._drain:g} seconds"
+        )
+        stopping = DeferredList(
+            [
+                maybeDeferred(child.stopService)
+                for child in reversed(self._begun)
+                if child is not self.admin
+            ],
+            consumeErrors=True,
+        )
+
+        def all_stopped(results: list[tuple[bool, Any]]) -> None:
+            if deadline.active():
+                deadline.cancel()
+            for succeeded, result in results:
+                if not succeeded:
+                    process.exit_with(1)
+                    self._log.failure("a service did not stop", result)
+            self._let_go()
+
+        stopping.addCallback(all_stopped)
+        return stopped
+
+    def _cut(self, why: str) -> None:
+        """Abort what is still open; whatever does not end within GRACE is left behind."""
+        process.exit_with(1)
+        count = sum(each.door.abort() for each in self.listening)
+        self._log.warn("{why}: aborted {count} connections", why=why, count=count)
+        self.reactor.callLater(GRACE, self._let_go)
+
+    def _let_go(self) -> None:
+        """Close the admin port, which has told of the drain until now; then all is done."""
+        leaving = maybeDeferred(self.admin.stopService) if self.admin else succeed(None)
+        leaving.addErrback(lambda failure: self._log.failure("admin did not stop", failure))
+        leaving.addCallback(lambda _: self._all_stopped())
+
+    def _all_stopped(self) -> None:
+        if self._stopped is not None and not self._stopped.called:
+            self._stopped.callback(None)

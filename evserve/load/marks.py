@@ -1,0 +1,67 @@
+"""The figures at the two ends of the measurement, and the report that follows from them."""
+
+from attrs import frozen
+
+from evserve.load.crowd import Crowd
+from evserve.load.plan import Plan
+from evserve.load.report import Connections, Report, server_use
+from evserve.load.saturation import busy_share, saturation
+from evserve.load.traffic import Traffic
+from evserve.load.usage import OwnUsage, Usage, usage_of
+
+
+@frozen
+class Mark:
+    """One moment of a run."""
+
+    at: float
+    answered: int
+    open: int
+    own: OwnUsage
+    server: Usage | None
+
+    @classmethod
+    def take(cls, at: float, answered: int, connections: int, pid: int | None) -> "Mark":
+        """Note the figures; a server that is gone has none."""
+        try:
+            server = None if pid is None else usage_of(pid)
+        except ProcessLookupError:
+            server = None
+        return cls(at, answered, connections, OwnUsage.now(), server)
+
+
+@frozen
+class Window:
+    """What was measured: from before any connection, and between two marks."""
+
+    before: Mark
+    opening: float  # seconds it took to connect
+    start: Mark
+    end: Mark
+    interrupted: bool
+
+    def report(self, plan: Plan, crowd: Crowd, traffic: Traffic) -> Report:
+        """Return the report."""
+        before, start, end = self.before.server, self.start.server, self.end.server
+        lags = None if plan.rate is None else traffic.lags.summary()
+        busy = busy_share(self.start.own, self.end.own)
+        server = None
+        if before is not None and start is not None and end is not None:
+            server = server_use(before, start, end, self.end.answered, self.end.open)
+        return Report(
+            plan=plan,
+            connections=Connections(
+                crowd.total, self.opening, dict(crowd.failed), dict(crowd.ended)
+            ),
+            seconds=self.end.at - self.start.at,
+            answered=self.end.answered,
+            unanswered=traffic.unanswered + traffic.in_flight,
+            wrong=len(crowd.mismatches),
+            first_wrong=crowd.mismatches[0] if crowd.mismatches else None,
+            latencies=traffic.latencies.summary(),
+            lags=lags,
+            busy=busy,
+            saturated=saturation(busy, lags) if self.end.answered else None,
+            server=server,
+            interrupted=self.interrupted,
+        )

@@ -1,0 +1,74 @@
+"""What a process and its children have used so far, as /proc tells it (proc(5), Linux)."""
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+
+PROC = Path("/proc")
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = resource.getpagesize()
+
+
+@frozen
+class Usage:
+    """CPU in seconds since the start, dead children included; resident memory in bytes."""
+
+    cpu: float
+    memory: int
+    processes: int
+
+
+def usage_of(pid: int, proc: Path = PROC) -> Usage:
+    """Return what `pid` and its living descendants use; raises ProcessLookupError.
+
+    Pages that several processes share, as the workers of a server do, count once for each.
+    """
+    stats = dict(_stats(proc))
+    if pid not in stats:
+        raise ProcessLookupError(f"no process {pid}")
+    family = _family(pid, {each: int(fields[1]) for each, fields in stats.items()})
+    # utime, stime, cutime, cstime are fields 14 to 17, rss is 24; field 3 is the first here.
+    ticks = sum(int(tick) for each in family for tick in stats[each][11:15])
+    pages = sum(int(stats[each][21]) for each in family)
+    return Usage(ticks / _TICK, pages * _PAGE, len(family))
+
+
+def _stats(proc: Path) -> Iterator[tuple[int, list[bytes]]]:
+    for folder in proc.iterdir():
+        if folder.name.isdecimal():
+            try:
+                text = (folder / "stat").read_bytes()
+            except OSError:  # it ended just now
+                continue
+            # The name is in parentheses and may hold blanks and parentheses itself.
+            yield int(folder.name), text.rpartition(b")")[2].split()
+
+
+def _family(pid: int, parents: dict[int, int]) -> set[int]:
+    family = {pid}
+    while more := {each for each, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family
+
+
+@frozen
+class OwnUsage:
+    """What this process has used and waited for, in seconds of CPU, and when that was."""
+
+    at: float
+    cpu: float
+    waited: float  # ready to run, on a machine whose CPUs were busy
+
+    @classmethod
+    def now(cls, proc: Path = PROC) -> "OwnUsage":
+        """Return the figures of this moment; without Linux's scheduler statistics none waited."""
+        try:
+            waited = int((proc / "self" / "schedstat").read_bytes().split()[1]) / 1e9
+        except OSError:
+            waited = 0.0
+        return cls(time.perf_counter(), time.process_time(), waited)

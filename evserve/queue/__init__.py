@@ -1,0 +1,1 @@
+"""The queue: durable events that producers put and consumers reserve."""

@@ -1,0 +1,108 @@
+"""The servers to compare, as child processes, and what they use."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final, Self
+
+from attrs import define, field, frozen
+
+
+HERE: Final = Path(__file__).parent
+_TICK: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@frozen
+class Kind:
+    """A server to measure: `command` may hold {port} and {folder}.  syncs: before each reply."""
+
+    name: str
+    command: tuple[str, ...]
+    syncs: bool
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be started."""
+        return shutil.which(self.command[0]) is not None
+
+
+_TWISTD: Final = (str(Path(sys.executable).with_name("twistd")), "-n", "evserve", "queue")
+_BEANSTALKD: Final = ("beanstalkd", "-l", "127.0.0.1", "-p", "{port}")
+
+BEANSTALKD: Final = Kind("beanstalkd -f0", (*_BEANSTALKD, "-b", "{folder}", "-f0"), True)
+BEANSTALKD_MEMORY: Final = Kind("beanstalkd, no binlog", _BEANSTALKD, False)
+EVSERVE: Final = Kind("evserve", (*_TWISTD, "--port", "{port}", "--store", "{folder}/q.db"), True)
+EVSERVE_MEMORY: Final = Kind("evserve, :memory:", (*_TWISTD, "--port", "{port}"), False)
+
+
+@frozen
+class Usage:
+    """What a process has used: seconds of CPU, bytes of memory."""
+
+    cpu: float
+    memory: int
+
+
+@define(eq=False)
+class Server:
+    """A running server; use it as a context manager."""
+
+    kind: Kind
+    folder: Path
+    env: dict[str, str]
+    port: int = field(init=False)
+    started: float = field(init=False)
+    _process: "subprocess.Popen[bytes]" = field(init=False)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = _free_port()
+        words = [
+            word.format(port=self.port, folder=self.folder.absolute())
+            for word in self.kind.command
+        ]
+        self.started = time.monotonic()
+        self._process = subprocess.Popen(  # noqa: S603 - the commands above
+            words,
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.ask(b"stats\r\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def ask(self, command: bytes) -> bytes:
+        """Send a command when the server can be reached; return the beginning of its reply."""
+        end = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < end:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 60) as client:
+                    client.sendall(command)
+                    return client.recv(4096)
+            except ConnectionError:
+                time.sleep(0.005)
+        raise SystemExit(f"{self.kind.name} does not start: {' '.join(self.kind.command)}")
+
+    def usage(self) -> Usage:
+        """Read what the process has used, from /proc."""
+        proc = Path(f"/proc/{self._process.pid}")
+        fields = proc.joinpath("stat").read_text().rpartition(")")[2].split()
+        pages = int(proc.joinpath("statm").read_text().split()[1])
+        return Usage((int(fields[11]) + int(fields[12])) / _TICK, pages * _PAGE)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,291 @@
+"""The queue inside one's own process: `sqlite:///path` and `memory:` as an EventQueue.
+
+The same core and store as the server's, without a port: good for a program that is its own and
+only producer and consumer. One process at a time can open a path.
+"""
+
+from collections.abc import Collection, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from evserve.events.errors import (
+    BadEvent,
+    BadQueueURL,
+    NotReserved,
+    QueueClosed,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+)
+from evserve.events.event import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    ERRORS,
+    Event,
+    check_put,
+    check_type,
+    check_types,
+    error_record,
+)
+from evserve.events.opening import QueueURL
+from evserve.events.seam import Capability, Depth, EventQueue
+from evserve.queue.book import Book
+from evserve.queue.calls import Calls
+from evserve.queue.core import Core
+from evserve.queue.engine import Engine
+from evserve.queue.journal import Binding
+from evserve.queue.ledger import Change, Duplicate
+from evserve.queue.model import Client, Limits, Refusal
+from evserve.queue.model import Event as Stored
+from evserve.queue.options import MOST_JOB_SIZE, RESIDENT
+from evserve.queue.sqlite import SQLiteStore
+from evserve.queue.states import State
+from evserve.queue.store import InlineWriter, MemoryStore, StoreError
+from evserve.queue.tube import Tube
+from evserve.queue.writer import ThreadWriter
+
+
+T = TypeVar("T")
+
+# How many events of one kick go into one commit.
+_CHUNK: Final = 256
+
+
+def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
+    """Open what `sqlite:` and `memory:` name; see evserve.events.opening."""
+    if url.host is not None:
+        raise BadQueueURL(f"{url.text!r}: write sqlite:///absolute/path or sqlite:relative/path")
+    if url.scheme == "memory":
+        if url.path:
+            raise BadQueueURL(f"{url.text!r}: memory: takes nothing more")
+        return EmbeddedQueue(_memory_engine(reactor))
+    if not url.path:
+        raise BadQueueURL(f"{url.text!r} names no file")
+    try:
+        return EmbeddedQueue(_sqlite_engine(Path(url.path), reactor))
+    except StoreError as error:
+        raise QueueUnavailable(str(error)) from error
+
+
+def _memory_engine(clock: IReactorTime) -> Engine:
+    store = MemoryStore()
+    return Engine(Core(), store, InlineWriter(store), clock)
+
+
+def _sqlite_engine(path: Path, reactor: Any) -> Engine:
+    store = SQLiteStore.open(path)
+    book = Book(Limits(resident=RESIDENT))
+    try:
+        store.load(book)
+    except StoreError:
+        store.close()
+        raise
+    return Engine(Core(book), store, ThreadWriter(store, reactor.callFromThread), reactor)
+
+
+@define(eq=False, repr=False)
+class EmbeddedQueue:
+    """See EventQueue. What was reserved is held by one client of the core.
+
+    An event's receipt is how often it has been reserved: a later reservation has another.
+    """
+
+    engine: Engine
+    _calls: Calls = field(init=False)
+    _client: Client = field(init=False)
+    _closers: list[Deferred[None]] = field(init=False, factory=list)
+    _closed: bool = field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._calls = Calls(self.engine)
+        self._client = self.engine.connect(self._calls)
+
+    @property
+    def capabilities(self) -> Capability:
+        """See EventQueue."""
+        kept = Capability.DURABLE if self.engine.store.durable else Capability(0)
+        return kept | Capability.LIST_TYPES | Capability.FAN_OUT
+
+    def put(
+        self,
+        event_type: str,
+        body: bytes,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        delay: float = 0,
+        ttr: int = DEFAULT_TTR,
+    ) -> Deferred[str]:
+        """See EventQueue."""
+        return self._run(self._put(event_type, body, priority, delay, ttr))
+
+    async def _put(
+        self, event_type: str, body: bytes, priority: int, delay: float, ttr: int
+    ) -> str:
+        check_put(event_type, priority, delay, ttr)
+        if len(body) > MOST_JOB_SIZE:
+            raise BadEvent(f"a body of {len(body)} bytes; at most {MOST_JOB_SIZE} are allowed")
+        core = self.engine.core
+        tube = core.book.tube(event_type)
+        changes = core.ledger.put(
+            tube, body, self.engine.now(), pri=priority, delay=delay, ttr=ttr
+        )
+        if isinstance(changes, Refusal | Duplicate):
+            raise QueueFull("the queue is full")
+        await self._calls.commit(*changes)
+        return str(changes[0].event.id)
+
+    def reserve(
+        self, types: Collection[str], timeout: float | None = None
+    ) -> Deferred[Event | None]:
+        """See EventQueue."""
+        try:
+            self._check_open()
+            wanted = sorted(check_types(types))
+        except QueueError as error:
+            return fail(error)
+        return self._calls.reserve(self._client, wanted, timeout)
+
+    def ack(self, event: Event) -> Deferred[None]:
+        """See EventQueue."""
+        return self._run(self._ack(event))
+
+    async def _ack(self, event: Event) -> None:
+        stored = self._held(event)
+        await self._commit(self.engine.core.ledger.delete(self._client, stored.id))
+
+    def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
+        """See EventQueue."""
+        return self._run(self._retry(event, delay))
+
+    async def _retry(self, event: Event, delay: float) -> None:
+        check_put(event.type, event.priority, delay, event.ttr)
+        stored, ledger = self._held(event), self.engine.core.ledger
+        now = self.engine.now()
+        await self._commit(
+            ledger.release(self._client, stored.id, now, pri=stored.pri, delay=delay)
+        )
+
+    def bury(self, event: Event, reason: str) -> Deferred[None]:
+        """See EventQueue."""
+        return self._run(self._bury(event, reason))
+
+    async def _bury(self, event: Event, reason: str) -> None:
+        self._held(event)
+        if event.type != ERRORS:
+            record = error_record(event, reason, self.engine.now())
+            await self._put(ERRORS, record, DEFAULT_PRIORITY, 0, DEFAULT_TTR)
+        stored, now = self._held(event), self.engine.now()
+        ledger = self.engine.core.ledger
+        await self._commit(ledger.bury(self._client, stored.id, now, pri=stored.pri))
+
+    def touch(self, event: Event) -> Deferred[None]:
+        """See EventQueue."""
+        return self._run(self._touch(event))
+
+    async def _touch(self, event: Event) -> None:
+        stored, ledger = self._held(event), self.engine.core.ledger
+        await self._commit(ledger.touch(self._client, stored.id, self.engine.now()))
+
+    def kick(self, event_type: str, limit: int) -> Deferred[int]:
+        """See EventQueue."""
+        return self._run(self._kick(event_type, limit))
+
+    async def _kick(self, event_type: str, limit: int) -> int:
+        tube, ledger = self._tube(event_type), self.engine.core.ledger
+        if tube is None:
+            return 0
+        state, kicked = State.BURIED if tube.buried else State.DELAYED, 0
+        while changes := ledger.kick(tube, state, min(limit - kicked, _CHUNK)):
+            await self._calls.commit(*changes)
+            kicked += len(changes)
+        return kicked
+
+    def depth(self, event_type: str) -> Deferred[Depth]:
+        """See EventQueue."""
+        return self._run(self._depth(event_type))
+
+    async def _depth(self, event_type: str) -> Depth:
+        tube = self._tube(event_type)
+        if tube is None:
+            return Depth()
+        return Depth(tube.ready, tube.reserved, tube.delayed, len(tube.buried))
+
+    def _tube(self, event_type: str) -> Tube | None:
+        return self.engine.core.book.tubes.get(check_type(event_type))
+
+    def types(self) -> Deferred[list[str]]:
+        """See EventQueue."""
+        return self._run(self._types())
+
+    async def _types(self) -> list[str]:
+        return list(self.engine.core.book.tubes)
+
+    def bind(self, source: str, target: str) -> Deferred[None]:
+        """See EventQueue."""
+        return self._run(self._bind(source, target, bound=True))
+
+    def unbind(self, source: str, target: str) -> Deferred[None]:
+        """See EventQueue."""
+        return self._run(self._bind(source, target, bound=False))
+
+    async def _bind(self, source: str, target: str, *, bound: bool) -> None:
+        book = self.engine.core.book
+        binding = Binding(check_type(source), check_type(target), bound)
+        was_bound = target in book.bindings.get(source, {})
+        if source == target or bound is was_bound:
+            return
+        do, undo = (book.bind, book.unbind) if bound else (book.unbind, book.bind)
+        do(source, target)
+        try:
+            await self._calls.store(binding)
+        except QueueError:
+            undo(source, target)
+            raise
+
+    def close(self) -> Deferred[None]:
+        """See EventQueue."""
+        closed: Deferred[None] = Deferred()
+        if self._closed and not self._closers:
+            return succeed(None)
+        self._closers.append(closed)
+        if not self._closed:
+            self._closed = True
+            self._calls.end()
+            self.engine.disconnect(self._client)
+            self.engine.close().addCallback(self._end)
+        return closed
+
+    def _end(self, result: None) -> None:
+        closers, self._closers = self._closers, []
+        for closed in closers:
+            closed.callback(None)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise QueueClosed("the queue was closed")
+
+    def _held(self, event: Event) -> Stored:
+        number = int(event.id) if event.id.isdigit() else 0
+        stored = self.engine.core.book.events.get(number)
+        if stored is None or stored.owner is not self._client or stored.reserves != event.receipt:
+            raise NotReserved(f"event {event.id} ({event.type}) is not reserved here any more")
+        return stored
+
+    async def _commit(self, change: Change | Refusal) -> None:
+        assert isinstance(change, Change)  # `_held` has made sure
+        await self._calls.commit(change)
+
+    def _run(self, call: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+        if self._closed:
+            call.close()
+            return fail(QueueClosed("the queue was closed"))
+        self.engine.tick()
+        return Deferred.fromCoroutine(call)
+
+
+if TYPE_CHECKING:
+    _conforms: type[EventQueue] = EmbeddedQueue

@@ -1,0 +1,102 @@
+"""Room on the disk: kept in reserve, so that a full disk can still be worked off.
+
+Deleting needs room too: it writes to SQLite's journal, and a checkpoint may have to let the
+database grow before the journal can be used again. So the store holds a file of nothing beside
+itself, as large as the journal gets, and lets it go when the disk is full. Until it can hold that
+file again, no events are put.
+"""
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field
+
+
+PAGE: Final = 4096
+# The ballast is so many bytes, or this part of the free space where there is little.
+MOST: Final = 1024 * PAGE
+PART: Final = 8
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MAYBE_NO_ROOM: Final = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
+@define(eq=False, repr=False)
+class Room:
+    """Knows whether there is room for puts. `path` is the database's, `writer` its connection."""
+
+    path: Path
+    writer: sqlite3.Connection
+    short: bool = field(default=False, init=False)
+    _ballast: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file.unlink(missing_ok=True)
+        about = os.statvfs(self.path.parent)
+        self._ballast = min(MOST, about.f_bavail * about.f_frsize // PART)
+        while not self._hold():  # a quota, or a limit on files, that statvfs does not know
+            self._ballast //= 2
+        pages = max(self._ballast // PAGE, 16)
+        self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+    @property
+    def _file(self) -> Path:
+        return Path(f"{self.path}-ballast")
+
+    def _hold(self) -> bool:
+        if self._ballast < PAGE:
+            return True
+        try:
+            with self._file.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self._ballast)
+        except OSError:
+            self._file.unlink(missing_ok=True)
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Give the ballast back for good: the store is being closed."""
+        self._file.unlink(missing_ok=True)
+
+    def ran_out(self) -> None:
+        """Make what room there is: the disk is full."""
+        self.short = True
+        self._file.unlink(missing_ok=True)
+        self._shrink()
+
+    def look(self) -> None:
+        """Try to have the ballast back: there are events to be put."""
+        if self.short:
+            self._shrink()
+            self.short = not self._hold()
+
+    def _shrink(self) -> None:
+        try:
+            self.writer.execute("PRAGMA incremental_vacuum(1024)").fetchall()
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            return  # whoever writes next will hear of it
+
+    def caused(self, error: sqlite3.Error) -> bool:
+        """Whether `error` is for want of room. SQLite hides the errno of quotas and limits."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code == sqlite3.SQLITE_FULL or (code in _MAYBE_NO_ROOM and self._cannot_grow())
+
+    def _cannot_grow(self) -> bool:
+        """Whether a file as long as the longer one of the store can't grow."""
+        probe = Path(f"{self.path}-probe")
+        files = (self.path, Path(f"{self.path}-wal"))
+        size = max(file.stat().st_size for file in files if file.exists())
+        try:
+            with probe.open("wb", buffering=0) as file:
+                file.seek(size)
+                file.write(bytes(16 * PAGE))
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error.errno in _NO_ROOM
+        finally:
+            probe.unlink(missing_ok=True)
+        return False

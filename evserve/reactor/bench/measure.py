@@ -1,0 +1,138 @@
+"""Running one server and one client, each on a core of its own, and reading the server's clock."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+
+from attrs import define, frozen
+
+
+_LISTENING = re.compile(r"(?:listening on tcp \S+:|Site starting on )(\d+)")
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@frozen
+class Load:
+    """What the client does; sizes in bytes. `depth` 0: a new connection for each request."""
+
+    connections: int
+    request: bytes
+    answer: int
+    depth: int = 1
+
+
+@frozen
+class Result:
+    """What came of it: answers, seconds of the clock, and of the server's CPU."""
+
+    answers: int
+    seconds: float
+    cpu: float
+
+    @property
+    def cost(self) -> float:
+        """Microseconds of the server's CPU for each answer."""
+        return self.cpu / max(self.answers, 1) * 1e6
+
+
+@define
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * _TICK
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+def _pin(which_core: int) -> list[str]:
+    """Return the words that keep a command on one of our cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    return [which("taskset") or "taskset", "-c", str(cores[which_core])]
+
+
+def compile_c(name: str, folder: str) -> str | None:
+    """Return the program made of a C file beside this one; None without a compiler."""
+    compiler = which("cc")
+    if compiler is None:
+        return None
+    source, target = Path(__file__).with_name(f"{name}.c"), str(Path(folder, name))
+    subprocess.run([compiler, "-O2", "-o", target, source], check=True)  # noqa: S603  # our own file
+    return target
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[Server]:
+    """Run a server on the first core."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(  # noqa: S603  # our own commands
+        [*_pin(0), *command], stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := _LISTENING.search(line):
+                yield Server(process, int(found[1]))
+                break
+        else:
+            raise RuntimeError(f"{command} does not listen")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def client(program: str, server: Server, load: Load, seconds: float) -> Iterator["Client"]:
+    """Connect a client on the last core."""
+    with tempfile.NamedTemporaryFile() as request:
+        request.write(load.request)
+        request.flush()
+        words = [server.port, load.connections, load.depth, seconds, load.answer, request.name]
+        process = subprocess.Popen(  # noqa: S603  # our own program
+            [*_pin(-1), program, *map(str, words)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError("the client can't connect")
+            yield Client(process)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@define
+class Client:
+    """A connected client."""
+
+    process: subprocess.Popen[str]
+
+    def work(self, server: Server) -> Result:
+        """Let it work once."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        before = server.cpu
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        answers, seconds = self.process.stdout.readline().split()
+        return Result(int(answers), float(seconds), server.cpu - before)

@@ -1,0 +1,94 @@
+"""The contenders: command lines of servers that print `listening on tcp 127.0.0.1:PORT`."""
+
+import asyncio
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+# evserve's limits are on: what they cost is part of the figure.
+_LIMITS = ["--max-connections=50000", "--max-per-peer=50000", "--idle-timeout=600"]
+
+
+def evserve(reactor: str) -> list[str]:
+    """Return the command line of evserve's echo on one of Twisted's reactors."""
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    return [twistd, f"--reactor={reactor}", "-n", "evserve", "--port", "0", *_LIMITS]
+
+
+def web(reactor: str, folder: str) -> list[str]:
+    """Return the command line of Twisted's web server."""
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    site = ["web", "--listen", "tcp:0:interface=127.0.0.1", "--path", folder]
+    return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site, "--logfile", "/dev/null"]
+
+
+def contenders(floor: str | None) -> dict[str, list[str]]:
+    """Return the echo servers by name; `floor` is the C server, if there is a compiler."""
+    here = [sys.executable, "-m", __spec__.name]
+    found = {
+        "evserve, uvloop": evserve("uvloop"),
+        "evserve, epoll": evserve("epoll"),
+        "evserve, asyncio": evserve("asyncio"),
+        "uvloop Protocol": [*here, "uvloop"],
+        "asyncio Protocol": [*here, "asyncio"],
+    }
+    if find_spec("gevent") is not None:
+        found["gevent"] = [*here, "gevent"]
+    if floor is not None:
+        found["C epoll"] = [floor]
+    return found
+
+
+class Echo(asyncio.Protocol):
+    """The least that an asyncio protocol can do."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the transport."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Send back."""
+        self.transport.write(data)
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=4096)
+    _announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+def _announce(port: int) -> None:
+    print(f"listening on tcp 127.0.0.1:{port}", flush=True)
+
+
+def _gevent() -> None:
+    from gevent.server import StreamServer  # type: ignore[import-untyped,unused-ignore]  # optional
+
+    def echo(client: socket.socket, _address: object) -> None:
+        while data := client.recv(262144):
+            client.sendall(data)
+
+    server = StreamServer(("127.0.0.1", 0), echo, backlog=4096)
+    server.start()
+    _announce(server.server_port)
+    server.serve_forever()
+
+
+def main(kind: str) -> None:
+    """Serve until killed."""
+    if kind == "gevent":
+        _gevent()
+    elif kind == "uvloop":
+        import uvloop
+
+        uvloop.run(_serve())
+    else:
+        asyncio.run(_serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

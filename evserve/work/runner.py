@@ -1,0 +1,146 @@
+"""One event from reservation to verdict: run the handler, keep the event, tell the queue."""
+
+from collections.abc import Callable
+from random import random
+
+from attrs import define, evolve, field
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from evserve.events import Event, EventQueue, NotReserved, QueueError
+from evserve.plugin import one_line
+from evserve.work.attempt import Attempt, InThread
+from evserve.work.metrics import Outcome, WorkMetrics
+from evserve.work.policy import Bury, Policy, Retry
+from evserve.work.routing import Route, Routes
+
+
+@define(eq=False)
+class Runner:
+    """Handles events.
+
+    policy, timeout (seconds, None for no limit): for handlers that bring none of their own.
+    in_thread: runs blocking handlers.  roll: a random number from 0 to 1.
+    """
+
+    queue: EventQueue
+    routes: Routes
+    clock: IReactorTime
+    metrics: WorkMetrics
+    in_thread: InThread
+    policy: Policy = field(factory=Policy)
+    timeout: float | None = None
+    roll: Callable[[], float] = random
+    _log: Logger = field(init=False, default=Logger())
+
+    async def handle(self, event: Event) -> None:
+        """Run the handler of `event` and settle the event; returns when the handler is over."""
+        route = self.routes.find(event.type)
+        assert route is not None, f"{event.type} was reserved, but nobody wants it"
+        policy = self._policy_for(route)
+        hopeless = policy.before(event)
+        if hopeless is not None:
+            await self._settle(event, route, hopeless)
+            return
+        attempt = Attempt(self.clock, self.timeout if route.timeout is None else route.timeout)
+        with self.metrics.running.track_inprogress():
+            error = await self._run(attempt, route, event)
+            await self._settle(event, route, self._verdict(policy, event, error))
+            await self._real_end(attempt, route)
+
+    def _policy_for(self, route: Route) -> Policy:
+        if route.max_attempts is None:
+            return self.policy
+        return evolve(self.policy, max_attempts=route.max_attempts)
+
+    async def _run(self, attempt: Attempt, route: Route, event: Event) -> BaseException | None:
+        """Let the handler run, and hold on to the event meanwhile."""
+        holding = LoopingCall(self.queue.touch, event)
+        holding.clock = self.clock
+        # Two chances before the TTR ends, should one touch be slow.
+        holding.start(event.ttr / 3, now=False).addErrback(self._lost_hold, event)
+        try:
+            with self.metrics.seconds.labels(route.pattern).time():
+                attempt.begin(route, event, self.in_thread)
+                return await attempt.outcome
+        finally:
+            if holding.running:
+                holding.stop()
+
+    def _lost_hold(self, failure: Failure, event: Event) -> None:
+        self._log.warn(
+            "event {event.id} ({event.type}) is no longer held, but still being handled: {reason}",
+            event=event,
+            reason=failure.getErrorMessage(),
+        )
+
+    def _verdict(
+        self, policy: Policy, event: Event, error: BaseException | None
+    ) -> Retry | Bury | None:
+        if error is None:
+            return None
+        reason = one_line(error)
+        verdict = policy.after_failure(event, reason, self.roll())
+        if isinstance(verdict, Retry):
+            self._log.warn(
+                "event {event.id} ({event.type}) failed, attempt {event.attempts}; "
+                "again in {delay:.1f} seconds: {reason}",
+                event=event,
+                delay=verdict.delay,
+                reason=reason,
+            )
+        else:
+            self._log.failure(
+                "event {event.id} ({event.type}) is buried after attempt {event.attempts}",
+                Failure(error, type(error), error.__traceback__),
+                event=event,
+            )
+        return verdict
+
+    async def _settle(self, event: Event, route: Route, verdict: Retry | Bury | None) -> None:
+        try:
+            outcome = await self._tell(event, verdict)
+        except QueueError as error:
+            outcome = Outcome.LOST
+            self._log.warn(
+                "event {event.id} ({event.type}) was handled, but the queue did not confirm it, "
+                "so it may come again: {reason}",
+                event=event,
+                reason=str(error),
+            )
+        self.metrics.events.labels(route.pattern, outcome.value).inc()
+
+    async def _tell(self, event: Event, verdict: Retry | Bury | None) -> Outcome:
+        if verdict is None:
+            await self.queue.ack(event)
+            return Outcome.DONE
+        if isinstance(verdict, Bury):
+            try:
+                await self.queue.bury(event, verdict.reason)
+            except NotReserved:
+                raise
+            except QueueError as error:
+                # Most likely there was no room for the record: keep the event until there is.
+                verdict = Retry(self.policy.back_off.ceiling)
+                self._log.warn(
+                    "event {event.id} ({event.type}) cannot be buried now: {reason}",
+                    event=event,
+                    reason=str(error),
+                )
+            else:
+                return Outcome.BURIED
+        await self.queue.retry(event, verdict.delay)
+        return Outcome.RETRIED
+
+    async def _real_end(self, attempt: Attempt, route: Route) -> None:
+        if attempt.ended.called:
+            return
+        self._log.warn(
+            "the handler of {pattern} goes on after its time-out; it keeps its place among those "
+            "that may run at once",
+            pattern=route.pattern,
+        )
+        with self.metrics.overdue.track_inprogress():
+            await attempt.ended

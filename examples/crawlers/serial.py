@@ -1,0 +1,21 @@
+"""One page after the other: as long as all waits together.
+
+python serial.py URL...
+"""
+
+import sys
+import time
+from urllib.request import urlopen
+
+
+def fetch(url: str) -> None:
+    """Fetch a page; nothing else happens meanwhile."""
+    with urlopen(url) as response:  # noqa: S310 - whoever runs this says what to open
+        body = response.read()
+        print(f"{url} {len(body)} bytes received, status {response.status}")
+
+
+began = time.perf_counter()
+for address in sys.argv[1:]:
+    fetch(address)
+print(f"serial: {time.perf_counter() - began:.2f} s")

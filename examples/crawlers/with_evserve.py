@@ -1,0 +1,37 @@
+"""The same `add(url, callback)` and `run()` on evserve, with all that a crawler owes to others.
+
+python with_evserve.py URL...
+"""
+
+import sys
+import time
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from evserve.fetch.client import Client
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.manners import Manners
+from evserve.fetch.result import Result
+from evserve.fetch.settings import Settings
+
+
+def show(result: Result) -> None:
+    """Print what has come."""
+    print(f"{result.url} {result.content_length} bytes received, status {result.status_code}")
+
+
+async def crawl(reactor: Any, *urls: str) -> None:
+    """Fetch all pages, up to a hundred of one origin at once: it is our own."""
+    began = time.perf_counter()
+    client = Client(reactor, Settings(per_origin=100))
+    fetcher = Fetcher(client, reactor, Manners(per_origin=100))
+    for url in urls:
+        fetcher.add(url, show)
+    await fetcher.run()
+    print(f"evserve: {time.perf_counter() - began:.2f} s")
+    fetcher.close()
+
+
+react(lambda *words: Deferred.fromCoroutine(crawl(*words)), sys.argv[1:])

@@ -1,0 +1,1 @@
+"""A chat room: a complete evserve plugin in a folder of its own."""

@@ -1,0 +1,6 @@
+"""The chat service: `twistd -n evserve chat --port 9100`."""
+
+from evserve.plugin import ServicePlugin
+
+
+chat = ServicePlugin("chat", "chatroom.service", "A room where everybody hears everybody.")

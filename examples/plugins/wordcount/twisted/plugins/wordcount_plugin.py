@@ -1,0 +1,7 @@
+"""What happens to texts: `twistd -n evserve work --queue URL` in this folder makes it happen."""
+
+from evserve.plugin import Handler
+
+
+count = Handler("text.uploaded", "wordcount.count_words", blocking=True)
+announce = Handler("text.*", "wordcount.announce", max_attempts=3, timeout=10)

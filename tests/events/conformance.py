@@ -1,0 +1,286 @@
+"""What every engine must do: one class of tests, run against all of them.
+
+An engine's own test module mixes EventQueueConformance into a trial TestCase:
+
+    class EmbeddedTests(EventQueueConformance, TestCase):
+        def make_queue(self):
+            return open_queue("memory:", reactor)
+
+Tests name types of their own, so engines that keep events between tests may share a server.
+"""
+
+import json
+from typing import Any
+from unittest import SkipTest
+from uuid import uuid4
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+
+from evserve.events import (
+    ERRORS,
+    BadEvent,
+    Capability,
+    Depth,
+    NotReserved,
+    QueueClosed,
+    Unsupported,
+)
+
+
+class EventQueueConformance:
+    """Mix into a TestCase that has `make_queue() -> EventQueue`; the tests close what they open.
+
+    Override `pass_time` where time does not pass by itself.
+    """
+
+    server_lacks = Capability(0)
+    """What the engine can do, and the server behind it in these tests cannot."""
+
+    def pass_time(self, waiting: "Deferred[Any]") -> "Deferred[Any]":
+        """Return `waiting`, having seen to it that time passes until it fires."""
+        return waiting
+
+    def setUp(self):
+        self.queue = self.open()
+        self.kind = f"conformance.{uuid4().hex}"
+
+    def open(self):
+        queue = self.make_queue()
+        self.addCleanup(queue.close)
+        return queue
+
+    def need(self, capability):
+        if capability not in self.queue.capabilities & ~self.server_lacks:
+            raise SkipTest(f"this engine lacks {capability}")
+
+    async def bodies(self, count, *kinds):
+        taken = [await self.queue.reserve(kinds or [self.kind], 0) for _ in range(count)]
+        return [event and event.body for event in taken]
+
+    async def failure_of(self, kind, deferred):
+        return str(await self.assertFailure(deferred, kind))
+
+    # Put and reserve
+
+    async def test_what_was_put_is_what_is_reserved(self):
+        body = bytes(range(256)) + b"\r\nRESERVED 1 2\r\n"
+        number = await self.queue.put(self.kind, body, priority=7, ttr=9)
+        event = await self.queue.reserve([self.kind])
+        self.assertEqual(
+            (event.id, event.type, event.body, event.priority, event.ttr, event.attempts),
+            (number, self.kind, body, 7, 9, 1),
+        )
+
+    async def test_an_empty_body_is_a_body(self):
+        await self.queue.put(self.kind, b"")
+        self.assertEqual(await self.bodies(1), [b""])
+
+    async def test_order_is_by_priority_then_age_over_all_types(self):
+        other = self.kind + ".other"
+        await self.queue.put(self.kind, b"third", priority=5)
+        await self.queue.put(other, b"second", priority=4)
+        await self.queue.put(other, b"fourth", priority=5)
+        await self.queue.put(self.kind, b"first", priority=0)
+        self.assertEqual(
+            await self.bodies(5, self.kind, other),
+            [b"first", b"second", b"third", b"fourth", None],
+        )
+
+    async def test_a_consumer_gets_only_the_types_it_names(self):
+        await self.queue.put(self.kind + ".other", b"")
+        self.assertIsNone(await self.queue.reserve([self.kind], 0))
+
+    async def test_a_waiting_consumer_is_woken_by_a_put(self):
+        waiting = self.queue.reserve([self.kind])
+        await self.queue.put(self.kind, b"now")
+        self.assertEqual((await waiting).body, b"now")
+
+    async def test_a_waiting_consumer_holds_up_nobody(self):
+        waiting = self.queue.reserve([self.kind])
+        other = self.kind + ".other"
+        await self.queue.put(other, b"")
+        await self.queue.ack(await self.queue.reserve([other]))
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
+
+    async def test_a_wait_ends_at_its_timeout(self):
+        self.assertIsNone(await self.pass_time(self.queue.reserve([self.kind], 1)))
+
+    async def test_consumers_share_the_work(self):
+        waiting = [self.queue.reserve([self.kind]) for _ in range(5)]
+        puts = [self.queue.put(self.kind, b"%d" % number) for number in range(5)]
+        await gatherResults(puts)
+        events = await gatherResults(waiting)
+        self.assertEqual(sorted(event.body for event in events), [b"0", b"1", b"2", b"3", b"4"])
+
+    async def test_a_cancelled_wait_takes_no_event(self):
+        waiting = self.queue.reserve([self.kind])
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
+        await self.queue.put(self.kind, b"for another")
+        event = await self.pass_time(self.queue.reserve([self.kind], 5))
+        self.assertEqual(event.body, b"for another")
+
+    async def test_a_delayed_event_comes_when_its_delay_is_over(self):
+        await self.queue.put(self.kind, b"later", delay=1)
+        self.assertEqual((await self.queue.depth(self.kind)).delayed, 1)
+        self.assertIsNone(await self.queue.reserve([self.kind], 0))
+        event = await self.pass_time(self.queue.reserve([self.kind]))
+        self.assertEqual((event.body, event.delay), (b"later", 1))
+
+    async def test_many_puts_at_once_keep_their_order(self):
+        wanted = [b"%d" % number for number in range(50)]
+        await gatherResults([self.queue.put(self.kind, body) for body in wanted])
+        self.assertEqual(await self.bodies(50), wanted)
+
+    # Settling
+
+    async def test_an_acknowledged_event_is_gone(self):
+        await self.queue.put(self.kind, b"")
+        await self.queue.ack(await self.queue.reserve([self.kind]))
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    async def test_an_acknowledgement_cannot_run_twice(self):
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        both = [self.queue.ack(event), self.queue.ack(event)]
+        await both[0]
+        self.assertIn(event.id, await self.failure_of(NotReserved, both[1]))
+
+    async def test_a_settled_event_cannot_be_settled_otherwise(self):
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        await self.queue.retry(event)
+        await self.failure_of(NotReserved, self.queue.ack(event))
+        await self.failure_of(NotReserved, self.queue.retry(event))
+        await self.failure_of(NotReserved, self.queue.bury(event, "late"))
+        await self.failure_of(NotReserved, self.queue.touch(event))
+        self.assertEqual(await self.queue.depth(self.kind), Depth(ready=1))
+
+    async def test_a_retried_event_comes_back_counted(self):
+        await self.queue.put(self.kind, b"again")
+        await self.queue.retry(await self.queue.reserve([self.kind]))
+        event = await self.queue.reserve([self.kind], 0)
+        self.assertEqual((event.body, event.attempts, event.releases), (b"again", 2, 1))
+
+    async def test_a_retry_keeps_the_place_in_the_order(self):
+        for body in (b"1", b"2"):
+            await self.queue.put(self.kind, body)
+        await self.queue.retry(await self.queue.reserve([self.kind]))
+        self.assertEqual(await self.bodies(2), [b"1", b"2"])
+
+    async def test_a_retry_waits_for_its_delay(self):
+        await self.queue.put(self.kind, b"")
+        await self.queue.retry(await self.queue.reserve([self.kind]), 0.5)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(delayed=1))
+        event = await self.pass_time(self.queue.reserve([self.kind]))
+        self.assertEqual(event.attempts, 2)
+
+    async def test_a_buried_event_leaves_a_record_and_can_be_kicked(self):
+        await self.queue.put(self.kind, b"hopeless")
+        event = await self.queue.reserve([self.kind])
+        await self.queue.bury(event, "ValueError: no such image")
+        self.assertEqual(await self.queue.depth(self.kind), Depth(buried=1))
+        record = await self.record_of(event)
+        self.assertEqual(record["reason"], "ValueError: no such image")
+        self.assertEqual((record["type"], record["attempts"]), (self.kind, 1))
+        self.assertEqual(await self.queue.kick(self.kind, 10), 1)
+        again = await self.queue.reserve([self.kind], 0)
+        self.assertEqual((again.body, again.attempts, again.buries), (b"hopeless", 2, 1))
+        self.assertEqual(again.kicks, 1)
+
+    async def record_of(self, event):
+        """Read records until that of `event`: a shared server may hold others."""
+        while True:
+            record = await self.queue.reserve([ERRORS], 0)
+            await self.queue.ack(record)
+            if json.loads(record.body)["id"] == event.id:
+                return json.loads(record.body)
+
+    async def test_a_buried_record_leaves_no_record(self):
+        await self.queue.put(ERRORS, b"{}", priority=0)
+        before = (await self.queue.depth(ERRORS)).ready
+        event = await self.queue.reserve([ERRORS], 0)
+        await self.queue.bury(event, "the reader of records fails")
+        self.assertEqual((await self.queue.depth(ERRORS)).ready, before - 1)
+        self.assertEqual(await self.queue.kick(ERRORS, 1), 1)
+        await self.queue.ack(await self.queue.reserve([ERRORS], 0))
+
+    async def test_kick_makes_delayed_events_ready_when_none_is_buried(self):
+        for body in (b"1", b"2", b"3"):
+            await self.queue.put(self.kind, body, delay=100)
+        self.assertEqual(await self.queue.kick(self.kind, 2), 2)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(ready=2, delayed=1))
+        self.assertEqual(await self.queue.kick(self.kind + ".unknown", 2), 0)
+
+    async def test_an_event_that_overruns_its_ttr_is_taken_away(self):
+        await self.queue.put(self.kind, b"", ttr=1)
+        late = await self.queue.reserve([self.kind])
+        again = await self.pass_time(self.queue.reserve([self.kind]))
+        self.assertEqual((again.id, again.attempts, again.timeouts), (late.id, 2, 1))
+        await self.failure_of(NotReserved, self.queue.ack(late))
+        await self.queue.ack(again)
+
+    async def test_touch_keeps_an_event(self):
+        await self.queue.put(self.kind, b"", ttr=2)
+        event = await self.queue.reserve([self.kind])
+        for _ in range(3):
+            self.assertIsNone(await self.pass_time(self.queue.reserve([self.kind], 1)))
+            await self.queue.touch(event)
+        await self.queue.ack(event)
+
+    # Types, bindings, the end
+
+    async def test_types_with_events_are_listed(self):
+        self.need(Capability.LIST_TYPES)
+        await self.queue.put(self.kind, b"")
+        self.assertIn(self.kind, await self.queue.types())
+
+    async def test_a_binding_copies_every_event(self):
+        self.need(Capability.FAN_OUT)
+        targets = [self.kind + ".billing", self.kind + ".audit"]
+        for target in [*targets, targets[0]]:
+            await self.queue.bind(self.kind, target)
+        await self.queue.put(self.kind, b"click")
+        self.assertEqual(await self.bodies(2), [b"click", None])
+        for target in targets:
+            self.assertEqual(await self.bodies(2, target), [b"click", None])
+
+    async def test_an_ended_binding_copies_nothing(self):
+        self.need(Capability.FAN_OUT)
+        target = self.kind + ".billing"
+        await self.queue.bind(self.kind, target)
+        await self.queue.unbind(self.kind, target)
+        await self.queue.unbind(self.kind, target)
+        await self.queue.put(self.kind, b"click")
+        self.assertEqual(await self.queue.depth(target), Depth())
+
+    async def test_what_an_engine_lacks_it_says(self):
+        if Capability.FAN_OUT in self.queue.capabilities & ~self.server_lacks:
+            raise SkipTest("this engine has everything")
+        await self.failure_of(Unsupported, self.queue.bind(self.kind, self.kind + ".copy"))
+
+    async def test_bad_events_are_refused(self):
+        for put in (
+            self.queue.put("no spaces", b""),
+            self.queue.put("-hyphen", b""),
+            self.queue.put("x" * 201, b""),
+            self.queue.put("", b""),
+            self.queue.put(self.kind, b"", priority=2**32),
+            self.queue.put(self.kind, b"", priority=-1),
+            self.queue.put(self.kind, b"", delay=-1),
+            self.queue.put(self.kind, b"", ttr=0),
+            self.queue.reserve([]),
+            self.queue.reserve(["image.*"]),
+            self.queue.depth("é"),
+            self.queue.kick("two\r\nlines", 1),
+        ):
+            self.assertNotIn("\n", await self.failure_of(BadEvent, put))
+
+    async def test_close_ends_waits_and_refuses_calls(self):
+        waiting = self.queue.reserve([self.kind])
+        await self.queue.close()
+        await self.failure_of(QueueClosed, waiting)
+        await self.failure_of(QueueClosed, self.queue.put(self.kind, b""))
+        await self.failure_of(QueueClosed, self.queue.reserve([self.kind], 0))
+        await self.queue.close()

@@ -1,0 +1,196 @@
+"""Where URLs come from."""
+
+import gzip
+import os
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.manners import Manners
+from evserve.fetch.memory import Page
+from evserve.fetch.sources.lines import FileSource, ListSource, StreamSource
+from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
+from evserve.fetch.sources.sitemaps import SitemapSource
+from tests.fetch.polite_world import World
+
+
+SPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
+
+
+def sitemap(*urls, kind="url", space=SPACE):
+    root = {"url": "urlset", "sitemap": "sitemapindex"}[kind]
+    items = "".join(f"<{kind}>\n<loc> {url} </loc><lastmod>x</lastmod></{kind}>" for url in urls)
+    return f'<?xml version="1.0"?><{root} xmlns="{space}">{items}</{root}>'.encode()
+
+
+def parse(data, size=7):
+    parser = SitemapParser()
+    for start in range(0, len(data), size):
+        parser.feed(data[start : start + size])
+    parser.finish()
+    return parser
+
+
+class SitemapParserTests(SynchronousTestCase):
+    def test_pages_are_found_in_any_pieces(self):
+        data = sitemap("http://a/?x=1&amp;y=2", "http://a/ü")
+        for size in (1, 7, 10_000):
+            self.assertEqual(parse(data, size).pages, ["http://a/?x=1&y=2", "http://a/ü"])
+
+    def test_an_index_names_sitemaps(self):
+        parser = parse(sitemap("http://a/1.xml", kind="sitemap"))
+        self.assertEqual((parser.pages, parser.sitemaps), ([], ["http://a/1.xml"]))
+
+    def test_gzip_is_recognised_by_its_first_bytes(self):
+        self.assertEqual(parse(gzip.compress(sitemap("http://a/")), 1).pages, ["http://a/"])
+
+    def test_the_namespace_may_be_missing_and_others_do_not_count(self):
+        self.assertEqual(parse(b"<urlset><url><loc>u</loc></url></urlset>").pages, ["u"])
+        image = b'<urlset xmlns:i="urn:i"><url><i:loc>no</i:loc><loc>u</loc></url></urlset>'
+        self.assertEqual(parse(image).pages, ["u"])
+
+    def test_what_is_no_sitemap_is_said(self):
+        table = [
+            (b"hello", "not XML"),
+            (b"", "not XML"),
+            (b"<a>", "not XML"),
+            (gzip.compress(sitemap("u"))[:-9], "cut off"),
+            (b"\x1f\x8bnonsense here", "not a gzip file"),
+            (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities"),
+            (gzip.compress(bytes(101 * 1024 * 1024)), "not XML"),
+        ]
+        for data, reason in table:
+            error = self.assertRaises(BadSitemap, parse, data, 65536)
+            self.assertIn(reason, str(error))
+
+    def test_a_sitemap_without_end_is_cut(self):
+        parser = SitemapParser()
+        parser.feed(b"<urlset>")
+        spaces = b" " * 1024 * 1024
+        with self.assertRaises(BadSitemap):
+            for _ in range(101):
+                parser.feed(spaces)
+
+
+class SitemapSourceTests(SynchronousTestCase):
+    def read(self, pages, *start):
+        world, failed = World(pages, Manners(robots=False)), []
+        source = SitemapSource(world.fetcher, list(start), failed.append)
+
+        async def read_all():
+            found = []
+            while batch := await source.batch():
+                found += batch
+            return found
+
+        reading = Deferred.fromCoroutine(read_all())
+        world.run(20)
+        return self.successResultOf(reading), failed
+
+    def test_an_index_is_followed_in_order_and_each_sitemap_read_once(self):
+        pages = {
+            "http://a/i.xml": Page(
+                sitemap("http://a/1.xml", "http://a/i.xml", "http://a/2.xml", kind="sitemap")
+            ),
+            "http://a/1.xml": Page(sitemap("http://a/x", "http://a/y")),
+            "http://a/2.xml": Page(sitemap("http://a/z")),
+        }
+        found, failed = self.read(pages, "http://a/i.xml")
+        self.assertEqual((found, failed), (["http://a/x", "http://a/y", "http://a/z"], []))
+
+    def test_what_cannot_be_read_is_reported_and_the_rest_is_read(self):
+        pages = {
+            "http://a/1.xml": Page(b"hello"),
+            "http://a/2.xml": Page(sitemap("http://a/x")[:-3]),
+            "http://a/3.xml": Page(b"gone", status=404),
+            "http://a/4.xml": Page(sitemap("http://a/z")),
+        }
+        found, failed = self.read(pages, *reversed(pages), "no url")
+        self.assertEqual(found, ["http://a/z"])
+        names = [result.error.partition(":")[0] for result in failed]
+        self.assertEqual(names, ["BadURL", "SitemapFailed", "SitemapFailed", "BadStatus"])
+
+
+class Readers:
+    """A reactor's readers."""
+
+    def __init__(self):
+        self.reading = None
+
+    def addReader(self, reader):
+        self.reading = reader
+
+    def removeReader(self, reader):
+        self.reading = None
+
+
+class StreamTests(SynchronousTestCase):
+    def setUp(self):
+        self.output, self.input = os.pipe()
+        self.addCleanup(os.close, self.output)
+        self.reactor = Readers()
+        self.source = StreamSource(self.reactor, self.output)
+
+    def batch(self):
+        return Deferred.fromCoroutine(self.source.batch())
+
+    def write(self, data):
+        os.write(self.input, data)
+        self.reactor.reading.doRead()
+
+    def test_lines_come_when_they_are_whole(self):
+        batch = self.batch()
+        self.write(b"http://a/\nhttp")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        self.assertIsNone(self.reactor.reading)  # nothing is read that nobody wants
+        batch = self.batch()
+        self.write(b"://b/")
+        self.assertNoResult(batch)
+        self.write(b"\n")
+        self.assertEqual(self.successResultOf(batch), ["http://b/"])
+
+    def test_the_last_line_needs_no_end(self):
+        batch = self.batch()
+        self.write(b"http://a/")
+        os.close(self.input)
+        self.reactor.reading.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        self.assertEqual(self.successResultOf(self.batch()), [])
+
+    def test_the_end_may_also_be_read(self):
+        os.close(self.input)
+        batch = self.batch()
+        self.reactor.reading.doRead()
+        self.assertEqual(self.successResultOf(batch), [])
+
+    def test_a_line_without_end_is_not_kept(self):
+        self.addCleanup(os.close, self.input)
+        batch = self.batch()
+        while not batch.called:
+            self.write(b"x" * 2000)
+        self.assertLessEqual(len(self.successResultOf(batch)[0]), 70_000)
+
+
+class OtherSourceTests(SynchronousTestCase):
+    def all_of(self, source):
+        async def read():
+            batches = []
+            while batch := await source.batch():
+                batches.append(batch)
+            return batches
+
+        return self.successResultOf(Deferred.fromCoroutine(read()))
+
+    def test_a_list_is_one_batch(self):
+        self.assertEqual(self.all_of(ListSource(["a", "b"])), [["a", "b"]])
+
+    def test_a_file_is_read_in_batches_without_comments(self):
+        path = Path(self.mktemp())
+        path.write_text("\n# no\n" + "".join(f" http://a/{number} \n" for number in range(1200)))
+        self.assertEqual([len(batch) for batch in self.all_of(FileSource(path))], [500, 500, 200])
+
+    def test_a_file_that_is_not_there_is_an_error_at_once(self):
+        self.assertRaises(FileNotFoundError, FileSource, Path("none"))

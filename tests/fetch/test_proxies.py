@@ -1,0 +1,138 @@
+"""Proxies are chosen as curl chooses them, and spoken to as RFC 9110 wants."""
+
+from twisted.internet.error import ConnectionLost
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.errors import ProxyFailed
+from evserve.fetch.proxies import Proxies, parse_proxy, proxies_from
+from evserve.fetch.url import parse_url
+from tests.fetch.gather import fetch
+from tests.fetch.network import Network
+
+
+class ChoiceTests(SynchronousTestCase):
+    def place(self, environment, url="http://example.com/"):
+        proxy = proxies_from(environment).choose(parse_url(url).origin)
+        return None if proxy is None else str(proxy.origin)
+
+    def test_the_environment_is_read_as_curl_reads_it(self):
+        for environment, url, expected in (
+            ({}, "http://a/", None),
+            ({"http_proxy": "p:3128"}, "http://a/", "http://p:3128"),
+            ({"http_proxy": "p:3128"}, "https://a/", None),
+            ({"HTTP_PROXY": "p:3128"}, "http://a/", None),
+            ({"HTTPS_PROXY": "p:3128"}, "https://a/", "http://p:3128"),
+            ({"https_proxy": "q", "HTTPS_PROXY": "p"}, "https://a/", "http://q"),
+            ({"ALL_PROXY": "https://p"}, "http://a/", "https://p"),
+            ({"all_proxy": "p", "no_proxy": "b, a"}, "http://a/", None),
+        ):
+            self.assertEqual(self.place(environment, url), expected, environment)
+
+    def test_exemptions(self):
+        for entry, url, exempt in (
+            ("*", "http://a/", True),
+            ("example.com", "http://example.com/", True),
+            ("example.com", "http://www.example.com/", True),
+            (".example.com", "http://www.example.com/", True),
+            ("*.example.com", "http://www.example.com/", True),
+            ("example.com", "http://badexample.com/", False),
+            ("example.com:81", "http://example.com/", False),
+            ("example.com:81", "http://example.com:81/", True),
+            ("10.0.0.0/8", "http://10.1.2.3/", True),
+            ("10.0.0.0/8", "http://11.1.2.3/", False),
+            ("10.0.0.0/8", "http://ten.example/", False),
+            ("::1", "http://[::1]/", True),
+            ("[::1]:80", "http://[::1]/", True),
+            ("fe80::/10", "http://[fe80::1]/", True),
+            (",,", "http://a/", False),
+        ):
+            environment = {"http_proxy": "p", "no_proxy": entry}
+            self.assertEqual(self.place(environment, url) is None, exempt, (entry, url))
+
+    def test_a_proxy_may_want_a_password(self):
+        self.assertEqual(parse_proxy("http://u:p@proxy:1").authorization, b"Basic dTpw")
+        self.assertIsNone(parse_proxy("proxy").authorization)
+
+    def test_what_is_no_proxy_is_told(self):
+        error = self.assertRaises(ProxyFailed, parse_proxy, "socks5://proxy")
+        self.assertIn("socks5", str(error))
+
+
+class UseTests(SynchronousTestCase):
+    def setUp(self):
+        self.network = Network()
+        proxy = parse_proxy("http://u:p@192.0.2.9:3128")
+        self.client = self.network.client(proxies=Proxies(proxy, proxy))
+
+    def test_plain_requests_name_the_whole_url(self):
+        call = fetch(self.client, "http://example.com/a?b")
+        peer = self.network.accept()
+        self.assertEqual(self.network.last_place, ("192.0.2.9", 3128))
+        sent = peer.take()
+        self.assertTrue(sent.startswith(b"GET http://example.com/a?b HTTP/1.1\r\n"))
+        self.assertIn(b"Proxy-Authorization: Basic dTpw\r\n", sent)
+        peer.ok()
+        self.assertEqual(call.outcome, b"ok")
+
+    def tunnel(self, *answers, url="https://example.com/", end=None):
+        call = fetch(self.client, url)
+        peer = self.network.accept()
+        self.asked = peer.take()
+        for answer in answers:
+            peer.answer(answer)
+        if end:
+            peer.wire.end(end)
+        return call, peer
+
+    def test_secret_requests_go_through_a_tunnel(self):
+        _, peer = self.tunnel(b"HTTP/1.1 200 Connection", b" established\r\n\r\n")
+        self.assertEqual(
+            self.asked,
+            b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n"
+            b"Proxy-Authorization: Basic dTpw\r\n\r\n",
+        )
+        self.assertEqual(peer.take()[:2], b"\x16\x03")  # a TLS handshake
+        self.tunnel(url="https://[::1]:8443/")
+        self.assertTrue(self.asked.startswith(b"CONNECT [::1]:8443 HTTP/1.1\r\n"))
+
+    def test_a_proxy_that_says_no(self):
+        for answer, words in (
+            (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407 Proxy Authentication"),
+            (b"HTTP/1.1 503\r\n\r\n", "answers 503"),
+            (b"SSH-2.0\r\n", "not HTTP"),
+        ):
+            call, peer = self.tunnel(answer)
+            self.assertEqual((call.outcome, peer.is_open), ("ProxyFailed", False))
+            self.assertIn(words, str(call.error))
+
+    def test_a_proxy_that_goes_away(self):
+        call, peer = self.tunnel()
+        peer.close()
+        self.assertIn("closed the connection", str(call.error))
+        call, _ = self.tunnel(end=ConnectionLost())
+        self.assertIn("broke the connection", str(call.error))
+
+    def test_a_proxy_that_never_answers(self):
+        call, peer = self.tunnel()
+        self.network.advance(16)
+        self.assertEqual((call.outcome, peer.is_open), ("ConnectTimeout", False))
+
+    def test_a_tunnel_that_ends_amid_the_handshake(self):
+        call, peer = self.tunnel(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.answer(b"not tls at all")
+        self.assertEqual(call.outcome, "TLSFailed")
+        call, peer = self.tunnel(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.close()
+        self.assertEqual(call.outcome, "ConnectFailed")
+
+    def test_a_proxy_may_want_no_password(self):
+        proxy = parse_proxy("192.0.2.9:3128")
+        fetch(self.network.client(proxies=Proxies(https=proxy)), "https://example.com/")
+        self.assertNotIn(b"Authorization", self.network.accept().take())
+
+    def test_a_proxy_may_speak_tls_itself(self):
+        proxy = parse_proxy("https://192.0.2.9")
+        fetch(self.network.client(proxies=Proxies(proxy)), "http://example.com/")
+        peer = self.network.accept()
+        self.assertEqual(self.network.last_place, ("192.0.2.9", 443))
+        self.assertEqual(peer.take()[:2], b"\x16\x03")

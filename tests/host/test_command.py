@@ -1,0 +1,165 @@
+"""From a command line to the services it asks for."""
+
+import io
+import os
+import sys
+from pathlib import Path
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import globalLogPublisher
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host import command, process
+from evserve.plugin import Broken, Catalogue, Found, ServicePlugin
+from tests.plugin_folder import PluginFolder
+
+
+SECONDS = "not a number of seconds (such as 2 or 0.5)"
+
+
+class Case(SynchronousTestCase):
+    def setUp(self):
+        self.out = io.StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(process, "hold_standard_descriptors", lambda: None)
+        self.patch(process, "raise_file_limit", lambda: 1024)
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir(parents=True)
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+
+    def parse(self, words, **twistd):
+        options = command.Options()
+        options.parent = usage.Options()
+        options.parent.update({"nodaemon": 1, "pidfile": "twistd.pid", **twistd})
+        options.parseOptions(words.split())
+        return options
+
+    def refusal(self, words):
+        return self.assertRaises(SystemExit, self.parse, words).code
+
+    def config(self, text):
+        Path("c.toml").write_text(text)
+        return "--config c.toml"
+
+
+class CommandLineTests(Case):
+    def test_without_a_service_it_is_echo(self):
+        (order,) = self.parse("--port 0").orders
+        self.assertEqual((order.name, order.options["port"]), ("echo", 0))
+
+    def test_options_of_the_host_may_stand_on_either_side(self):
+        for words in ("--drain 3 --port 0 echo", "echo --port 0 --drain 3"):
+            options = self.parse(words)
+            self.assertEqual((options["drain"], options.orders[0].options["port"]), (3, 0))
+
+    def test_the_words_default_to_those_of_the_process(self):
+        self.patch(sys, "argv", ["evserve", "--port", "7"])
+        options = command.Options()
+        options.parseOptions()
+        self.assertEqual(options.orders[0].options["port"], 7)
+
+    def test_each_mistake_ends_with_one_line(self):
+        table = {
+            "--drain x": f"--drain 'x': {SECONDS}",
+            "echo --drain x": f"--drain 'x': {SECONDS}",
+            "--dran 3": "option --dran not recognized; did you mean 'drain'?",
+            "--plugin-dir nowhere": "plugin-dir: no plugin folder 'nowhere'",
+            "echo --no-cwd-plugins": "--no-cwd-plugins must stand before 'echo'",
+            "echo -c x": "--config must stand before 'echo'",
+            "-c c.toml echo": "--config says which services run: leave out echo",
+            "-c c.toml --port 7": "--config says which services run: leave out --port",
+            "-c c.toml": "c.toml: No such file or directory",
+        }
+        for words, message in table.items():
+            self.assertEqual(self.refusal(words), f"evserve: {message}")
+
+    def test_checking_ends_with_status_0(self):
+        self.assertEqual(self.refusal("--check --port 0"), 0)
+        self.assertEqual(self.out.getvalue(), "command line: OK (echo)\n")
+
+    def test_the_version_is_ours(self):
+        self.assertEqual(self.refusal("--version"), 0)
+        self.assertRegex(self.out.getvalue(), r"^evserve \S+ \(Twisted \S+\)\n$")
+
+
+class ConfigTests(Case):
+    def test_each_table_is_a_service(self):
+        words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
+        self.assertEqual([order.name for order in self.parse(words).orders], ["a", "echo"])
+
+    def test_the_host_has_a_table_and_the_command_line_outranks_it(self):
+        words = self.config("[evserve]\ndrain = 3\nlog_format = 'json'\n[services.echo]\nport = 0")
+        options = self.parse(words)
+        self.assertEqual((options["drain"], options["log-format"]), (3, "json"))
+        self.assertEqual(self.parse(f"{words} --drain 4")["drain"], 4)
+
+    def test_what_belongs_elsewhere_is_refused(self):
+        for key, message in (
+            ("port = 7", "port: belongs into a [services.NAME] table"),
+            ("config = 'x'", "unknown key 'config'"),
+            ("check = true", "unknown key 'check'"),
+            ("plugin-dir = 'x'", "plugin-dir: no plugin folder 'x'"),
+            ("drain = -1", f"drain: '-1': {SECONDS}"),
+        ):
+            words = self.config(f"[evserve]\n{key}\n[services.echo]\nport = 0")
+            self.assertEqual(self.refusal(words), f"evserve: c.toml: [evserve] {message}")
+
+    def test_checking_names_the_file(self):
+        self.assertEqual(self.refusal(self.config("[services.echo]") + " --check"), 0)
+        self.assertEqual(self.out.getvalue(), "c.toml: OK (echo)\n")
+
+
+class PidfileTests(Case):
+    def test_in_the_foreground_none_is_written(self):
+        self.assertEqual(self.parse("--port 0").parent["pidfile"], "")
+
+    def test_one_that_is_asked_for_is(self):
+        self.assertEqual(self.parse("--port 0", pidfile="my.pid").parent["pidfile"], "my.pid")
+
+    def test_a_daemon_has_one(self):
+        self.assertEqual(self.parse("--port 0", nodaemon=0).parent["pidfile"], "twistd.pid")
+
+
+class CatalogueTests(Case):
+    def test_services_is_always_there(self):
+        self.assertIn("services", self.parse("--port 0").catalogue.services)
+
+    def test_help_lists_the_services(self):
+        names = [name for name, *_ in command.Options().subCommands]
+        self.assertTrue({"echo", "services", "web"} <= set(names))
+
+    def test_the_usage_line_of_a_service_names_that_service_only(self):
+        self.assertIn("[SERVICE ", command.Options().synopsis)
+        self.assertNotIn("[SERVICE ", self.parse("echo --port 0").synopsis)
+
+    def test_a_named_folder_is_remembered(self):
+        plugins = PluginFolder(self)
+        options = self.parse(f"--no-cwd-plugins --plugin-dir {plugins.root} --port 0")
+        self.assertEqual(options["plugin-dir"], [str(plugins.root)])
+
+
+class MakeServiceTests(Case):
+    """What is said about plugin files that were left out."""
+
+    broken = (Broken("bad", "/p/bad.py", "no luck"),)
+
+    def warnings(self, words, plugin):
+        logged = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        options = command.Options()
+        options.catalogue = Catalogue({plugin.name: Found(plugin, "/p")}, self.broken)
+        options.parseOptions(words.split())
+        self.patch(sys.modules["twisted.internet"], "reactor", MemoryReactorClock())
+        command.makeService(options)
+        return [event["cause"] for event in logged if "cause" in event]
+
+    def test_a_server_is_told(self):
+        plugin = ServicePlugin("echo", "evserve.echo.service", "")
+        self.assertEqual(self.warnings("--port 0", plugin), ["no luck"])
+
+    def test_a_job_is_not(self):
+        plugin = ServicePlugin("job", "tests.host.job", "", listens=False)
+        self.assertEqual(self.warnings("job", plugin), [])

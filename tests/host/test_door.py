@@ -1,0 +1,282 @@
+"""The door of a listening service."""
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import (
+    IFileDescriptorReceiver,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocolNegotiationFactory,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides, implementer
+
+from evserve.host.descriptors import DescriptorGuard
+from evserve.host.door import PREFIX, Connection, Door, Refusal
+from evserve.host.options import Limits
+from evserve.interfaces import IDrainable
+
+
+class Recorder(Protocol):
+    """Remembers what happened to it."""
+
+    def __init__(self):
+        self.happened = []
+
+    def connectionMade(self):
+        self.happened.append("made")
+
+    def dataReceived(self, data):
+        self.happened.append(data)
+
+    def connectionLost(self, reason=None):
+        self.happened.append("lost")
+
+
+@implementer(IHalfCloseableProtocol, IDrainable)
+class Drainable(Recorder):
+    def drain(self):
+        self.happened.append("drain")
+
+    def readConnectionLost(self):
+        self.happened.append("read lost")
+
+    def writeConnectionLost(self):
+        self.happened.append("write lost")
+
+
+class Stubborn(Recorder):
+    def drain(self):
+        raise RuntimeError("no")
+
+
+class Case(SynchronousTestCase):
+    protocol = Recorder
+
+    def setUp(self):
+        self.clock = Clock()
+        self.logged = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+        self.open()
+
+    def open(self, **limits):
+        self.factory = Factory.forProtocol(self.protocol)
+        guard = DescriptorGuard(self.clock, 1024)
+        self.door = Door("echo", self.factory, Limits(**limits), self.clock, guard)
+
+    def connect(self, host="192.0.2.1"):
+        address = IPv4Address("TCP", host, 1) if host else UNIXAddress(None)
+        connection = self.door.buildProtocol(address)
+        connection.makeConnection(StringTransport())
+        return connection
+
+    def build(self, protocol):
+        """Let the factory build nothing but this."""
+        self.factory.buildProtocol = lambda _: protocol
+
+    def lose(self, connection):
+        connection.connectionLost(Failure(RuntimeError()))
+
+    def metric(self, name, **labels):
+        registry = CollectorRegistry()
+        registry.register(self.door)
+        return registry.get_sample_value(name, labels)
+
+
+class PassingOnTests(Case):
+    protocol = Drainable
+
+    def test_the_protocol_is_told_everything(self):
+        connection = self.connect()
+        connection.dataReceived(b"x")
+        connection.readConnectionLost()
+        connection.writeConnectionLost()
+        self.lose(connection)
+        self.assertEqual(
+            connection.inner.happened, ["made", b"x", "read lost", "write lost", "lost"]
+        )
+
+    def test_the_protocol_writes_to_the_real_transport(self):
+        connection = self.connect()
+        self.assertIs(connection.inner.transport, connection.transport)
+
+    def test_whoever_wants_the_protocol_made_again_may(self):
+        connection = self.connect()
+        connection.connectionMade()
+        self.assertEqual(connection.inner.happened, ["made", "made"])
+
+    def test_attributes_are_those_of_the_protocol(self):
+        connection = self.connect()
+        self.assertIs(connection.factory, self.factory)
+
+    def test_attributes_of_the_factory_can_be_reached(self):
+        self.factory.rooms = 3
+        self.assertEqual(self.door.rooms, 3)
+
+    def test_the_factory_is_started_and_stopped(self):
+        self.door.doStart()
+        self.assertEqual(self.factory.numPorts, 1)
+        self.door.doStop()
+        self.assertEqual(self.factory.numPorts, 0)
+
+    def test_twisteds_own_lines_about_the_port_can_be_told(self):
+        self.assertEqual(self.door.logPrefix(), PREFIX)
+
+    def test_optional_interfaces_of_the_protocol_show(self):
+        for interface in (IHandshakeListener, IFileDescriptorReceiver):
+            self.assertFalse(interface.providedBy(self.connect()))
+            inner = Recorder()
+            alsoProvides(inner, interface)
+            self.build(inner)
+            self.assertTrue(interface.providedBy(self.connect()))
+            self.open()
+
+    def test_a_factory_that_negotiates_protocols_still_does(self):
+        alsoProvides(self.factory, IProtocolNegotiationFactory)
+        door = Door("x", self.factory, Limits(), self.clock, self.door.guard)
+        self.assertTrue(IProtocolNegotiationFactory.providedBy(door))
+        self.assertFalse(IProtocolNegotiationFactory.providedBy(self.door))
+
+    def test_a_factory_without_a_protocol_for_the_client_refuses_it(self):
+        self.build(None)
+        refusal = self.connect()
+        self.assertIsInstance(refusal, Refusal)
+        self.assertTrue(refusal.transport is None)
+
+
+class HalfCloseTests(Case):
+    def test_a_protocol_that_knows_no_half_close_gets_its_writes_sent_first(self):
+        connection = self.connect()
+        connection.inner.transport.write(b"answer")
+        connection.readConnectionLost()
+        connection.writeConnectionLost()
+        self.assertEqual(connection.transport.value(), b"answer")
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertFalse(connection.transport.disconnected)
+
+
+class LimitTests(Case):
+    def refused(self, host="192.0.2.1"):
+        protocol = self.door.buildProtocol(IPv4Address("TCP", host, 1))
+        if isinstance(protocol, Connection):
+            return False
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        self.assertTrue(transport.disconnected)
+        return True
+
+    def test_beyond_max_connections_clients_are_refused_until_one_leaves(self):
+        self.open(max_connections=2)
+        first, _ = self.connect(), self.connect("192.0.2.2")
+        self.assertTrue(self.refused("192.0.2.3"))
+        self.lose(first)
+        self.assertFalse(self.refused("192.0.2.3"))
+
+    def test_an_address_has_its_share_and_others_have_theirs(self):
+        self.open(max_per_peer=1)
+        first = self.connect()
+        self.assertTrue(self.refused())
+        self.assertFalse(self.refused("192.0.2.2"))
+        self.lose(first)
+        self.assertFalse(self.refused())
+
+    def test_clients_of_a_unix_socket_have_no_address_to_share(self):
+        self.open(max_per_peer=1)
+        self.connect(None)
+        self.assertIsInstance(self.connect(None), Connection)
+
+    def test_nothing_is_kept_about_peers_that_are_gone(self):
+        self.open(max_per_peer=2)
+        connections = [self.connect(), self.connect()]
+        for each in connections:
+            self.lose(each)
+        self.assertEqual(dict(self.door._peers), {})
+
+    def test_refusals_are_logged_once_a_second(self):
+        self.open(max_connections=1)
+        self.connect()
+        for _ in range(1000):
+            self.refused()
+        self.assertEqual(self.refusals(), [])
+        self.clock.advance(1)
+        self.assertEqual(self.refusals(), [(1000, "max-connections")])
+        self.clock.advance(5)
+        self.refused()
+        self.clock.advance(1)
+        self.assertEqual(self.refusals(), [(1000, "max-connections"), (1, "max-connections")])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def refusals(self):
+        return [(event["count"], event["reason"]) for event in self.logged if "reason" in event]
+
+
+class DrainTests(Case):
+    def test_an_empty_door_is_drained_at_once(self):
+        self.successResultOf(self.door.drain())
+
+    def test_draining_closes_every_connection_and_waits_for_the_last(self):
+        first, second = self.connect(), self.connect()
+        drained = self.door.drain()
+        self.assertTrue(first.transport.disconnecting and second.transport.disconnecting)
+        self.lose(first)
+        self.assertNoResult(drained)
+        self.lose(second)
+        self.successResultOf(drained)
+
+    def test_a_protocol_that_knows_how_to_finish_is_asked_to(self):
+        self.protocol = Drainable
+        self.open()
+        connection = self.connect()
+        self.door.drain()
+        self.assertEqual(connection.inner.happened, ["made", "drain"])
+        self.assertFalse(connection.transport.disconnecting)
+
+    def test_a_protocol_that_fails_to_finish_is_cut_and_holds_nobody_up(self):
+        inner = Stubborn()
+        alsoProvides(inner, IDrainable)
+        self.build(inner)
+        stubborn = self.connect()
+        self.protocol = Recorder
+        other = Connection(Recorder(), self.door, None)
+        other.makeConnection(StringTransport())
+        drained = self.door.drain()
+        self.assertTrue(stubborn.transport.disconnected)
+        self.assertTrue(other.transport.disconnecting)
+        self.lose(stubborn)
+        self.lose(other)
+        self.successResultOf(drained)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_aborting_cuts_every_connection_and_counts_them(self):
+        connections = [self.connect(), self.connect()]
+        self.assertEqual(self.door.abort(), 2)
+        self.assertTrue(all(each.transport.disconnected for each in connections))
+
+
+class MetricsTests(Case):
+    def test_connections_come_and_go(self):
+        first, _ = self.connect(), self.connect()
+        self.lose(first)
+        self.assertEqual(self.metric("evserve_connections"), 1)
+        self.assertEqual(self.metric("evserve_connections_accepted_total"), 2)
+
+    def test_bytes_of_past_and_present_connections_count(self):
+        first, second = self.connect(), self.connect()
+        first.dataReceived(b"123")
+        second.dataReceived(b"45")
+        self.lose(first)
+        self.assertEqual(self.metric("evserve_received_bytes_total"), 5)
+
+    def test_refusals_count_by_reason(self):
+        self.open(max_connections=1)
+        self.connect()
+        self.door.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        name = "evserve_connections_refused_total"
+        self.assertEqual(self.metric(name, reason="max-connections"), 1)
+        self.assertIsNone(self.metric(name, reason="max-per-peer"))

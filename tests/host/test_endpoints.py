@@ -1,0 +1,140 @@
+"""From options to endpoints."""
+
+import errno
+from pathlib import Path
+
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host.endpoints import complete, endpoint_strings, parse_endpoint
+from evserve.host.options import with_listening_options
+
+
+class Nine(usage.Options):
+    default_port = 9000
+
+
+class EndpointStringsTests(SynchronousTestCase):
+    def strings(self, words, options=usage.Options):
+        parsed = with_listening_options(options)()
+        parsed.parseOptions(words.split())
+        return endpoint_strings(parsed)
+
+    def test_a_port_is_short_for_a_tcp_endpoint(self):
+        self.assertEqual(self.strings("--port 0"), ["tcp:0"])
+
+    def test_listen_may_be_repeated_and_adds_to_the_port(self):
+        self.assertEqual(
+            self.strings("--listen tcp:1 --listen unix:x --port 2"), ["tcp:2", "tcp:1", "unix:x"]
+        )
+
+    def test_the_default_port_is_for_those_who_do_not_say(self):
+        self.assertEqual(self.strings("", Nine), ["tcp:9000"])
+        self.assertEqual(self.strings("--listen unix:x", Nine), ["unix:x"])
+        self.assertEqual(self.strings("--port 7", Nine), ["tcp:7"])
+
+    def test_without_any_of_them_the_question_is_asked(self):
+        error = self.assertRaises(usage.UsageError, self.strings, "")
+        self.assertEqual(str(error), "where should it listen? Give --port N or --listen ENDPOINT")
+
+    def test_options_that_know_nothing_of_listening_use_the_default_port(self):
+        self.assertEqual(endpoint_strings(Nine()), ["tcp:9000"])
+
+
+class CompleteTests(SynchronousTestCase):
+    def make_folder(self):
+        folder = Path(self.mktemp())
+        folder.mkdir(parents=True)
+        return folder
+
+    def completed(self, pairs, interface="127.0.0.1"):
+        for written, expected in pairs.items():
+            self.assertEqual(complete(written, interface), expected)
+
+    def test_what_is_left_out_is_loopback_and_a_long_queue(self):
+        pem = self.make_folder()
+        rest = "interface=127.0.0.1:backlog=1024"
+        self.completed(
+            {
+                "tcp:9000": f"tcp:9000:{rest}",
+                "tcp:port=9000": f"tcp:port=9000:{rest}",
+                "ssl:9000:privateKey=a.pem": f"ssl:9000:privateKey=a.pem:{rest}",
+                f"tls:{pem}:port=9000": f"tls:{pem}:port=9000:{rest}",
+                "haproxy:tcp:9000": f"haproxy:tcp:9000:{rest}",
+            }
+        )
+
+    def test_what_is_given_is_kept_by_name_or_by_place(self):
+        pem = self.make_folder()
+        for written in (
+            "tcp:9000:interface=0.0.0.0:backlog=5",
+            "tcp:9000:0.0.0.0:5",
+            "ssl:9000:a.pem:a.pem:m:0.0.0.0:5",
+            f"tls:{pem}:9000:5:\\:\\:",
+        ):
+            self.completed({written: written})
+        self.completed({"tcp:1:0.0.0.0": "tcp:1:0.0.0.0:backlog=1024"})
+
+    def test_a_unix_socket_has_a_queue_but_no_interface(self):
+        self.completed({"unix:/run/x": "unix:/run/x:backlog=1024"})
+        self.completed({"unix:address=x": "unix:address=x:backlog=1024"})
+
+    def test_other_kinds_stay_as_they_are(self):
+        for written in ("systemd:domain=INET:index=0", "onion:80", "", ":"):
+            self.completed({written: written})
+
+    def test_the_colons_of_an_ipv6_interface_are_quoted(self):
+        self.completed({"tcp:0": "tcp:0:interface=\\:\\:1:backlog=1024"}, "::1")
+
+    def test_a_quoted_colon_or_equals_sign_separates_nothing(self):
+        self.completed({"unix:a\\:b\\=c:mode=600": "unix:a\\:b\\=c:mode=600:backlog=1024"})
+
+    def test_a_port_out_of_range_is_refused_although_twisted_would_parse_it(self):
+        for port in ("99999", "-1", "abc", ""):
+            for written in (f"tcp:{port}:backlog=5", f"ssl:port={port}", f"haproxy:tcp:{port}:x"):
+                error = self.assertRaises(ValueError, complete, written, "::1")
+                self.assertEqual(str(error), f"{port!r} is not a port number (0 to 65535)")
+
+    def test_a_folder_of_certificates_must_be_there(self):
+        error = self.assertRaises(ValueError, complete, "tls:nowhere", "::1")
+        self.assertEqual(str(error), "no folder 'nowhere' with certificates")
+
+
+class ParseTests(SynchronousTestCase):
+    def parse(self, written, interface="127.0.0.1"):
+        return parse_endpoint(MemoryReactorClock(), written, interface)
+
+    def refusal(self, written):
+        return str(self.assertRaises(usage.UsageError, self.parse, written))
+
+    def test_it_listens_where_it_was_told(self):
+        reactor = MemoryReactorClock()
+        parse_endpoint(reactor, "tcp:7", "::1").listen(Factory())
+        port, _, backlog, interface = reactor.tcpServers[0]
+        self.assertEqual((port, backlog, interface), (7, 1024, "::1"))
+
+    def test_each_mistake_is_one_line(self):
+        bad = self.mktemp()
+        Path(bad).parent.mkdir(parents=True, exist_ok=True)
+        Path(bad).write_text("no key")
+        table = {
+            "": "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)",
+            "smoke:9000": "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)",
+            "tcp": "it lacks 'port'",
+            "tcp:xyz": "'xyz' is not a port number (0 to 65535)",
+            "tcp:0:backlog=x": "'x' is not a number",
+            "tcp:0:colour=red": "it has no argument 'colour'",
+            "tcp:0:1:2:3": "it has too many arguments",
+            "systemd:domain=INET:index=0": "systemd passed no sockets to this process",
+            "systemd:domain=INET": "Specify exactly one of descriptor index or name",
+            f"ssl:0:privateKey={bad}": "not a private key and its certificate (PEM)",
+        }
+        for written, cause in table.items():
+            self.assertEqual(self.refusal(written), f"bad endpoint {written!r}: {cause}")
+
+    def test_a_missing_key_file_is_named(self):
+        reason = self.refusal("ssl:0:privateKey=nope.pem")
+        self.assertIn(OSError(errno.ENOENT, "No such file or directory").strerror, reason)
+        self.assertTrue(reason.endswith("nope.pem"), reason)

@@ -1,0 +1,124 @@
+"""Folders of plugin files that the user names or stands in."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host.folders import add_current_folder, add_plugin_folder
+from evserve.plugin import PluginError, added_folders
+
+
+class Case(SynchronousTestCase):
+    def setUp(self):
+        self.base = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.base)
+        self.package = ModuleType("package")
+        self.patch(sys, "path", list(sys.path))
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.base)
+
+    def make(self, name, mode=0o755):
+        folder = self.base / name
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+        return folder
+
+    def add(self, name):
+        add_plugin_folder(str(name), self.package)
+
+    def refusal(self, name):
+        reason = str(self.assertRaises(PluginError, self.add, name))
+        self.assertEqual(added_folders(self.package), [])
+        return reason
+
+
+class AddTests(Case):
+    def test_a_folder_that_holds_twisted_plugins_gives_those(self):
+        plugins = self.make("twisted/plugins")
+        self.add(self.base)
+        self.assertEqual(added_folders(self.package), [str(plugins)])
+        self.assertIn(str(self.base), sys.path)
+
+    def test_a_folder_of_plugin_files_gives_itself(self):
+        plugins = self.make("mine")
+        self.add("mine")
+        self.assertEqual(added_folders(self.package), [str(plugins)])
+        self.assertIn(str(plugins), sys.path)
+
+    def test_twisted_plugins_may_be_named_itself(self):
+        self.make("twisted/plugins")
+        self.add("twisted/plugins")
+        self.assertIn(str(self.base), sys.path)
+
+    def test_adding_a_folder_twice_adds_it_once(self):
+        self.make("mine")
+        self.add("mine")
+        self.add("mine")
+        self.assertEqual(len(added_folders(self.package)), 1)
+
+    def test_a_folder_that_is_not_there_is_named(self):
+        self.assertEqual(self.refusal("nowhere"), "no plugin folder 'nowhere'")
+
+    def test_an_empty_name_is_not_the_current_folder(self):
+        self.assertEqual(self.refusal(""), "no plugin folder ''")
+
+    def test_a_folder_that_cannot_be_looked_at_is_named(self):
+        self.assertEqual(self.refusal("x" * 300), f"{'x' * 300}: File name too long")
+
+
+class WritableTests(Case):
+    def test_a_folder_that_everybody_may_write_to_is_refused(self):
+        plugins = self.make("mine", 0o777)
+        self.assertEqual(
+            self.refusal("mine"),
+            f"not loading plugins from {plugins}: everybody may write to {plugins} "
+            f"(mend: chmod o-w {plugins})",
+        )
+
+    def test_so_is_one_whose_modules_everybody_may_write(self):
+        self.make("twisted/plugins")
+        self.base.chmod(0o777)
+        self.assertIn(f"everybody may write to {self.base} ", self.refusal(self.base))
+
+    def test_so_is_one_that_everybody_may_replace(self):
+        self.make("twisted", 0o777)
+        self.make("twisted/plugins")
+        self.assertIn(f"write to {self.base}/twisted ", self.refusal(self.base))
+
+    def test_a_sticky_folder_lets_nobody_replace_what_is_in_it(self):
+        self.base.chmod(0o1777)
+        plugins = self.make("mine")
+        self.add("mine")
+        self.assertEqual(added_folders(self.package), [str(plugins)])
+
+    def test_a_sticky_folder_of_plugins_is_refused_all_the_same(self):
+        self.make("mine", 0o1777)
+        self.assertIn("everybody may write", self.refusal("mine"))
+
+    def test_a_link_is_as_safe_as_what_it_points_to(self):
+        self.make("open", 0o777)
+        (self.base / "link").symlink_to("open")
+        self.assertIn(f"everybody may write to {self.base}/link ", self.refusal("link"))
+
+
+class CurrentFolderTests(Case):
+    def test_without_plugins_here_nothing_is_added(self):
+        before = list(sys.path)
+        self.assertEqual((add_current_folder(), sys.path), ((), before))
+
+    def test_a_refused_folder_is_no_error_but_is_told(self):
+        plugins = self.make("twisted/plugins", 0o777)
+        (broken,) = add_current_folder()
+        self.assertEqual((broken.name, broken.path), ("", str(plugins)))
+        self.assertIn("everybody may write", broken.cause)
+
+    def test_a_current_folder_that_is_gone_has_no_plugins(self):
+        gone = self.make("gone")
+        os.chdir(gone)
+        gone.rmdir()
+        self.assertEqual(add_current_folder(), ())

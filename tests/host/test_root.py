@@ -1,0 +1,278 @@
+"""The root of the service tree."""
+
+import io
+import sys
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host import process
+from evserve.host import root as root_module
+from evserve.host.options import with_listening_options
+from evserve.host.root import GRACE, Root, StartError
+from evserve.host.serving import ServiceHost
+
+
+FOREGROUND = {"nodaemon": 1}
+
+
+class Reactor(MemoryReactorClock):
+    """Runs what was waiting for it to run when told to; counts how often it was stopped."""
+
+    def __init__(self):
+        super().__init__()
+        self.stops = 0
+
+    def stop(self):
+        self.stops += 1
+
+    def run(self):
+        self.running = True
+        while self.whenRunningHooks:
+            function, args, kwargs = self.whenRunningHooks.pop(0)
+            function(*args, **kwargs)
+
+
+class Recorder(Service):
+    """Remembers what happened in the list that all services share."""
+
+    def __init__(self, name, happened, error=None, stopped=None):
+        self.setName(name)
+        self.happened, self.error, self.stopped = happened, error, stopped
+
+    def privilegedStartService(self):
+        self.happened.append(f"privileged {self.name}")
+
+    def startService(self):
+        self.happened.append(f"start {self.name}")
+        if self.error is not None:
+            raise self.error
+
+    def stopService(self):
+        self.happened.append(f"stop {self.name}")
+        if isinstance(self.stopped, Exception):
+            raise self.stopped
+        return self.stopped
+
+
+class Case(SynchronousTestCase):
+    twistd = FOREGROUND
+
+    def setUp(self):
+        self.reactor = Reactor()
+        self.terminal = io.StringIO()
+        self.patch(sys, "stderr", self.terminal)
+        self.statuses, self.signals = [], []
+        self.patch(process, "exit_with", self.statuses.append)
+        self.patch(process, "raise_file_limit", lambda: 1024)
+        self.patch(process, "on_stop_signals", lambda _, stop: self.signals.append(stop))
+        self.root = Root(self.reactor, self.twistd, "text", 10.0)
+        self.happened = []
+        self.logged = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+
+    def add(self, name, **how):
+        service = Recorder(name, self.happened, **how)
+        service.setServiceParent(self.root)
+        return service
+
+    def start(self):
+        self.root.privilegedStartService()
+        self.root.startService()
+        self.reactor.run()
+
+    def formats(self):
+        return [event["log_format"] for event in self.logged if event.get("log_format")]
+
+
+class StartTests(Case):
+    def test_all_get_their_privileges_before_any_starts(self):
+        self.add("a")
+        self.add("b")
+        self.start()
+        self.assertEqual(self.happened, ["privileged a", "privileged b", "start a", "start b"])
+        self.assertEqual((self.reactor.stops, self.statuses), (0, []))
+
+    def test_it_says_what_it_serves(self):
+        self.add("a")
+        self.add("b")
+        self.start()
+        (event,) = [event for event in self.logged if "names" in event]
+        self.assertEqual((event["names"], event["reactor"]), ("a, b", "Reactor"))
+
+    def test_a_failure_stops_what_has_begun_and_starts_nothing_else(self):
+        self.add("a")
+        self.add("b", error=OSError(28, "No space left", "x.db"))
+        self.add("c")
+        self.start()
+        self.assertEqual(self.terminal.getvalue(), "evserve: b: No space left: x.db\n")
+        self.assertEqual((self.reactor.stops, self.statuses), (1, [1]))
+        self.assertNotIn("start c", self.happened)
+        self.assertFalse(any("serves" in each for each in self.formats()))
+        del self.happened[:]
+        self.root.stopService()
+        self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
+
+    def test_what_did_not_begin_is_not_stopped(self):
+        self.add("a", error=ValueError("no"))
+        self.add("b")
+        self.root.startService()
+        del self.happened[:]
+        self.root.stopService()
+        self.assertEqual(self.happened, ["stop a"])
+
+    def test_a_defect_is_logged_with_its_traceback(self):
+        self.add("a", error=ZeroDivisionError("x"))
+        self.start()
+        self.assertEqual(self.terminal.getvalue(), "evserve: a: ZeroDivisionError: x\n")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class FailTests(Case):
+    def test_the_first_failure_speaks(self):
+        self.root.fail("one")
+        self.root.fail("two")
+        self.assertEqual(self.terminal.getvalue(), "evserve: one\n")
+        self.assertEqual(self.statuses, [1])
+
+    def test_before_the_reactor_runs_it_ends_as_soon_as_it_does(self):
+        self.root.fail("too early")
+        self.assertEqual(self.reactor.stops, 0)
+        self.start()
+        self.assertEqual(self.reactor.stops, 1)
+
+    def test_a_failure_that_nobody_sees_on_the_terminal_is_logged(self):
+        for twistd in ({}, {"nodaemon": 1, "logfile": "x"}, {"nodaemon": 1, "syslog": 1}):
+            del self.logged[:]
+            Root(self.reactor, twistd).fail("why")
+            self.assertEqual([event.get("reason") for event in self.logged], ["why"])
+
+    def test_in_the_foreground_it_is_said_once(self):
+        self.root.fail("why")
+        self.assertEqual(self.logged, [])
+
+
+class FinishTests(Case):
+    def test_the_reactor_stops_once_however_often_it_is_asked(self):
+        self.root.finish(0)
+        self.root.finish(3)
+        self.root.finish(0)
+        self.reactor.run()
+        self.assertEqual((self.reactor.stops, self.statuses), (1, [3]))
+
+
+class StopTests(Case):
+    def test_the_last_to_begin_is_the_first_to_stop(self):
+        self.add("a")
+        self.add("b")
+        self.start()
+        del self.happened[:]
+        self.successResultOf(self.root.stopService())
+        self.assertEqual(self.happened, ["stop b", "stop a"])
+        self.assertEqual((self.statuses, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_it_waits_for_work_in_flight(self):
+        work = Deferred()
+        self.add("a", stopped=work)
+        self.start()
+        stopped = self.root.stopService()
+        self.assertNoResult(stopped)
+        work.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.statuses, [])
+
+    def test_a_service_that_does_not_stop_is_status_1_and_holds_nobody_up(self):
+        self.add("a")
+        self.add("b", stopped=RuntimeError("no"))
+        self.start()
+        self.successResultOf(self.root.stopService())
+        self.assertIn("stop a", self.happened)
+        self.assertEqual(self.statuses, [1])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_when_time_is_up_connections_are_cut_and_the_status_is_1(self):
+        connection = self.listen()
+        self.add("a", stopped=Deferred())
+        self.start()
+        stopped = self.root.stopService()
+        self.reactor.advance(9.9)
+        self.assertFalse(connection.transport.disconnected)
+        self.reactor.advance(0.1)
+        self.assertTrue(connection.transport.disconnected)
+        self.assertEqual(self.statuses, [1])
+        self.assertNoResult(stopped)
+        self.reactor.advance(GRACE)
+        self.successResultOf(stopped)
+
+    def test_without_a_drain_there_is_still_time_to_close_what_is_idle(self):
+        self.root = Root(self.reactor, self.twistd, "text", 0.0)
+        work = Deferred()
+        self.add("a", stopped=work)
+        self.start()
+        stopped = self.root.stopService()
+        self.reactor.advance(0)
+        work.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.statuses, [])
+
+    def test_what_ends_after_it_was_cut_harms_nothing(self):
+        work = Deferred()
+        self.add("a", stopped=work)
+        self.start()
+        stopped = self.root.stopService()
+        self.reactor.advance(10)
+        work.callback(None)
+        self.successResultOf(stopped)
+        self.reactor.advance(GRACE)
+
+    def listen(self):
+        options = with_listening_options(usage.Options)()
+        options.parseOptions(["--port", "7"])
+        host = ServiceHost("echo", self.root)
+        host.listen(options, Factory.forProtocol(Protocol))
+        connection = self.root.listening[0].door.buildProtocol(None)
+        connection.makeConnection(StringTransport())
+        return connection
+
+
+class SignalTests(Case):
+    def test_the_first_stops_the_reactor_and_the_second_cuts(self):
+        self.add("a", stopped=Deferred())
+        self.start()
+        (signalled,) = self.signals
+        signalled("SIGTERM")
+        signalled("SIGTERM")
+        self.assertEqual((self.reactor.stops, self.statuses), (1, []))
+        self.root.stopService()
+        signalled("SIGINT")
+        self.assertEqual(self.statuses, [1])
+        self.assertIn("SIGINT again", [event.get("why") for event in self.logged])
+
+
+class DaemonTests(Case):
+    twistd = {}
+
+    def test_a_failure_of_the_daemon_reaches_twistd_which_tells_the_terminal(self):
+        service = self.add("a")
+        service.privilegedStartService = lambda: self.root.fail("port in use")
+        error = self.assertRaises(StartError, self.root.privilegedStartService)
+        self.assertEqual(str(error), "port in use")
+
+
+class LogTests(Case):
+    def test_it_brings_its_observer_in_the_foreground(self):
+        parent = MultiService()
+        parent.setComponent = lambda interface, _: self.happened.append(interface)
+        self.root.setServiceParent(parent)
+        self.assertEqual(self.happened, [ILogObserver])
+
+    def test_it_leaves_the_observer_to_twistd_otherwise(self):
+        parent = MultiService()
+        parent.setComponent = self.fail
+        root_module.Root(self.reactor, {}).setServiceParent(parent)

@@ -1,0 +1,85 @@
+"""Notifying systemd."""
+
+import socket
+import tempfile
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host.systemd import take_notifier
+
+
+class NotifierTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+
+    def listen(self, address):
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(receiver.close)
+        receiver.bind(address)
+        receiver.setblocking(False)
+        self.receiver = receiver
+
+    def received(self):
+        got = []
+        while True:
+            try:
+                got.append(self.receiver.recv(4096).decode())
+            except BlockingIOError:
+                return got
+
+    def notifier(self, pid=7, **environ):
+        self.environ = environ
+        return take_notifier(self.clock, self.environ, pid)
+
+    def at_path(self, **environ):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = str(Path(folder.name, "notify"))
+        self.listen(path)
+        return self.notifier(NOTIFY_SOCKET=path, **environ)
+
+    def test_ready_and_stopping_come_with_a_status(self):
+        notifier = self.at_path()
+        notifier.ready("Serving echo")
+        notifier.stopping("Draining")
+        self.assertEqual(
+            self.received(), ["READY=1\nSTATUS=Serving echo", "STOPPING=1\nSTATUS=Draining"]
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_socket_may_be_abstract(self):
+        name = f"evserve-{id(self)}"
+        self.listen(f"\0{name}")
+        self.notifier(NOTIFY_SOCKET=f"@{name}").ready("x")
+        self.assertEqual(len(self.received()), 1)
+
+    def test_the_watchdog_is_fed_at_half_its_time_until_the_end(self):
+        notifier = self.at_path(WATCHDOG_USEC="4000000", WATCHDOG_PID="7")
+        notifier.ready("x")
+        self.received()
+        notifier.stopping("y")
+        self.clock.pump([2, 2])
+        self.assertEqual(self.received()[1:], ["WATCHDOG=1"] * 2)
+
+    def test_a_watchdog_without_a_pid_is_ours(self):
+        self.assertEqual(self.notifier(WATCHDOG_USEC="500000").watchdog, 0.5)
+
+    def test_a_watchdog_of_another_process_or_without_sense_is_left_alone(self):
+        self.assertIsNone(self.notifier(WATCHDOG_USEC="500000", WATCHDOG_PID="8").watchdog)
+        for nonsense in ("", "0", "x"):
+            self.assertIsNone(self.notifier(WATCHDOG_USEC=nonsense).watchdog)
+
+    def test_the_variables_are_kept_from_child_processes(self):
+        self.notifier(NOTIFY_SOCKET="/x", WATCHDOG_USEC="1", WATCHDOG_PID="7", HOME="/")
+        self.assertEqual(self.environ, {"HOME": "/"})
+
+    def test_without_systemd_nothing_happens(self):
+        notifier = self.notifier()
+        notifier.ready("x")
+        notifier.stopping("x")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_socket_that_is_gone_harms_nobody(self):
+        self.notifier(NOTIFY_SOCKET="/nowhere/at/all").ready("x")

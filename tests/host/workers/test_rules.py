@@ -1,0 +1,47 @@
+"""Which services workers may run."""
+
+from twisted.python.usage import Options, UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host.orders import Order
+from evserve.host.workers.rules import check_shareable
+from evserve.interfaces import LoadedService
+from evserve.plugin import ServicePlugin
+
+
+class Opts(Options):
+    optFlags = [["console", None, ""]]
+    one_process = ("console",)
+
+
+def order(name, *flags, **kinds):
+    options = Opts()
+    options.parseOptions([f"--{flag}" for flag in flags])
+    plugin = ServicePlugin(name, "x", "", **kinds)
+    return Order(name, plugin, LoadedService(Opts, None), options)
+
+
+class RulesTests(SynchronousTestCase):
+    def refusal(self, *orders):
+        return str(self.assertRaises(UsageError, check_shareable, list(orders)))
+
+    def test_stateless_services_may(self):
+        check_shareable([order("echo", stateless=True), order("loud", stateless=True)])
+
+    def test_one_with_state_may_not_even_among_others(self):
+        self.assertEqual(
+            self.refusal(order("echo", stateless=True), order("queue")),
+            "--workers: 'queue' keeps state in one process, so several of it would disagree",
+        )
+
+    def test_one_that_does_not_listen_may_not(self):
+        self.assertEqual(
+            self.refusal(order("fetch", listens=False)),
+            "--workers: 'fetch' does not listen through the host, so there is nothing to share",
+        )
+
+    def test_an_option_that_needs_one_process_is_named(self):
+        self.assertEqual(
+            self.refusal(order("echo", "console", stateless=True)),
+            "--workers: 'echo' needs one process for --console",
+        )

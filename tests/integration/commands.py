@@ -1,0 +1,88 @@
+"""Any command in a child process: other users, limits, folders, streams that are closed."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.trial.unittest import TestCase
+
+from tests.integration.processes import TWISTD, Child
+from tests.integration.streams import Client
+
+
+EVSERVE = (sys.executable, str(TWISTD), "-n", "evserve")
+
+
+class CommandCase(TestCase):
+    """Each test has a folder of its own, in which its commands run."""
+
+    timeout = 60
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def run_command(self, *words, streams=(0, 1, 2), folder=None):
+        """Start a command; of its standard streams, it has only `streams`."""
+        from twisted.internet import reactor
+
+        child = Child()
+        self.addCleanup(lambda: None if child.ended.called else child.stop("KILL"))
+        words = [os.fsencode(str(word)) for word in words]
+        pipes = {number: "w" if number == 0 else "r" for number in streams}
+        reactor.spawnProcess(
+            child, words[0], words, os.environ, str(folder or self.folder), childFDs=pipes
+        )
+        return child
+
+    def evserve(self, *words, **how):
+        """Start `twistd -n evserve WORDS...`."""
+        return self.run_command(*EVSERVE, *words, **how)
+
+    def evserve_after(self, script, *words, **how):
+        """Start it from a shell, after `script`: `ulimit -n 64`, `umask 0`."""
+        return self.run_command(
+            "/bin/sh", "-c", f'{script} && exec "$@"', "sh", *EVSERVE, *words, **how
+        )
+
+    async def table(self, rows, check):
+        """Await `check(*row)` for each row, a few at a time; show every failure."""
+        places = DeferredSemaphore(4)
+        results = await DeferredList(
+            [places.run(Deferred.fromCoroutine, check(*row)) for row in rows], consumeErrors=True
+        )
+        failures = [str(result.value) for succeeded, result in results if not succeeded]
+        self.assertEqual(failures, [], "\n".join(failures))
+
+    async def says(self, words, line, *, status=1):
+        """Check that a command writes one line to standard error, and nothing else."""
+        child = self.evserve(*words)
+        ended = await child.ended
+        self.assertEqual((child.err.decode(), child.out), (f"evserve: {line}\n", b""), words)
+        self.assertEqual(ended, status, words)
+
+    async def connect(self, endpoint):
+        """Return a client that is connected to an endpoint such as `tcp:127.0.0.1:4711`."""
+        from twisted.internet import reactor
+        from twisted.internet.endpoints import clientFromString, connectProtocol
+
+        client = Client()
+        await connectProtocol(clientFromString(reactor, endpoint), client)
+        self.addCleanup(client.hang_up)
+        return client
+
+    async def echoes(self, endpoint):
+        """Check that a server sends back what it is sent."""
+        client = await self.connect(endpoint)
+        client.transport.write(b"hello")
+        self.assertEqual(await client.receive(5), b"hello")
+        return client

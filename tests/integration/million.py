@@ -1,0 +1,61 @@
+"""Fetches 1,000,000 URLs of a file from an engine in memory; prints how much memory that took."""
+
+import re
+import sys
+from pathlib import Path
+
+from twisted.internet.task import Clock
+
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.manners import Manners
+from evserve.fetch.messages import Head, Headers
+from evserve.fetch.run import Run
+from evserve.fetch.sources.lines import FileSource
+
+
+HEAD = Head(200, b"OK", "1.1", Headers(), 2, None)
+
+
+class Engine:
+    """Answers when it is told to."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def fetch(self, request, receiver):
+        self.waiting.append((request, receiver))
+        return self
+
+    def answer(self):
+        waiting, self.waiting = self.waiting, []
+        for request, receiver in waiting:
+            receiver.started(HEAD, request.url)
+            receiver.received(b"ok")
+            receiver.finished(None)
+
+
+def rss():
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+def main(path):
+    from twisted.internet.defer import Deferred
+
+    engine = Engine()
+    fetcher = Fetcher(engine, Clock(), Manners(robots=False))
+    rows = 0
+
+    def record(_key, _result):
+        nonlocal rows
+        rows += 1
+
+    before = rss()
+    run = Run(fetcher, [FileSource(Path(path))], record)
+    done = Deferred.fromCoroutine(run.fetch_all())
+    while not done.called:
+        engine.answer()
+    print(rows, round(rss() - before, 1))
+
+
+main(sys.argv[1])

@@ -1,0 +1,120 @@
+"""A real queue server in a child process, and a blocking client that hides nothing."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
+
+from tests.integration.processes import TWISTD
+
+
+SHIM = Path(__file__).with_name("sync_shim.c")
+
+
+class QueueServer:
+    """`evserve queue` as a user starts it; `kill` is kill -9."""
+
+    def __init__(self, test, *options, env=None, prepare=None):
+        self.process = subprocess.Popen(
+            [TWISTD, "-n", "evserve", "queue", "--port", "0", *map(str, options)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs by then
+        )
+        test.addCleanup(self.kill)
+        self.log = b""
+        self.port = self._wait()
+
+    def _wait(self):
+        for line in self.process.stderr:
+            self.log += line
+            found = re.search(rb"listening on tcp 127.0.0.1:(\d+)", self.log)
+            if found and b" serves " in line:
+                return int(found[1])
+        raise AssertionError(self.log.decode())
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+    def stop(self, signal_number=signal.SIGTERM):
+        self.process.send_signal(signal_number)
+        with self.process.stderr:
+            self.log += self.process.stderr.read()
+        return self.process.wait()
+
+    def connect(self):
+        return Connection(self.port)
+
+    def memory(self):
+        """Bytes resident."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * 4096
+
+
+class Connection:
+    """Sends bytes, reads replies; raises ConnectionError when the server is gone."""
+
+    def __init__(self, port, timeout=20):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb")
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def reply(self):
+        """Read one reply: its words, and the body that belongs to it, if any."""
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError
+        words = line.split()
+        if words[0] not in {b"RESERVED", b"FOUND", b"OK"}:
+            return words, None
+        size = int(words[1 if words[0] == b"OK" else 2])
+        data = self.file.read(size + 2)
+        if len(data) < size + 2:
+            raise ConnectionError
+        return words, data[:-2]
+
+    def ask(self, command):
+        self.send(command + b"\r\n")
+        return self.reply()
+
+    def word(self, command):
+        """Send a command; return its reply's first word."""
+        return self.ask(command)[0][0]
+
+    def put(self, body, pri=1024, delay=0, ttr=60):
+        """Put; return the id, or the word that refuses."""
+        words, _ = self.ask(b"put %d %d %d %d\r\n%b" % (pri, delay, ttr, len(body), body))
+        return int(words[1]) if words[0] == b"INSERTED" else words[0]
+
+    def stats(self, command=b"stats"):
+        return dict(line.split(b": ") for line in self.ask(command)[1].split(b"\n")[1:-1])
+
+
+def compile_shim(folder):
+    """Return the shim as a shared object in `folder`."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise SkipTest("no C compiler")
+    target = Path(folder).absolute() / "shim.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", target, SHIM, "-ldl"], check=True)
+    return target

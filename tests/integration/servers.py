@@ -1,0 +1,57 @@
+"""Real servers for integration tests: started on a free port, and stopped by the test."""
+
+import re
+import shutil
+from contextlib import suppress
+from unittest import SkipTest
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+
+
+BEANSTALKD = shutil.which("beanstalkd")
+
+
+class Server(ProcessProtocol):
+    """A child process; `port` fires once it says where it listens."""
+
+    def __init__(self, pattern):
+        self.pattern = pattern
+        self.output = b""
+        self.port = Deferred()
+        self.reason = None
+        self.waiting = []
+
+    def childDataReceived(self, fd, data):
+        self.output += data
+        found = re.search(self.pattern, self.output)
+        if found and not self.port.called:
+            self.port.callback(int(found[1]))
+
+    def processEnded(self, reason):
+        if not self.port.called:
+            self.port.errback(RuntimeError(self.output.decode()))
+        self.reason = reason.value
+        for each in self.waiting:
+            each.callback(reason.value)
+
+    def stop(self, signal="KILL"):
+        """Send `signal`, and wait for the end, whatever brought it."""
+        if self.reason is not None:
+            return succeed(self.reason)
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(signal)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+
+def start_beanstalkd(test, reactor, port=0):
+    """Start beanstalkd for `test`, on a port of its own choice unless it had one before."""
+    if BEANSTALKD is None:
+        raise SkipTest("beanstalkd is not installed")
+    server = Server(rb"bind \d+ [\d.]+:(\d+)")
+    command = [BEANSTALKD, "-V", "-l", "127.0.0.1", "-p", str(port)]
+    reactor.spawnProcess(server, command[0], command, env={})
+    test.addCleanup(server.stop)
+    return server

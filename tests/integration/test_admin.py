@@ -1,0 +1,106 @@
+"""The admin port of a real process."""
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.protocol import Protocol
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent
+
+from tests.integration.processes import spawn
+
+
+async def address_of(child, name):
+    """Return the address, `127.0.0.1:4711`, that a service of a child says it listens on."""
+    line = re.compile(rf"{name}: listening on tcp (\S+)\n".encode())
+    await child.until(lambda: b" serves " in child.err and line.search(child.err))
+    return line.search(child.err)[1].decode()
+
+
+async def send(test, address, data=b""):
+    """Connect to an address and send; the connection is closed at the end of `test`."""
+    from twisted.internet import reactor
+
+    protocol = Protocol()
+    gone = Deferred()
+    protocol.connectionLost = lambda _: gone.callback(None)
+    await connectProtocol(clientFromString(reactor, f"tcp:{address}"), protocol)
+    protocol.transport.write(data)
+
+    def leave():
+        protocol.transport.abortConnection()
+        return gone
+
+    test.addCleanup(leave)
+    return protocol
+
+
+class AdminTests(TestCase):
+    async def get(self, address, path, **headers):
+        from twisted.internet import reactor
+
+        response = await HTTPClient(Agent(reactor)).get(f"http://{address}{path}", headers=headers)
+        return response.code, await response.text()
+
+    async def test_every_page_answers(self):
+        child = spawn(self, "--port", "0", "--admin", "tcp:0")
+        admin = await address_of(child, "admin")
+        echo = await address_of(child, "echo")
+        self.assertEqual(await self.get(admin, "/healthz"), (200, "ok\n"))
+        self.assertEqual(await self.get(admin, "/readyz"), (200, "ready\n"))
+        self.assertIn(f"tcp {echo}", (await self.get(admin, "/api/status"))[1])
+        self.assertIn("evserve_connections{", (await self.get(admin, "/metrics"))[1])
+        self.assertIn("</html>", (await self.get(admin, "/"))[1])
+        self.assertEqual(await child.stop(), 0)
+
+    async def test_it_answers_during_a_drain_and_its_clients_hold_nothing_up(self):
+        child = spawn(
+            self, "--admin", "tcp:0", "--drain", "60", "echo", "--port", "0", "--delay", "50"
+        )
+        admin = await address_of(child, "admin")
+        waiting = await send(self, await address_of(child, "echo"), b"late")
+        await send(self, admin)  # says nothing, and stays
+        await self.until_status(admin, '"received_bytes": 4')
+        ended = child.stop()
+        await child.until(lambda: b"stopping" in child.err)
+        self.assertEqual(await self.get(admin, "/readyz"), (503, "draining: 1 left\n"))
+        self.assertEqual((await self.get(admin, "/healthz"))[0], 200)
+        waiting.transport.abortConnection()
+        self.assertEqual(await ended, 0)
+
+    async def until_status(self, admin, text):
+        """Ask until /api/status holds `text`: what was sent has then arrived."""
+        while text not in (await self.get(admin, "/api/status"))[1]:
+            pass
+
+    async def test_a_unix_socket_is_gone_afterwards(self):
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        child = spawn(self, "--port", "0", "--admin", f"unix:{folder}/admin")
+        await child.listening("unix")
+        self.assertTrue(folder.joinpath("admin").is_socket())
+        self.assertEqual(await child.stop(), 0)
+        self.assertEqual(list(folder.iterdir()), [])
+
+    async def test_a_busy_port_is_one_line_and_status_1(self):
+        admin = await address_of(spawn(self, "--port", "0", "--admin", "tcp:0"), "admin")
+        child = spawn(self, "--port", "0", "--admin", f"tcp:{admin.rpartition(':')[2]}")
+        self.assertEqual(await child.ended, 1)
+        reason = f"evserve: admin: cannot listen on {admin}: Address already in use\n"
+        self.assertEqual(child.err.decode(), reason)
+
+    async def test_it_brings_no_reactor(self):
+        """The one in prometheus_client's own Twisted support would decide for `--reactor`."""
+        program = (
+            "import sys, evserve.host.command, evserve.host.admin.service; "
+            "print('twisted.internet.reactor' in sys.modules)"
+        )
+        out, err, _ = await getProcessOutputAndValue(sys.executable, ["-c", program])
+        self.assertEqual((out, err), (b"False\n", b""))

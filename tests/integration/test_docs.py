@@ -1,0 +1,81 @@
+"""What the pages say is what a reader gets: their files are written, their commands are run."""
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+
+from tests.documents import ROOT, Page
+from tests.integration.processes import TWISTD, run_python
+
+
+# What differs between two runs: times, durations, amounts, versions, ports, process numbers.
+NUMBER = r"(?:\d+(?:[-:.,]\d+)*(?: (?:us|ms|s)\b| \d\d:\d\d:\d\d|s)?)"
+VARYING = re.compile(NUMBER)
+
+
+def as_pattern(shown):
+    """Return a pattern for output like `shown`: other numbers, other runs of blanks and dashes."""
+    parts = [re.escape(part) for part in VARYING.split(shown.strip())]
+    pattern = NUMBER.join(parts)
+    return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
+
+
+class PageTests(TestCase):
+    """Each page is followed from top to bottom in an empty folder."""
+
+    async def follow(self, name):
+        page, folder = Page(name), self.mktemp()
+        Path(folder).mkdir()
+        Path(folder, "examples").symlink_to(ROOT / "examples")
+        page.write_files(folder)
+        for command, shown in page.commands():
+            self.assertRegex(await self.run_command(command, shown, folder), as_pattern(shown))
+
+    async def run_command(self, command, shown, folder):
+        if " serves " not in shown:
+            return await self.run_shell(command, folder)
+        # A server: it runs to the end of the test, beside the commands that follow.
+        child = run_python(self, TWISTD, *shlex.split(command)[1:], folder=folder)
+        await child.until(lambda: as_pattern(shown).search(child.err.decode()))
+        return child.err.decode()
+
+    async def run_shell(self, command, folder):
+        paths = [str(Path(sys.executable).parent), os.environ["PATH"]]
+        environment = {**os.environ, "PATH": os.pathsep.join(paths), "COLUMNS": "80"}
+        out, err, _ = await getProcessOutputAndValue(
+            "/bin/sh", ["-c", command], environment, str(folder)
+        )
+        return (out + err).decode().replace("\r\n", "\n")  # as a terminal shows it
+
+    async def test_deployment_page(self):
+        """docs/deployment.md shows what happens."""
+        await self.follow("docs/deployment.md")
+
+    async def test_load_page(self):
+        """docs/load.md shows what is reported."""
+        await self.follow("docs/load.md")
+
+    async def test_plugins_page(self):
+        """docs/plugins.md makes a service in five minutes."""
+        await self.follow("docs/plugins.md")
+
+    async def test_handlers_page(self):
+        """docs/handlers.md makes a handler in five minutes."""
+        await self.follow("docs/handlers.md")
+
+    async def test_fetch_page(self):
+        """docs/fetch.md tours the command and the library."""
+        await self.follow("docs/fetch.md")
+
+    async def test_readme(self):
+        """README.md shows what happens."""
+        await self.follow("README.md")
+
+    async def test_admin_page(self):
+        """docs/admin.md shows what the admin port answers."""
+        await self.follow("docs/admin.md")

@@ -1,0 +1,16 @@
+"""The beanstalk engine of evserve.events against our own server: the seam over the wire."""
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from evserve.events import open_queue
+from tests.events.conformance import EventQueueConformance
+from tests.integration.queue_server import QueueServer
+
+
+class OwnServerTests(EventQueueConformance, TestCase):
+    timeout = 20
+
+    def make_queue(self):
+        self.server = getattr(self, "server", None) or QueueServer(self, "--store", self.mktemp())
+        return open_queue(f"beanstalk://127.0.0.1:{self.server.port}", reactor)

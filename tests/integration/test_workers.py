@@ -1,0 +1,262 @@
+"""`--workers N` with real processes."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import clientFromString, connectProtocol, wrapClientTLS
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.trial.unittest import TestCase
+
+from tests.certificates import make_certificates
+from tests.integration.processes import spawn
+from tests.integration.streams import Client
+
+
+WORKERS = re.compile(rb"workers: processes ([\d, ]+)\n")
+REPLACED = re.compile(rb"worker (\d+) serves \(process (\d+)\)\n")
+
+
+class OneEcho(Protocol):
+    """Says `hello`, waits for it to come back and hangs up; `done` fires with what came."""
+
+    def __init__(self, hang_up=True):
+        self.got, self.done, self.closed = b"", Deferred(), Deferred()
+        self._hang_up = hang_up
+
+    def connectionMade(self):
+        self.transport.write(b"hello")
+
+    def dataReceived(self, data):
+        self.got += data
+        if self.got == b"hello":
+            self.done.callback(None)
+            if self._hang_up:
+                self.transport.loseConnection()
+
+    def connectionLost(self, reason=connectionDone):
+        if not self.done.called:
+            self.done.errback(reason)
+        self.closed.callback(None)
+
+
+def pids(server):
+    """The process ids of the workers that serve now, by number."""
+    first = WORKERS.search(server.err)[1].split(b", ")
+    found = dict(enumerate(map(int, first), 1))
+    found.update((int(number), int(pid)) for number, pid in REPLACED.findall(server.err))
+    return found
+
+
+class Case(TestCase):
+    timeout = 60
+
+    def setUp(self):
+        from twisted.internet import reactor
+
+        self.reactor = reactor
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    async def echo_once(self, address, hang_up=True):
+        client = OneEcho(hang_up)
+        await connectProtocol(clientFromString(self.reactor, address), client)
+        await client.done
+        if hang_up:
+            await client.closed
+        else:
+            self.addCleanup(self._leave, client)
+        return client
+
+    def _leave(self, client):
+        client.transport.abortConnection()
+        return client.closed
+
+    async def replaced(self, server, number, name):
+        """End a worker by a signal and wait for the next of its number."""
+        count = len(REPLACED.findall(server.err))
+        os.kill(pids(server)[number], name)
+        await server.until(lambda: len(REPLACED.findall(server.err)) > count)
+
+
+class WorkersTests(Case):
+    async def test_all_serve_from_one_port_and_end_with_status_0(self):
+        server = spawn(self, "--port", "0", "--workers", "2")
+        address = await server.listening()
+        for _ in range(20):
+            await self.echo_once(f"tcp:{address}")
+        self.assertEqual(len(set(pids(server).values())), 2)
+        self.assertEqual(await server.stop(), 0)
+        self.assertEqual(server.err.count(b"listening on"), 1)
+
+    async def test_ctrl_c_at_a_terminal_reaches_all_and_is_a_clean_end(self):
+        server = spawn(self, "--port", "0", "--workers", "2")
+        await server.listening()
+        for pid in (*pids(server).values(), server.transport.pid):
+            os.kill(pid, signal.SIGINT)
+        self.assertEqual(await server.ended, 0)
+        self.assertNotIn(b"starting another", server.err)
+
+    async def test_a_config_file_may_ask_for_workers(self):
+        config = self.folder / "evserve.toml"
+        config.write_text(
+            "[evserve]\nworkers = 2\n[services.echo]\nport = 0\n"
+            '[services.loud]\nplugin = "echo"\nport = 0\n'
+        )
+        server = spawn(self, "--config", config)
+        await server.listening()
+        for found in re.findall(rb"listening on tcp (\S+)", server.err):
+            await self.echo_once(f"tcp:{found.decode()}")
+        self.assertEqual(await server.stop(), 0)
+
+
+class MistakeTests(Case):
+    async def one_line(self, *words):
+        server = spawn(self, *words)
+        self.assertEqual(await server.ended, 1)
+        lines = server.err.decode().splitlines()
+        (line,) = [each for each in lines if "listening on" not in each]
+        return line
+
+    async def test_a_busy_port_ends_the_parent_before_any_worker_starts(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            line = await self.one_line("--port", port, "--workers", "2")
+        self.assertIn(f"cannot listen on 127.0.0.1:{port}: Address already in use", line)
+
+    async def test_what_cannot_be_shared_is_refused(self):
+        line = await self.one_line("--workers", "2", "web", "--path", ".")
+        self.assertTrue(line.startswith("evserve: --workers: 'web' does not listen"), line)
+        line = await self.one_line("--workers", "2", "echo", "--port", "0", "--udp")
+        self.assertEqual(line, "evserve: --workers: 'echo' needs one process for --udp")
+
+    async def test_a_service_that_fails_in_the_worker_is_told_once(self):
+        plugins = self.folder / "plugins"
+        plugins.mkdir(mode=0o755)
+        (plugins / "moody_plugin.py").write_text(
+            "from evserve.plugin import ServicePlugin\n"
+            "moody = ServicePlugin('moody', 'moody', 'Moody.', stateless=True)\n"
+        )
+        (plugins / "moody.py").write_text(
+            "from twisted.python import usage\n"
+            "class Options(usage.Options):\n    pass\n"
+            "def makeService(options, host):\n    raise ValueError('not today')\n"
+        )
+        line = await self.one_line(
+            "--plugin-dir", plugins, "--workers", "3", "moody", "--port", "0"
+        )
+        self.assertEqual(line, "evserve: moody: not today")
+
+
+class EndpointTests(Case):
+    async def test_a_unix_socket_keeps_its_mode_and_outlives_a_worker(self):
+        path = self.folder / "echo.sock"
+        server = spawn(self, "echo", "--listen", f"unix:{path}:mode=600", "--workers", "2")
+        await server.listening("unix")
+        await self.replaced(server, 1, signal.SIGTERM)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        for _ in range(10):
+            await self.echo_once(f"unix:{path}")
+        self.assertEqual(await server.stop(), 0)
+        self.assertFalse(path.exists())
+
+    async def test_tls_is_spoken_by_the_workers(self):
+        certificates = make_certificates()
+        key = self.folder / "server.pem"
+        key.write_bytes(certificates.server_pem)
+        listen = f"ssl:0:privateKey={key}:certKey={key}"
+        server = spawn(self, "echo", "--listen", listen, "--workers", "2")
+        plain = clientFromString(self.reactor, f"tcp:{await server.listening('ssl')}")
+        client = OneEcho()
+        await connectProtocol(wrapClientTLS(certificates.client_options(), plain), client)
+        await gatherResults([client.done, client.closed])
+
+
+class AdminTests(Case):
+    async def metrics(self, address):
+        client = Client()
+        await connectProtocol(clientFromString(self.reactor, f"tcp:{address}"), client)
+        client.transport.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return await client.closed
+
+    async def test_the_parent_publishes_the_sums(self):
+        path = self.folder / "echo.sock"
+        words = ["echo", "--listen", f"unix:{path}", "--workers", "2", "--admin", "tcp:0"]
+        server = spawn(self, *words)
+        admin = await server.listening()
+        for _ in range(10):
+            await self.echo_once(f"unix:{path}")
+        await self.replaced(server, 1, signal.SIGTERM)
+        wanted = b'evserve_connections_accepted_total{service="echo"} 10.0\n'
+        while wanted not in await self.metrics(admin):
+            pass  # the workers report once a second
+        self.assertEqual(await server.stop(), 0)
+
+
+class LifeTests(Case):
+    async def test_a_killed_worker_is_replaced(self):
+        server = spawn(self, "--port", "0", "--workers", "2")
+        address = await server.listening()
+        before = pids(server)
+        await self.replaced(server, 2, signal.SIGKILL)
+        self.assertIn(f"worker 2 (process {before[2]}) was ended by SIGKILL".encode(), server.err)
+        for _ in range(20):
+            await self.echo_once(f"tcp:{address}")
+        self.assertEqual(await server.stop(), 0)
+
+    async def test_workers_do_not_outlive_a_killed_parent(self):
+        server = spawn(self, "--port", "0", "--workers", "2")
+        await server.listening()
+        found = pids(server)
+        await server.stop("KILL")  # fires when the last process has closed standard error
+        self.assertEqual(server.err.count(b"the parent process is gone: stopping"), 2)
+        self.assertEqual(len(found), 2)
+
+    async def test_clients_notice_nothing_when_workers_are_restarted_under_load(self):
+        server = spawn(self, "--port", "0", "--workers", "3")
+        address = await server.listening()
+        running, counts = [True], []
+
+        async def client():
+            while running:
+                await self.echo_once(f"tcp:{address}")
+                counts.append(1)
+
+        clients = gatherResults([Deferred.fromCoroutine(client()) for _ in range(20)])
+        for number in (1, 2, 3):
+            await self.replaced(server, number, signal.SIGTERM)
+        running.clear()
+        await clients  # a connection that was refused, reset or not answered would fail it
+        self.assertGreater(len(counts), 20)
+        self.assertEqual(await server.stop(), 0)
+
+
+class DrainTests(Case):
+    async def serve(self, drain):
+        """Return a server and a client whose second word it still owes."""
+        words = ["echo", "--port", "0", "--delay", "2", "--workers", "2"]
+        server = spawn(self, "--drain", drain, *words)
+        client = await self.echo_once(f"tcp:{await server.listening()}", hang_up=False)
+        client.transport.write(b"more")
+        return server, client
+
+    async def test_whoever_does_not_finish_in_time_is_cut_off_with_status_1(self):
+        server, client = await self.serve("0.2")
+        self.assertEqual(await server.stop(), 1)
+        self.assertIn(b"not done after 0.2 seconds: aborted 1 connections", server.err)
+        await client.closed
+
+    async def test_a_second_signal_cuts_at_once(self):
+        server, client = await self.serve("1000")
+        server.stop()
+        await server.until(lambda: b"SIGTERM: stopping" in server.err)
+        self.assertEqual(await server.stop(), 1)
+        self.assertIn(b"SIGTERM again: aborting connections", server.err)
+        self.assertIn(b"aborted 1 connections", server.err)
+        await client.closed

@@ -1,0 +1,73 @@
+"""A server in memory, reached through a reactor whose clock the test moves."""
+
+from attrs import define, field
+from twisted.internet import error
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+from evserve.load.plan import Plan
+from evserve.load.run import LoadRun
+
+
+@define(eq=False)
+class Line(StringTransport):
+    """A connection whose server answers after `reactor.delay` seconds."""
+
+    reactor: "ServerReactor"
+    protocol: object = None
+    sent: list = field(factory=list)
+
+    def __attrs_post_init__(self):
+        StringTransport.__init__(self)
+
+    def write(self, data):
+        self.sent.append(data)
+        if self.reactor.delay is not None:
+            self.reactor.callLater(self.reactor.delay, self.deliver, self.reactor.answer(data))
+
+    def deliver(self, data):
+        if self.connected and data:
+            self.protocol.dataReceived(data)
+
+    def lose(self, reason):
+        if self.connected:
+            self.connected = False
+            self.protocol.connectionLost(Failure(reason))
+
+    def loseConnection(self):
+        if not self.reactor.holds_on:
+            self.lose(error.ConnectionDone())
+
+    def abortConnection(self):
+        self.reactor.aborted += 1
+        self.lose(error.ConnectionLost())
+
+
+class ServerReactor(MemoryReactorClock):
+    """Connects every client at once, unless `refusals` says otherwise."""
+
+    def __init__(self, delay=0.1, answer=lambda data: data):
+        MemoryReactorClock.__init__(self)
+        self.delay, self.answer = delay, answer
+        self.lines, self.refusals, self.aborted = [], [], 0
+        self.holds_on = self.hangs = False
+
+    def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):
+        connector = MemoryReactorClock.connectTCP(self, host, port, factory, timeout, bindAddress)
+        if self.refusals:
+            refusal = self.refusals.pop(0)
+            factory.clientConnectionFailed(connector, Failure(refusal))
+        elif not self.hangs:
+            line = Line(self)
+            line.protocol = factory.buildProtocol(None)
+            self.lines.append(line)
+            line.protocol.makeConnection(line)
+        return connector
+
+
+def begin(reactor, tell=None, **plan):
+    """Start a run; return it and the Deferred of its report."""
+    given = {"connect": "tcp:127.0.0.1:1", "connections": 2, "size": 8, **plan}
+    run = LoadRun(reactor, Plan(**given), tell, reactor.seconds)
+    return run, Deferred.fromCoroutine(run.run())

@@ -1,0 +1,145 @@
+"""What a report says, to people and to programs."""
+
+import json
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.load.histogram import Summary
+from evserve.load.plan import Plan
+from evserve.load.report import Connections, Report, server_use
+from evserve.load.text import as_json, as_text, duration, progress
+from evserve.load.usage import Usage
+
+
+SUMMARY = Summary(2000, 0.001, 0.0005, 0.001, 0.002, 0.003, 1.5)
+NOTHING = Summary(0, 0, 0, 0, 0, 0, 0)
+REPORT = Report(
+    plan=Plan("tcp:127.0.0.1:9000", 100, 1000),
+    connections=Connections(100, 0.05, {}, {}),
+    seconds=2.0,
+    answered=2000,
+    unanswered=0,
+    wrong=0,
+    first_wrong=None,
+    latencies=SUMMARY,
+    lags=None,
+    busy=0.5,
+    saturated=None,
+    server=None,
+    interrupted=False,
+)
+UNCONNECTED = evolve(
+    REPORT,
+    answered=0,
+    latencies=NOTHING,
+    connections=Connections(0, 0.1, {"Connection refused": 100}, {}),
+)
+
+
+class FailureTests(SynchronousTestCase):
+    def test_a_run_with_answers_did_not_fail(self):
+        self.assertIsNone(REPORT.failure)
+
+    def test_connections_that_failed_or_were_lost_are_told_but_no_failure(self):
+        report = evolve(REPORT, connections=Connections(90, 1, {"timed out": 10}, {"reset": 2}))
+        self.assertIsNone(report.failure)
+
+    def test_one_wrong_answer_is_a_failure(self):
+        report = evolve(REPORT, wrong=2, first_wrong="byte 3 is bad", interrupted=True)
+        self.assertEqual(report.failure, "wrong answers on 2 connections: byte 3 is bad")
+
+    def test_no_connection_is_a_failure(self):
+        wanted = "cannot connect to tcp:127.0.0.1:9000: Connection refused"
+        self.assertEqual(UNCONNECTED.failure, wanted)
+        self.assertIsNone(evolve(UNCONNECTED, interrupted=True).failure)
+
+    def test_no_answer_is_a_failure(self):
+        report = evolve(REPORT, answered=0, latencies=NOTHING)
+        self.assertEqual(report.failure, "nothing was answered")
+        self.assertIsNone(evolve(report, interrupted=True).failure)
+
+    def test_fewer_answers_than_asked_for_are_a_failure_unless_time_was_limited(self):
+        asked = Plan("tcp:1", seconds=None, count=2001)
+        report = evolve(REPORT, plan=asked)
+        self.assertEqual(report.failure, "1 of 2001 messages were not answered")
+        self.assertIsNone(evolve(report, plan=evolve(asked, seconds=2)).failure)
+        self.assertIsNone(evolve(report, answered=2001).failure)
+
+
+class ServerTests(SynchronousTestCase):
+    def test_cpu_per_message_and_memory_per_connection(self):
+        before, start, end = Usage(1, 10_000, 1), Usage(2, 10_500, 1), Usage(3.5, 12_000, 3)
+        use = server_use(before, start, end, 1000, 10)
+        self.assertEqual((use.cpu, use.cpu_per_message), (1.5, 0.0015))
+        self.assertEqual((use.memory_per_connection, use.processes), (200, 3))
+
+    def test_nothing_to_divide_by(self):
+        usage = Usage(1, 10_000, 1)
+        use = server_use(usage, usage, usage, 0, 0)
+        self.assertEqual((use.cpu_per_message, use.memory_per_connection), (None, None))
+
+
+class TextTests(SynchronousTestCase):
+    def shows(self, report, *parts):
+        text = as_text(report)
+        for part in parts:
+            self.assertIn(part, text)
+
+    def test_the_usual_run_is_five_lines(self):
+        self.assertEqual(
+            as_text(REPORT),
+            "tcp:127.0.0.1:9000: 100 connections, 1,000 bytes, 1 in flight each\n"
+            "connected    100 in 0.05 s\n"
+            "answers      2,000 in 2.00 s: 1,000/s, 1.00 MB/s\n"
+            "latency      p50 500 us  p90 1 ms  p99 2 ms  p99.9 3 ms  max 1.5 s\n"
+            "generator    busy 50% of the time\n",
+        )
+
+    def test_an_open_loop_says_how_late_it_was(self):
+        plan = Plan("tcp:1", rate=5000, line=b"x", idle=7)
+        report = evolve(REPORT, plan=plan, lags=SUMMARY)
+        self.shows(report, "5,000 messages/s", "bytes a line", "7 idle", "sent late    p50 500 us")
+
+    def test_what_went_wrong_is_told_by_cause(self):
+        connections = Connections(90, 1, {"timed out": 10}, {"reset": 2})
+        report = evolve(
+            REPORT, connections=connections, unanswered=3, wrong=1, first_wrong="byte 3 is bad"
+        )
+        self.shows(report, "not connected 10: timed out\n", "lost         2: reset\n")
+        self.shows(report, "unanswered   3\n", "WRONG        on 1 connections, such as byte 3 is")
+
+    def test_no_connection_has_no_figures(self):
+        self.assertNotIn("latency", as_text(UNCONNECTED))
+
+    def test_the_server_is_shown_if_it_was_measured(self):
+        before, end = Usage(0, 10_000_000, 1), Usage(1, 11_000_000, 3)
+        report = evolve(REPORT, server=server_use(before, before, end, 2000, 100))
+        self.shows(report, "server CPU   1.00 s, 500.0 us per message in 3 processes\n")
+        self.shows(report, "server RSS   11.0 MB, 10.0 kB more per connection\n")
+        shrunk = server_use(before, before, Usage(1, 9_999_999, 1), 2000, 100)
+        self.shows(evolve(REPORT, server=shrunk), ", 0.0 kB more per connection\n")
+        report = evolve(REPORT, server=server_use(before, before, before, 0, 0))
+        self.shows(report, "server CPU   0.00 s\n", "server RSS   10.0 MB\n")
+
+    def test_doubts_about_the_figures_are_loud(self):
+        report = evolve(REPORT, saturated="it was busy 99% of the time", interrupted=True)
+        self.shows(report, "SATURATED    the generator was the limit", "INTERRUPTED")
+
+    def test_json_holds_everything(self):
+        report = evolve(REPORT, plan=Plan("tcp:1", line=b"caf\xe9"), lags=SUMMARY)
+        values = json.loads(as_json(report))
+        self.assertEqual(values["plan"]["line"], "caf\\xe9")
+        self.assertEqual(values["latencies"]["p999"], 0.003)
+        self.assertEqual((values["rate"], values["failure"]), (1000, None))
+
+    def test_durations_have_the_unit_that_suits(self):
+        self.assertEqual([duration(2), duration(0.0123), duration(0)], ["2 s", "12.3 ms", "0 us"])
+
+    def test_progress_is_one_line(self):
+        line = progress(2.0, 3000, 100, 0.004)
+        self.assertEqual(line, "2 s: 100 connections, 3,000 answers, 1,500/s, p99 4 ms")
+        self.assertIn("0/s", progress(0.0, 0, 0, 0.0))
+
+    def test_without_time_there_is_no_rate(self):
+        self.assertEqual(evolve(REPORT, seconds=0.0).rate, 0)

@@ -1,0 +1,330 @@
+"""A run against a server in memory, second by second."""
+
+import errno
+
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.load import marks
+from evserve.load.crowd import EndpointError
+from evserve.load.files import TooManyFilesError
+from evserve.load.plan import Plan
+from evserve.load.run import run_load
+from evserve.load.usage import Usage
+from tests.load.doubles import ServerReactor, begin
+
+
+class RunTestCase(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = ServerReactor()
+
+    def report(self, steps, **plan):
+        """Return the report of a run that is over after `steps` seconds."""
+        _, report = begin(self.reactor, **plan)
+        self.pass_time(steps)
+        return self.successResultOf(report)
+
+    def pass_time(self, seconds):
+        self.reactor.pump([0.01] * round(seconds * 100))
+
+
+class ClosedLoopTests(RunTestCase):
+    def test_each_answer_lets_the_next_message_go(self):
+        report = self.report(2, seconds=1, connections=2)
+        self.assertEqual(report.latencies.count, 20)
+        self.assertAlmostEqual(report.latencies.p50, 0.1, places=2)
+        self.assertEqual((report.failure, report.unanswered), (None, 0))
+
+    def test_an_answer_in_pieces_is_one_answer(self):
+        self.reactor.delay = None
+        _, report = begin(self.reactor, seconds=None, count=1, connections=1)
+        (line,) = self.reactor.lines
+        for byte in range(8):
+            line.deliver(line.sent[0][byte : byte + 1])
+        self.assertEqual(self.successResultOf(report).answered, 1)
+
+    def test_depth_is_how_many_are_in_flight(self):
+        report = self.report(2, seconds=1, connections=2, depth=5)
+        self.assertEqual(len(self.reactor.lines[0].sent[0]), 5 * 8)
+        self.assertEqual(report.latencies.count, 100)
+
+    def test_a_count_is_sent_exactly(self):
+        report = self.report(2, seconds=None, count=7, connections=2, depth=2)
+        sent = b"".join(b"".join(line.sent) for line in self.reactor.lines)
+        self.assertEqual((len(sent), report.answered, report.failure), (7 * 8, 7, None))
+
+    def test_fewer_messages_than_connections_leave_some_silent(self):
+        report = self.report(2, seconds=None, count=1, connections=3)
+        self.assertEqual((report.answered, report.failure), (1, None))
+
+    def test_the_warm_up_is_not_measured(self):
+        self.reactor.delay = 0.4
+        _, report = begin(self.reactor, seconds=2, warm_up=1)
+        self.pass_time(0.9)
+        self.reactor.delay = 0.1
+        self.pass_time(5)
+        found = self.successResultOf(report)
+        self.assertLess(found.latencies.p50, 0.12)
+        self.assertAlmostEqual(found.seconds, 2, places=1)
+
+    def test_connections_are_closed_at_the_end(self):
+        self.report(2, seconds=1)
+        self.assertFalse(any(line.connected for line in self.reactor.lines))
+        self.assertEqual((self.reactor.aborted, self.reactor.getDelayedCalls()), (0, []))
+
+    def test_a_server_that_keeps_connections_open_is_left(self):
+        self.reactor.holds_on = True
+        self.report(3, seconds=1)
+        self.assertEqual(self.reactor.aborted, 2)
+
+    def test_idle_connections_say_nothing(self):
+        report = self.report(2, seconds=1, connections=2, idle=3)
+        self.assertEqual(
+            [bool(line.sent) for line in self.reactor.lines], [True] * 2 + [False] * 3
+        )
+        self.assertEqual(report.connections.opened, 5)
+
+
+class OpenLoopTests(RunTestCase):
+    def test_messages_keep_their_rate_whatever_the_server_does(self):
+        self.reactor.delay = 0.5
+        report = self.report(3, seconds=1, rate=20)
+        self.assertIn(report.latencies.count, (20, 21))
+        self.assertAlmostEqual(report.latencies.p50, 0.5, places=1)
+        self.assertEqual(report.unanswered, 0)
+
+    def test_connections_take_turns(self):
+        self.report(3, seconds=1, rate=20, connections=4)
+        counts = [len(line.sent) for line in self.reactor.lines]
+        self.assertLessEqual(max(counts) - min(counts), 1)
+
+    def test_latency_counts_from_the_intended_start(self):
+        """A generator that sleeps for a second does not hide that second."""
+        _, report = begin(self.reactor, seconds=2, rate=100)
+        self.pass_time(0.5)
+        self.reactor.advance(1)
+        self.pass_time(2)
+        found = self.successResultOf(report)
+        self.assertGreater(found.latencies.max, 1.0)
+        self.assertGreater(found.latencies.p50, 0.1)
+        self.assertRegex(found.saturated, "sent more than .* ms late")
+
+    def test_a_late_generator_catches_up_in_steps(self):
+        """Between them it reads answers, and notices that it is time to end."""
+        run, _ = begin(self.reactor, seconds=60, rate=100, connections=1)
+        (line,) = self.reactor.lines
+        sent = []
+        self.reactor.callLater(24.99, lambda: sent.append(len(line.sent)))
+        self.reactor.advance(25)
+        self.assertEqual((sent, len(line.sent)), ([1001], 2501))
+        run.stop()
+
+    def test_a_server_that_does_not_read_is_not_written_to(self):
+        _, report = begin(self.reactor, seconds=1, rate=100, connections=1)
+        line = self.reactor.lines[0]
+        self.pass_time(0.1)
+        line.producer.pauseProducing()
+        before = len(line.sent)
+        self.pass_time(0.5)
+        self.assertEqual(len(line.sent), before)
+        line.producer.resumeProducing()
+        self.assertGreaterEqual(len(line.sent[-1]), 49 * 8)
+        line.producer.pauseProducing()
+        line.producer.resumeProducing()
+        self.pass_time(2)
+        found = self.successResultOf(report)
+        self.assertGreater(found.latencies.max, 0.5)
+        self.assertEqual((found.unanswered, found.failure), (0, None))
+
+    def test_a_count_ends_it(self):
+        report = self.report(3, seconds=None, count=5, rate=100)
+        self.assertEqual((report.answered, report.failure), (5, None))
+
+    def test_lost_connections_lose_their_turn(self):
+        _, report = begin(self.reactor, seconds=1, rate=100)
+        self.pass_time(0.2)
+        self.reactor.lines[0].lose(error.ConnectionDone())
+        self.pass_time(3)
+        found = self.successResultOf(report)
+        self.assertGreaterEqual(found.latencies.count, 80)
+        self.assertEqual(found.connections.lost, {"closed by the server": 1})
+
+    def test_without_any_connection_it_does_not_begin(self):
+        self.reactor.refusals = [error.TimeoutError()] * 2
+        report = self.report(0, seconds=10, rate=100)
+        self.assertRegex(report.failure, "cannot connect")
+
+    def test_without_connections_it_ends(self):
+        _, report = begin(self.reactor, seconds=10, rate=100)
+        self.pass_time(0.5)
+        for line in self.reactor.lines:
+            line.lose(error.ConnectionLost())
+        self.pass_time(0.1)
+        self.assertEqual(self.successResultOf(report).connections.lost, {"reset": 2})
+
+
+class BadServerTests(RunTestCase):
+    def test_a_lie_is_told_once_for_each_connection(self):
+        self.reactor.answer = lambda data: data[:-1] + b"!"
+        report = self.report(3, seconds=1, connections=3, depth=4)
+        self.assertEqual((report.wrong, report.unanswered), (3, 12))
+        self.assertRegex(report.first_wrong, "byte 31 is 0x21")
+        self.assertEqual(self.reactor.aborted, 3)
+
+    def test_an_honest_connection_goes_on_beside_a_liar(self):
+        _, report = begin(self.reactor, seconds=1, connections=2)
+        self.pass_time(0.55)
+        liar = self.reactor.lines[0]
+        self.patch(liar, "abortConnection", lambda: None)
+        liar.deliver(b"spam")
+        liar.deliver(b"more")
+        self.pass_time(2)
+        found = self.successResultOf(report)
+        self.assertEqual((found.wrong, found.unanswered), (1, 1))
+        self.assertGreaterEqual(found.latencies.count, 14)
+
+    def test_a_server_that_never_answers_is_given_up(self):
+        self.reactor.delay = None
+        report = self.report(4, seconds=1, timeout=2)
+        self.assertEqual((report.unanswered, report.failure), (2, "nothing was answered"))
+
+    def test_a_count_does_not_wait_for_ever_either(self):
+        _, report = begin(self.reactor, seconds=None, count=10, timeout=2)
+        self.pass_time(0.35)
+        self.reactor.delay = None
+        self.pass_time(9)
+        failure = self.successResultOf(report).failure
+        self.assertRegex(failure, r"\d of 10 messages were not answered")
+
+    def test_a_server_that_closes_ends_the_run(self):
+        _, report = begin(self.reactor, seconds=10)
+        self.pass_time(0.5)
+        for line in self.reactor.lines:
+            line.lose(error.ConnectionDone())
+        found = self.successResultOf(report)
+        self.assertEqual(found.connections.lost, {"closed by the server": 2})
+        self.assertLess(found.seconds, 1)
+
+    def test_a_server_that_closes_at_once_ends_it_too(self):
+        _, report = begin(self.reactor, seconds=10, warm_up=1)
+        for line in self.reactor.lines:
+            line.lose(error.ConnectionDone())
+        self.assertEqual(self.successResultOf(report).failure, "nothing was answered")
+
+    def test_failures_are_counted_by_cause(self):
+        refused = error.ConnectionRefusedError(errno.ECONNREFUSED, "no")
+        self.reactor.refusals = [
+            refused,
+            refused,
+            error.TimeoutError(),
+            error.DNSLookupError("no such host"),
+            ValueError(),
+        ]
+        report = self.report(2, seconds=1, connections=6)
+        self.assertEqual(
+            report.connections.failed,
+            {
+                "Connection refused": 2,
+                "timed out": 1,
+                "DNS lookup failed: no such host.": 1,
+                "ValueError": 1,
+            },
+        )
+        self.assertEqual((report.connections.opened, report.failure), (1, None))
+
+    def test_nothing_connects(self):
+        self.reactor.refusals = [error.ConnectionRefusedError(errno.ECONNREFUSED, "no")] * 2
+        report = self.report(0, seconds=1)
+        self.assertRegex(report.failure, "cannot connect to tcp:127.0.0.1:1: Connection refused")
+        self.assertIsNone(report.saturated)
+
+    def test_another_source_address_is_used_when_ports_run_out(self):
+        self.reactor.refusals = [error.getConnectError((errno.EADDRNOTAVAIL, "no port"))] * 2
+        report = self.report(2, seconds=1, connections=3)
+        self.assertEqual((report.connections.opened, report.connections.failed), (3, {}))
+        self.assertEqual(self.reactor.tcpClients[-1][4], ("127.0.0.3", 0))
+
+
+class StopTests(RunTestCase):
+    def test_what_there_is_is_reported(self):
+        run, report = begin(self.reactor, seconds=60)
+        self.pass_time(0.55)
+        run.stop()
+        found = self.successResultOf(report)
+        self.assertEqual((found.interrupted, found.failure), (True, None))
+        self.assertEqual(found.answered, 10)
+        run.stop()
+
+    def test_connections_being_opened_are_given_up(self):
+        self.reactor.hangs = True
+        run, report = begin(self.reactor, seconds=60, connections=300)
+        self.assertNoResult(report)
+        run.stop()
+        found = self.successResultOf(report)
+        self.assertEqual((found.connections.opened, found.interrupted), (0, True))
+        self.assertEqual(found.connections.failed, {})
+
+    def test_a_bad_endpoint_is_one_line(self):
+        _, report = begin(self.reactor, connect="nonsense:1")
+        problem = self.failureResultOf(report, EndpointError).getErrorMessage()
+        self.assertEqual(problem, "'nonsense:1': Unknown endpoint type: 'nonsense'")
+
+    def test_too_many_connections_are_refused_before_the_first(self):
+        _, report = begin(self.reactor, connections=10**11)
+        self.failureResultOf(report, TooManyFilesError)
+        self.assertEqual(self.reactor.lines, [])
+
+
+class WatchingTests(RunTestCase):
+    def test_progress_is_told_every_second(self):
+        told = []
+        _, report = begin(self.reactor, told.append, seconds=2.5)
+        self.pass_time(4)
+        self.successResultOf(report)
+        self.assertEqual(len(told), 2)
+        self.assertRegex(told[1], "^2 s: 2 connections, .* p99 ")
+
+    def test_progress_of_connecting_too(self):
+        self.reactor.hangs = True
+        told = []
+        run, _ = begin(self.reactor, told.append)
+        self.pass_time(1.1)
+        self.assertRegex(told[0], "^0 s: 0 connections, 0 answers")
+        run.stop()
+
+    def test_the_server_is_measured_before_and_after(self):
+        usages = [Usage(1.0, 1000, 1), Usage(2.0, 1000, 1), Usage(3.0, 5000, 1)]
+        self.patch(marks, "usage_of", lambda _: usages.pop(0))
+        report = self.report(3, seconds=None, count=100, connections=10, pid=1)
+        self.assertAlmostEqual(report.server.cpu_per_message, 0.01)
+        self.assertEqual(report.server.memory_per_connection, 400)
+
+    def test_a_server_that_died_has_no_figures(self):
+        usages = [Usage(1.0, 1000, 1)]
+
+        def look(pid):
+            if not usages:
+                raise ProcessLookupError
+            return usages.pop(0)
+
+        self.patch(marks, "usage_of", look)
+        self.assertIsNone(self.report(2, seconds=1, pid=1).server)
+
+
+class LibraryTests(RunTestCase):
+    def test_a_run_that_is_cancelled_leaves_nothing_behind(self):
+        for rate in (None, 10):
+            _, report = begin(self.reactor, seconds=60, rate=rate)
+            self.pass_time(0.5)
+            report.cancel()
+            self.failureResultOf(report, CancelledError)
+            self.pass_time(0.1)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+            self.assertFalse(any(line.connected for line in self.reactor.lines))
+
+    def test_run_load_returns_the_report(self):
+        plan = Plan("tcp:127.0.0.1:1", seconds=None, count=3)
+        report = Deferred.fromCoroutine(run_load(self.reactor, plan))
+        self.pass_time(2)
+        self.assertEqual(self.successResultOf(report).answered, 3)

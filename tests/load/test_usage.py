@@ -1,0 +1,81 @@
+"""What processes used, and whether the generator was the limit."""
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.load.histogram import Histogram
+from evserve.load.saturation import busy_share, saturation
+from evserve.load.usage import OwnUsage, usage_of
+
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class ProcTests(SynchronousTestCase):
+    def setUp(self):
+        self.proc = Path(self.mktemp())
+        self.proc.mkdir()
+        self.proc.joinpath("meminfo").write_text("")
+        self.proc.joinpath("99").mkdir()  # it ended between the listing and the reading
+
+    def process(self, pid, parent, ticks=(0, 0, 0, 0), pages=0, name="python3"):
+        fields = ["S", parent, *[0] * 9, *ticks, *[0] * 6, pages, 0]
+        folder = self.proc / str(pid)
+        folder.mkdir()
+        folder.joinpath("stat").write_text(f"{pid} ({name}) {' '.join(map(str, fields))}\n")
+
+    def test_cpu_is_user_and_system_time_of_the_living_and_the_dead(self):
+        self.process(5, 1, ticks=(100, 20, 3, 4), pages=10)
+        usage = usage_of(5, self.proc)
+        self.assertEqual((usage.cpu, usage.memory), (127 / TICK, 10 * PAGE))
+
+    def test_children_and_their_children_count(self):
+        self.process(7, 6, ticks=(1, 0, 0, 0), pages=1)
+        self.process(6, 5, ticks=(10, 0, 0, 0), pages=1)
+        self.process(5, 1, ticks=(100, 0, 0, 0), pages=1)
+        self.process(8, 1, ticks=(1000, 0, 0, 0), pages=1)
+        usage = usage_of(5, self.proc)
+        self.assertEqual((usage.cpu, usage.processes), (111 / TICK, 3))
+
+    def test_a_name_may_look_like_fields(self):
+        self.process(5, 1, ticks=(1, 1, 0, 0), name="a) S 9 (b c")
+        self.assertEqual(usage_of(5, self.proc).cpu * TICK, 2)
+
+    def test_a_process_that_is_not_there_is_an_error(self):
+        self.assertRaises(ProcessLookupError, usage_of, 4, self.proc)
+
+    def test_own_waiting_is_known_where_the_scheduler_tells(self):
+        self.assertEqual(OwnUsage.now(self.proc).waited, 0)
+        self.proc.joinpath("self").mkdir()
+        self.proc.joinpath("self", "schedstat").write_text("5 2500000000 7\n")
+        self.assertEqual(OwnUsage.now(self.proc).waited, 2.5)
+
+    def test_this_process_can_be_looked_at(self):
+        self.assertGreater(usage_of(os.getpid()).memory, 1_000_000)
+        self.assertGreater(usage_of(os.getpid()).cpu, 0)
+
+
+class SaturationTests(SynchronousTestCase):
+    def lags(self, seconds):
+        histogram = Histogram()
+        histogram.record(seconds)
+        return histogram.summary()
+
+    def test_running_and_waiting_for_a_cpu_are_both_busy(self):
+        share = busy_share(OwnUsage(10, 1, 0.5), OwnUsage(12, 2, 1))
+        self.assertEqual(share, 0.75)
+        self.assertEqual(busy_share(OwnUsage(10, 1, 0), OwnUsage(10, 1, 0)), 0)
+
+    def test_a_generator_with_time_to_spare_is_no_limit(self):
+        self.assertIsNone(saturation(0.5, None))
+        self.assertIsNone(saturation(0.5, self.lags(0.001)))
+
+    def test_a_generator_without_time_to_spare_is(self):
+        self.assertEqual(saturation(0.97, None), "it ran, or waited for a CPU, 97% of the time")
+
+    def test_so_is_one_that_is_late(self):
+        why = saturation(0.2, self.lags(0.055))
+        self.assertEqual(why, "1 % of the messages were sent more than 55 ms late")

@@ -1,0 +1,99 @@
+"""Stand-ins that several tests of the queue share."""
+
+from attrs import Factory, define, field
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from evserve.queue.book import Book
+from evserve.queue.core import Core
+from evserve.queue.engine import Engine
+from evserve.queue.journal import Batch, Outcome, Written
+from evserve.queue.model import Limits
+from evserve.queue.protocol import QueueProtocol
+from evserve.queue.statistics import Statistics
+from evserve.queue.store import InlineWriter, MemoryStore
+
+
+COMMITTED = Written(Outcome.COMMITTED, Outcome.COMMITTED)
+
+
+@define(eq=False)
+class SlowWriter:
+    """Holds batches until the test says what becomes of them."""
+
+    batches: list[tuple[Batch, object]] = Factory(list)
+    stopped: bool = False
+
+    def submit(self, batch, done):
+        self.batches.append((batch, done))
+
+    def finish(self, written=COMMITTED):
+        batch, done = self.batches.pop(0)
+        done(batch, written)
+        return batch
+
+    def stop(self):
+        self.stopped = True
+
+
+class Transport(StringTransport):
+    """Tells its producer to pause, as a TCP transport does, when the test says so."""
+
+    def take(self):
+        data = self.value()
+        self.clear()
+        return data
+
+
+@define(eq=False)
+class Rig:
+    """An engine on a Clock, and connections to it."""
+
+    limits: Limits = Factory(Limits)
+    writer: object = None
+    store: object = Factory(MemoryStore)
+    clock: Clock = Factory(Clock)
+    engine: Engine = field(init=False)
+    statistics: Statistics = field(init=False)
+
+    def __attrs_post_init__(self):
+        self.clock.advance(1_000_000)
+        book = Book(self.limits)
+        self.store.load(book)
+        writer = self.writer or InlineWriter(self.store)
+        self.statistics = Statistics(book, self.clock.seconds())
+        self.engine = Engine(Core(book), self.store, writer, self.clock)
+
+    def connect(self):
+        return Connection(self)
+
+    def turn(self):
+        """Let the reactor's turn end: what was gathered is flushed."""
+        self.clock.advance(0)
+
+
+class Connection:
+    """A client in memory: `ask` sends and returns what came back within the turn."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.transport = Transport()
+        self.protocol = QueueProtocol(rig.engine, rig.statistics)
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, data):
+        self.protocol.dataReceived(data)
+
+    def ask(self, data):
+        self.send(data)
+        self.rig.turn()
+        return self.transport.take()
+
+    def put(self, body=b"body", pri=1, delay=0, ttr=60):
+        reply = self.ask(b"put %d %d %d %d\r\n%b\r\n" % (pri, delay, ttr, len(body), body))
+        assert reply.startswith(b"INSERTED "), reply
+        return int(reply.split()[1])
+
+    def lose(self):
+        self.protocol.connectionLost()
+        self.rig.turn()

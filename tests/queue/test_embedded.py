@@ -1,0 +1,71 @@
+"""The embedded engine is an EventQueue, durable where it says so."""
+
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from evserve.events import BadQueueURL, QueueClosed, QueueUnavailable, open_queue
+from tests.events.conformance import EventQueueConformance
+
+
+class MemoryTests(EventQueueConformance, TestCase):
+    timeout = 20
+
+    def make_queue(self):
+        return open_queue("memory:", reactor)
+
+
+class SQLiteTests(EventQueueConformance, TestCase):
+    timeout = 20
+
+    def make_queue(self):
+        self.count = getattr(self, "count", 0) + 1
+        return open_queue(f"sqlite:{Path(self.mktemp()).absolute()}{self.count}", reactor)
+
+
+class OpeningTests(TestCase):
+    timeout = 20
+
+    async def test_what_was_put_is_there_after_closing(self):
+        url = f"sqlite:{Path(self.mktemp()).absolute()}"
+        queue = open_queue(url, reactor)
+        await queue.put("mail", b"body")
+        await queue.bind("mail", "copy")
+        await queue.reserve(["mail"])
+        await queue.close()
+        queue = open_queue(url, reactor)
+        event = await queue.reserve(["mail"])
+        self.assertEqual((event.body, event.attempts), (b"body", 2))
+        await queue.put("mail", b"")
+        self.assertEqual((await queue.depth("copy")).ready, 1)
+        await queue.close()
+
+    async def test_a_path_is_for_one_at_a_time(self):
+        url = f"sqlite:{Path(self.mktemp()).absolute()}"
+        queue = open_queue(url, reactor)
+        error = self.assertRaises(QueueUnavailable, open_queue, url, reactor)
+        self.assertIn("in use", str(error))
+        await queue.close()
+        await open_queue(url, reactor).close()
+
+    def test_urls_that_name_nothing(self):
+        for url in ("sqlite:", "sqlite://host/path", "memory:path"):
+            self.assertRaises(BadQueueURL, open_queue, url, reactor)
+
+    async def test_a_failing_store_says_so(self):
+        queue = open_queue(f"sqlite:{Path(self.mktemp()).absolute()}", reactor)
+        queue.engine.commits.broken = True
+        await self.assertFailure(queue.put("mail", b""), QueueUnavailable)
+        await self.assertFailure(queue.bind("a", "b"), QueueUnavailable)
+        self.assertEqual(queue.engine.core.book.bindings, {})
+        await queue.close()
+
+    async def test_calls_after_close_fail(self):
+        queue = open_queue("memory:", reactor)
+        closing = [queue.close(), queue.close()]
+        for each in closing:
+            await each
+        await queue.close()
+        await self.assertFailure(queue.put("mail", b""), QueueClosed)
+        await self.assertFailure(queue.reserve(["mail"]), QueueClosed)

@@ -1,0 +1,191 @@
+"""The service: options, start, stop, signals, metrics, over a host in memory."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from attrs import Factory, define, field
+from prometheus_client import CollectorRegistry, generate_latest
+from twisted.application.service import MultiService, Service
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from evserve.interfaces import IHost
+from evserve.plugin import discover
+from evserve.queue import service
+from tests.queue.doubles import Transport
+
+
+class Reactor(MemoryReactorClock):
+    """Runs calls from threads when told to, so that the writer thread is waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.from_threads = []
+
+    def callFromThread(self, call, *args):
+        self.from_threads.append((call, args))
+
+    def run_until(self, done):
+        deadline = time.monotonic() + 10
+        while not done():
+            assert time.monotonic() < deadline
+            while self.from_threads:
+                call, args = self.from_threads.pop(0)
+                call(*args)
+            self.advance(0)
+
+
+@implementer(IHost)
+@define(eq=False)
+class Host:
+    reactor: Reactor = Factory(Reactor)
+    metrics: CollectorRegistry = Factory(CollectorRegistry)
+    reasons: list[str] = Factory(list)
+    factory: object = field(default=None, init=False)
+
+    def listen(self, options, factory):
+        self.factory = factory
+        return Service()
+
+    def fail(self, reason):
+        self.reasons.append(reason)
+
+    def finish(self, status=0):
+        raise NotImplementedError
+
+
+class ServiceTests(SynchronousTestCase):
+    def setUp(self):
+        self.host = Host()
+        self.path = Path(self.mktemp())
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
+
+    def start(self, *arguments):
+        options = service.Options()
+        options.parseOptions(arguments)
+        root = MultiService()
+        queue = service.makeService(options, self.host)
+        queue.setServiceParent(root)
+        root.startService()
+        self.addCleanup(self.stop, root, self.host.reactor)
+        return queue
+
+    def stop(self, root, reactor):
+        if root.running:
+            stopping = root.stopService()
+            reactor.run_until(lambda: stopping.called)
+            self.successResultOf(stopping)
+
+    def connect(self):
+        protocol = self.host.factory.buildProtocol(None)
+        transport = Transport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def ask(self, connection, data):
+        protocol, transport = connection
+        protocol.dataReceived(data)
+        self.host.reactor.run_until(transport.value)
+        return transport.take()
+
+    def test_an_event_survives_the_service(self):
+        queue = self.start("--store", str(self.path))
+        connection = self.connect()
+        self.assertEqual(self.ask(connection, b"put 0 0 1 1\r\nx\r\n"), b"INSERTED 1\r\n")
+        connection[0].connectionLost()
+        self.stop(queue.parent, self.host.reactor)
+        self.host = Host()
+        self.start("--store", str(self.path))
+        self.assertEqual(self.ask(self.connect(), b"reserve\r\n"), b"RESERVED 1 1\r\nx\r\n")
+
+    def test_a_store_that_cannot_be_opened_fails_with_one_line(self):
+        self.path.mkdir()
+        queue = self.start("--store", str(self.path))
+        self.assertEqual(self.host.reasons, [f"cannot open store {self.path}: it is a directory"])
+        self.assertFalse(queue.running)
+
+    def test_a_store_that_cannot_be_read_is_let_go_of(self):
+        self.patch(service.SQLiteStore, "load", _unreadable)
+        self.start("--store", str(self.path))
+        self.assertEqual(self.host.reasons, ["cannot read it"])
+        self.host = Host()
+        self.start("--store", str(self.path))
+        self.assertEqual(self.host.reasons, ["cannot read it"])
+
+    def test_sigusr1_drains(self):
+        self.start()
+        self.host.reactor.run_until(lambda: True)
+        for call, args, kwargs in self.host.reactor.whenRunningHooks:
+            call(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        self.host.reactor.run_until(lambda: self.host.factory.engine.draining)
+        self.assertEqual(self.ask(self.connect(), b"put 0 0 1 1\r\nx\r\n"), b"DRAINING\r\n")
+
+    def test_fanout(self):
+        self.start("--fanout", "clicks=billing,audit")
+        connection = self.connect()
+        self.ask(connection, b"use clicks\r\n")
+        self.ask(connection, b"put 0 0 1 1\r\nx\r\n")
+        reply = self.ask(connection, b"list-tubes\r\n")
+        self.assertIn(b"- billing\n- audit\n", reply)
+
+    def test_metrics(self):
+        self.start()
+        connection = self.connect()
+        self.ask(connection, b"put 0 0 1 1\r\nx\r\n" * 2)
+        self.ask(connection, b"reserve\r\n")
+        self.ask(connection, b"delete 1\r\n")
+        self.host.reactor.advance(5)
+        text = generate_latest(self.host.metrics).decode()
+        for line in (
+            'evserve_queue_events{state="ready",tube="default"} 1.0',
+            'evserve_queue_puts_total{tube="default"} 2.0',
+            'evserve_queue_deletes_total{tube="default"} 1.0',
+            'evserve_queue_oldest_seconds{tube="default"} 5.0',
+            "evserve_queue_commit_rows_count 2.0",
+            "evserve_queue_commit_seconds_count 2.0",
+        ):
+            self.assertIn(line, text)
+
+    def test_metrics_of_an_empty_tube(self):
+        self.start()
+        text = generate_latest(self.host.metrics).decode()
+        self.assertIn('evserve_queue_oldest_seconds{tube="default"} 0.0', text)
+
+
+def _unreadable(store, book):
+    raise service.StoreError("cannot read it")
+
+
+class OptionsTests(SynchronousTestCase):
+    def test_limits(self):
+        options = service.Options()
+        options.parseOptions(
+            ["-z", "9", "--max-bytes", "8", "--max-events=7", "--max-tube-events=6"]
+        )
+        limits = options.limits()
+        self.assertEqual(
+            (limits.max_job_size, limits.max_bytes, limits.max_events, limits.max_tube_events),
+            (9, 8, 7, 6),
+        )
+
+    def test_mistakes(self):
+        for arguments in (
+            ["--sync", "never"],
+            ["--max-bytes", "0"],
+            ["--max-events", "-1"],
+            ["--max-job-size", "1e3"],
+            ["--max-job-size", str(2**30)],
+            ["--fanout", "clicks"],
+            ["--fanout", "clicks=clicks"],
+            ["--fanout", "a=b,"],
+            ["--fanout", "a=-b"],
+        ):
+            self.assertRaises(UsageError, service.Options().parseOptions, arguments)
+
+    def test_the_plugin_is_found(self):
+        self.assertEqual(discover().find("queue").module, "evserve.queue.service")

@@ -1,0 +1,282 @@
+"""The store: what is in it after it was closed, and why it can't be opened."""
+
+import math
+import os
+import sqlite3
+from pathlib import Path
+
+from attrs import define
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.queue import commits
+from evserve.queue.book import Book
+from evserve.queue.journal import Batch, Binding, Outcome
+from evserve.queue.model import Limits
+from evserve.queue.sqlite import SQLiteStore
+from evserve.queue.store import InlineWriter, StoreError
+from tests.queue.doubles import Rig
+
+
+class Reopening(SynchronousTestCase):
+    def setUp(self):
+        self.path = Path(self.mktemp()) / "var" / "queue.db"
+        # However long a commit takes on this disk, the next is not to wait for company.
+        self.patch(commits, "SLOW", math.inf)
+        self.stores = []
+        self.addCleanup(lambda: [store.close() for store in self.stores])
+
+    def open(self, **limits):
+        store = SQLiteStore.open(self.path)
+        self.stores.append(store)
+        rig = Rig(Limits(**limits), store=store, writer=InlineWriter(store))
+        return rig, rig.connect()
+
+    def reopen(self, rig, client, **limits):
+        client.lose()
+        rig.engine.close()
+        rig.turn()
+        self.stores.clear()
+        return self.open(**limits)
+
+
+class SurvivalTests(Reopening):
+    def test_everything_survives(self):
+        rig, client = self.open()
+        client.ask(b"use tube\r\nwatch tube\r\n")
+        client.put(b"\0\xff\r\n", pri=3, ttr=7)
+        client.put(delay=100, pri=2**32 - 1)
+        client.put(b"")
+        client.ask(b"reserve-job 1\r\nbury 1 9\r\nreserve-job 3\r\n")
+        rig.clock.advance(0.2)
+        rig, client = self.reopen(rig, client)
+        client.ask(b"use tube\r\n")
+        self.assertEqual(client.ask(b"peek 1\r\n"), b"FOUND 1 4\r\n\0\xff\r\n\r\n")
+        stats = client.ask(b"stats-job 1\r\n")
+        self.assertIn(b"state: buried\npri: 9\n", stats)
+        self.assertIn(b"reserves: 1\ntimeouts: 0\nreleases: 0\nburies: 1\n", stats)
+        self.assertIn(b"ttr: 7\n", stats)
+        self.assertIn(b"time-left: 100\n", client.ask(b"stats-job 2\r\n"))
+        self.assertEqual(client.ask(b"reserve-job 3\r\n"), b"RESERVED 3 0\r\n\r\n")
+        self.assertIn(b"reserves: 2\n", client.ask(b"stats-job 3\r\n"))
+
+    def test_a_deleted_event_is_gone_and_its_id_is_not_used_again(self):
+        rig, client = self.open()
+        for event_id in (1, 2):
+            client.put()
+            client.ask(b"delete %d\r\n" % event_id)
+        rig, client = self.reopen(rig, client)
+        self.assertIn(b"current-jobs-ready: 0\n", client.ask(b"stats\r\n"))
+        self.assertEqual(client.put(), 3)
+
+    def test_the_buried_keep_their_order(self):
+        rig, client = self.open()
+        for _ in range(3):
+            client.put()
+        for event_id in (2, 1, 3):
+            client.ask(b"reserve-job %d\r\nbury %d 0\r\n" % (event_id, event_id))
+            rig.clock.advance(1)
+        rig, client = self.reopen(rig, client)
+        order = []
+        for _ in range(3):
+            event_id = int(client.ask(b"peek-buried\r\n").split()[1])
+            client.ask(b"delete %d\r\n" % event_id)
+            order.append(event_id)
+        self.assertEqual(order, [2, 1, 3])
+
+    def test_bindings_and_keys_survive(self):
+        rig, client = self.open()
+        put = b"put-key k 0 0 1 1\r\nx\r\n"
+        client.ask(b"bind default b\r\nbind default c\r\nunbind default c\r\n" + put)
+        rig, client = self.reopen(rig, client)
+        self.assertEqual(client.ask(put), b"EXISTS 1\r\n")
+        client.put()
+        self.assertIn(b"current-jobs-ready: 4\n", client.ask(b"stats\r\n"))
+
+    def test_bodies_beyond_what_may_stay_in_memory_are_read_from_the_store(self):
+        rig, client = self.open(resident=10)
+        bodies = [b"%d" % number * 8 for number in range(5)]
+        for body in bodies:
+            client.put(body)
+        self.assertEqual(rig.engine.core.book.resident, 8)
+        for number, body in enumerate(bodies, 1):
+            reply = b"RESERVED %d 8\r\n%b\r\n" % (number, body)
+            self.assertEqual(client.ask(b"reserve\r\n"), reply)
+
+    def test_hundreds_of_rows_in_one_batch(self):
+        rig, client = self.open()
+        count = 64 + 16 + 4 + 3
+        client.ask(b"put 0 0 1 1\r\nx\r\n" * count)
+        client.ask(b"".join(b"delete %d\r\n" % number for number in range(1, count)))
+        rig, client = self.reopen(rig, client)
+        self.assertIn(b"current-jobs-ready: 1\n", client.ask(b"stats\r\n"))
+
+    def test_a_body_that_is_missing_is_an_internal_error(self):
+        _, client = self.open(resident=0)
+        client.put()
+        with sqlite3.connect(self.path) as other:
+            other.execute("DELETE FROM event")
+        other.close()
+        self.assertEqual(client.ask(b"peek 1\r\nreserve\r\n"), b"INTERNAL_ERROR\r\n" * 2)
+
+
+class SpaceTests(Reopening):
+    def test_deleted_space_is_used_again(self):
+        _, client = self.open()
+        sizes = []
+        for _ in range(6):
+            for _ in range(20):
+                client.ask(b"put 0 0 1 5000\r\n%b\r\n" % bytes(5000) * 20)
+            for _ in range(400):
+                event_id = int(client.ask(b"reserve\r\n").split()[1])
+                client.ask(b"delete %d\r\n" % event_id)
+            sizes.append(self.path.stat().st_size)
+        self.assertLess(sizes[-1], sizes[1] * 1.5)
+
+    def test_a_file_that_is_mostly_unused_shrinks(self):
+        store = SQLiteStore.open(self.path)
+        self.stores.append(store)
+        store._writer.execute(
+            "INSERT INTO event VALUES (1,'t',0,0,0,1,0,0,0,0,0,0,0,NULL,?)", (bytes(8_000_000),)
+        )
+        store.write(Batch(deletes=[1]))
+        store._commits = 256
+        before = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        store.tidy()
+        after = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        self.assertGreaterEqual(before - after, 512)
+
+    def test_a_store_without_room_refuses_puts_and_serves_the_rest(self):
+        rig, client = self.open()
+        store = self.stores[0]
+        client.put(bytes(30000))
+        client.put(bytes(30000))
+        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+        big = b"put 0 0 1 60000\r\n%b\r\n" % bytes(60000)
+        self.assertEqual(client.ask(big), b"OUT_OF_MEMORY\r\n")
+        other = rig.connect()
+        other.send(big)
+        self.assertEqual(client.ask(b"delete 1\r\n"), b"DELETED\r\n")
+        self.assertEqual(other.transport.take(), b"OUT_OF_MEMORY\r\n")
+        self.assertEqual(client.put(bytes(30000)), 5)
+
+
+@define(eq=False)
+class Failing:
+    """A connection whose statements fail with the given code."""
+
+    code: int
+    in_transaction: bool = True
+
+    def execute(self, statement, *args):
+        error = sqlite3.OperationalError("no")
+        error.sqlite_errorcode = self.code
+        raise error
+
+
+class FailureTests(Reopening):
+    def outcome(self, code):
+        store = SQLiteStore.open(self.path)
+        real, store._writer = store._writer, Failing(code)
+        try:
+            return store.write(Batch(bindings=[], deletes=[1])).rest
+        finally:
+            store._writer = real
+            store.close()
+            self.flushLoggedErrors()
+
+    def test_a_failed_sync_is_no_matter_of_room(self):
+        self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_FSYNC), Outcome.BROKEN)
+
+    def test_no_space_is(self):
+        self.assertIs(self.outcome(sqlite3.SQLITE_FULL), Outcome.FULL)
+
+    def test_a_failed_write_is_when_nothing_else_can_be_written_either(self):
+        self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_WRITE), Outcome.BROKEN)
+        self.patch(os, "fsync", _no_quota)
+        self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_WRITE), Outcome.FULL)
+
+    def test_tidying_that_fails_does_no_harm(self):
+        store = SQLiteStore.open(self.path)
+        self.stores.append(store)
+        real, store._writer = store._writer, sqlite3.connect(":memory:")
+        store._writer.close()
+        store.tidy()
+        store._writer = real
+
+
+def _no_quota(descriptor):
+    raise OSError(122, "Disk quota exceeded")
+
+
+class OpeningTests(Reopening):
+    def refusal(self):
+        error = self.assertRaises(StoreError, self.open_and_load)
+        self.assertNotIn("\n", str(error))
+        return str(error)
+
+    def open_and_load(self):
+        store = SQLiteStore.open(self.path)
+        try:
+            store.load(Book())
+        finally:
+            store.close()
+
+    def test_a_directory(self):
+        self.path.mkdir(parents=True)
+        self.assertIn("it is a directory", self.refusal())
+
+    def test_another_server_holds_it(self):
+        self.open()
+        self.assertIn("in use by another server", self.refusal())
+
+    def test_no_database(self):
+        self.path.parent.mkdir(parents=True)
+        self.path.write_bytes(b"no database, but text\n" * 100)
+        self.assertIn("file is not a database", self.refusal())
+
+    def test_a_damaged_database(self):
+        rig, client = self.open()
+        for _ in range(300):
+            client.put(b"x" * 256)
+        client.lose()
+        rig.engine.close()
+        rig.turn()
+        self.stores.clear()
+        with self.path.open("r+b") as file:
+            for page in range(1, 20):
+                file.seek(4096 * page)
+                file.write(bytes(range(256)) * 12)
+        self.assertIn("malformed", self.refusal())
+
+    def test_a_newer_schema(self):
+        self.open_and_load()
+        self.execute("PRAGMA user_version = 2")
+        self.assertIn("schema version 2, newer than", self.refusal())
+
+    def test_another_programs_database(self):
+        self.path.parent.mkdir(parents=True)
+        self.execute("CREATE TABLE cookies (name)")
+        self.assertIn("another program", self.refusal())
+
+    def execute(self, statement):
+        connection = sqlite3.connect(self.path)
+        connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+    def test_a_path_that_cannot_be(self):
+        self.path.parent.parent.mkdir(parents=True)
+        self.path.parent.write_text("a file")
+        self.assertIn("File exists", self.refusal())
+
+    def test_a_state_nobody_knows(self):
+        self.open_and_load()
+        self.execute("INSERT INTO event VALUES (1,'t',9,0,0,1,0,0,0,0,0,0,0,NULL,x'')")
+        self.assertIn("cannot read store", self.refusal())
+
+    def test_bindings_are_idempotent(self):
+        store = SQLiteStore.open(self.path)
+        self.stores.append(store)
+        batch = Batch(bindings=[Binding("a", "b", bound=True)] * 2)
+        self.assertIs(store.write(batch).rest, Outcome.COMMITTED)

@@ -1,0 +1,88 @@
+"""A uvloop reactor of its own for a test, whichever reactor runs the tests."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+
+from evserve.reactor import new_reactor
+
+
+SECONDS = 20
+
+
+class Recorder(Protocol):
+    """Keeps what comes; `made` and `lost` fire with it and with the kind of reason."""
+
+    def __init__(self):
+        self.got = b""
+        self.made = Deferred()
+        self.lost = Deferred()
+        self._wanted = None
+
+    def connectionMade(self):
+        self.made.callback(self)
+
+    def dataReceived(self, data):
+        self.got += data
+        self._look()
+
+    def receive(self, count):
+        """Fire once `count` bytes are there."""
+        self._wanted = count, Deferred()
+        deferred = self._wanted[1]
+        self._look()
+        return deferred
+
+    def _look(self):
+        if self._wanted is not None and len(self.got) >= self._wanted[0]:
+            (_, deferred), self._wanted = self._wanted, None
+            deferred.callback(self.got)
+
+    def connectionLost(self, reason):
+        self.lost.callback(reason.type)
+
+
+def run(test, scenario):
+    """Run `await scenario(reactor)` on a reactor made for it; return what it returns."""
+    reactor = new_reactor()
+    outcome = []
+
+    def start():
+        deferred = Deferred.fromCoroutine(scenario(reactor))
+        deferred.addTimeout(SECONDS, reactor)
+        deferred.addBoth(outcome.append)
+        deferred.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(start)
+    reactor.run(installSignalHandlers=False)
+    reactor.loop.close()
+    if hasattr(outcome[0], "raiseException"):
+        outcome[0].raiseException()
+    return outcome[0]
+
+
+def listen(reactor, server):
+    """Listen on loopback; every connection gets the protocol that `server()` returns."""
+    return reactor.listenTCP(0, Factory.forProtocol(server), interface="127.0.0.1")
+
+
+def connect(reactor, port, client):
+    """Connect the protocol `client` to a port; fires with it."""
+    factory = ClientFactory.forProtocol(lambda: client)
+    reactor.connectTCP("127.0.0.1", port.getHost().port, factory)
+    return client.made
+
+
+async def pair(reactor, server=None):
+    """Return a connected client and its server's protocol, and the port."""
+    server, client = server or Recorder(), Recorder()
+    port = listen(reactor, lambda: server)
+    await connect(reactor, port, client)
+    await server.made
+    return client, server, port
+
+
+def turn(reactor, seconds=0):
+    """Fire in a later turn."""
+    deferred = Deferred()
+    reactor.callLater(seconds, deferred.callback, None)
+    return deferred

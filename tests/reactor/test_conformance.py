@@ -1,0 +1,37 @@
+"""Twisted's own reactor tests on this reactor."""
+
+import json
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.integration.processes import run_python
+
+
+ROOT = Path(__file__).parents[2]
+
+# What is skipped or fails on epoll too is not expected here: no `gi`; as root, test_changeUID.
+FEWEST = 290
+
+
+async def outcomes_on(test, name):
+    child = run_python(
+        test, "-W", "ignore", "-m", "tests.reactor.conformance", name, folder=ROOT, stdin=False
+    )
+    await child.ended
+    return json.loads(child.out.splitlines()[-1])
+
+
+class ConformanceTests(TestCase):
+    timeout = 120
+
+    def test_whatever_passes_on_epoll_passes_here(self):
+        return Deferred.fromCoroutine(self._compare())
+
+    async def _compare(self):
+        epoll = Deferred.fromCoroutine(outcomes_on(self, "Epoll"))
+        here = await outcomes_on(self, "Uvloop")
+        passing = {name for name, outcome in (await epoll).items() if outcome == "pass"}
+        self.assertGreater(len(passing), FEWEST)
+        self.assertEqual({name: here[name] for name in passing if here[name] != "pass"}, {})

@@ -1,0 +1,58 @@
+"""Writing, closing and back-pressure, where uvloop's ways are not Twisted's."""
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ConnectionDone
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.reactor.running import pair, run
+
+
+class WritingTests(SynchronousTestCase):
+    def test_what_is_written_after_loseConnection_in_the_same_turn_is_sent(self):
+        async def scenario(reactor):
+            client, server, _ = await pair(reactor)
+            client.transport.loseConnection()
+            client.transport.write(b"last words")
+            self.assertIs(await server.lost, ConnectionDone)
+            return server.got
+
+        self.assertEqual(run(self, scenario), b"last words")
+
+    def test_writing_to_a_lost_connection_is_ignored(self):
+        async def scenario(reactor):
+            client, server, _ = await pair(reactor)
+            server.transport.loseConnection()
+            await DeferredList([client.lost, server.lost])
+            client.transport.write(b"x")
+            client.transport.writeSequence([b"x"])
+            client.transport.loseConnection()
+            client.transport.abortConnection()
+
+        run(self, scenario)
+
+    def test_a_push_producer_is_paused_by_a_peer_that_does_not_read_and_resumed_when_it_does(self):
+        class Producer:
+            def __init__(self):
+                self.paused, self.resumed = Deferred(), Deferred()
+
+            def pauseProducing(self):
+                self.paused.callback(None)
+
+            def resumeProducing(self):
+                self.resumed.callback(None)
+
+            def stopProducing(self):
+                pass
+
+        async def scenario(reactor):
+            client, server, _ = await pair(reactor)
+            client.transport.pauseProducing()
+            producer = Producer()
+            server.transport.registerProducer(producer, True)
+            server.transport.write(b"x" * 50_000_000)
+            await producer.paused
+            client.transport.resumeProducing()
+            await producer.resumed
+            await client.receive(50_000_000)
+
+        run(self, scenario)

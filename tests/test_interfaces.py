@@ -1,0 +1,80 @@
+"""Whoever says that it provides an interface does."""
+
+import importlib
+import pkgutil
+from inspect import isclass
+
+from twisted.application.service import IService, IServiceMaker, Service
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import ILogFilterPredicate
+from twisted.plugin import IPlugin
+from twisted.plugins import evserve_command, evserve_echo
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementedBy
+from zope.interface.verify import verifyClass, verifyObject
+
+import evserve
+from evserve.host import command, logs
+from evserve.host.descriptors import DescriptorGuard
+from evserve.host.door import Connection, Door
+from evserve.host.listening import ListeningService
+from evserve.host.options import Limits
+from evserve.host.root import Root
+from evserve.host.serving import ServiceHost
+from evserve.interfaces import IHost, IServicePlugin
+from evserve.plugin import ServiceMakerPlugin, ServicePlugin
+from evserve.testing import MemoryHost, MemoryListener
+
+
+def implementers():
+    """Return every class of ours that declares an interface."""
+    found = set()
+    for info in pkgutil.walk_packages(evserve.__path__, "evserve."):
+        module = importlib.import_module(info.name)
+        for value in vars(module).values():
+            if (
+                isclass(value)
+                and value.__module__ == module.__name__
+                and list(implementedBy(value))
+            ):
+                found.add(value)
+    return found
+
+
+class ImplementerTests(SynchronousTestCase):
+    def test_every_class_has_the_methods_that_its_interfaces_ask_for(self):
+        classes = implementers()
+        for known in (ServicePlugin, ServiceHost, Connection, Door, Root, MemoryHost):
+            self.assertIn(known, classes)
+        for each in classes:
+            for interface in implementedBy(each):
+                self.assertTrue(verifyClass(interface, each), (each, interface))
+
+    def test_every_object_has_the_attributes_too(self):
+        clock = Clock()
+        root = Root(MemoryReactorClock(), {})
+        host = ServiceHost("echo", root)
+        door = Door("echo", Factory(), Limits(), clock, DescriptorGuard(clock, 64))
+        connection = Connection(Protocol(), door, None)
+        connection.makeConnection(StringTransport())
+        service = Service()
+        service.setName("x")
+        for interface, provider in (
+            (IHost, host),
+            (IHost, MemoryHost()),
+            (IProtocolFactory, door),
+            (IProtocol, connection),
+            (IService, ListeningService(host, {}, door)),
+            (IService, MemoryListener({}, Factory())),
+            (IService, root),
+            (ILogFilterPredicate, logs.quiet),
+            (IServicePlugin, command.SERVICES),
+            (IServicePlugin, evserve_echo.echo),
+            (IServicePlugin, ServiceMakerPlugin(evserve_command.evserve)),
+            (IServiceMaker, evserve_command.evserve),
+            (IPlugin, evserve_echo.echo),
+        ):
+            self.assertTrue(verifyObject(interface, provider), (interface, provider))

@@ -1,0 +1,284 @@
+"""Descriptors, and how they are found."""
+
+import importlib
+
+from twisted.application.service import IService, Service, ServiceMaker
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from evserve.interfaces import IServicePlugin, LoadedService
+from evserve.plugin import (
+    Broken,
+    Catalogue,
+    Found,
+    PluginError,
+    ServicePlugin,
+    added_folders,
+    discover,
+    load,
+    one_line,
+)
+from tests.plugin_folder import SERVICE, PluginFolder
+
+
+COMPLETE = """
+from twisted.application.service import Service
+from twisted.python import usage
+class Options(usage.Options):
+    pass
+def makeService(options, host):
+    return Service()
+"""
+
+MAKER = """
+from twisted.application.service import ServiceMaker
+stock = ServiceMaker("Stock service", "twisted.web.tap", "A web server.", {!r})
+"""
+
+HOSTILE = """
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+from evserve.interfaces import IServicePlugin
+
+@implementer(IPlugin, IServicePlugin)
+class Hostile:
+    module = description = "x"
+    listens = stateless = False
+    @property
+    def name(self):
+        raise RuntimeError("no name for you")
+
+hostile = Hostile()
+"""
+
+
+class Case(SynchronousTestCase):
+    def setUp(self):
+        importlib.invalidate_caches()
+        self.plugins = PluginFolder(self)
+
+    def discover(self):
+        importlib.invalidate_caches()
+        return discover(self.plugins.package)
+
+    def cause(self, text):
+        """Return why a plugin file is left out, beside a good one that must stay."""
+        self.plugins.service("good", COMPLETE)
+        self.plugins.plugin("bad", text)
+        catalogue = self.discover()
+        self.assertEqual(list(catalogue.services), ["good"])
+        (broken,) = catalogue.broken
+        return broken.cause
+
+
+class DiscoveryTests(Case):
+    def test_a_plugin_file_adds_its_services(self):
+        path = self.plugins.plugin(
+            "two", f"{SERVICE}a = ServicePlugin('a', 'x', 'A.')\nb = ServicePlugin('b', 'y', 'B.')"
+        )
+        catalogue = self.discover()
+        self.assertEqual(catalogue.broken, ())
+        self.assertEqual(
+            catalogue.services,
+            {
+                "a": Found(ServicePlugin("a", "x", "A."), path),
+                "b": Found(ServicePlugin("b", "y", "B."), path),
+            },
+        )
+
+    def test_services_are_listed_by_name_whatever_the_file_is_called(self):
+        self.plugins.plugin("a", f"{SERVICE}z = ServicePlugin('z', 'x', '')")
+        self.plugins.plugin("z", f"{SERVICE}a = ServicePlugin('a', 'x', '')")
+        self.assertEqual(list(self.discover().services), ["a", "z"])
+
+    def test_what_is_no_plugin_is_passed_over(self):
+        self.plugins.plugin("other", "number = 3\nfrom evserve.plugin import ServicePlugin\n")
+        self.assertEqual(self.discover(), Catalogue({}, ()))
+
+    def test_a_package_is_no_plugin_file(self):
+        folder = self.plugins.root / "folder0" / "package"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("raise RuntimeError")
+        self.assertEqual(self.discover(), Catalogue({}, ()))
+
+    def test_a_twistd_plugin_is_a_service(self):
+        self.plugins.plugin("stock", MAKER.format("stock"))
+        plugin = self.discover().services["stock"].plugin
+        self.assertTrue(verifyObject(IServicePlugin, plugin))
+        self.assertEqual(
+            (plugin.name, plugin.description, plugin.module, plugin.listens, plugin.stateless),
+            ("stock", "A web server.", "twisted.web.tap", False, False),
+        )
+
+    def test_evserve_itself_is_not_offered_as_a_service(self):
+        self.plugins.plugin(
+            "me", MAKER.format("me").replace("twisted.web.tap", "evserve.host.command")
+        )
+        self.assertEqual(self.discover(), Catalogue({}, ()))
+
+    def test_our_own_plugins_outrank_those_of_twistd(self):
+        self.plugins.plugin("a_first", MAKER.format("same"))
+        mine = self.plugins.plugin("b_second", f"{SERVICE}it = ServicePlugin('same', 'x', '')")
+        self.assertEqual(self.discover().services["same"].path, mine)
+
+    def test_added_folders_are_searched_last_and_stay_unknown_to_twisted(self):
+        self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('same', 'x', '')")
+        folder = self.plugins.root / "added"
+        folder.mkdir()
+        (folder / "b.py").write_text(
+            f"{SERVICE}it = ServicePlugin('same', 'y', '')\nto = ServicePlugin('other', 'y', '')"
+        )
+        added_folders(self.plugins.package).append(str(folder))
+        catalogue = self.discover()
+        self.assertEqual(catalogue.services["same"].plugin.module, "x")
+        self.assertEqual(catalogue.services["other"].path, str(folder / "b.py"))
+        self.assertNotIn(str(folder), self.plugins.package.__path__)
+
+
+class BrokenTests(Case):
+    def test_a_syntax_error_is_named_with_its_place(self):
+        cause = self.cause("x = 1\ndef (")
+        self.assertRegex(cause, r"^SyntaxError: invalid syntax \(.*bad\.py, line 2\)$")
+
+    def test_an_error_at_import_is_named_in_one_line(self):
+        self.assertEqual(self.cause("raise RuntimeError('no\\n  luck')"), "RuntimeError: no luck")
+
+    def test_a_plugin_file_cannot_end_the_process(self):
+        self.assertEqual(self.cause("import sys; sys.exit('bye')"), "SystemExit: bye")
+
+    def test_null_bytes_are_no_python(self):
+        self.assertRegex(self.cause("x = '\0'"), "^SyntaxError: .*null bytes")
+
+    def test_an_attribute_that_raises_harms_no_other_plugin(self):
+        self.assertEqual(self.cause(HOSTILE), "RuntimeError: no name for you")
+
+    def test_a_name_must_be_one_that_can_be_typed(self):
+        for name in ("", "two words", "-dash", 3, None):
+            cause = self.cause(f"{SERVICE}it = ServicePlugin({name!r}, 'x', '')")
+            self.assertEqual(cause, f"ValueError: {name!r} cannot be the name of a service")
+            self.plugins = PluginFolder(self)
+
+    def test_a_description_must_be_text(self):
+        cause = self.cause(f"{SERVICE}it = ServicePlugin('x', 'x', None)")
+        self.assertEqual(cause, "ValueError: 'x' has no description")
+
+    def test_the_first_on_the_path_wins_a_name_and_the_other_is_told(self):
+        first = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('same', 'x', '')")
+        second = self.plugins.plugin("b", f"{SERVICE}it = ServicePlugin('same', 'y', '')")
+        catalogue = self.discover()
+        self.assertEqual(catalogue.services["same"].path, first)
+        cause = f"the name 'same' is taken by {first}"
+        self.assertEqual(catalogue.broken, (Broken("same", second, cause),))
+
+    def test_a_file_hidden_by_one_of_the_same_name_is_told(self):
+        self.plugins.folder()
+        first = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')")
+        second = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('y', 'y', '')", folder=1)
+        catalogue = self.discover()
+        self.assertEqual(list(catalogue.services), ["x"])
+        cause = f"hidden by the file of that name in {first}"
+        self.assertEqual(catalogue.broken, (Broken("a", second, cause),))
+
+    def test_two_copies_of_a_file_hide_nothing(self):
+        self.plugins.folder()
+        for folder in (0, 1):
+            self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')", folder=folder)
+        self.assertEqual(self.discover().broken, ())
+
+    def test_a_copy_that_is_no_source_file_counts_as_another(self):
+        self.plugins.folder()
+        self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')")
+        (self.plugins.root / "folder1" / "a.pyc").write_bytes(b"")
+        (broken,) = self.discover().broken
+        self.assertRegex(broken.cause, "^hidden by")
+
+
+class LoadTests(Case):
+    def load(self, text):
+        self.plugins.service("it", text)
+        return load(self.discover().services["it"].plugin)
+
+    def refusal(self, text):
+        return str(self.assertRaises(PluginError, self.load, text))
+
+    def test_loading_imports_the_options_and_the_constructor(self):
+        loaded = self.load(COMPLETE)
+        self.assertIsInstance(loaded.options(), usage.Options)
+        self.assertIsInstance(loaded.make_service(loaded.options(), None), Service)
+
+    def test_what_a_module_lacks_is_said(self):
+        module = f"{self.plugins.name}_it"
+        self.assertEqual(self.refusal(""), f"{module} has no Options and no makeService")
+
+    def test_a_module_that_cannot_be_imported_is_one_line(self):
+        self.assertEqual(self.refusal("1/0"), "ZeroDivisionError: division by zero")
+
+    def test_a_module_cannot_end_the_process(self):
+        self.assertEqual(self.refusal("raise SystemExit"), "SystemExit")
+
+    def test_options_that_cannot_be_made_are_found_before_they_are_needed(self):
+        text = f"{COMPLETE}\nclass Options:\n def __init__(self): raise RuntimeError('no')"
+        self.assertEqual(self.refusal(text), "RuntimeError: no")
+        self.plugins = PluginFolder(self)
+        self.assertEqual(
+            self.refusal(f"{COMPLETE}\nOptions = 3"), "TypeError: 'int' object is not callable"
+        )
+
+    def test_a_constructor_must_be_callable(self):
+        text = f"{COMPLETE}\nmakeService = 3"
+        self.assertEqual(self.refusal(text), "its makeService is not a function")
+
+    def test_attributes_of_a_module_that_raise_are_one_line(self):
+        text = "def __getattr__(name): raise RuntimeError(name)"
+        self.assertEqual(self.refusal(text), "RuntimeError: Options")
+
+
+class AdapterTests(SynchronousTestCase):
+    def test_a_twistd_plugin_makes_its_service_from_its_options_alone(self):
+        loaded = load(IServicePlugin(ServiceMaker("x", "twisted.web.tap", "x", "x")))
+        options = loaded.options()
+        options.parseOptions(["--listen", "tcp:0"])
+        self.assertTrue(IService.providedBy(loaded.make_service(options, None)))
+
+    def test_a_twistd_plugin_whose_module_is_missing_is_one_line(self):
+        maker = ServiceMaker("x", "no_such_module", "x", "x")
+        error = self.assertRaises(PluginError, load, IServicePlugin(maker))
+        self.assertEqual(str(error), "ModuleNotFoundError: No module named 'no_such_module'")
+
+    def test_a_twistd_plugin_without_options_is_one_line(self):
+        maker = ServiceMaker("x", "twisted.web", "x", "x")
+        error = self.assertRaises(PluginError, load, IServicePlugin(maker))
+        self.assertRegex(str(error), "^AttributeError: .*Options")
+
+
+class CatalogueTests(SynchronousTestCase):
+    plugin = ServicePlugin("echo", "x", "")
+    catalogue = Catalogue(
+        {"echo": Found(plugin, "/p/echo.py")},
+        (Broken("shout", "/p/loud.py", "no voice"), Broken("echo", "/p/b.py", "taken")),
+    )
+
+    def test_a_service_is_found_by_its_name(self):
+        self.assertIs(self.catalogue.find("echo"), self.plugin)
+
+    def test_asking_for_a_broken_plugin_or_its_file_says_why(self):
+        for name in ("shout", "loud"):
+            error = self.assertRaises(PluginError, self.catalogue.find, name)
+            self.assertEqual(str(error), f"{name!r} cannot be used: no voice (/p/loud.py)")
+
+    def test_an_unknown_name_is_a_key_error(self):
+        self.assertRaises(KeyError, self.catalogue.find, "nobody")
+
+
+class OneLineTests(SynchronousTestCase):
+    def test_an_error_without_a_message_is_its_type(self):
+        self.assertEqual(one_line(ValueError()), "ValueError")
+
+    def test_line_breaks_become_blanks(self):
+        self.assertEqual(one_line(ValueError("a\n b")), "ValueError: a b")
+
+
+class LoadedServiceTests(SynchronousTestCase):
+    def test_it_is_a_value(self):
+        self.assertEqual(LoadedService(int, str), LoadedService(int, str))

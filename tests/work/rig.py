@@ -1,0 +1,81 @@
+"""A worker on a memory queue and a clock, for the tests of this folder."""
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.testing import MemoryQueue
+from evserve.work.metrics import WorkMetrics
+from evserve.work.policy import Policy
+from evserve.work.routing import Route, Routes
+from evserve.work.runner import Runner
+from evserve.work.worker import Worker
+
+
+class WorkerTestCase(SynchronousTestCase):
+    """Handlers record what they get in `calls`; each waits for a Deferred of its own."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.queue = MemoryQueue(self.clock)
+        self.registry = CollectorRegistry()
+        self.calls = []
+        self.threads = []
+
+    def handler(self, event):
+        running = Deferred()
+        self.calls.append((event, running))
+        return running
+
+    def in_thread(self, function):
+        """Play a thread: `function` runs when the test calls it, `result` fires when it ends."""
+        result = Deferred()
+        self.threads.append((function, result))
+        return result
+
+    def work(self, *routes, concurrency=2, timeout=None, max_attempts=3):
+        routes = Routes(routes or [Route("mail", self.handler)])
+        metrics = WorkMetrics(self.registry)
+        runner = Runner(
+            self.queue,
+            routes,
+            self.clock,
+            metrics,
+            self.in_thread,
+            Policy(max_attempts),
+            timeout,
+            roll=lambda: 1.0,
+        )
+        self.worker = Worker(
+            self.queue, routes, runner, self.clock, metrics, concurrency, roll=lambda: 1.0
+        )
+        self.worker.start()
+        return self.worker
+
+    def put(self, *bodies, kind="mail", **rest):
+        for body in bodies:
+            self.successResultOf(self.queue.put(kind, body, **rest))
+
+    def depth(self, kind="mail"):
+        depth = self.successResultOf(self.queue.depth(kind))
+        return {
+            state: getattr(depth, state)
+            for state in ("ready", "reserved", "delayed", "buried")
+            if getattr(depth, state)
+        }
+
+    def bodies(self):
+        return [event.body for event, _ in self.calls]
+
+    def metric(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
+
+    def outcomes(self, handler="mail"):
+        return {
+            outcome: value
+            for outcome in ("done", "retried", "buried", "lost")
+            if (
+                value := self.metric("evserve_work_events_total", handler=handler, outcome=outcome)
+            )
+        }

@@ -1,0 +1,40 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.events import ERRORS
+from evserve.work.routing import Route, Routes
+
+
+def routes(*patterns):
+    return Routes([Route(pattern, print) for pattern in patterns])
+
+
+class RoutesTests(SynchronousTestCase):
+    def found(self, event_type, *patterns):
+        route = routes(*patterns).find(event_type)
+        return route and route.pattern
+
+    def test_the_most_specific_wins_in_whatever_order_they_stand(self):
+        patterns = ["*", "image.png", "image.*", "image.p*"]
+        for order in (patterns, patterns[::-1]):
+            self.assertEqual(self.found("image.png", *order), "image.png")
+            self.assertEqual(self.found("image.pdf", *order), "image.p*")
+            self.assertEqual(self.found("image.gif", *order), "image.*")
+            self.assertEqual(self.found("mail", *order), "*")
+
+    def test_a_prefix_reaches_over_dots(self):
+        self.assertEqual(self.found("image.png.small", "image.*"), "image.*")
+
+    def test_what_no_handler_wants_has_no_route(self):
+        self.assertIsNone(self.found("mail", "image.*", "mails"))
+
+    def test_error_records_go_only_to_a_handler_that_names_them(self):
+        self.assertIsNone(self.found(ERRORS, "*", "evserve.*"))
+        self.assertEqual(self.found(ERRORS, "*", ERRORS), ERRORS)
+
+    def test_types_wanted_by_name_are_wanted_before_they_exist(self):
+        wanted = routes("mail", "image.*").wanted(["image.png", "fax", ERRORS])
+        self.assertEqual(wanted, {"mail", "image.png"})
+
+    def test_patterns_are_told_from_names(self):
+        both = routes("mail", "image.*", "*")
+        self.assertEqual((both.exact, both.patterns), ({"mail"}, ["image.*", "*"]))

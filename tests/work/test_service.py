@@ -1,0 +1,171 @@
+from twisted.internet.defer import Deferred
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.events import Capability
+from evserve.plugin import Broken, Catalogue, FoundHandler, Handler
+from evserve.testing import MemoryHost, MemoryQueue
+from evserve.work import service
+from evserve.work.demo import TYPE
+from evserve.work.loading import NoHandlersError, load_routes
+from evserve.work.options import Options
+from evserve.work.routing import Route, Routes
+
+
+handled = []
+
+
+def record(event):
+    handled.append(event.body)
+
+
+def parse(*words):
+    options = Options()
+    options.parseOptions(words)
+    return options
+
+
+class OptionsTests(SynchronousTestCase):
+    def test_a_queue_is_needed_unless_the_demo_brings_one(self):
+        self.assertIn("--queue URL", str(self.assertRaises(UsageError, parse)))
+        self.assertIn("--demo", str(self.assertRaises(UsageError, parse, "--demo", "--queue=x:")))
+        self.assertEqual(parse("--demo")["demo"], 1)
+
+    def test_numbers_are_checked(self):
+        for word in ("--concurrency=0", "--concurrency=x", "--max-attempts=-1", "--timeout=soon"):
+            self.assertRaises(UsageError, parse, "--queue=memory:", word)
+        options = parse("--queue=memory:", "--concurrency=2", "--timeout=.5", "--max-attempts=1")
+        self.assertEqual([options[name] for name in options if name != "demo"][1:], [2, 0.5, 1])
+
+
+class LoadingTests(SynchronousTestCase):
+    def catalogue(self, *handlers, broken=()):
+        found = {each.pattern: FoundHandler(each, "some/file.py") for each in handlers}
+        return Catalogue({}, broken, found)
+
+    def test_handlers_become_routes_with_their_own_limits(self):
+        name = f"{__name__}.record"
+        handler = Handler("mail", name, blocking=True, max_attempts=2, timeout=3)
+        routes = load_routes(self.catalogue(handler))
+        self.assertEqual(routes.find("mail"), Route("mail", record, True, 2, 3))
+
+    def test_a_handler_that_cannot_be_imported_leaves_the_others(self):
+        catalogue = self.catalogue(Handler("a", "no_such.f"), Handler("b", f"{__name__}.record"))
+        self.assertEqual(load_routes(catalogue).exact, {"b"})
+
+    def test_no_handler_at_all_is_said_with_the_reason(self):
+        broken = Broken("thumbs", "thumbs.py", "SyntaxError: oops")
+        error = self.assertRaises(
+            NoHandlersError,
+            load_routes,
+            self.catalogue(Handler("a", "no_such.f"), broken=(broken,)),
+        )
+        self.assertIn("No module named 'no_such'", str(error))
+        self.assertIn("oops", str(error))
+        error = self.assertRaises(NoHandlersError, load_routes, self.catalogue())
+        self.assertIn("twisted/plugins", str(error))
+
+
+class ServiceTestCase(SynchronousTestCase):
+    def setUp(self):
+        self.host = MemoryHost()
+        self.queue = MemoryQueue(self.host.reactor)
+
+
+class ServiceTests(ServiceTestCase):
+    def make(self, routes, **rest):
+        options = parse("--queue=memory:")
+        return service.work_service(options, self.host, self.queue, routes, **rest)
+
+    def test_it_works_from_start_to_stop(self):
+        running = Deferred()
+        work = self.make(Routes([Route("mail", lambda _: running)]))
+        self.queue.put("mail", b"")
+        work.startService()
+        self.assertEqual(self.host.metric("evserve_work_running"), 1)
+        stopped = work.stopService()
+        self.assertNoResult(stopped)
+        running.callback(None)
+        self.successResultOf(stopped)
+        done = {"handler": "mail", "outcome": "done"}
+        self.assertEqual(self.host.metric("evserve_work_events_total", **done), 1)
+        self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
+
+    def test_what_a_person_can_mend_is_one_line(self):
+        self.patch(service, "discover", lambda: Catalogue({}, ()))
+        options = parse("--queue=nonsense")
+        self.assertRaises(UsageError, service.makeService, options, self.host)
+        only = Catalogue({}, (), {"a": FoundHandler(Handler("a", f"{__name__}.record"), "")})
+        self.patch(service, "discover", lambda: only)
+        error = self.assertRaises(UsageError, service.makeService, options, self.host)
+        self.assertIn("'nonsense'", str(error))
+
+    def test_patterns_need_a_queue_that_lists_its_types(self):
+        found = FoundHandler(Handler("a.*", f"{__name__}.record"), "")
+        self.patch(service, "discover", lambda: Catalogue({}, (), {"a.*": found}))
+        queue = MemoryQueue(self.host.reactor, capabilities=Capability(0))
+        self.patch(service, "open_queue", lambda *_: queue)
+        error = self.assertRaises(
+            UsageError, service.makeService, parse("--queue=memory:"), self.host
+        )
+        self.assertIn("a.*", str(error))
+
+
+class DemoTests(ServiceTestCase):
+    """10 events/s in, 8/s out, and every one of them accounted for."""
+
+    def test_demo(self):
+        self.patch(service, "open_queue", lambda *_: self.queue)
+        output = self.capture()
+        demo = service.makeService(parse("--demo"), self.host)
+        demo.startService()
+        self.host.reactor.pump([0.05] * 103)
+        lines = output.lines()
+        self.assertEqual(len(lines), 5)
+        for line in lines:
+            self.assertEqual(line.split()[::2], ["produced", "consumed", "depth"])
+            produced, consumed, depth = map(int, line.split()[1::2])
+            self.assertEqual(produced, consumed + depth)
+        self.assertTrue(49 <= produced <= 50, produced)
+        self.assertTrue(32 <= consumed <= 40, consumed)
+        stopped = demo.stopService()
+        self.host.reactor.pump([0.05] * 21)
+        self.successResultOf(stopped)
+        self.assertEqual(output.lines()[-1], "lost 0")
+        self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
+
+    def test_it_may_end_before_it_began(self):
+        self.patch(service, "open_queue", lambda *_: self.queue)
+        output = self.capture()
+        demo = service.makeService(parse("--demo"), self.host)
+        demo.startService()
+        self.successResultOf(demo.stopService())
+        self.assertEqual(output.lines(), ["produced 0  consumed 0  depth 0", "lost 0"])
+
+    def capture(self):
+        captured = Capture()
+        self.patch(service.sys, "stderr", captured)
+        return captured
+
+    def test_it_keeps_its_pace_at_any_concurrency(self):
+        self.patch(service, "open_queue", lambda *_: self.queue)
+        self.capture()
+        demo = service.makeService(parse("--demo", "--concurrency=1"), self.host)
+        demo.startService()
+        self.host.reactor.pump([0.025] * 405)
+        done = self.host.metric("evserve_work_events_total", handler=TYPE, outcome="done")
+        self.assertTrue(75 <= done <= 80, done)
+
+
+class Capture:
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        """Nothing to do."""
+
+    def lines(self):
+        return self.text.splitlines()

@@ -1,0 +1,334 @@
+import json
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import deferLater
+
+from evserve.events import ERRORS, QueueFull, QueueUnavailable
+from evserve.testing import MemoryQueue
+from evserve.work.routing import Route
+from tests.work.rig import WorkerTestCase
+
+
+class HandlingTests(WorkerTestCase):
+    def test_returning_acknowledges(self):
+        self.work()
+        self.put(b"hello")
+        self.assertEqual(self.depth(), {"reserved": 1})
+        self.calls[0][1].callback(None)
+        self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
+
+    def test_handlers_may_be_async_or_plain_or_return_deferreds(self):
+        seen = []
+
+        async def coroutine(event):
+            await deferLater(self.clock, 1)
+            seen.append(event.type)
+
+        self.work(
+            Route("a", coroutine),
+            Route("b", lambda event: seen.append(event.type)),
+            Route("c", lambda event: deferLater(self.clock, 2, seen.append, event.type)),
+            concurrency=3,
+        )
+        for kind in ("a", "b", "c"):
+            self.put(b"", kind=kind)
+        self.clock.pump([1, 1])
+        self.assertEqual(seen, ["b", "a", "c"])
+        self.assertEqual([self.depth(kind) for kind in ("a", "b", "c")], [{}, {}, {}])
+
+    def test_no_more_run_at_once_than_the_concurrency(self):
+        self.work(concurrency=2)
+        self.put(b"1", b"2", b"3")
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.assertEqual(self.metric("evserve_work_running"), 2)
+        self.calls[0][1].callback(None)
+        self.assertEqual(self.bodies(), [b"1", b"2", b"3"])
+
+    def test_a_blocking_handler_runs_in_a_thread(self):
+        self.work(Route("mail", self.calls.append, blocking=True))
+        self.put(b"")
+        self.assertEqual(self.calls, [])
+        function, result = self.threads[0]
+        result.callback(function())
+        self.assertEqual((len(self.calls), self.outcomes()), (1, {"done": 1}))
+
+    def test_an_async_function_declared_blocking_is_told_so(self):
+        async def coroutine(event):
+            """Never runs."""
+
+        self.work(Route("mail", coroutine, blocking=True), max_attempts=1)
+        self.put(b"")
+        function, result = self.threads[0]
+        error = self.assertRaises(TypeError, function)
+        self.assertIn("blocking=True", str(error))
+        result.errback(error)
+        self.flushLoggedErrors(TypeError)
+
+    def test_the_most_specific_handler_gets_the_event(self):
+        seen = []
+        self.work(
+            Route("image.*", lambda event: seen.append(("image.*", event.type))),
+            Route("image.png", lambda event: seen.append(("image.png", event.type))),
+        )
+        self.put(b"", kind="image.png")
+        self.put(b"", kind="image.gif")
+        self.clock.pump([1, 1, 1])
+        self.assertEqual(seen, [("image.png", "image.png"), ("image.*", "image.gif")])
+
+    def test_types_that_come_into_being_later_are_found(self):
+        self.work(Route("image.*", self.handler))
+        self.clock.pump([1] * 5)
+        self.put(b"late", kind="image.webp")
+        self.clock.pump([1, 1])
+        self.assertEqual(self.bodies(), [b"late"])
+
+    def test_types_nobody_handles_are_left_alone(self):
+        self.work(Route("image.*", self.handler))
+        self.put(b"", kind="mail")
+        self.clock.pump([1, 1])
+        self.assertEqual(self.depth(), {"ready": 1})
+
+
+class HoldingTests(WorkerTestCase):
+    def test_a_long_handler_keeps_its_event(self):
+        self.work(concurrency=1)
+        self.put(b"", ttr=3)
+        self.clock.pump([0.5] * 40)
+        self.assertEqual(len(self.calls), 1)
+        self.calls[0][1].callback(None)
+        self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
+
+    def test_nothing_is_touched_after_the_end(self):
+        self.work()
+        self.put(b"", ttr=3)
+        self.calls[0][1].callback(None)
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
+
+
+class FailingTests(WorkerTestCase):
+    def fail_next(self, error=None):
+        self.calls[-1][1].errback(error or ValueError("no such image"))
+
+    def test_raising_retries_later_and_later(self):
+        self.work()
+        self.put(b"")
+        self.fail_next()
+        self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))
+        self.clock.advance(1)
+        self.fail_next()
+        self.clock.advance(1)
+        self.assertEqual(len(self.calls), 2)
+        self.clock.advance(1)
+        self.assertEqual(len(self.calls), 3)
+
+    def test_the_last_attempt_buries_with_the_error_recorded(self):
+        self.work(max_attempts=2)
+        self.put(b"")
+        self.fail_next()
+        self.clock.advance(1)
+        self.fail_next()
+        self.assertEqual(self.depth(), {"buried": 1})
+        self.assertEqual(self.outcomes(), {"retried": 1, "buried": 1})
+        record = json.loads(self.successResultOf(self.queue.reserve([ERRORS], 0)).body)
+        self.assertEqual(record["reason"], "ValueError: no such image")
+        self.assertEqual((record["type"], record["attempts"]), ("mail", 2))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_a_kicked_event_is_tried_as_often_again(self):
+        self.work(max_attempts=1)
+        self.put(b"")
+        self.fail_next()
+        self.successResultOf(self.queue.kick("mail", 1))
+        self.assertEqual(len(self.calls), 2)
+        self.calls[-1][1].callback(None)
+        self.assertEqual(self.depth(), {})
+        self.flushLoggedErrors(ValueError)
+
+    def test_a_handler_has_its_own_number_of_attempts(self):
+        self.work(Route("mail", self.handler, max_attempts=1), max_attempts=9)
+        self.put(b"")
+        self.fail_next()
+        self.assertEqual(self.depth(), {"buried": 1})
+        self.flushLoggedErrors(ValueError)
+
+    def test_an_event_that_ends_its_workers_is_not_tried_for_ever(self):
+        self.put(b"")
+        for _ in range(3):
+            self.successResultOf(self.queue.reserve(["mail"]))
+            self.queue.go_away()
+            self.queue.come_back()
+        self.work(max_attempts=3)
+        self.assertEqual((self.calls, self.depth()), ([], {"buried": 1}))
+
+    def test_sys_exit_in_a_handler_is_a_failure_like_any_other(self):
+        def leave(event):
+            raise SystemExit(1)
+
+        self.work(Route("mail", leave))
+        self.put(b"")
+        self.assertEqual(self.outcomes(), {"retried": 1})
+
+    def test_an_event_that_cannot_be_buried_is_retried(self):
+        class Full(MemoryQueue):
+            def bury(self, event, reason):
+                return fail(QueueFull("no room for the record"))
+
+        self.queue = Full(self.clock)
+        self.work(max_attempts=1)
+        self.put(b"")
+        self.fail_next()
+        self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))
+        self.flushLoggedErrors(ValueError)
+
+
+def MemoryQueueOf(test):
+    return type(test.queue)
+
+
+class TimeoutTests(WorkerTestCase):
+    def test_a_handler_that_never_ends_is_cancelled_and_its_event_retried(self):
+        self.work(timeout=10)
+        self.put(b"")
+        self.clock.advance(10)
+        self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))
+        self.clock.advance(1)
+        self.assertEqual(len(self.calls), 2)
+
+    def test_a_handler_that_ends_in_time_leaves_no_timer(self):
+        self.work(timeout=10)
+        self.put(b"")
+        self.calls[0][1].callback(None)
+        self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
+
+    def test_a_handler_has_its_own_time(self):
+        self.work(Route("mail", self.handler, timeout=1), timeout=100)
+        self.put(b"")
+        self.clock.advance(1)
+        self.assertEqual(self.outcomes(), {"retried": 1})
+
+    def test_a_thread_that_never_ends_keeps_its_slot(self):
+        """Or hung threads would pile up beyond the concurrency."""
+        self.work(Route("mail", self.calls.append, blocking=True), concurrency=1, timeout=10)
+        self.put(b"1", b"2")
+        self.clock.advance(10)
+        self.assertEqual(self.depth(), {"ready": 1, "delayed": 1})
+        self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (1, 1))
+        self.threads[0][1].callback(None)
+        self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (2, 0))
+
+    def test_a_coroutine_that_ignores_its_end_keeps_its_slot(self):
+        release = Deferred()
+
+        async def stubborn(event):
+            self.calls.append(event)
+            try:
+                await Deferred()
+            except CancelledError:
+                await release
+
+        self.work(Route("mail", stubborn), concurrency=1, timeout=10)
+        self.put(b"1", b"2")
+        self.clock.advance(10)
+        self.assertEqual((len(self.calls), self.outcomes()), (1, {"retried": 1}))
+        release.callback(None)
+        self.assertEqual(len(self.calls), 2)
+
+
+class OutageTests(WorkerTestCase):
+    def test_a_queue_that_comes_back_is_worked_again(self):
+        self.work()
+        self.queue.go_away()
+        self.assertEqual(self.metric("evserve_work_queue_up"), 0)
+        self.clock.pump([1] * 20)
+        self.queue.come_back()
+        self.put(b"after")
+        self.clock.advance(5)
+        self.assertEqual(self.bodies(), [b"after"])
+        self.assertEqual(self.metric("evserve_work_queue_up"), 1)
+
+    def test_attempts_to_reserve_grow_rarer(self):
+        attempts = []
+
+        class Away(MemoryQueue):
+            def reserve(self, types, timeout=None):
+                attempts.append(types)
+                return fail(QueueUnavailable("away"))
+
+        self.queue = Away(self.clock)
+        self.work(concurrency=1)
+        self.clock.pump([0.1] * 600)
+        self.assertTrue(10 <= len(attempts) <= 20, len(attempts))
+
+    def test_an_acknowledgement_that_was_cut_off_is_not_repeated(self):
+        acked = []
+
+        class CutOff(MemoryQueue):
+            def ack(self, event):
+                acked.append(event.id)
+                self.go_away()
+                return fail(QueueUnavailable("lost"))
+
+        self.queue = CutOff(self.clock)
+        self.work(concurrency=1)
+        self.put(b"")
+        self.calls[0][1].callback(None)
+        self.assertEqual((acked, self.outcomes()), (["1"], {"lost": 1}))
+        self.queue.come_back()
+        self.clock.advance(5)
+        self.assertEqual(self.calls[1][0].attempts, 2)
+        self.assertEqual(acked, ["1"])
+
+    def test_an_event_lost_while_it_is_handled_comes_again(self):
+        self.work(concurrency=1)
+        self.put(b"", ttr=3)
+        self.queue.go_away()
+        self.queue.come_back()
+        self.clock.advance(1)
+        self.calls[0][1].callback(None)
+        self.assertEqual(self.outcomes(), {"lost": 1})
+        self.calls[1][1].callback(None)
+        self.assertEqual((self.outcomes(), self.depth()), ({"lost": 1, "done": 1}, {}))
+
+    def test_a_slot_survives_an_engine_that_fails_strangely(self):
+        class Strange(MemoryQueue):
+            def ack(self, event):
+                raise KeyError("a bug")
+
+        self.queue = Strange(self.clock)
+        self.work(concurrency=1)
+        self.put(b"1", b"2")
+        self.calls[0][1].callback(None)
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class StoppingTests(WorkerTestCase):
+    def test_an_idle_worker_stops_at_once(self):
+        stopped = self.work().stop()
+        self.successResultOf(stopped)
+        self.put(b"")
+        self.assertEqual((self.calls, self.clock.getDelayedCalls()), ([], []))
+
+    def test_stopping_waits_for_the_handlers_that_run(self):
+        worker = self.work()
+        self.put(b"1", b"2", b"3")
+        stopped = worker.stop()
+        self.calls[0][1].callback(None)
+        self.assertNoResult(stopped)
+        self.calls[1][1].errback(ValueError())
+        self.successResultOf(stopped)
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.assertEqual(self.depth(), {"ready": 1, "delayed": 1})
+
+    def test_a_worker_stops_while_the_queue_is_away(self):
+        worker = self.work()
+        self.queue.go_away()
+        self.successResultOf(worker.stop())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_worker_stops_while_no_type_exists(self):
+        worker = self.work(Route("image.*", self.handler))
+        self.successResultOf(worker.stop())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
