@@ -1,4 +1,4 @@
-"""Real servers in child processes: nginx, and httpbin on Werkzeug."""
+"""Real servers from Debian's packages, in child processes: nginx, and httpbin on Werkzeug."""
 
 import atexit
 import contextlib
@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from functools import cache
@@ -16,6 +15,8 @@ from attrs import define
 
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+# Debian's: PyPI's wants an old greenlet, and its older releases install a package named `tests`.
+HTTPBIN = Path("/usr/lib/python3/dist-packages/httpbin").exists()
 CONFIG = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/errors;
 events {{ worker_connections 2048; }}
@@ -32,7 +33,7 @@ http {{
 }}
 """
 TLS = " ssl; ssl_certificate {folder}/chain.pem; ssl_certificate_key {folder}/chain.pem"
-HTTPBIN = """
+HTTPBIN_SERVER = """
 from httpbin import app
 from werkzeug.serving import WSGIRequestHandler, make_server
 WSGIRequestHandler.protocol_version = "HTTP/1.1"
@@ -87,7 +88,9 @@ def start_nginx(files, pem=None):
 def shared_httpbin():
     """Return one server for the whole run (trial knows no setUpClass): it takes long to start."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HTTPBIN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["/usr/bin/python3", "-c", HTTPBIN_SERVER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     server = Server(process, int(process.stdout.readline()))
     atexit.register(server.stop)
