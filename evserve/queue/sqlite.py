@@ -23,7 +23,7 @@ from evserve.queue import schema
 from evserve.queue.book import Book
 from evserve.queue.journal import Batch, Outcome, PutRow, Written
 from evserve.queue.model import Event
-from evserve.queue.room import Room
+from evserve.queue.room import Room, vacuum
 from evserve.queue.states import State
 from evserve.queue.store import StoreError
 
@@ -171,7 +171,7 @@ class SQLiteStore:
             free = self._writer.execute("PRAGMA freelist_count").fetchone()[0]
             pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
             if free > _VACUUM_PAGES and 4 * free > pages:
-                self._writer.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                vacuum(self._writer, _VACUUM_PAGES)
         except sqlite3.Error as error:
             _log.warn(
                 "store {path} could not be shrunk: {error}", path=str(self.path), error=error
