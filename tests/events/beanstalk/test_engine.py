@@ -328,7 +328,7 @@ class ReconnectTests(EngineTestCase):
         self.queue.put("a", b"")
         self.clock.pump([0.01] * 200)
         self.endpoint.down = False
-        self.clock.pump([0.01] * 200)
+        self.clock.pump([0.01] * 500)  # the next attempt may be 3.2 seconds away
         self.expect(0, b"use a\r\nput 1024 0 60 0\r\n\r\n")
         formats = [event["log_format"].split()[0] for event in self.logged]
         self.assertEqual(formats, ["cannot", "reached"])
