@@ -1,0 +1,47 @@
+"""Blocking, one connection at a time: accept, serve until it closes, accept the next.
+
+`accept`, `recv` and `sendall` put the process to sleep until the kernel has something for it.
+Nothing is simpler, waiting takes no CPU, and all state is on one stack.
+
+It costs everybody else their time. The kernel completes the handshake of those who come meanwhile
+and keeps their first bytes, so to them the server looks alive, but nobody answers.
+
+It breaks with the second client: one that stays connected and says nothing stalls all others for
+ever. With the listen backlog full, the kernel leaves further handshakes unanswered.
+"""
+
+import contextlib
+import signal
+import socket
+import sys
+
+
+def listen() -> socket.socket:
+    """Listen on the port that the command line names, 9000 if it names none."""
+    try:
+        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
+        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+    except (OSError, OverflowError, ValueError) as error:
+        sys.exit(f"blocking: {error}")
+    print(f"blocking: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    return listener
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer in capitals until the client has sent its last byte."""
+    while data := connection.recv(65536):
+        connection.sendall(data.upper())
+
+
+def main() -> None:
+    """Serve one after the other."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    listener = listen()
+    while True:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(ConnectionError):
+            serve(connection)
+
+
+if __name__ == "__main__":
+    main()
