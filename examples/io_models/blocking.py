@@ -19,8 +19,8 @@ import sys
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"blocking: {error}")
     print(f"blocking: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
@@ -39,7 +39,7 @@ def main() -> None:
     listener = listen()
     while True:
         connection, _ = listener.accept()
-        with connection, contextlib.suppress(ConnectionError):
+        with connection, contextlib.suppress(OSError):
             serve(connection)
 
 

@@ -28,12 +28,11 @@ LIBC = ctypes.CDLL(None)
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"fork_per_connection: {error}")
-    port = listener.getsockname()[1]
-    print(f"fork_per_connection: listening on 127.0.0.1:{port}", flush=True)
+    print(f"fork_per_connection: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 
@@ -45,7 +44,7 @@ def complain(reason: str) -> None:
 
 def serve(connection: socket.socket) -> None:
     """Answer in capitals until the client has sent its last byte."""
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while data := connection.recv(65536):
             connection.sendall(data.upper())
 

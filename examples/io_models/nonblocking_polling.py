@@ -25,12 +25,11 @@ LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may 
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"nonblocking_polling: {error}")
-    port = listener.getsockname()[1]
-    print(f"nonblocking_polling: listening on 127.0.0.1:{port}", flush=True)
+    print(f"nonblocking_polling: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 

@@ -26,12 +26,11 @@ LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may 
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"thread_per_connection: {error}")
-    port = listener.getsockname()[1]
-    print(f"thread_per_connection: listening on 127.0.0.1:{port}", flush=True)
+    print(f"thread_per_connection: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 
@@ -43,7 +42,7 @@ def complain(reason: str) -> None:
 
 def serve(connection: socket.socket) -> None:
     """Answer in capitals until the client has sent its last byte."""
-    with connection, contextlib.suppress(ConnectionError):
+    with connection, contextlib.suppress(OSError):
         while data := connection.recv(65536):
             connection.sendall(data.upper())
 

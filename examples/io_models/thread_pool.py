@@ -24,8 +24,8 @@ SIZE = 8
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"thread_pool: {error}")
     print(f"thread_pool: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
@@ -36,7 +36,7 @@ def work(listener: socket.socket) -> None:
     """Serve one after the other, as each of the pool's threads does."""
     while True:
         connection, _ = listener.accept()
-        with connection, contextlib.suppress(ConnectionError):
+        with connection, contextlib.suppress(OSError):
             while data := connection.recv(65536):
                 connection.sendall(data.upper())
 

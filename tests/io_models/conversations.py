@@ -17,7 +17,7 @@ from tests.io_models.programs import (
 
 ODD = 4099  # bytes, a prime: pieces end where no buffer does
 PAYLOAD = (bytes(range(256)) * 41)[:-1] * 1000  # 10.5 MB, of a period that is no power of two
-LINES = 60  # of code at most: what a learner reads in one sitting
+LINES = 90  # of code at most
 
 
 class Conversations:
@@ -26,8 +26,8 @@ class Conversations:
     name = ""
     at_once = 50
 
-    def start(self, *words, prepare=None):
-        program = Program(self, self.name, *words, prepare=prepare)
+    def start(self, **how):
+        program = Program(self, self.name, **how)
         self.assertIsNotNone(program.port, program.line + program.errors)
         return program
 
@@ -57,7 +57,7 @@ class Conversations:
         program = self.start()
         clients = [connect(self, program) for _ in range(self.at_once)]
         for turn in range(3):
-            for number, client in enumerate(clients):
+            for client in clients:
                 client.sendall(b"turn %d, " % turn)
             for number, client in reversed(list(enumerate(clients))):
                 client.sendall(b"client %d" % number)

@@ -1,4 +1,4 @@
-"""The programs of examples/io_models/, started as a user starts them, and clients to talk to them."""
+"""The programs of examples/io_models/, started as a user starts them, and clients for them."""
 
 import re
 import selectors
@@ -13,6 +13,12 @@ from pathlib import Path
 
 
 FOLDER = Path(__file__).parents[2] / "examples" / "io_models"
+# Runs a program after some lines of Python of the test's own, for what no limit can bring about.
+PREPARED = """
+import runpy, sys
+exec(sys.argv.pop(1))
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
 PATIENCE = 60  # seconds after which a silent program counts as hung
 STALLED = 0.2  # seconds without room in the socket after which a sender begins to read
 
@@ -20,12 +26,13 @@ STALLED = 0.2  # seconds without room in the socket after which a sender begins 
 class Program:
     """A running model: `port` is where it listens, `process` what was started."""
 
-    def __init__(self, test, name, *words, prepare=None):
+    def __init__(self, test, name, *words, prepare=None, code=""):
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the test's end
         test.addCleanup(self._errors.close)
+        path = FOLDER / f"{name}.py"
         self.process = subprocess.Popen(
-            [sys.executable, FOLDER / f"{name}.py", *(words or ["0"])],
+            [sys.executable, *(["-c", PREPARED, code] if code else []), path, *(words or ["0"])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,

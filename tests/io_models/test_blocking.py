@@ -9,6 +9,18 @@ from tests.io_models.conversations import Conversations
 from tests.io_models.programs import connect, receive, receive_rest
 
 
+# RLIMIT_NPROC does not bind root, so here is a fork that fails as it does for everybody else.
+LIMITED_FORK = """
+import errno, itertools, os
+def fork(real=os.fork, count=itertools.count()):
+    if next(count):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return real()
+os.fork = fork
+"""
+SMALL = 4 << 20  # bytes of address space: less than the program has
+
+
 class BlockingTests(Conversations, SynchronousTestCase):
     name = "blocking"
     at_once = 1
@@ -47,20 +59,31 @@ class ForkPerConnectionTests(Conversations, SynchronousTestCase):
             os.sched_yield()
         self.fail("it did not come true")
 
-    def test_a_fork_that_fails_turns_the_client_away_and_says_why(self):
-        program = self.start()
+    def test_a_fork_that_fails_turns_the_client_away_and_says_why_once(self):
+        program = self.start(code=LIMITED_FORK)
         first = connect(self, program)
         self.converse(first, b"hello")
-        # Root is not bound by RLIMIT_NPROC, so the table of processes is made full another way.
-        resource.prlimit(program.process.pid, resource.RLIMIT_AS, (1, 1))
         for _ in range(3):
             self.assertEqual(receive_rest(connect(self, program)), b"")
         self.converse(first, b"still there")
-        self.assertEqual(program.errors, "fork_per_connection: fork: Cannot allocate memory\n")
+        self.assertEqual(
+            program.errors, "fork_per_connection: fork: Resource temporarily unavailable\n"
+        )
 
 
 class ThreadPerConnectionTests(Conversations, SynchronousTestCase):
     name = "thread_per_connection"
+
+    def test_a_thread_that_cannot_be_started_turns_the_client_away_and_says_why_once(self):
+        program = self.start()
+        first = connect(self, program)
+        self.converse(first, b"hello")
+        # No address space for another stack.
+        resource.prlimit(program.process.pid, resource.RLIMIT_AS, (SMALL, SMALL))
+        for _ in range(3):
+            self.assertEqual(receive_rest(connect(self, program)), b"")
+        self.converse(first, b"still there")
+        self.assertEqual(program.errors, "thread_per_connection: can't start new thread\n")
 
 
 class ThreadPoolTests(Conversations, SynchronousTestCase):

@@ -1,0 +1,60 @@
+"""evserve's echo service on uvloop: transports in C, with a Twisted protocol on top of them.
+
+    twistd --reactor=uvloop -n evserve echo --port 9000 --transform upper
+
+in this process. libuv asks epoll, and uvloop, compiled, reads and writes; no Python runs between
+it and the protocol's `dataReceived`. Limits, metrics, TLS and a drain at the end come with evserve.
+
+It costs a compiled extension, and a kilobyte or two for each connection. What Python remains is
+the protocol's own.
+
+It breaks at the limit of open files, and with a callback that takes its time, as every event loop.
+"""
+
+import importlib.util
+import re
+import resource
+import sys
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
+from twisted.scripts.twistd import run
+from zope.interface import provider
+
+
+ADDRESS = re.compile(r"echo: listening on tcp (\S+)")
+OUT = sys.stdout  # twistd makes log lines of what is printed
+
+
+def observer() -> ILogObserver:
+    """Return what twistd shall hand its log lines to."""
+    address = ""
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        nonlocal address
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        if found := ADDRESS.match(text):
+            address = found[1]
+        elif " serves echo " in text:  # and signals end it properly from now on
+            print(f"evserve_uvloop: listening on {address}", file=OUT, flush=True)
+        elif event.get("log_level", LogLevel.info) >= LogLevel.warn:
+            print(f"evserve_uvloop: {text}", file=sys.stderr)
+
+    return observe
+
+
+def main() -> None:
+    """Start twistd."""
+    if importlib.util.find_spec("uvloop") is None:
+        print("evserve_uvloop: needs uvloop: pip install 'evserve[lab]'", file=sys.stderr)
+        sys.exit(3)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    port = sys.argv[1] if sys.argv[1:] else "9000"
+    sys.argv[1:] = ["--reactor=uvloop", "-n", "--logger=__main__.observer", "evserve"]
+    sys.argv += ["--no-cwd-plugins", "echo", "--port", port, "--transform", "upper"]
+    run()
+
+
+if __name__ == "__main__":
+    main()
