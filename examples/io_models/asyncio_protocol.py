@@ -20,18 +20,14 @@ import sys
 from typing import Any
 
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-
-
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"asyncio_protocol: {error}")
-    port = listener.getsockname()[1]
-    print(f"asyncio_protocol: listening on 127.0.0.1:{port}", flush=True)
+    print(f"asyncio_protocol: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 
@@ -72,7 +68,8 @@ class Capitals(asyncio.Protocol):
 async def main() -> None:
     """Start the server; its protocols do the rest."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_trouble)
     server = await loop.create_server(Capitals, sock=listen(), backlog=socket.SOMAXCONN)

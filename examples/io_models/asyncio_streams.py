@@ -21,18 +21,14 @@ import sys
 from typing import Any
 
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-
-
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"asyncio_streams: {error}")
-    port = listener.getsockname()[1]
-    print(f"asyncio_streams: listening on 127.0.0.1:{port}", flush=True)
+    print(f"asyncio_streams: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 
@@ -59,7 +55,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def main() -> None:
     """Start the server; its tasks do the rest."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.get_running_loop().set_exception_handler(on_trouble)
     server = await asyncio.start_server(serve, sock=listen(), backlog=socket.SOMAXCONN)
     await server.serve_forever()

@@ -2,34 +2,35 @@
 
     twistd --reactor=uvloop -n evserve echo --port 9000 --transform upper
 
-in this process. libuv asks epoll, and uvloop, compiled, reads and writes; no Python runs between
-it and the protocol's `dataReceived`. Limits, metrics, TLS and a drain at the end come with evserve.
+in this process. libuv asks epoll, and uvloop, which is compiled, reads and writes; no Python runs
+between it and the protocol's `dataReceived`. Limits, metrics, TLS and a drain at the end come
+with evserve.
 
 It costs a compiled extension, and a kilobyte or two for each connection. What Python remains is
 the protocol's own.
 
-It breaks at the limit of open files, and with a callback that takes its time, as every event loop.
+It breaks at the limit of open files, and with a callback that takes its time.
 """
 
 import importlib.util
 import re
 import resource
 import sys
+from collections.abc import Callable
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
 from twisted.scripts.twistd import run
-from zope.interface import provider
+from zope.interface import directlyProvides
 
 
 ADDRESS = re.compile(r"echo: listening on tcp (\S+)")
 OUT = sys.stdout  # twistd makes log lines of what is printed
 
 
-def observer() -> ILogObserver:
-    """Return what twistd shall hand its log lines to."""
+def observer() -> Callable[[LogEvent], None]:
+    """Return what twistd shall hand its log events to."""
     address = ""
 
-    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         nonlocal address
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
@@ -40,6 +41,7 @@ def observer() -> ILogObserver:
         elif event.get("log_level", LogLevel.info) >= LogLevel.warn:
             print(f"evserve_uvloop: {text}", file=sys.stderr)
 
+    directlyProvides(observe, ILogObserver)
     return observe
 
 

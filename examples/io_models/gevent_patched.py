@@ -1,34 +1,34 @@
 """gevent with monkey-patching: blocking-style code, and no call of it really blocks.
 
-The first two lines replace the standard library's blocking calls by gevent's own, which look
-alike but switch to gevent's hub where they would wait. `socket` below is therefore not the
-`socket` of the other programs; nothing else differs from a thread for each client.
+`patch_all` replaces the standard library's blocking calls by gevent's own, which look alike but
+switch to gevent's hub where they would wait. So `socket` is not what it is in the other programs,
+and a greenlet for each client takes the place of a thread; nothing else differs.
 
 It costs what greenlets cost: a few kilobytes for each connection, and a switch without the
 kernel. It changes the behaviour of every module in the process, those of others included.
 
 It breaks at the limit of open files, with a patch that comes too late, and with whatever waits
 outside the standard library (a driver in C): that stops everybody. gevent_unpatched.py is the
-same program without those two lines.
+same program without that line.
 """
 
 import sys
 
+
 try:
-    from gevent import monkey
+    import gevent
+    import gevent.monkey
 except ImportError:
     print("gevent_patched: needs gevent: pip install 'evserve[lab]'", file=sys.stderr)
     sys.exit(3)
 
-monkey.patch_all()
+gevent.monkey.patch_all()
 
 import contextlib
 import functools
 import resource
 import signal
 import socket
-
-import gevent
 
 
 LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
@@ -37,12 +37,11 @@ LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may 
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"gevent_patched: {error}")
-    port = listener.getsockname()[1]
-    print(f"gevent_patched: listening on 127.0.0.1:{port}", flush=True)
+    print(f"gevent_patched: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 

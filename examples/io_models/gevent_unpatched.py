@@ -1,6 +1,6 @@
 """gevent without monkey-patching: greenlets around calls that really block.
 
-gevent_patched.py without the two lines at its top, kept to show what they do. `recv` is the
+gevent_patched.py without its `patch_all`, kept to show what that does. `recv` is the
 kernel's own here: it puts the whole thread to sleep, with gevent's hub and all other greenlets. A
 greenlet gives way only where it calls gevent itself, which it does after its client has closed.
 
@@ -10,6 +10,7 @@ It breaks with the second client, and does not say so: the code looks as if it s
 """
 
 import sys
+
 
 try:
     import gevent
@@ -30,12 +31,11 @@ LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may 
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"gevent_unpatched: {error}")
-    port = listener.getsockname()[1]
-    print(f"gevent_unpatched: listening on 127.0.0.1:{port}", flush=True)
+    print(f"gevent_unpatched: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 

@@ -90,49 +90,36 @@ class Server:
                 try:
                     result = done[0].res
                 except OSError as error:
-                    self.failed(operation, fd, error)
-                else:
-                    self.completed(operation, fd, result)
+                    result = -error.errno  # as it is in C
+                self.completed(operation, fd, result)
             uring.io_uring_cq_advance(self.ring, count)
 
     def completed(self, operation: int, fd: int, result: int) -> None:
-        """See what follows: `result` is a new descriptor, or how many bytes there were."""
+        """Go on: `result` is a new descriptor, or how many bytes there were; below 0 an error."""
         if operation == ACCEPT:
             self.accepted(result)
             self.request(ACCEPT, fd)
-        elif operation == RECEIVE and result:
+        elif operation == RECEIVE and result > 0:
             self.unsent[fd] = bytes(self.buffers[fd][:result]).upper()
             self.request(SEND, fd)
-        elif operation == SEND and result < len(self.unsent[fd]):
+        elif operation == SEND and result > 0:
             self.unsent[fd] = self.unsent[fd][result:]
-            self.request(SEND, fd)
-        elif operation == SEND:
-            self.request(RECEIVE, fd)
-        else:
-            self.close(fd)
-
-    def failed(self, operation: int, fd: int, error: OSError) -> None:
-        """Close a connection whose client has vanished; go on accepting in any case."""
-        if operation == ACCEPT:
-            complain(f"accept: {error.strerror}")
-            self.request(ACCEPT, fd)
-        else:
-            self.close(fd)
+            self.request(SEND if self.unsent[fd] else RECEIVE, fd)
+        else:  # the client has sent its last byte, or vanished
+            del self.buffers[fd]
+            self.unsent.pop(fd, None)
+            os.close(fd)
 
     def accepted(self, fd: int) -> None:
         """Begin to receive; the last descriptor stays free, or accepting would fail."""
-        if fd == LIMIT - 1:
+        if fd < 0:
+            complain(f"accept: {os.strerror(-fd)}")
+        elif fd == LIMIT - 1:
             complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
             os.close(fd)
-            return
-        self.buffers[fd] = bytearray(SIZE)
-        self.request(RECEIVE, fd)
-
-    def close(self, fd: int) -> None:
-        """Forget a connection; nothing is under way for it any more."""
-        del self.buffers[fd]
-        self.unsent.pop(fd, None)
-        os.close(fd)
+        else:
+            self.buffers[fd] = bytearray(SIZE)
+            self.request(RECEIVE, fd)
 
 
 def main() -> None:

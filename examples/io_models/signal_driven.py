@@ -1,14 +1,16 @@
 """Signal-driven: the kernel sends a signal when something happens to a connection.
 
-Each socket is told to whom (F_SETOWN), which signal (F_SETSIG) and that at all (O_ASYNC). The
-signal says which descriptor, and nothing is watched or asked. Real-time signals are queued, one
-for each event; a signal comes once, as an edge of epoll does, so the program remembers who is
-ready until EAGAIN. The signals are blocked and read from a signalfd, many at a time: a handler
-would interrupt the program anywhere, and Python's are not told the descriptor.
+Each socket is told whom to signal (F_SETOWN), how (F_SETSIG), and that at all (O_ASYNC). Real-time
+signals are queued, one for each event, and each says which descriptor it is about. It comes once,
+as an edge of epoll does, so a connection is served until EAGAIN. The signals are blocked and taken
+with sigwaitinfo: a handler would interrupt the program anywhere, and Python's is not told the
+descriptor, nor is `signal.sigwaitinfo`.
 
-It costs a signal for each packet that arrives, wanted or not, even for connections that are not
-being listened to. It breaks when more signals wait than RLIMIT_SIGPENDING allows: the kernel
-drops them and sends one plain SIGIO instead, and every connection has to be looked at.
+It costs a signal and a system call for each packet that arrives, even for a connection that is
+not being listened to.
+
+It breaks when more signals wait than RLIMIT_SIGPENDING allows: the kernel drops them and sends
+one plain SIGIO instead, and every connection has to be looked at.
 """
 
 import contextlib
@@ -25,19 +27,20 @@ from collections.abc import Iterator
 
 
 LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-SIGNAL = signal.SIGRTMIN
-SIGNALFD_SIGINFO = struct.Struct("=I16xi104x")  # signalfd(2): the signal, the descriptor
+PENDING = resource.getrlimit(resource.RLIMIT_SIGPENDING)[0]  # signals that may wait
+QUEUED = signal.SIGRTMIN  # real-time signals are queued; SIGIO is merged with one that waits
+SIGINFO = struct.Struct("i20xi100x")  # siginfo_t: the signal's number; for I/O, the descriptor
+LIBC = ctypes.CDLL(None)
 
 
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 9000)
-        listener = socket.create_server(address, backlog=socket.SOMAXCONN)
+        port = int(sys.argv[1]) if sys.argv[1:] else 9000
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except (OSError, OverflowError, ValueError) as error:
         sys.exit(f"signal_driven: {error}")
-    port = listener.getsockname()[1]
-    print(f"signal_driven: listening on 127.0.0.1:{port}", flush=True)
+    print(f"signal_driven: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     return listener
 
 
@@ -60,16 +63,84 @@ def newcomers(listener: socket.socket) -> Iterator[socket.socket]:
                 connection.close()
 
 
-def open_signalfd(signals: set[int]) -> int:
-    """Block signals, and return a descriptor from which they are read instead."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    mask = sum(1 << (number - 1) for number in signals).to_bytes(128, sys.byteorder)
-    return ctypes.CDLL(None).signalfd(-1, mask, os.O_NONBLOCK)
+def wait() -> tuple[int, int]:
+    """Sleep until a signal comes; return its number and the descriptor that it is about."""
+    mask = sum(1 << (number - 1) for number in (QUEUED, signal.SIGIO))
+    info = ctypes.create_string_buffer(SIGINFO.size)
+    LIBC.sigwaitinfo(mask.to_bytes(128, sys.byteorder), info)
+    number, fd = SIGINFO.unpack(info.raw)
+    return number, fd
 
 
-def signal_on_events(descriptor: socket.socket) -> None:
-    """Have SIGNAL sent to this process for whatever happens to a socket."""
+def want_signals(descriptor: socket.socket) -> None:
+    """Have a signal sent to this process for whatever happens to a socket from now on."""
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, SIGNAL)
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, QUEUED)
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def serve(connection: socket.socket, unsent: bytes) -> bytes | None:
+    """Go on until EAGAIN; return what is still to be sent, None at the end."""
+    try:
+        # Nothing is read before the last answer is gone: a client that does not read its
+        # answers is not listened to, and costs one piece of memory.
+        while unsent or (unsent := connection.recv(65536).upper()):
+            unsent = unsent[connection.send(unsent) :]
+    except BlockingIOError:
+        return unsent
+    except OSError:  # the client has vanished
+        return None
+    return None
+
+
+class Server:
+    """Connections, and what is still to be sent to each."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.connections: dict[int, socket.socket] = {}
+        self.unsent: dict[int, bytes] = {}
+
+    def run(self) -> None:
+        """Take signals, and look at what they are about."""
+        while True:
+            number, fd = wait()
+            if number == QUEUED:
+                self.look(fd)
+            elif number == signal.SIGIO:
+                complain(f"more signals than RLIMIT_SIGPENDING = {PENDING}: looking at everybody")
+                for each in [self.listener.fileno(), *self.connections]:
+                    self.look(each)
+
+    def look(self, fd: int) -> None:
+        """Do all that can be done for a descriptor; the signal may be an old one."""
+        if fd == self.listener.fileno():
+            for connection in newcomers(self.listener):
+                want_signals(connection)
+                self.connections[connection.fileno()] = connection
+                self.unsent[connection.fileno()] = b""
+                self.look(connection.fileno())  # for what came before signals were wanted
+        elif fd in self.connections:
+            rest = serve(self.connections[fd], self.unsent[fd])
+            if rest is None:
+                self.connections.pop(fd).close()
+            else:
+                self.unsent[fd] = rest
+
+
+def main() -> None:
+    """Block the signals before any can come, and take them one by one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    signal.pthread_sigmask(signal.SIG_BLOCK, [QUEUED, signal.SIGIO])
+    listener = listen()
+    listener.setblocking(False)
+    want_signals(listener)
+    server = Server(listener)
+    server.look(listener.fileno())  # for whoever came before signals were wanted
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ class Conversations:
 
     name = ""
     at_once = 50
+    speaker = ""  # who complains of a bad port, if not the program itself
 
     def start(self, **how):
         program = Program(self, self.name, **how)
@@ -95,7 +96,7 @@ class Conversations:
                 program = Program(self, self.name, port)
                 self.assertEqual(program.process.wait(60), 1, port)
                 self.assertEqual(program.line, "")
-                self.assertRegex(program.errors, rf"\A{self.name}: .+\n\Z")
+                self.assertRegex(program.errors, rf"\A{self.speaker or self.name}: .+\n\Z")
 
     def test_it_is_short_and_explains_itself(self):
         text = (FOLDER / f"{self.name}.py").read_text(encoding="utf-8")

@@ -85,6 +85,15 @@ def receive_rest(client):
     return receive(client, sys.maxsize)
 
 
+def peek(client):
+    """Return what is there now; raises BlockingIOError if nothing is."""
+    client.setblocking(False)
+    try:
+        return client.recv(1)
+    finally:
+        client.settimeout(PATIENCE)
+
+
 def reset(client):
     """Close with RST instead of FIN, as a client does that crashes with unread data."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

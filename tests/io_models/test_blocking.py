@@ -6,7 +6,7 @@ import resource
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.io_models.conversations import Conversations
-from tests.io_models.programs import connect, receive, receive_rest
+from tests.io_models.programs import connect, peek, receive, receive_rest
 
 
 # RLIMIT_NPROC does not bind root, so here is a fork that fails as it does for everybody else.
@@ -103,15 +103,6 @@ class ThreadPoolTests(Conversations, SynchronousTestCase):
         self.assertRaises(BlockingIOError, peek, ninth)
         served[3].close()
         self.assertEqual(receive(ninth, 5), b"NINTH")
-
-
-def peek(client):
-    """Return what is there now; raises BlockingIOError if nothing is."""
-    client.setblocking(False)
-    try:
-        return client.recv(1)
-    finally:
-        client.settimeout(60)
 
 
 def children_of(program):

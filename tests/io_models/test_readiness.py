@@ -33,9 +33,5 @@ class IoUringCompletionTests(Conversations, SynchronousTestCase):
     name = "io_uring_completion"
 
 
-class GeneratorSchedulerTests(Conversations, SynchronousTestCase):
-    name = "generator_scheduler"
-
-
-class GreenletLoopTests(Conversations, SynchronousTestCase):
-    name = "greenlet_loop"
+class SignalDrivenTests(Conversations, SynchronousTestCase):
+    name = "signal_driven"

@@ -1,0 +1,61 @@
+"""Styles of programming on top of readiness: coroutines, greenlets, callbacks."""
+
+import difflib
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.io_models.conversations import Conversations
+from tests.io_models.programs import FOLDER, connect, peek, receive
+
+
+class GeneratorSchedulerTests(Conversations, SynchronousTestCase):
+    name = "generator_scheduler"
+
+
+class GreenletLoopTests(Conversations, SynchronousTestCase):
+    name = "greenlet_loop"
+
+
+class GeventPatchedTests(Conversations, SynchronousTestCase):
+    name = "gevent_patched"
+
+
+class GeventUnpatchedTests(Conversations, SynchronousTestCase):
+    name = "gevent_unpatched"
+    at_once = 1
+
+    def test_it_is_the_patched_program_but_for_the_patch(self):
+        programs = []
+        for name in ("gevent_patched", self.name):
+            text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+            code = text.split('"""', 2)[2].replace(name, "NAME")
+            programs.append([line.strip() for line in code.splitlines() if line.strip()])
+        changes = [line for line in difflib.ndiff(*programs) if line[0] in "+-"]
+        self.assertEqual(changes, ["- import gevent.monkey", "- gevent.monkey.patch_all()"])
+
+    def test_the_second_client_waits_until_the_first_has_closed(self):
+        program = self.start()
+        first, second = connect(self, program), connect(self, program)
+        second.sendall(b"second")
+        for _ in range(20):
+            self.converse(first, b"first")
+        self.assertRaises(BlockingIOError, peek, second)
+        first.close()
+        self.assertEqual(receive(second, 6), b"SECOND")
+
+
+class AsyncioStreamsTests(Conversations, SynchronousTestCase):
+    name = "asyncio_streams"
+
+
+class AsyncioProtocolTests(Conversations, SynchronousTestCase):
+    name = "asyncio_protocol"
+
+
+class TwistedEpollTests(Conversations, SynchronousTestCase):
+    name = "twisted_epoll"
+
+
+class EvserveUvloopTests(Conversations, SynchronousTestCase):
+    name = "evserve_uvloop"
+    speaker = "evserve"
