@@ -45,7 +45,7 @@ def observer() -> Callable[[LogEvent], None]:
             address = found[1]
         elif " serves echo " in text:  # and signals end it properly from now on
             print(f"evserve_uvloop: listening on {address}", file=OUT, flush=True)
-        elif event.get("log_level", LogLevel.info) >= LogLevel.warn:
+        elif address and event.get("log_level", LogLevel.info) >= LogLevel.warn:
             complain(text)
 
     directlyProvides(observe, ILogObserver)

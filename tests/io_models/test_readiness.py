@@ -102,6 +102,8 @@ class SignalDrivenTests(Bursts, Descriptors, Conversations, SynchronousTestCase)
     def test_signals_that_were_dropped_are_made_up_for(self):
         program = self.start(prepare=few_signals)
         clients = [connect(self, program) for _ in range(50)]
+        for client in clients:
+            self.converse(client, b"here")
         with program.stopped():  # nobody takes signals meanwhile: most find the queue full
             for client in clients:
                 client.sendall(b"hello")

@@ -4,7 +4,7 @@ import difflib
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import Conversations, Descriptors, Optional
+from tests.io_models.conversations import FILES, Conversations, Descriptors, Optional, few_files
 from tests.io_models.programs import FOLDER, connect, peek, receive
 
 
@@ -61,8 +61,20 @@ class TwistedEpollTests(Descriptors, Conversations, SynchronousTestCase):
     name = "twisted_epoll"
 
 
-class EvserveUvloopTests(Optional, Descriptors, Conversations, SynchronousTestCase):
+class EvserveUvloopTests(Optional, Conversations, SynchronousTestCase):
     name = "evserve_uvloop"
     package = "uvloop"
     speaker = "evserve"
-    out = "file limit (48) nearly reached: accepting no connections until there is room"
+
+    def test_without_descriptors_it_says_so_once_and_serves_whom_it_can(self):
+        program = self.start(prepare=few_files)
+        first = connect(self, program)
+        self.converse(first, b"hello")
+        for _ in range(FILES):
+            connect(self, program)
+        self.assertEqual(
+            program.wait_for_line(),
+            f"{self.name}: file limit ({FILES}) nearly reached: "
+            "accepting no connections until there is room\n",
+        )
+        self.converse(first, b"still there")
