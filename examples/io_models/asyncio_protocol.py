@@ -12,29 +12,10 @@ here, a client that does not read its answers would fill the memory.
 """
 
 import asyncio
-import functools
-import resource
-import signal
 import socket
-import sys
 from typing import Any
 
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"asyncio_protocol: {error}")
-    print(f"asyncio_protocol: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"asyncio_protocol: {reason}", file=sys.stderr)
+from _common import complain, listen
 
 
 def on_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -67,9 +48,6 @@ class Capitals(asyncio.Protocol):
 
 async def main() -> None:
     """Start the server; its protocols do the rest."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_trouble)
     server = await loop.create_server(Capitals, sock=listen(), backlog=socket.SOMAXCONN)

@@ -11,20 +11,9 @@ ever. With the listen backlog full, the kernel leaves further handshakes unanswe
 """
 
 import contextlib
-import signal
 import socket
-import sys
 
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"blocking: {error}")
-    print(f"blocking: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
+from _common import listen
 
 
 def serve(connection: socket.socket) -> None:
@@ -35,7 +24,6 @@ def serve(connection: socket.socket) -> None:
 
 def main() -> None:
     """Serve one after the other."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     listener = listen()
     while True:
         connection, _ = listener.accept()

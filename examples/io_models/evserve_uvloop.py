@@ -12,26 +12,18 @@ the protocol's own.
 It breaks at the limit of open files, and with a callback that takes its time.
 """
 
-import functools
 import importlib.util
 import re
-import resource
 import sys
 from collections.abc import Callable
 
+from _common import allow_many_files, announce, complain, unavailable
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
 from twisted.scripts.twistd import run
 from zope.interface import directlyProvides
 
 
 ADDRESS = re.compile(r"echo: listening on tcp (\S+)")
-OUT, ERR = sys.stdout, sys.stderr  # twistd makes log lines of what is printed from then on
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"evserve_uvloop: {reason}", file=ERR)
 
 
 def observer() -> Callable[[LogEvent], None]:
@@ -44,7 +36,7 @@ def observer() -> Callable[[LogEvent], None]:
         if found := ADDRESS.match(text):
             address = found[1]
         elif " serves echo " in text:  # and signals end it properly from now on
-            print(f"evserve_uvloop: listening on {address}", file=OUT, flush=True)
+            announce(address)
         elif address and event.get("log_level", LogLevel.info) >= LogLevel.warn:
             complain(text)
 
@@ -55,10 +47,8 @@ def observer() -> Callable[[LogEvent], None]:
 def main() -> None:
     """Start twistd."""
     if importlib.util.find_spec("uvloop") is None:
-        complain("needs uvloop: pip install 'evserve[lab]'")
-        sys.exit(3)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        unavailable("needs uvloop: pip install 'evserve[lab]'")
+    allow_many_files()
     port = sys.argv[1] if sys.argv[1:] else "9000"
     sys.argv[1:] = ["--reactor=uvloop", "-n", "--logger=__main__.observer", "evserve"]
     sys.argv += ["--no-cwd-plugins", "echo", "--port", port, "--transform", "upper"]

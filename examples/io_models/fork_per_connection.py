@@ -14,32 +14,15 @@ group) or has no more memory: `fork` fails, and the client is turned away.
 
 import contextlib
 import ctypes
-import functools
 import os
 import signal
 import socket
-import sys
+
+from _common import complain, listen
 
 
 PR_SET_PDEATHSIG = 1  # prctl(2): which signal the kernel sends me when my parent ends
 LIBC = ctypes.CDLL(None)
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"fork_per_connection: {error}")
-    print(f"fork_per_connection: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"fork_per_connection: {reason}", file=sys.stderr)
 
 
 def serve(connection: socket.socket) -> None:
@@ -51,7 +34,6 @@ def serve(connection: socket.socket) -> None:
 
 def main() -> None:
     """Accept, fork, and leave the rest to the child."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: no child becomes a zombie
     listener = listen()
     parent = os.getpid()

@@ -12,37 +12,16 @@ can take the processor away from it.
 """
 
 import contextlib
-import functools
-import resource
 import select
-import signal
 import socket
-import sys
 from collections import deque
 from collections.abc import Generator
 
+from _common import has_room, listen
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
 
 Wait = tuple[socket.socket, int]  # a socket, and the event that is waited for
 Task = Generator[Wait, None, None]
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"generator_scheduler: {error}")
-    print(f"generator_scheduler: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"generator_scheduler: {reason}", file=sys.stderr)
 
 
 class Scheduler:
@@ -108,8 +87,7 @@ def accept(listener: socket.socket, scheduler: Scheduler) -> Task:
         except BlockingIOError:
             yield listener, select.EPOLLIN
             continue
-        if connection.fileno() == LIMIT - 1:
-            complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
+        if not has_room(connection.fileno()):
             connection.close()
             continue
         connection.setblocking(False)
@@ -118,8 +96,6 @@ def accept(listener: socket.socket, scheduler: Scheduler) -> Task:
 
 def main() -> None:
     """Start the task that accepts, and let the scheduler do the rest."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
     listener = listen()
     listener.setblocking(False)
     scheduler = Scheduler()

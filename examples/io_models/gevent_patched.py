@@ -12,43 +12,19 @@ outside the standard library (a driver in C): that stops everybody. gevent_unpat
 same program without that line.
 """
 
-import sys
+from _common import has_room, listen, unavailable
 
 
 try:
     import gevent
     import gevent.monkey
 except ImportError:
-    print("gevent_patched: needs gevent: pip install 'evserve[lab]'", file=sys.stderr)
-    sys.exit(3)
+    unavailable("needs gevent: pip install 'evserve[lab]'")
 
 gevent.monkey.patch_all()
 
 import contextlib
-import functools
-import resource
-import signal
 import socket
-
-
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"gevent_patched: {error}")
-    print(f"gevent_patched: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"gevent_patched: {reason}", file=sys.stderr)
 
 
 def serve(connection: socket.socket) -> None:
@@ -60,13 +36,10 @@ def serve(connection: socket.socket) -> None:
 
 def main() -> None:
     """Accept, and spawn a greenlet for whoever has come."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
     listener = listen()
     while True:
         connection, _ = listener.accept()
-        if connection.fileno() == LIMIT - 1:  # the last one stays free, or `accept` would fail
-            complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
+        if not has_room(connection.fileno()):
             connection.close()
             continue
         gevent.spawn(serve, connection)

@@ -12,41 +12,20 @@ It breaks at the limit of open files, and where the kernel has no io_uring or fo
 containers often do.
 """
 
-import functools
 import os
-import resource
-import signal
 import socket
-import sys
+
+from _common import complain, has_room, listen, unavailable
 
 
 try:
     import liburing as uring
 except ImportError:
-    print("io_uring_completion: needs liburing: pip install 'evserve[lab]'", file=sys.stderr)
-    sys.exit(3)
+    unavailable("needs liburing: pip install 'evserve[lab]'")
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
 ACCEPT, RECEIVE, SEND = range(3)
 ENTRIES = 4096  # requests that fit into the ring
 SIZE = 8192  # bytes of buffer for each connection
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"io_uring_completion: {error}")
-    print(f"io_uring_completion: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"io_uring_completion: {reason}", file=sys.stderr)
 
 
 class Server:
@@ -57,11 +36,7 @@ class Server:
         try:
             uring.io_uring_queue_init(ENTRIES, self.ring)
         except OSError as error:
-            print(
-                f"io_uring_completion: the kernel refuses io_uring: {error.strerror}",
-                file=sys.stderr,
-            )
-            sys.exit(3)
+            unavailable(f"the kernel refuses io_uring: {error.strerror}")
         self.buffers: dict[int, bytearray] = {}
         self.unsent: dict[int, bytes] = {}
 
@@ -114,18 +89,15 @@ class Server:
         """Begin to receive; the last descriptor stays free, or accepting would fail."""
         if fd < 0:
             complain(f"accept: {os.strerror(-fd)}")
-        elif fd == LIMIT - 1:
-            complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
-            os.close(fd)
-        else:
+        elif has_room(fd):
             self.buffers[fd] = bytearray(SIZE)
             self.request(RECEIVE, fd)
+        else:
+            os.close(fd)
 
 
 def main() -> None:
     """Set up the ring first: whoever cannot have one need not listen."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
     server = Server()
     server.run(listen())
 

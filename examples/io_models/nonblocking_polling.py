@@ -12,31 +12,9 @@ the kernel once about all connections, and sleeping meanwhile, is what `select` 
 """
 
 import contextlib
-import functools
-import resource
-import signal
 import socket
-import sys
 
-
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"nonblocking_polling: {error}")
-    print(f"nonblocking_polling: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"nonblocking_polling: {reason}", file=sys.stderr)
+from _common import has_room, listen
 
 
 def step(connection: socket.socket, unsent: bytes) -> bytes | None:
@@ -55,20 +33,17 @@ def step(connection: socket.socket, unsent: bytes) -> bytes | None:
 
 def main() -> None:
     """Ask the listener, ask every connection, and again."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
     listener = listen()
     listener.setblocking(False)
     unsent: dict[socket.socket, bytes] = {}  # what each connection has still to be sent
     while True:
         with contextlib.suppress(BlockingIOError):
             connection, _ = listener.accept()
-            if connection.fileno() == LIMIT - 1:  # the last one stays free, or `accept` would fail
-                complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
-                connection.close()
-            else:
+            if has_room(connection.fileno()):
                 connection.setblocking(False)
                 unsent[connection] = b""
+            else:
+                connection.close()
         for connection in list(unsent):
             rest = step(connection, unsent[connection])
             if rest is None:

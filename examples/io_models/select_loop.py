@@ -11,34 +11,15 @@ library. What counts is the number of the descriptor, whatever `ulimit -n` allow
 """
 
 import contextlib
-import functools
-import resource
 import select
-import signal
 import socket
-import sys
 from collections import deque
+
+from _common import complain, listen
 
 
 FD_SETSIZE = 1024
 LONG = 16  # pieces in a queue of replies after which no more is read
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"select_loop: {error}")
-    print(f"select_loop: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"select_loop: {reason}", file=sys.stderr)
 
 
 class Loop:
@@ -120,10 +101,7 @@ class Loop:
 
 
 def main() -> None:
-    """Raise the limit of open files, so that the limit met is select's own."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    """Listen, and run the loop."""
     listener = listen()
     listener.setblocking(False)
     Loop(listener).run()

@@ -10,47 +10,10 @@ It breaks at the limit of open files, and with the first callback that takes its
 wait until it returns.
 """
 
-import contextlib
-import functools
-import resource
 import selectors
-import signal
 import socket
-import sys
-from collections.abc import Iterator
 
-
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"selectors_loop: {error}")
-    print(f"selectors_loop: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"selectors_loop: {reason}", file=sys.stderr)
-
-
-def newcomers(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept everybody who waits; turn away who would take the last descriptor."""
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            connection, _ = listener.accept()
-            if connection.fileno() < LIMIT - 1:
-                connection.setblocking(False)
-                yield connection
-            else:
-                complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
-                connection.close()
+from _common import listen, newcomers
 
 
 class Connection:
@@ -95,8 +58,6 @@ class Connection:
 
 def main() -> None:
     """Sleep until something is ready, call what was registered for it, and sleep again."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
     listener = listen()
     listener.setblocking(False)
     selector = selectors.DefaultSelector()

@@ -13,54 +13,22 @@ It breaks when more signals wait than RLIMIT_SIGPENDING allows: the kernel drops
 one plain SIGIO instead, and every connection has to be looked at.
 """
 
-import contextlib
 import ctypes
 import fcntl
-import functools
 import os
 import resource
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+
+from _common import complain, listen, newcomers
 
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
 PENDING = resource.getrlimit(resource.RLIMIT_SIGPENDING)[0]  # signals that may wait
 QUEUED = signal.SIGRTMIN  # real-time signals are queued; SIGIO is merged with one that waits
 SIGINFO = struct.Struct("i20xi100x")  # siginfo_t: the signal's number; for I/O, the descriptor
 LIBC = ctypes.CDLL(None)
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"signal_driven: {error}")
-    print(f"signal_driven: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"signal_driven: {reason}", file=sys.stderr)
-
-
-def newcomers(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept everybody who waits; turn away who would take the last descriptor."""
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            connection, _ = listener.accept()
-            if connection.fileno() < LIMIT - 1:
-                connection.setblocking(False)
-                yield connection
-            else:
-                complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
-                connection.close()
 
 
 def wait() -> tuple[int, int]:
@@ -131,8 +99,6 @@ class Server:
 
 def main() -> None:
     """Block the signals before any can come, and take them one by one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
     signal.pthread_sigmask(signal.SIG_BLOCK, [QUEUED, signal.SIGIO])
     listener = listen()
     listener.setblocking(False)

@@ -12,29 +12,10 @@ files: the client is turned away.
 """
 
 import contextlib
-import functools
-import resource
-import signal
 import socket
-import sys
 import threading
 
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"thread_per_connection: {error}")
-    print(f"thread_per_connection: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"thread_per_connection: {reason}", file=sys.stderr)
+from _common import complain, listen
 
 
 def serve(connection: socket.socket) -> None:
@@ -46,9 +27,6 @@ def serve(connection: socket.socket) -> None:
 
 def main() -> None:
     """Accept, and start a thread for whoever has come."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listener = listen()
     while True:
         connection, _ = listener.accept()

@@ -14,22 +14,12 @@ the second.
 import contextlib
 import signal
 import socket
-import sys
 import threading
+
+from _common import listen
 
 
 SIZE = 8
-
-
-def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
-    try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"thread_pool: {error}")
-    print(f"thread_pool: listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    return listener
 
 
 def work(listener: socket.socket) -> None:
@@ -43,7 +33,6 @@ def work(listener: socket.socket) -> None:
 
 def main() -> None:
     """Start the threads, and leave everything to them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     listener = listen()
     for _ in range(SIZE):
         threading.Thread(target=work, args=[listener], daemon=True).start()

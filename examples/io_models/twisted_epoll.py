@@ -11,12 +11,11 @@ everything for a client that does not read its answers: back-pressure has to be 
 making the transport's reading half the producer of its writing half.
 """
 
-import functools
-import resource
 import socket
 import sys
 from typing import Any
 
+from _common import allow_many_files, announce, has_room
 from twisted.internet import epollreactor
 
 
@@ -29,14 +28,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
 reactor: Any = installed  # it has no annotations
-
-
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"twisted_epoll: {reason}", file=sys.stderr)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -47,8 +39,7 @@ class Capitals(Protocol):
 
     def connectionMade(self) -> None:
         """Ask for back-pressure; turn away who would take the last descriptor."""
-        if self.transport.getHandle().fileno() == LIMIT - 1:
-            complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
+        if not has_room(self.transport.getHandle().fileno()):
             self.transport.abortConnection()
             return
         self.transport.registerProducer(self.transport, streaming=True)
@@ -68,15 +59,14 @@ class Capitals(Protocol):
 
 def main() -> None:
     """Listen, and run the reactor."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    allow_many_files()
     try:
         port = int(sys.argv[1]) if sys.argv[1:] else 9000
         factory = Factory.forProtocol(Capitals)
         listening = reactor.listenTCP(port, factory, socket.SOMAXCONN, "127.0.0.1")
     except (CannotListenError, OverflowError, ValueError) as error:
         sys.exit(f"twisted_epoll: {error}")
-    address = f"127.0.0.1:{listening.getHost().port}"
-    reactor.callWhenRunning(print, f"twisted_epoll: listening on {address}", flush=True)
+    reactor.callWhenRunning(announce, f"127.0.0.1:{listening.getHost().port}")
     reactor.run()
 
 

@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "io_models"
 PREPARED = """
 import runpy, sys
 exec(sys.argv.pop(1))
+sys.path.insert(0, sys.argv[1].rpartition("/")[0])
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 PATIENCE = 60  # seconds after which a silent program counts as hung
