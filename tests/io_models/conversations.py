@@ -22,7 +22,7 @@ from tests.io_models.programs import (
 ODD = 4099  # bytes, a prime: pieces end where no buffer does
 PAYLOAD = (bytes(range(256)) * 41)[:-1] * 1000  # 10.5 MB, of a period that is no power of two
 MUCH = 64 << 20  # bytes: several times what the kernel buffers for a connection
-LINES = 60  # statements at most
+LINES = 75  # statements at most
 
 
 class Conversations:
