@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 
 LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
@@ -37,6 +38,19 @@ def listen() -> socket.socket:
 def complain(reason: str) -> None:
     """Say where this model breaks, and go on serving whom it can."""
     print(f"nonblocking_polling: {reason}", file=sys.stderr)
+
+
+def newcomers(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept everybody who waits; turn away who would take the last descriptor."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            connection, _ = listener.accept()
+            if connection.fileno() < LIMIT - 1:
+                connection.setblocking(False)
+                yield connection
+            else:
+                complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
+                connection.close()
 
 
 def step(connection: socket.socket, unsent: bytes) -> bytes | None:
@@ -61,14 +75,7 @@ def main() -> None:
     listener.setblocking(False)
     unsent: dict[socket.socket, bytes] = {}  # what each connection has still to be sent
     while True:
-        with contextlib.suppress(BlockingIOError):
-            connection, _ = listener.accept()
-            if connection.fileno() == LIMIT - 1:  # the last one stays free, or `accept` would fail
-                complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
-                connection.close()
-            else:
-                connection.setblocking(False)
-                unsent[connection] = b""
+        unsent.update((connection, b"") for connection in newcomers(listener))
         for connection in list(unsent):
             rest = step(connection, unsent[connection])
             if rest is None:
