@@ -3,8 +3,8 @@
 `data_received` is called with what has come, and `transport.write` sends at once what the kernel
 takes and keeps the rest. There is no task and no `await` on the way of a byte.
 
-It costs an object or two for each connection, and less than half of what streams cost for each
-message. What a coroutine keeps in local variables, a protocol has to keep in attributes.
+It costs an object or two for each connection, and less than streams cost for each message. What
+a coroutine keeps in local variables, a protocol has to keep in attributes.
 
 It breaks at the limit of open files (asyncio then stops accepting for a second), and with a
 callback that takes its time. Back-pressure is the author's duty: without the two methods for it

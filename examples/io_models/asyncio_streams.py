@@ -4,8 +4,8 @@ The blocking server's code once more, with the places marked where others may ru
 callbacks: a transport reads as much as comes and fills a buffer, and `read` waits for that.
 `drain` waits while the client does not read its answers; without it they would pile up here.
 
-It costs a task, two buffers and several callbacks for each message, all of it Python: the most
-of the event loops, for the code that is the easiest to read.
+It costs a task and two buffers for each connection, and several callbacks for each message, all
+of it Python: more than the protocols below it, for the code that is the easiest to read.
 
 It breaks at the limit of open files (asyncio then stops accepting for a second), and with a
 coroutine that computes, or calls what blocks, instead of awaiting.

@@ -7,8 +7,8 @@ from top to bottom as the blocking server's does, with every place marked where 
 It costs a generator for each connection, a few hundred bytes instead of a thread's stack, and
 some Python for each switch. `async` and `await` are this, with a syntax and a library.
 
-It breaks at the limit of open files, and with a generator that computes without yielding: nobody
-can take the processor away from it.
+It breaks at the limit of open files, and with a generator that goes on without yielding, because
+it computes or its client always has more to say: nobody can take the processor away from it.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """gevent without monkey-patching: greenlets around calls that really block.
 
-gevent_patched.py without its `patch_all`, kept to show what that does. `recv` is the
-kernel's own here: it puts the whole thread to sleep, with gevent's hub and all other greenlets. A
-greenlet gives way only where it calls gevent itself, which it does after its client has closed.
+gevent_patched.py without its `patch_all`, kept to show what that does. `recv` is the kernel's own
+here: it puts the whole thread to sleep, with gevent's hub and all other greenlets. A greenlet
+gives way only where it calls gevent itself, or ends, as `serve` does after its client has closed.
 
 It costs what the blocking server costs, and it serves as that does: one client at a time.
 

@@ -7,8 +7,9 @@ who can go on and switches there. Nothing marks the places: any call may switch.
 It costs the copying of a stack's used part at a switch, a few kilobytes of memory for each
 connection, and a compiled extension, since Python itself cannot switch stacks.
 
-It breaks at the limit of open files, and with a call that really blocks: the kernel puts the
-whole thread to sleep, hub and all. gevent replaces the standard library's calls for that reason.
+It breaks at the limit of open files, with a greenlet that never has to wait, and with a call that
+really blocks: the kernel puts the whole thread to sleep, hub and all. gevent replaces the standard
+library's calls for that reason.
 """
 
 import contextlib

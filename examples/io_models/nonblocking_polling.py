@@ -11,10 +11,9 @@ It breaks as a matter of arithmetic: rounds become so long that the answers come
 the kernel once about all connections, and sleeping meanwhile, is what `select` was made for.
 """
 
-import contextlib
 import socket
 
-from _common import has_room, listen
+from _common import listen, newcomers
 
 
 def step(connection: socket.socket, unsent: bytes) -> bytes | None:
@@ -37,13 +36,7 @@ def main() -> None:
     listener.setblocking(False)
     unsent: dict[socket.socket, bytes] = {}  # what each connection has still to be sent
     while True:
-        with contextlib.suppress(BlockingIOError):
-            connection, _ = listener.accept()
-            if has_room(connection.fileno()):
-                connection.setblocking(False)
-                unsent[connection] = b""
-            else:
-                connection.close()
+        unsent.update((connection, b"") for connection in newcomers(listener))
         for connection in list(unsent):
             rest = step(connection, unsent[connection])
             if rest is None:

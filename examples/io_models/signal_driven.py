@@ -10,7 +10,8 @@ It costs a signal and a system call for each packet that arrives, even for a con
 not being listened to.
 
 It breaks when more signals wait than RLIMIT_SIGPENDING allows: the kernel drops them and sends
-one plain SIGIO instead, and every connection has to be looked at.
+one plain SIGIO instead, and every connection has to be looked at. A client that always has more
+to say keeps the others waiting, since it is served until EAGAIN.
 """
 
 import ctypes
