@@ -1,0 +1,44 @@
+"""gevent without monkey-patching: greenlets around calls that really block.
+
+gevent_patched.py without its `patch_all`, kept to show what that does. `recv` is the kernel's own
+here: it puts the whole thread to sleep, with gevent's hub and all other greenlets. A greenlet
+gives way only where it calls gevent itself, or ends, as `serve` does after its client has closed.
+
+It costs what the blocking server costs, and it serves as that does: one client at a time.
+
+It breaks with the second client, and does not say so: the code looks as if it served many.
+"""
+
+from _common import has_room, listen, unavailable
+
+
+try:
+    import gevent
+except ImportError:
+    unavailable("needs gevent: pip install 'evserve[lab]'")
+
+import contextlib
+import socket
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer in capitals until the client has sent its last byte."""
+    with connection, contextlib.suppress(OSError):
+        while data := connection.recv(65536):
+            connection.sendall(data.upper())
+
+
+def main() -> None:
+    """Accept, and spawn a greenlet for whoever has come."""
+    listener = listen()
+    while True:
+        connection, _ = listener.accept()
+        if not has_room(connection.fileno()):
+            connection.close()
+            continue
+        gevent.spawn(serve, connection)
+        gevent.sleep(0)  # let it begin now
+
+
+if __name__ == "__main__":
+    main()

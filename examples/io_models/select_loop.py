@@ -1,0 +1,111 @@
+"""select: hand the kernel sets of descriptors, sleep until one is ready, look through all sets.
+
+Each connection has a queue of replies. It is watched for reading while its queue is short, and
+for writing while there is something in it: whoever does not read the answers is not listened to.
+
+It costs work for every connection at every call, ready or not: bit sets are built, copied into
+the kernel, searched there, copied back and searched again. Idle connections are paid for.
+
+It breaks at descriptor 1024: the sets have FD_SETSIZE = 1024 bits, a number compiled into the C
+library. What counts is the number of the descriptor, whatever `ulimit -n` allows.
+"""
+
+import contextlib
+import select
+import socket
+from collections import deque
+
+from _common import complain, listen
+
+
+FD_SETSIZE = 1024
+LONG = 16  # pieces in a queue of replies after which no more is read
+
+
+class Loop:
+    """Sockets and reply queues by descriptor, and the two sets that `select` gets."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.connections: dict[int, socket.socket] = {}
+        self.replies: dict[int, deque[bytes]] = {}
+        self.reading = {listener.fileno()}
+        self.writing: set[int] = set()
+
+    def run(self) -> None:
+        """Wait for whatever is ready first, and do that."""
+        while True:
+            readable, writable, _ = select.select(self.reading, self.writing, [])
+            for fd in writable:
+                self.write(fd)
+            for fd in readable:
+                if fd == self.listener.fileno():
+                    self.accept()
+                elif fd in self.replies:  # not closed by `write` just now
+                    self.read(fd)
+
+    def accept(self) -> None:
+        """Take everybody who waits and whose descriptor fits into the sets."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection, _ = self.listener.accept()
+                fd = connection.fileno()
+                if fd >= FD_SETSIZE:
+                    complain(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
+                    connection.close()
+                    continue
+                connection.setblocking(False)
+                self.connections[fd], self.replies[fd] = connection, deque()
+                self.reading.add(fd)
+
+    def read(self, fd: int) -> None:
+        """Put an answer into the queue; an empty one marks the end."""
+        queue = self.replies[fd]
+        try:
+            queue.append(self.connections[fd].recv(65536).upper())
+        except BlockingIOError:
+            return
+        except OSError:  # the client has vanished
+            queue.append(b"")
+        if not queue[-1] or len(queue) == LONG:
+            self.reading.remove(fd)
+        self.writing.add(fd)
+        self.write(fd)  # most of the time there is room at once
+
+    def write(self, fd: int) -> None:
+        """Send the queue's first answer, or as much of it as the kernel takes."""
+        queue = self.replies[fd]
+        try:
+            unsent = queue[0][self.connections[fd].send(queue[0]) :]
+        except BlockingIOError:
+            return
+        except OSError:  # the client has vanished
+            self.close(fd)
+            return
+        if unsent:
+            queue[0] = unsent
+        elif not queue.popleft():
+            self.close(fd)
+            return
+        if not queue:
+            self.writing.remove(fd)
+        if not queue or queue[-1]:
+            self.reading.add(fd)
+
+    def close(self, fd: int) -> None:
+        """Forget a connection."""
+        self.reading.discard(fd)
+        self.writing.discard(fd)
+        del self.replies[fd]
+        self.connections.pop(fd).close()
+
+
+def main() -> None:
+    """Listen, and run the loop."""
+    listener = listen()
+    listener.setblocking(False)
+    Loop(listener).run()
+
+
+if __name__ == "__main__":
+    main()

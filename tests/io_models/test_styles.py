@@ -1,0 +1,80 @@
+"""Styles of programming on top of readiness: coroutines, greenlets, callbacks."""
+
+import difflib
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.io_models.conversations import FILES, Conversations, Descriptors, Optional, few_files
+from tests.io_models.programs import FOLDER, connect, peek, receive
+
+
+class GeneratorSchedulerTests(Descriptors, Conversations, SynchronousTestCase):
+    name = "generator_scheduler"
+
+
+class GreenletLoopTests(Optional, Descriptors, Conversations, SynchronousTestCase):
+    name = "greenlet_loop"
+    package = "greenlet"
+
+
+class GeventPatchedTests(Optional, Descriptors, Conversations, SynchronousTestCase):
+    name = "gevent_patched"
+    package = "gevent"
+
+
+class GeventUnpatchedTests(Optional, Conversations, SynchronousTestCase):
+    name = "gevent_unpatched"
+    package = "gevent"
+    at_once = 1
+
+    def test_it_is_the_patched_program_but_for_the_patch(self):
+        programs = []
+        for name in ("gevent_patched", self.name):
+            text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+            code = text.split('"""', 2)[2].replace(name, "NAME")
+            programs.append([line.strip() for line in code.splitlines() if line.strip()])
+        changes = [line for line in difflib.ndiff(*programs) if line[0] in "+-"]
+        self.assertEqual(changes, ["- import gevent.monkey", "- gevent.monkey.patch_all()"])
+
+    def test_the_second_client_waits_until_the_first_has_closed(self):
+        program = self.start()
+        first, second = connect(self, program), connect(self, program)
+        second.sendall(b"second")
+        for _ in range(20):
+            self.converse(first, b"first")
+        self.assertRaises(BlockingIOError, peek, second)
+        first.close()
+        self.assertEqual(receive(second, 6), b"SECOND")
+
+
+class AsyncioStreamsTests(Descriptors, Conversations, SynchronousTestCase):
+    name = "asyncio_streams"
+    out = "socket.accept() out of system resource: [Errno 24] Too many open files"
+
+
+class AsyncioProtocolTests(Descriptors, Conversations, SynchronousTestCase):
+    name = "asyncio_protocol"
+    out = "socket.accept() out of system resource: [Errno 24] Too many open files"
+
+
+class TwistedEpollTests(Descriptors, Conversations, SynchronousTestCase):
+    name = "twisted_epoll"
+
+
+class EvserveUvloopTests(Optional, Conversations, SynchronousTestCase):
+    name = "evserve_uvloop"
+    package = "uvloop"
+    speaker = "evserve"
+
+    def test_without_descriptors_it_says_so_once_and_serves_whom_it_can(self):
+        program = self.start(prepare=few_files)
+        first = connect(self, program)
+        self.converse(first, b"hello")
+        for _ in range(FILES):
+            connect(self, program)
+        self.assertEqual(
+            program.wait_for_line(),
+            f"{self.name}: file limit ({FILES}) nearly reached: "
+            "accepting no connections until there is room\n",
+        )
+        self.converse(first, b"still there")
