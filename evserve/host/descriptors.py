@@ -30,7 +30,7 @@ class DescriptorGuard:
     @property
     def reserve(self) -> int:
         """How many descriptors are kept free: enough for all that one turn may accept."""
-        return max(32, min(256, self.limit // 4))
+        return min(max(32, self.limit // 4), 256, self.limit // 2)
 
     def watch(self, port: Any) -> None:
         """Look after a listening port."""
@@ -71,13 +71,18 @@ class DescriptorGuard:
             port.startReading()
 
     def _has_room(self) -> bool:
+        """Whether a connection would get a low number, even if each port takes one to accept."""
+        probes: list[int] = []
         try:
-            lowest = os.open(os.devnull, os.O_RDONLY)
+            for _ in range(len(self.ports) + 1):
+                probes.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - may raise midway
         except OSError:
             return False
-        os.close(lowest)
-        return lowest < self.limit - self.reserve
+        finally:
+            for each in probes:
+                os.close(each)
+        return probes[-1] < self.limit - self.reserve
 
     def _bound_batch(self, port: Any) -> None:
         if hasattr(port, "numberAccepts"):
-            port.numberAccepts = self.reserve - _MORE
+            port.numberAccepts = max(1, self.reserve - _MORE)
