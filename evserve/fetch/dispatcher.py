@@ -3,7 +3,7 @@
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -149,10 +149,10 @@ class Dispatcher:
         if not waits:
             self._settle(job, error)
             return
-        done: Deferred[Any] = DeferredList(waits, fireOnOneErrback=True, consumeErrors=True)
+        done: Deferred[Any] = waits[0] if len(waits) == 1 else gatherResults(waits, True)
         done.addCallbacks(
             lambda _: self._settle(job, error),
-            lambda failure: self._settle(job, _not_saved(failure.value.subFailure.value)),
+            lambda failure: self._settle(job, _not_saved(_first(failure.value))),
         )
         done.addErrback(lambda failure: _log.failure("a job did not settle", failure))
 
@@ -222,6 +222,10 @@ class Dispatcher:
     def _finish(self, job: Job, error: Exception | None) -> None:
         job.failure = error
         job.done(job.result(error))
+
+
+def _first(error: Exception) -> Any:
+    return error.subFailure.value if isinstance(error, FirstError) else error
 
 
 def _named(error: Exception) -> Exception:

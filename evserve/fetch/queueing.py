@@ -73,11 +73,10 @@ class QueueService(Service):
         await DeferredList(self._loops)
         self._recorder.is_over = True
         self._fetcher.close()
+        await self._recorder.settle()
         await self._queue.close()
-        if self._recorder.archive is not None:
-            await self._recorder.archive.close()
         self._recorder.screen.stop()
-        self._recorder.close()
+        await self._recorder.close()
 
     async def _loop(self) -> None:
         while self.running:
@@ -97,11 +96,16 @@ class QueueService(Service):
             await self._queue.bury(event, str(error))
             return
         result = await self._fetch(event, order)
-        if not self._recorder.record(result.url, result):
+        if not await self._kept(result):
             return  # the process is about to end, and the event goes back
         if self._results_type is not None:
             await self._queue.put(self._results_type, result.as_json().encode())
         await self._queue.ack(event)
+
+    def _kept(self, result: Result) -> Deferred[bool]:
+        kept: Deferred[bool] = Deferred()
+        self._recorder.record(result.url, result, kept.callback)
+        return kept
 
     async def _fetch(self, event: Event, order: Order) -> Result:
         touching = LoopingCall(self._touch, event)

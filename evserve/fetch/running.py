@@ -39,9 +39,12 @@ class RunService(Service):
         self.recorder.broken = self._broken
         self._host.reactor.callWhenRunning(self._begin)
 
-    def stopService(self) -> "Deferred[None] | None":
+    def stopService(self) -> "Deferred[None]":
         """Give up what is not done, close the files, sum up."""
         Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -51,12 +54,10 @@ class RunService(Service):
         self._fetcher.close()
         if self._bar is not None and self._bar.running:
             self._bar.stop()
-        archive = self.recorder.archive
-        closed = None if archive is None else archive.close()
+        await self.recorder.settle()
         if not self._is_broken:
             self._sum_up()
-        self.recorder.close()
-        return closed
+        await self.recorder.close()
 
     def _begin(self) -> None:
         if not self.running:

@@ -75,10 +75,10 @@ class Screen:
     _bar: Bar | None = None
     _lines: bool = True
 
-    def show(self, result: Result) -> None:
-        """Print a URL's line; raises OSError if nobody reads on."""
+    def show(self, results: Iterable[Result]) -> None:
+        """Print a line for each URL; raises OSError if nobody reads on."""
         if self._lines:
-            self.say([line_of(result)])
+            self.say([line_of(result) for result in results])
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines."""

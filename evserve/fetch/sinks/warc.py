@@ -96,6 +96,11 @@ class Archive:
         closed: Deferred[None] = self._lock.run(self._file.close)
         return closed
 
+    @property
+    def descriptor(self) -> int:
+        """What a sync needs."""
+        return self._file.fileno()
+
     def _committed(self) -> None:
         self.end = self._file.tell()
 
