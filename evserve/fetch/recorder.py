@@ -64,13 +64,12 @@ class Recorder:
             kept(False)
             return
         self.summary.add(result)
-        given = Given(key, result, kept)
         if self.disk is None:
-            self._over([given], self._tried(self._write, [given]))
+            kept(self._tried(self._show, result) is None)
             return
         if not self._gathered:
             self.disk.clock.callLater(0, self._commit)
-        self._gathered.append(given)
+        self._gathered.append(Given(key, result, kept))
 
     async def settle(self) -> None:
         """Keep nothing more; wait until what was given is kept."""
@@ -117,13 +116,17 @@ class Recorder:
             error = self._tried(self.journal.add, entries)
         self._over(batch, error)
 
-    def _write(self, batch: list[Given], entries: list[Entry] | None = None) -> None:
+    def _show(self, result: Result) -> None:
+        if self.rows is not None:
+            self.rows.write(self.rows.encode(result.as_json()))
+        self.screen.show([result])
+
+    def _write(self, batch: list[Given], entries: list[Entry]) -> None:
         lines = []
         for given in batch:
             if self.rows is not None:
                 lines.append(self.rows.encode(given.result.as_json()))
-            if entries is not None:
-                entries.append(Entry(given.key, self._ends(), given.result.is_final))
+            entries.append(Entry(given.key, self._ends(), given.result.is_final))
         if self.rows is not None:
             self.rows.write(b"".join(lines))
 

@@ -54,16 +54,27 @@ class Run:
 
     def _submit(self, text: str) -> None:
         try:
-            key = str(parse_url(text))
-        except BadURL:
-            key = text
+            url = parse_url(text)
+        except BadURL as error:
+            if self._is_new(text):
+                self._record(text, Result(text, error=f"BadURL: {error}"), self._kept)
+            return
+        key = str(url)
+        if self._is_new(key):
+            self._fetcher.start_parsed(
+                text,
+                url,
+                lambda result: self._record(key, result, self._kept),
+                headers=self._headers,
+            )
+
+    def _is_new(self, key: str) -> bool:
+        """Count a URL; whether it is to be fetched."""
         if not self._seen.add(key):
             self.skipped += 1
-            return
+            return False
         self.pending += 1
-        self._fetcher.start(
-            text, lambda result: self._record(key, result, self._kept), headers=self._headers
-        )
+        return True
 
     def _kept(self, is_kept: bool) -> None:
         self.pending -= 1
