@@ -111,28 +111,22 @@ class Fetcher:
         except BadURL as error:
             done(Result(url, error=f"BadURL: {error}"))
             return None
-        return self.start_parsed(url, parsed, done, method, headers, timeouts)
+        return self.start_parsed(
+            url, parsed, done, method=method, headers=headers, timeouts=timeouts
+        )
 
     def start_parsed(
         self,
         text: str,
         url: URL,
         done: Done,
+        *,
         method: bytes = b"GET",
         headers: Headers | None = None,
         timeouts: Timeouts | None = None,
     ) -> Job:
         """Do what `start` does for a URL that has been parsed; `text`: what it was."""
-        request = Request(
-            url,
-            method,
-            headers or _NO_HEADERS,
-            None,
-            None,
-            False,
-            True,
-            timeouts,  # noqa: FBT003
-        )
+        request = Request(url, method, headers or _NO_HEADERS, follow=False, timeouts=timeouts)
         return self.submit(Job(text, request, done, self.stores))
 
     def submit(self, job: Job) -> Job:
