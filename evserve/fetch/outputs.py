@@ -31,7 +31,9 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     # twistd turns what is printed into log lines later; results are none.
     out = _standard_output()
     rows_on_stdout = options["output"] == "-"
-    screen = Screen(out, _bar(), lines=not rows_on_stdout)
+    # Rows and a bar on one terminal would be neither.
+    bar = None if rows_on_stdout and out.isatty() else _bar()
+    screen = Screen(out, bar, lines=not rows_on_stdout)
     recorder = Recorder(
         screen,
         _to_stderr() if rows_on_stdout else lambda line: screen.say([line]),

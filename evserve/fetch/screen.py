@@ -51,6 +51,9 @@ class Bar:
             self._progress.start()
         self._progress.update(self._task, completed=done, total=total, note=note)
         self._progress.refresh()
+        # Whatever else writes to this terminal, the log for one, begins at the line's beginning.
+        self._stream.write("\r")
+        self._stream.flush()
 
     def erase(self) -> None:
         """Make room for a line of something else on the same terminal."""
