@@ -18,6 +18,13 @@ def line_of(result: Result) -> str:
     return f"{result.url} {result.content_length} bytes received, status {result.status_code}"
 
 
+def _harmless(line: str) -> str:
+    """Return a line without what a terminal would obey: URLs come from anybody."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
 @define(eq=False)
 class Bar:
     """A progress bar on a terminal; `rich` is imported for one, and not without."""
@@ -81,7 +88,7 @@ class Screen:
     def show(self, results: Iterable[Result]) -> None:
         """Print a line for each URL; raises OSError if nobody reads on."""
         if self._lines:
-            self.say([line_of(result) for result in results])
+            self.say([_harmless(line_of(result)) for result in results])
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines."""

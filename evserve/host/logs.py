@@ -86,8 +86,8 @@ def as_text(event: LogEvent) -> str:
     return f"{at} {origin}{text}\n" if text else ""
 
 
-def _is_terminal(stream: object) -> bool:
-    return stream is not None and stream is sys.stderr and sys.stderr.isatty()
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream is sys.stderr and stream.isatty()
 
 
 def _clearing(event: LogEvent) -> str:

@@ -92,7 +92,7 @@ class TerminalTests(CommandCase):
         self.assertEqual(await child.ended, 0)
         rows = [line for line in self.screen(child).lines if line.startswith("{")]
         self.assertEqual([json.loads(row)["status_code"] for row in rows], [200, 200])
-        self.assertNotIn(b"\x1b", child.out)
+        self.assertNotIn("fetching", child.out.decode())
 
     async def test_elsewhere_there_is_no_bar(self):
         child = self.evserve("fetch", "--no-robots", self.quick)

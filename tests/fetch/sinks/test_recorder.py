@@ -39,6 +39,13 @@ class RecorderTests(Case):
         )
         self.assertEqual(self.kept, [True, True])
 
+    def test_what_a_terminal_would_obey_is_shown_instead(self):
+        recorder = self.recorder()
+        recorder.record("k", Result("\x1b[2Jh\u202ett\xe9\x9b", error="BadURL: \r"), str)
+        self.assertEqual(
+            self.out.getvalue().decode(), "\\x1b[2Jh\\u202ett\xe9\\x9b failed: BadURL: \\r\n"
+        )
+
     def test_a_disk_that_is_full_is_said_once(self):
         recorder = self.recorder(RowFile(Full()))
         said = []

@@ -110,6 +110,10 @@ class ArchiveTests(SynchronousTestCase):
             done.callback(None)
             self.assertEqual(len(world.results), number + 1)
 
+    def test_what_cannot_be_cut_off_is_named(self):
+        error = self.assertRaises(OSError, Archive, Path("/dev/full"), at_once, "testbot")
+        self.assertEqual((error.strerror, error.filename), ("Invalid argument", "/dev/full"))
+
     def test_a_full_disk_fails_the_url(self):
         archive = self.archive("x.warc", lambda *_: fail(OSError(28, "No space left on device")))
         result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
