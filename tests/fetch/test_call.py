@@ -36,6 +36,25 @@ class RequestTests(Case):
             b"GET / HTTP/1.1\r\nAccept: */*\r\nhost: example.com\r\nuser-agent: me\r\n\r\n",
         )
 
+    def test_requests_that_follow_one_another_have_their_own_headers(self):
+        mine, other = Headers([(b"X-A", b"1")]), Headers([(b"X-A", b"2")])
+        _, peer = self.begin()
+        for headers, decode, said in (
+            (mine, True, b"X-A: 1\r\n"),
+            (mine, True, b"X-A: 1\r\n"),
+            (other, True, b"X-A: 2\r\n"),
+            (mine, False, b"X-A: 1\r\n"),
+            (Headers(), True, b""),
+        ):
+            peer.ok()
+            peer.take()
+            fetch(self.client, f"{HOST}/next", headers=headers, decode=decode)
+            sent = peer.take()
+            self.assertTrue(sent.startswith(b"GET /next HTTP/1.1\r\nHost: 192.0.2.1\r\n"))
+            self.assertIn(said, sent)
+            self.assertEqual(b"X-A" in sent, bool(said))
+            self.assertEqual(b"Accept-Encoding" in sent, decode)
+
     def test_bytes_are_sent_with_their_length(self):
         _, peer = self.begin(method=b"POST", body=b"a=b")
         self.assertTrue(peer.take().endswith(b"Content-Length: 3\r\n\r\na=b"))

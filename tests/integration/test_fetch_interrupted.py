@@ -31,14 +31,17 @@ class InterruptedTests(Case):
         await self.part_of_big_is_on_disk()
         return child, await child.stop(signal)
 
-    async def part_of_big_is_on_disk(self):
+    async def pause(self):
         from twisted.internet import reactor
         from twisted.internet.task import deferLater
 
+        await deferLater(reactor, 0.01)
+
+    async def part_of_big_is_on_disk(self):
         while not any(
             path.stat().st_size >= 2 * MB - 65536 for path in self.folder.rglob("*.part")
         ):
-            await deferLater(reactor, 0.01)
+            await self.pause()
 
     async def check_second_run(self, words):
         await self.fetched(*words)
@@ -67,6 +70,20 @@ class InterruptedTests(Case):
         child, status = await self.interrupt("INT", *words)
         self.assertEqual(status, 1)
         self.assertIn(b"fetched 20 of 20 URLs", child.out)
+        self.assertNotIn(b"Traceback", child.err)
+        await self.check_second_run(words)
+
+    async def test_sigterm_or_ctrl_c_twice_are_no_different(self):
+        words = self.words[:-2]
+        child, status = await self.interrupt("TERM", *words)
+        self.assertEqual(status, 1)
+        self.big.first = MB
+        child = self.fetch(*words)
+        await child.until(lambda: b" serves " in child.err)
+        while len(self.big.ranges) < 2:
+            await self.pause()
+        child.transport.signalProcess("INT")
+        self.assertEqual(await child.stop("INT"), 1)
         self.assertNotIn(b"Traceback", child.err)
         await self.check_second_run(words)
 

@@ -4,16 +4,10 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from twisted.internet.defer import fail
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
 from evserve.fetch.errors import TruncatedBody
 from evserve.fetch.memory import Page
-from evserve.fetch.sinks.files import FileStore
-from evserve.fetch.sinks.warc import Archive
-from tests.fetch.polite_world import World, redirect
-from tests.fetch.slow_disk import SlowDisk
+from tests.fetch.polite_world import redirect
+from tests.fetch.sinks.file_case import Case
 
 
 BODY = os.urandom(5_000_000)
@@ -70,26 +64,6 @@ class Torn(Halves):
     def fail(self):
         self.out.close()
         raise OSError(5, "Input/output error")
-
-
-class Case(SynchronousTestCase):
-    def setUp(self):
-        self.folder = Path(self.mktemp())
-        self.clock = Clock()
-
-    def world(self, pages, out=None, **how):
-        class Store(FileStore):
-            def open(self, arrival, head):
-                download = FileStore.open(self, arrival, head)
-                if out is not None and download is not None:
-                    download._out = out(download._out)
-                return download
-
-        self.store = Store(self.folder, self.clock, **how)
-        return World(pages, stores=[self.store], clock=self.clock)
-
-    def files(self):
-        return [path for path in self.folder.rglob("*") if path.is_file()]
 
 
 class FileTests(Case):
@@ -211,60 +185,3 @@ class FileTests(Case):
     def test_a_file_may_be_written_by_halves(self):
         self.world({"http://a/x": Page(BODY)}, out=Halves).fetch("http://a/x")
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
-
-
-class DurableTests(Case):
-    """With a disk that is synced, a file has its name only when its bytes are there for good."""
-
-    def setUp(self):
-        super().setUp()
-        self.slow = SlowDisk()
-        self.world_ = self.world({"http://a/x": Page(b"hello")}, disk=self.slow.disk)
-        self.world_.start("http://a/x")
-        self.world_.run(1)
-
-    def names(self):
-        return [path.suffix for path in self.files()]
-
-    def test_the_sync_comes_before_the_name_and_the_name_before_the_result(self):
-        self.assertTrue(self.slow.is_syncing)
-        self.assertEqual((self.names(), self.world_.results), ([".part"], []))
-        (part,) = self.files()
-        # New folders are synced as well, and so is a folder with a new name in it.
-        self.assertEqual(self.slow.syncing, [{str(part), str(self.folder)}])
-        self.slow.sync()
-        self.assertEqual(self.names(), [""])
-        self.assertIsNone(self.world_.results[0].error)
-        self.slow.disk.idle()
-        self.slow.turn()
-        self.assertEqual(self.slow.syncing[-1], {str(part.parent)})
-
-    def test_a_sync_that_fails_fails_the_url(self):
-        self.slow.sync(OSError(5, "Input/output error"))
-        self.assertEqual(self.names(), [".part"])
-        self.assertEqual(self.world_.results[0].error, "SaveFailed: Input/output error")
-
-    def test_a_name_that_is_taken_fails_the_url(self):
-        (part,) = self.files()
-        part.with_suffix("").mkdir()
-        self.slow.sync()
-        self.assertIn("SaveFailed: Is a directory", self.world_.results[0].error)
-        self.assertEqual(self.files(), [])
-
-    def test_the_same_url_meanwhile_writes_elsewhere(self):
-        self.slow.turn()
-        self.world_.start("http://a/x")
-        self.world_.run(1)
-        self.assertEqual(len(self.files()), 2)
-        self.slow.sync()
-        self.slow.sync()
-        self.assertEqual((self.names(), len(self.world_.results)), ([""], 2))
-
-    def test_an_archive_and_a_file_are_both_waited_for(self):
-        self.slow.sync()
-        archive = Archive(self.folder / "x.warc", lambda *_: fail(OSError(28, "full")), "bot")
-        self.world_.fetcher.stores.append(archive)
-        self.world_.start("http://a/x")
-        self.world_.run(1)
-        self.assertEqual(self.world_.results[1].error, "SaveFailed: full")
-        self.slow.sync()
