@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -141,7 +142,10 @@ class MakingTests(Case):
         self.assertIn("cannot use the proxy 'socks5://x'", str(error))
 
     def test_without_warcio_it_says_what_to_install(self):
-        self.patch(sys, "modules", {**sys.modules, "warcio.warcwriter": None})
+        with mock.patch.dict(sys.modules, {"warcio.warcwriter": None}):
+            self.check_without_warcio()
+
+    def check_without_warcio(self):
         error = self.assertRaises(UsageError, self.make, HOST, "--warc", self.folder / "x")
         self.assertIn("pip install 'evserve[warc]'", str(error))
 
