@@ -8,6 +8,7 @@ call: syncfs(2), which takes the whole file system.
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -35,7 +36,7 @@ def sync(places: Iterable[Place]) -> None:
     places = frozenset(places)
     if len(places) <= _FEW:
         for place in places:
-            _with_descriptor(place, os.fsync)
+            _with_descriptor(place, _fsync)
     else:
         _sync_file_systems(places)
 
@@ -64,6 +65,14 @@ def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
             call(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _fsync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # folders, on file systems that know nothing of the kind
+            raise
 
 
 def _syncfs(descriptor: int) -> None:

@@ -99,6 +99,19 @@ class SyncTests(SynchronousTestCase):
 
 
 class KernelTests(SynchronousTestCase):
+    def test_what_knows_no_sync_is_passed_over(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        sync([writer])
+
+    def test_a_file_that_cannot_be_synced_is_told(self):
+        def broken(descriptor):
+            raise OSError(5, "Input/output error")
+
+        self.patch(os, "fsync", broken)
+        self.assertRaises(OSError, sync, [0])
+
     def test_a_file_system_is_synced(self):
         folder = os.open(".", os.O_RDONLY)
         self.addCleanup(os.close, folder)
