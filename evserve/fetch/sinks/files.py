@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -150,6 +150,7 @@ class FileStore:
     _resumes: bool = True
     disk: Disk | None = None
     busy: set[str] = field(factory=set, init=False)  # targets
+    _top: str = field(default=Factory(lambda self: os.fspath(self.folder), True), init=False)
     _made: set[str] = field(factory=set, init=False)  # folders
 
     def prepare(self, request: Request, text: str) -> Request:
@@ -226,7 +227,7 @@ class FileStore:
         return read_partial(places.part, places.notes)
 
     def _places(self, text: str) -> Places:
-        return _places(os.fspath(self.folder), text)
+        return _places(self._top, text)
 
 
 def _remove(path: str) -> None:
