@@ -174,7 +174,7 @@ class Dispatcher:
         tries = job.tries - job.hops
         if job.again and error is not None:
             return Again(0.0, error)
-        if error is not None:
+        if error is not None and not job.skips_body:
             return self.judge.after_error(job.request, _named(error), tries)
         assert job.head is not None
         limit = self.manners.max_redirects if job.max_hops is None else job.max_hops

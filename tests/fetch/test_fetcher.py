@@ -6,7 +6,8 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import CorruptBody
+from evserve.fetch.errors import CorruptBody, TruncatedBody
+from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
 from tests.fetch.polite_world import World, redirect
@@ -51,6 +52,38 @@ class ResultTests(SynchronousTestCase):
         result = World({"http://a/": page}).fetch("http://a/")
         self.assertEqual((result.error, result.sha256), ("CorruptBody: bad gzip", None))
         self.assertEqual((result.tries, result.is_final), (1, False))
+
+
+class RedirectTests(SynchronousTestCase):
+    def world(self, **page):
+        leads = (b"Location", b"/x")
+        return World(
+            {
+                "http://a/": Page(status=302, headers=(leads,), **page),
+                "http://a/x": Page(b"there"),
+            }
+        )
+
+    def test_the_body_of_a_redirect_may_be_cut_off(self):
+        result = self.world(body=b"half", error=TruncatedBody("cut")).fetch("http://a/")
+        self.assertEqual((result.error, result.sha256), (None, sha256(b"there").hexdigest()))
+        self.assertEqual((result.final_url, result.tries), ("http://a/x", 1))
+
+    def test_no_more_of_it_is_read_than_a_connection_is_worth(self):
+        world = self.world(body=bytes(1_000_000))
+        taken, received = [], Job.received
+
+        def counting(job, data):
+            taken.append(len(data))
+            received(job, data)
+
+        self.patch(Job, "received", counting)
+        self.assertEqual(world.fetch("http://a/").final_url, "http://a/x")
+        self.assertLessEqual(sum(taken), 2 * 65536 + 5)
+
+    def test_a_redirect_that_names_no_place_is_a_page(self):
+        world = World({"http://a/": Page(bytes(200_000), status=302)})
+        self.assertEqual(world.fetch("http://a/").content_length, 200_000)
 
 
 class LibraryTests(SynchronousTestCase):
