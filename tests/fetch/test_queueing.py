@@ -101,6 +101,15 @@ class QueueingTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth(reserved=1))
         self.assertEqual(len(self.world.engine.requests), 1)
 
+    def test_a_slow_disk_keeps_its_event_too(self):
+        self.start()
+        self.put(b"http://a/", ttr=10)
+        self.world.run(60)
+        self.assertEqual(self.depth(), Depth(reserved=1))
+        self.slow.sync()
+        self.assertEqual(self.depth(), Depth())
+        self.assertEqual(len(self.world.engine.requests), 1)
+
     def test_a_queue_that_is_away_is_tried_again(self):
         self.start()
         self.queue.go_away()
