@@ -16,7 +16,7 @@ from evserve.fetch.request import Receiver, Request
 from evserve.fetch.settings import Settings
 from evserve.fetch.slot import Slot
 from evserve.fetch.tls import TLS
-from evserve.fetch.wire import Extra, check, compose, is_plain, plain_tail
+from evserve.fetch.wire import Extra, check, compose, is_plain, tail_of
 
 
 @define(eq=False)
@@ -76,9 +76,10 @@ class Client:
         if auth is None and request.url.credentials is not None:
             auth = Auth(*request.url.credentials)
         if auth is None and cookie is None and slot.proxy is None and is_plain(request):
-            if not slot.tail:
-                slot.tail = plain_tail(slot.origin, self.settings.user_agent)
-            return request.method + b" " + request.url.target.encode("ascii") + slot.tail
+            tail = slot.tail
+            if tail is None or not tail.fits(request):
+                tail = slot.tail = tail_of(request, self.settings.user_agent)
+            return b"%b %b%b" % (request.method, request.url.target.encode("ascii"), tail.data)
         extra = Extra(cookie, _authorization(request, auth, challenge))
         return compose(request, self.settings.user_agent, extra, slot.proxy)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -149,10 +149,10 @@ class Dispatcher:
         if not waits:
             self._settle(job, error)
             return
-        done: Deferred[Any] = DeferredList(waits, fireOnOneErrback=True, consumeErrors=True)
+        done: Deferred[Any] = waits[0] if len(waits) == 1 else gatherResults(waits, True)
         done.addCallbacks(
             lambda _: self._settle(job, error),
-            lambda failure: self._settle(job, _not_saved(failure.value.subFailure.value)),
+            lambda failure: self._settle(job, _not_saved(_first(failure.value))),
         )
         done.addErrback(lambda failure: _log.failure("a job did not settle", failure))
 
@@ -174,7 +174,7 @@ class Dispatcher:
         tries = job.tries - job.hops
         if job.again and error is not None:
             return Again(0.0, error)
-        if error is not None:
+        if error is not None and not job.skips_body:
             return self.judge.after_error(job.request, _named(error), tries)
         assert job.head is not None
         limit = self.manners.max_redirects if job.max_hops is None else job.max_hops
@@ -222,6 +222,10 @@ class Dispatcher:
     def _finish(self, job: Job, error: Exception | None) -> None:
         job.failure = error
         job.done(job.result(error))
+
+
+def _first(error: Exception) -> Any:
+    return error.subFailure.value if isinstance(error, FirstError) else error
 
 
 def _named(error: Exception) -> Exception:

@@ -21,7 +21,10 @@ from evserve.fetch.request import Request
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Engine, Store
 from evserve.fetch.settings import Timeouts
-from evserve.fetch.url import parse_url
+from evserve.fetch.url import URL, parse_url
+
+
+_NO_HEADERS = Headers()
 
 
 def _told(result: Result) -> None:
@@ -108,8 +111,23 @@ class Fetcher:
         except BadURL as error:
             done(Result(url, error=f"BadURL: {error}"))
             return None
-        request = Request(parsed, method, headers or Headers(), follow=False, timeouts=timeouts)
-        return self.submit(Job(url, request, done, self.stores))
+        return self.start_parsed(
+            url, parsed, done, method=method, headers=headers, timeouts=timeouts
+        )
+
+    def start_parsed(
+        self,
+        text: str,
+        url: URL,
+        done: Done,
+        *,
+        method: bytes = b"GET",
+        headers: Headers | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> Job:
+        """Do what `start` does for a URL that has been parsed; `text`: what it was."""
+        request = Request(url, method, headers or _NO_HEADERS, follow=False, timeouts=timeouts)
+        return self.submit(Job(text, request, done, self.stores))
 
     def submit(self, job: Job) -> Job:
         """Fetch what `job` says."""

@@ -86,6 +86,9 @@ class Gate:
             self._decide(job, rules)
 
     def _decide(self, job: Job, rules: Rules) -> None:
+        if rules.allows_everything:
+            self._enqueue(job, 0.0)
+            return
         url, user_agent = str(job.request.url), self._manners.user_agent
         if rules.allows(url, user_agent):
             self._enqueue(job, rules.delay(user_agent))

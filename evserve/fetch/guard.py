@@ -29,6 +29,11 @@ from evserve.fetch.addresses import is_public
 from evserve.fetch.errors import PrivateAddress
 
 
+# RFC 6761, section 6.3; RFC 6762; RFC 8375; reserved by ICANN in 2024. And no name of the public
+# Internet is without a dot.
+_PRIVATE_NAMES = (".localhost", ".local", ".home.arpa", ".internal")
+
+
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
 class GuardedEndpoint:
@@ -76,7 +81,7 @@ def is_private_name(host: str) -> bool:
     if _is_literal(host):
         return not is_public(host)
     name = host.rstrip(".")
-    return name == "localhost" or name.endswith(".localhost")  # RFC 6761, section 6.3
+    return "." not in name or name.endswith(_PRIVATE_NAMES)
 
 
 def _is_literal(host: str) -> bool:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from evserve.fetch.errors import Cancelled
 from evserve.fetch.messages import Head
+from evserve.fetch.redirects import REDIRECTS
 from evserve.fetch.refusals import BadStatus
 from evserve.fetch.request import Request
 from evserve.fetch.result import Result
@@ -16,6 +17,7 @@ from evserve.fetch.url import URL
 
 
 Done = Callable[[Result], object]
+_ENOUGH = 64 * 1024  # bytes of a redirect's body worth reading to keep its connection
 
 
 class Job:
@@ -44,6 +46,7 @@ class Job:
         "path",
         "request",
         "sent",
+        "skips_body",
         "stores",
         "text",
         "tries",
@@ -67,6 +70,7 @@ class Job:
         self.elapsed = self.begun_at = 0.0
         self.deadline: float | None = None
         self.is_cancelled = self.again = False
+        self.skips_body = False  # it is a redirect's, and nobody keeps it
         self.max_hops: int | None = None  # None: as the manners say
         self.failure: Exception | None = None  # once it is done
         self.head: Head | None = None
@@ -83,7 +87,7 @@ class Job:
         self.tries += 1
         self.count = 0
         self.head = self.path = None
-        self.again = False
+        self.again = self.skips_body = False
         self.hasher = sha256()
         self._ended = ended
         for store in self.stores:
@@ -109,10 +113,14 @@ class Job:
             copy = store.open(self, head)
             if copy is not None:
                 self.copies.append(copy)
+        if head.status in REDIRECTS and not self.copies and b"location" in head.headers:
+            self.skips_body = True
 
     def received(self, data: bytes) -> None:
         """Take a part of the body."""
         self.count += len(data)
+        if self.skips_body and self.count > _ENOUGH:
+            raise Cancelled("this body is not wanted")
         self.hasher.update(data)
         for copy in self.copies:
             copy.write(data)

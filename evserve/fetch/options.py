@@ -1,5 +1,6 @@
 """The options of the fetch service."""
 
+import os
 import re
 from typing import Any
 
@@ -128,7 +129,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Refuse what cannot be meant."""
-        given = self["urls"] or self["input"] or self["sitemap"]
+        given = self["urls"] or self["input"] is not None or self["sitemap"]
         if not given and not self["queue"]:
             raise usage.UsageError("nothing to fetch: give URLs, -i FILE, --sitemap or --queue")
         if given and self["queue"]:
@@ -137,3 +138,17 @@ class Options(usage.Options):
             raise usage.UsageError("--queue remembers what is done: leave out --journal")
         if self["results-tube"] and not self["queue"]:
             raise usage.UsageError("--results-tube needs --queue")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """Refuse names that are empty, and files that would be written over one another."""
+        taken: dict[str, str] = {}
+        for name in ("input", "output", "warc", "journal", "save"):
+            path = self[name]
+            if path == "":
+                raise usage.UsageError(f"--{name} '': not the name of a file")
+            if path in (None, "-"):
+                continue
+            other = taken.setdefault(os.path.realpath(path), name)
+            if other != name and not os.path.realpath(path).startswith("/dev/"):
+                raise usage.UsageError(f"--{other} and --{name} are the same file: {path}")

@@ -1,7 +1,9 @@
 """From options to what keeps the results; files are opened, and so refused, before the start."""
 
 import os
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +13,7 @@ from twisted.python import usage
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.screen import Bar, Screen
 from evserve.fetch.seam import Store
+from evserve.fetch.sinks.disk import Disk, DiskThread, Place
 from evserve.fetch.sinks.files import FileStore
 from evserve.fetch.sinks.journal import Ends, Journal, Outputs
 from evserve.fetch.sinks.rows import RowFile
@@ -28,14 +31,20 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     # twistd turns what is printed into log lines later; results are none.
     out = _standard_output()
     rows_on_stdout = options["output"] == "-"
-    screen = Screen(out, _bar(), lines=not rows_on_stdout)
-    return Recorder(
+    # Rows and a bar on one terminal would be neither.
+    bar = None if rows_on_stdout and out.isatty() else _bar()
+    screen = Screen(out, bar, lines=not rows_on_stdout)
+    recorder = Recorder(
         screen,
         _to_stderr() if rows_on_stdout else lambda line: screen.say([line]),
         rows=_rows(options["output"], out, ends),
         archive=_archive(options, host, ends),
         journal=journal,
     )
+    if options["journal"] or options["queue"]:  # somebody relies on what is kept
+        recorder.disk = _disk(options, host)
+        recorder.places = tuple(_places(recorder))
+    return recorder
 
 
 def stores_for(options: usage.Options, host: IHost, recorder: Recorder) -> list[Store]:
@@ -45,10 +54,26 @@ def stores_for(options: usage.Options, host: IHost, recorder: Recorder) -> list[
         folder = Path(options["save"])
         folder.mkdir(parents=True, exist_ok=True)
         # An archive wants whole responses.
-        stores.append(FileStore(folder, host.reactor, resumes=recorder.archive is None))
+        resumes = recorder.archive is None
+        stores.append(FileStore(folder, host.reactor, resumes, recorder.disk))
     if recorder.archive is not None:
         stores.append(recorder.archive)
     return stores
+
+
+def _disk(options: usage.Options, host: IHost) -> Disk:
+    disk = Disk(host.reactor, DiskThread(host.reactor))
+    for name in ("output", "warc", "journal"):
+        if options[name] not in (None, "-"):  # files that may be new, and their names with them
+            disk.touched(str(Path(options[name]).absolute().parent))
+    return disk
+
+
+def _places(recorder: Recorder) -> Iterator[Place]:
+    """Yield the descriptors of outputs that are files, not pipes or terminals."""
+    for output in (recorder.rows, recorder.archive, recorder.journal):
+        if output is not None and stat.S_ISREG(os.fstat(output.descriptor).st_mode):
+            yield output.descriptor
 
 
 def _absolute(name: str | None) -> str | None:

@@ -73,11 +73,10 @@ class QueueService(Service):
         await DeferredList(self._loops)
         self._recorder.is_over = True
         self._fetcher.close()
+        await self._recorder.settle()
         await self._queue.close()
-        if self._recorder.archive is not None:
-            await self._recorder.archive.close()
         self._recorder.screen.stop()
-        self._recorder.close()
+        await self._recorder.close()
 
     async def _loop(self) -> None:
         while self.running:
@@ -96,21 +95,28 @@ class QueueService(Service):
             _log.warn("event {id}: {error}", id=event.id, error=error)
             await self._queue.bury(event, str(error))
             return
-        result = await self._fetch(event, order)
-        if not self._recorder.record(result.url, result):
-            return  # the process is about to end, and the event goes back
-        if self._results_type is not None:
-            await self._queue.put(self._results_type, result.as_json().encode())
-        await self._queue.ack(event)
+        if await self._fetch(event, order):
+            await self._queue.ack(event)
+        # If not, the process is about to end, and the event goes back.
 
-    async def _fetch(self, event: Event, order: Order) -> Result:
+    def _kept(self, result: Result) -> Deferred[bool]:
+        kept: Deferred[bool] = Deferred()
+        self._recorder.record(result.url, result, kept.callback)
+        return kept
+
+    async def _fetch(self, event: Event, order: Order) -> bool:
+        """Fetch and keep the result; return whether it is kept. Meanwhile the event is ours."""
         touching = LoopingCall(self._touch, event)
         touching.clock = self._host.reactor
         touching.start(event.ttr / 2, now=False)
         try:
-            return await self._begin(order)
+            result = await self._begin(order)
+            is_kept = await self._kept(result)
+            if is_kept and self._results_type is not None:
+                await self._queue.put(self._results_type, result.as_json().encode())
         finally:
             touching.stop()
+        return is_kept
 
     def _begin(self, order: Order) -> Deferred[Result]:
         timeouts = self._fetcher.timeouts

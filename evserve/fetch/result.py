@@ -1,6 +1,6 @@
 """What became of a URL."""
 
-import json
+from json.encoder import encode_basestring_ascii as _text
 
 from attrs import frozen
 
@@ -37,16 +37,15 @@ class Result:
 
     def as_json(self) -> str:
         """Return the row as one line of JSON, without its end."""
-        row: dict[str, object] = {
-            "url": self.url,
-            "status_code": self.status_code,
-            "content_length": self.content_length,
-            "final_url": self.final_url,
-            "elapsed": round(self.elapsed, 6),
-            "tries": self.tries,
-            "sha256": self.sha256,
-            "error": self.error,
-        }
-        if self.path is not None:
-            row["path"] = self.path
-        return json.dumps(row)
+        # Put together by hand: json.dumps would take a tenth of the time that a URL takes.
+        path = "" if self.path is None else f', "path": {_text(self.path)}'
+        return (
+            f'{{"url": {_text(self.url)}, '
+            f'"status_code": {"null" if self.status_code is None else self.status_code}, '
+            f'"content_length": {self.content_length}, '
+            f'"final_url": {"null" if self.final_url is None else _text(self.final_url)}, '
+            f'"elapsed": {round(self.elapsed, 6)}, '
+            f'"tries": {self.tries}, '
+            f'"sha256": {"null" if self.sha256 is None else _text(self.sha256)}, '
+            f'"error": {"null" if self.error is None else _text(self.error)}{path}}}'
+        )

@@ -22,12 +22,13 @@ WINDOW = 2000
 class Run:
     """Feeds the fetcher as fast as it fetches.
 
-    record: told the key and the result of each URL.  seen: keys that need not be fetched.
+    record: told the key and the result of each URL, and what to call when that is kept.
+    seen: keys that need not be fetched.
     """
 
     _fetcher: Fetcher
     _sources: Sequence[Source]
-    _record: Callable[[str, Result], object]
+    _record: Callable[[str, Result, Callable[[bool], object]], object]
     _seen: Seen = field(factory=Seen)
     _headers: Headers = field(factory=Headers)
     _window: int = WINDOW
@@ -53,18 +54,30 @@ class Run:
 
     def _submit(self, text: str) -> None:
         try:
-            key = str(parse_url(text))
-        except BadURL:
-            key = text
+            url = parse_url(text)
+        except BadURL as error:
+            if self._is_new(text):
+                self._record(text, Result(text, error=f"BadURL: {error}"), self._kept)
+            return
+        key = str(url)
+        if self._is_new(key):
+            self._fetcher.start_parsed(
+                text,
+                url,
+                lambda result: self._record(key, result, self._kept),
+                headers=self._headers,
+            )
+
+    def _is_new(self, key: str) -> bool:
+        """Count a URL; whether it is to be fetched."""
         if not self._seen.add(key):
             self.skipped += 1
-            return
+            return False
         self.pending += 1
-        self._fetcher.start(text, lambda result: self._done(key, result), headers=self._headers)
+        return True
 
-    def _done(self, key: str, result: Result) -> None:
+    def _kept(self, is_kept: bool) -> None:
         self.pending -= 1
-        self._record(key, result)
         if self._going_on is not None and self._low is not None and self.pending <= self._low:
             going_on, self._going_on = self._going_on, None
             going_on.callback(None)

@@ -39,24 +39,26 @@ class RunService(Service):
         self.recorder.broken = self._broken
         self._host.reactor.callWhenRunning(self._begin)
 
-    def stopService(self) -> "Deferred[None] | None":
+    def stopService(self) -> "Deferred[None]":
         """Give up what is not done, close the files, sum up."""
         Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         running, self._running = self._running, None
+        if self._bar is not None and self._bar.running:
+            self._bar.stop()
+        self.recorder.screen.stop()
         if running is not None:
             running.cancel()
             _log.info("stopped before everything was fetched")
             self._host.finish(1)
         self.recorder.is_over = True  # what is given up now is for the next run to fetch
         self._fetcher.close()
-        if self._bar is not None and self._bar.running:
-            self._bar.stop()
-        archive = self.recorder.archive
-        closed = None if archive is None else archive.close()
+        await self.recorder.settle()
         if not self._is_broken:
             self._sum_up()
-        self.recorder.close()
-        return closed
+        await self.recorder.close()
 
     def _begin(self) -> None:
         if not self.running:
@@ -102,7 +104,6 @@ class RunService(Service):
 
     def _sum_up(self) -> None:
         recorder, wall = self.recorder, self._host.reactor.seconds() - self._began
-        recorder.screen.stop()
         before = 0 if recorder.journal is None else recorder.journal.finished
         for line in recorder.summary.lines(wall, before):
             recorder.summarise(line)

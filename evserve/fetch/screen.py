@@ -18,6 +18,13 @@ def line_of(result: Result) -> str:
     return f"{result.url} {result.content_length} bytes received, status {result.status_code}"
 
 
+def _harmless(line: str) -> str:
+    """Return a line without what a terminal would obey: URLs come from anybody."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
 @define(eq=False)
 class Bar:
     """A progress bar on a terminal; `rich` is imported for one, and not without."""
@@ -51,6 +58,9 @@ class Bar:
             self._progress.start()
         self._progress.update(self._task, completed=done, total=total, note=note)
         self._progress.refresh()
+        # Whatever else writes to this terminal, the log for one, begins at the line's beginning.
+        self._stream.write("\r")
+        self._stream.flush()
 
     def erase(self) -> None:
         """Make room for a line of something else on the same terminal."""
@@ -75,10 +85,10 @@ class Screen:
     _bar: Bar | None = None
     _lines: bool = True
 
-    def show(self, result: Result) -> None:
-        """Print a URL's line; raises OSError if nobody reads on."""
+    def show(self, results: Iterable[Result]) -> None:
+        """Print a line for each URL; raises OSError if nobody reads on."""
         if self._lines:
-            self.say([line_of(result)])
+            self.say([_harmless(line_of(result)) for result in results])
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines."""

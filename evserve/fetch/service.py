@@ -59,6 +59,6 @@ def _sources(
     if options["sitemap"]:
 
         def failed(result: Result) -> None:
-            recorder.record(result.url, result)
+            recorder.record(result.url, result, lambda _: None)
 
         yield SitemapSource(fetcher, list(reversed(options["sitemap"])), failed)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.logger import Logger
 from twisted.python import usage
 
 from evserve.fetch.client import Client
@@ -15,6 +16,9 @@ from evserve.fetch.proxies import Proxies, parse_proxy, proxies_from
 from evserve.fetch.seam import Store
 from evserve.fetch.settings import Settings, Timeouts
 from evserve.interfaces import IHost
+
+
+_log = Logger(namespace="evserve.fetch")
 
 
 def make_fetcher(options: usage.Options, host: IHost, stores: Sequence[Store]) -> Fetcher:
@@ -36,16 +40,22 @@ def make_fetcher(options: usage.Options, host: IHost, stores: Sequence[Store]) -
 
 
 def _settings(options: usage.Options, timeouts: Timeouts) -> Settings:
+    proxies = _proxies(options["proxy"])
+    # A person may well mean the machine on the next desk. Whoever puts events into a queue
+    # is somebody else, perhaps a stranger.
+    allow_private = bool(options["allow-private"] or not options["queue"])
+    if not allow_private and (proxies.http or proxies.https):
+        _log.warn(
+            "the proxy looks names up, so only the proxy can refuse names of private addresses"
+        )
     return Settings(
         per_origin=options["per-origin"],
         connections=options["concurrency"],
         timeouts=timeouts,
         max_body=options["max-size"],
         user_agent=options["user-agent"].encode("ascii"),
-        # A person may well mean the machine on the next desk. Whoever puts events into a queue
-        # is somebody else, perhaps a stranger.
-        allow_private=bool(options["allow-private"] or not options["queue"]),
-        proxies=_proxies(options["proxy"]),
+        allow_private=allow_private,
+        proxies=proxies,
     )
 
 

@@ -16,6 +16,7 @@ from evserve.fetch.proxies import Proxy
 from evserve.fetch.reasons import explain_connecting
 from evserve.fetch.settings import Settings
 from evserve.fetch.url import Origin
+from evserve.fetch.wire import Tail
 
 
 class Waiter(Protocol):
@@ -95,7 +96,7 @@ class Slot:
     _waiting: deque[Waiter] = field(factory=deque, init=False)
     _attempts: dict[Connection, Attempt] = field(factory=dict, init=False)
     _open: set[Connection] = field(factory=set, init=False)
-    tail: bytes = field(default=b"", init=False)  # of plain requests: see `wire`
+    tail: Tail | None = field(default=None, init=False)  # of the last plain request
 
     @property
     def is_empty(self) -> bool:

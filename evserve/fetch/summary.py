@@ -47,9 +47,12 @@ class Summary:
         """Count one."""
         self.total.add(result)
         name = host_of(result.final_url or result.url)
-        if name not in self.hosts and len(self.hosts) >= _HOSTS:
-            name = _OTHERS
-        self.hosts.setdefault(name, Tally()).add(result)
+        tally = self.hosts.get(name)
+        if tally is None:
+            if len(self.hosts) >= _HOSTS:
+                name = _OTHERS
+            tally = self.hosts.setdefault(name, Tally())
+        tally.add(result)
 
     def lines(self, wall: float, done_before: int = 0) -> Iterator[str]:
         """Yield the summary for people; wall: seconds that the run took."""
@@ -78,7 +81,8 @@ class Summary:
 
 def host_of(url: str) -> str:
     """Return the host and port of a URL, as far as there are any."""
-    return url.partition("://")[2].partition("/")[0] or "-"
+    parts = url.split("/", 3)
+    return (parts[2] if len(parts) > 2 else "") or "-"  # noqa: PLR2004 - scheme, nothing, host
 
 
 def size(count: int) -> str:

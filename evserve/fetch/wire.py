@@ -14,7 +14,6 @@ from evserve.fetch.url import Origin
 
 _OURS = (b"content-length", b"transfer-encoding", b"connection")  # framing is the engine's
 _WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
-_END = b"\r\n"
 
 
 @frozen
@@ -34,15 +33,28 @@ def check(request: Request) -> None:
 
 
 def is_plain(request: Request) -> bool:
-    """Whether `plain_tail` serves this request."""
-    needs_framing = request.body is not None or request.method in _WITH_BODY
-    return request.decode and not request.headers.lines and not needs_framing
+    """Whether a Tail may serve this request."""
+    return request.body is None and request.method not in _WITH_BODY
 
 
-def plain_tail(origin: Origin, user_agent: bytes) -> bytes:
-    """Return what follows the target in a request without anything particular."""
-    lines = _defaults(origin, user_agent, decode=True)
-    return b" HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % line for line in lines) + _END
+@frozen
+class Tail:
+    """What follows the target in requests to one origin that have the same headers."""
+
+    lines: object
+    decode: bool
+    data: bytes
+
+    def fits(self, request: Request) -> bool:
+        """Whether a plain request ends like this."""
+        return self.lines is request.headers.lines and self.decode == request.decode
+
+
+def tail_of(request: Request, user_agent: bytes) -> Tail:
+    """Return the end of a plain request."""
+    head = compose(request, user_agent, Extra(), None)
+    start = len(request.method) + 1 + len(request.url.target)
+    return Tail(request.headers.lines, request.decode, head[start:])
 
 
 def compose(request: Request, user_agent: bytes, extra: Extra, proxy: Proxy | None) -> bytes:

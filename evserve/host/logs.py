@@ -71,7 +71,7 @@ def observer(stream: TextIO, log_format: str) -> ILogObserver:
     inner = (
         jsonFileLogObserver(stream, recordSeparator="")
         if log_format == "json"
-        else FileLogObserver(stream, as_text)
+        else FileLogObserver(stream, _clearing if _is_terminal(stream) else as_text)
     )
     return FilteringLogObserver(inner, [quiet])
 
@@ -84,6 +84,15 @@ def as_text(event: LogEvent) -> str:
     origin = "" if namespace.startswith("evserve") or level is LogLevel.info else f"[{namespace}] "
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     return f"{at} {origin}{text}\n" if text else ""
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream is sys.stderr and stream.isatty()
+
+
+def _clearing(event: LogEvent) -> str:
+    """Leave nothing to the right of a line: a progress bar may be there."""
+    return as_text(event).replace("\n", "\x1b[K\n")
 
 
 @provider(ILogFilterPredicate)

@@ -121,7 +121,10 @@ class RefusalTests(SynchronousTestCase):
     def test_a_proxy_may_be_private_but_not_what_is_asked_of_it(self):
         proxies = Proxies(http=parse_proxy("127.0.0.1:3128"))
         client = self.network.client(allow_private=False, proxies=proxies)
-        for url in ("http://127.1/", "http://localhost/", "http://x.localhost./"):
+        for url in (
+            *("http://127.1/", "http://localhost/", "http://x.localhost./", "http://intranet/"),
+            *("http://nas.local/", "http://db.internal/", "http://tv.home.arpa/"),
+        ):
             self.assertEqual(fetch(client, url).outcome, "PrivateAddress")
         call = fetch(client, "http://example.com/")
         self.network.accept().ok()

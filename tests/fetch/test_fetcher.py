@@ -1,4 +1,4 @@
-"""The fetcher above any engine: politeness as it shows from outside."""
+"""The fetcher as a library: what comes of a URL, Deferreds and callbacks."""
 
 from hashlib import sha256
 
@@ -6,10 +6,10 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import ConnectFailed, CorruptBody, TruncatedBody
+from evserve.fetch.errors import CorruptBody, TruncatedBody
+from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
-from evserve.fetch.settings import Timeouts
 from tests.fetch.polite_world import World, redirect
 
 
@@ -54,164 +54,36 @@ class ResultTests(SynchronousTestCase):
         self.assertEqual((result.tries, result.is_final), (1, False))
 
 
-class RetryTests(SynchronousTestCase):
-    def test_what_may_pass_is_tried_again(self):
-        answers = [Page(error=ConnectFailed("no")), Page(b"ha", error=TruncatedBody("cut"))]
-        world = World({"http://a/": lambda _: answers.pop(0) if answers else Page(b"hello")})
-        result = world.fetch("http://a/")
-        self.assertEqual((result.tries, result.error, result.content_length), (3, None, 5))
-
-    def test_retries_back_off(self):
-        world = World()
-        world.start("http://a/")
-        self.assertEqual(len(world.engine.requests), 1)
-        world.run(1.0)
-        self.assertEqual(len(world.engine.requests), 2)
-        world.run(1.875)
-        self.assertEqual(len(world.engine.requests), 2)
-        world.run(0.125)
-        self.assertEqual(len(world.engine.requests), 3)
-        self.assertEqual(world.results[0].error, "ConnectFailed: http://a refuses connections")
-        self.assertEqual(world.results[0].tries, 3)
-
-    def test_what_is_not_safe_is_sent_once(self):
-        world = World()
-        answer = world.fetcher.fetch("http://a/", b"POST")
-        world.run(10)
-        self.assertEqual(self.successResultOf(answer).tries, 1)
-
-    def test_retry_after_pauses_the_whole_origin(self):
-        answers = [Page(status=503, headers=((b"Retry-After", b"5"),))]
-        world = World(
+class RedirectTests(SynchronousTestCase):
+    def world(self, **page):
+        leads = (b"Location", b"/x")
+        return World(
             {
-                "http://a/1": lambda _: answers.pop() if answers else Page(b"1"),
-                "http://a/2": Page(b"2"),
-                "http://b/": Page(b"3"),
+                "http://a/": Page(status=302, headers=(leads,), **page),
+                "http://a/x": Page(b"there"),
             }
         )
-        world.start("http://a/1")
-        world.start("http://a/2", "http://b/")
-        world.run(4.75)
-        self.assertEqual([each.url for each in world.results], ["http://b/"])
-        world.run(0.5)
-        self.assertEqual({each.error for each in world.results}, {None})
-        self.assertEqual(len(world.results), 3)
 
-    def test_retries_end_with_the_time_for_the_url(self):
-        world = World({"http://a/": Page(status=503, headers=((b"Retry-After", b"250"),))})
-        result = world.fetch("http://a/", 260)
-        self.assertEqual((result.tries, result.status_code), (2, 503))
-        self.assertEqual(result.error, "BadStatus: 503 Service Unavailable")
+    def test_the_body_of_a_redirect_may_be_cut_off(self):
+        result = self.world(body=b"half", error=TruncatedBody("cut")).fetch("http://a/")
+        self.assertEqual((result.error, result.sha256), (None, sha256(b"there").hexdigest()))
+        self.assertEqual((result.final_url, result.tries), ("http://a/x", 1))
 
-    def test_a_retry_has_only_the_time_that_is_left(self):
-        world = World()
-        world.fetch("http://a/", 4)
-        totals = [request.timeouts and request.timeouts.total for request in world.engine.requests]
-        self.assertIsNone(totals[0])
-        self.assertAlmostEqual(totals[1], 299.0)
-        self.assertAlmostEqual(totals[2], 297.0)
+    def test_no_more_of_it_is_read_than_a_connection_is_worth(self):
+        world = self.world(body=bytes(1_000_000))
+        taken, received = [], Job.received
 
-    def test_a_url_that_waited_too_long_is_not_begun_again(self):
-        world = World({"http://a/": redirect("http://b/")}, Manners(robots=False, per_origin=1))
-        world.pages["http://b/busy"] = Page(takes=50.0)
-        world.start("http://b/busy")
-        answer = world.fetcher.fetch("http://a/", timeouts=Timeouts(total=10.0))
-        world.run(60)
-        self.assertIn("TotalTimeout", self.successResultOf(answer).error)
+        def counting(job, data):
+            taken.append(len(data))
+            received(job, data)
 
+        self.patch(Job, "received", counting)
+        self.assertEqual(world.fetch("http://a/").final_url, "http://a/x")
+        self.assertLessEqual(sum(taken), 2 * 65536 + 5)
 
-class BreakerTests(SynchronousTestCase):
-    def test_an_origin_that_is_down_is_left_alone(self):
-        world = World({"http://b/": Page()})
-        world.start(*(f"http://a/{number}" for number in range(500)), "http://b/")
-        world.run(30)
-        self.assertEqual(len(world.results), 501)
-        self.assertLess(len(world.engine.requests), 60)
-        down = [each for each in world.results if "OriginDown" in (each.error or "")]
-        self.assertGreater(len(down), 450)
-        before = len(world.engine.requests)
-        self.assertIn("OriginDown", world.fetch("http://a/late", 0).error)
-        self.assertEqual(len(world.engine.requests), before)
-
-    def test_an_origin_that_comes_back_loses_nothing(self):
-        world = World()
-        urls = [f"http://a/{number}" for number in range(100)]
-        world.start(*urls)
-        world.run(0.5)
-        world.pages.update({url: Page(b"back") for url in urls})
-        world.run(20)
-        self.assertEqual({each.error for each in world.results}, {None})
-        self.assertEqual(len(world.results), 100)
-
-
-class RobotsTests(SynchronousTestCase):
-    ROBOTS = Page(b"User-agent: *\nDisallow: /private\n")
-
-    def world(self, pages, **manners):
-        return World(pages, Manners(**manners))
-
-    def test_robots_is_asked_once_for_an_origin(self):
-        urls = [f"http://a/{number}" for number in range(3)]
-        world = self.world({"http://a/robots.txt": self.ROBOTS, **dict.fromkeys(urls, Page())})
-        world.start(*urls)
-        world.run(1)
-        self.assertEqual(world.engine.urls, ["http://a/robots.txt", *urls])
-
-    def test_what_it_disallows_is_not_fetched(self):
-        world = self.world({"http://a/robots.txt": self.ROBOTS})
-        result = world.fetch("http://a/private/x")
-        self.assertIn("RobotsDenied", result.error)
-        self.assertEqual(world.engine.urls, ["http://a/robots.txt"])
-
-    def test_a_redirect_into_what_is_disallowed_is_not_followed(self):
-        world = self.world(
-            {
-                "http://a/robots.txt": Page(status=404),
-                "http://b/robots.txt": self.ROBOTS,
-                "http://a/": redirect("http://b/private"),
-            }
-        )
-        self.assertIn("RobotsDenied", world.fetch("http://a/").error)
-        self.assertNotIn("http://b/private", world.engine.urls)
-
-    def test_a_server_in_trouble_forbids_everything(self):
-        world = self.world({"http://a/robots.txt": Page(status=500), "http://a/": Page()})
-        self.assertIn("RobotsUnavailable", world.fetch("http://a/").error)
-        self.assertNotIn("http://a/", world.engine.urls)
-
-    def test_where_nobody_answers_that_is_the_reason(self):
-        result = self.world({}).fetch("http://a/")
-        self.assertEqual(result.error, "ConnectFailed: http://a refuses connections")
-        self.assertEqual(result.tries, 3)
-
-    def test_it_may_be_somewhere_else(self):
-        world = self.world(
-            {
-                "http://a/robots.txt": redirect("http://b/r.txt"),
-                "http://b/r.txt": self.ROBOTS,
-            }
-        )
-        self.assertIn("RobotsDenied", world.fetch("http://a/private").error)
-
-    def test_six_redirects_are_too_many(self):
-        pages = {f"http://a/{number}": redirect(f"/{number + 1}") for number in range(9)}
-        world = self.world({**pages, "http://a/robots.txt": redirect("/1")})
-        self.assertIn("RobotsUnavailable", world.fetch("http://a/x").error)
-
-    def test_a_crawl_delay_is_kept(self):
-        urls = [f"http://a/{number}" for number in range(3)]
-        robots = Page(b"User-agent: *\nCrawl-delay: 2\n")
-        world = self.world({"http://a/robots.txt": robots, **dict.fromkeys(urls, Page())})
-        world.start(*urls)
-        world.run(1)
-        self.assertEqual(len(world.results), 1)
-        world.run(3.2)
-        self.assertEqual(len(world.results), 3)
-
-    def test_a_long_robots_file_is_read_up_to_its_limit(self):
-        robots = Page(b"User-agent: *\nDisallow: /private\n" + b"#" * 1_000_000)
-        world = self.world({"http://a/robots.txt": robots})
-        self.assertIn("RobotsDenied", world.fetch("http://a/private").error)
+    def test_a_redirect_that_names_no_place_is_a_page(self):
+        world = World({"http://a/": Page(bytes(200_000), status=302)})
+        self.assertEqual(world.fetch("http://a/").content_length, 200_000)
 
 
 class LibraryTests(SynchronousTestCase):

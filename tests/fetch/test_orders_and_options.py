@@ -63,9 +63,21 @@ class OptionsTests(SynchronousTestCase):
             ["--header", "Bad Name: 1", "u"],
             ["--proxy", "ftp://a/", "u"],
             ["--user-agent", "two\nlines", "u"],
+            ["--input", ""],
+            ["--output", "", "u"],
+            ["--save", "", "u"],
+            ["--journal", "", "u"],
+            ["--warc", "", "u"],
+            ["--output", "x", "--journal", "./x", "u"],
+            ["--output", "x", "--warc", "x", "u"],
+            ["--output", "x", "--save", "x", "u"],
+            ["--input", "x", "--output", "y/../x"],
         ]
         for words in table:
             self.assertRaises(UsageError, self.parse, *words)
+
+    def test_devices_may_be_written_to_twice(self):
+        self.parse("--output", "/dev/null", "--journal", "/dev/null", "u")
 
     def test_numbers_are_read(self):
         options = self.parse(

@@ -13,16 +13,29 @@ from tests.fetch.polite_world import World
 
 
 class RunTests(SynchronousTestCase):
+    keeps = True
+
     def run_urls(self, urls, **more):
         self.world = World({url: Page(takes=1.0) for url in urls})
         self.recorded = {}
         self.run_ = Run(
             self.world.fetcher,
             [ListSource(urls[:3]), ListSource(urls[3:])],
-            self.recorded.__setitem__,
+            self.record,
             **more,
         )
         self.done = Deferred.fromCoroutine(self.run_.fetch_all())
+
+    def record(self, key, result, kept):
+        self.recorded[key] = result
+        if self.keeps:
+            kept(True)
+
+    def test_what_is_not_kept_yet_is_pending(self):
+        self.keeps = False
+        self.run_urls([f"http://a/{number}" for number in range(50)], window=10)
+        self.world.run(60)
+        self.assertEqual((len(self.recorded), self.run_.pending), (10, 10))
 
     def test_no_more_than_a_window_of_urls_are_pending(self):
         self.run_urls([f"http://a/{number}" for number in range(50)], window=10)

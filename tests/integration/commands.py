@@ -31,7 +31,7 @@ class CommandCase(TestCase):
         path.write_text(text)
         return path
 
-    def run_command(self, *words, streams=(0, 1, 2), folder=None):
+    def run_command(self, *words, streams=(0, 1, 2), folder=None, env=None):
         """Start a command; of its standard streams, it has only `streams`."""
         from twisted.internet import reactor
 
@@ -40,7 +40,12 @@ class CommandCase(TestCase):
         words = [os.fsencode(str(word)) for word in words]
         pipes = {number: "w" if number == 0 else "r" for number in streams}
         reactor.spawnProcess(
-            child, words[0], words, os.environ, str(folder or self.folder), childFDs=pipes
+            child,
+            words[0],
+            words,
+            {**os.environ, **(env or {})},
+            str(folder or self.folder),
+            childFDs=pipes,
         )
         return child
 

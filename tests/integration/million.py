@@ -46,9 +46,10 @@ def main(path):
     fetcher = Fetcher(engine, Clock(), Manners(robots=False))
     rows = 0
 
-    def record(_key, _result):
+    def record(_key, _result, kept):
         nonlocal rows
         rows += 1
+        kept(True)
 
     before = rss()
     run = Run(fetcher, [FileSource(Path(path))], record)

@@ -2,7 +2,9 @@
 
    SHIM_FROM, SHIM_TO: after each sync of a file below SHIM_FROM, what the file then holds is
    copied to SHIM_TO: all that a power cut would leave.
-   SHIM_LOG: one line per event: "sync", "recv", or "send" with the beginning of what was sent. */
+   SHIM_LOG: one line per event: "sync", "recv", or "send" with the beginning of what was sent.
+   SHIM_FILES: with it, the log also has "rename" with the new name, and "write", "sync" and
+   "syncfs" with the names of files below this folder. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,6 +17,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static ssize_t real_write(int fd, const void *data, size_t size)
+{
+    static ssize_t (*real)(int, const void *, size_t);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "write");
+    return real(fd, data, size);
+}
+
 static void note(const char *what, const char *data, size_t size)
 {
     const char *path = getenv("SHIM_LOG");
@@ -26,9 +36,24 @@ static void note(const char *what, const char *data, size_t size)
         end++;
     int length = snprintf(line, sizeof line, "%s %.*s\n", what, (int)end, data);
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
-    if (write(fd, line, length) != length)
+    if (real_write(fd, line, length) != length)
         abort();
     close(fd);
+}
+
+static void note_descriptor(const char *what, int fd)
+{
+    char link[64], path[PATH_MAX];
+    const char *below = getenv("SHIM_FILES");
+    if (!below)
+        return;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, path, sizeof path - 1);
+    if (size > 0) {
+        path[size] = 0;
+        if (!strncmp(path, below, strlen(below)))
+            note(what, strrchr(path, '/') + 1, strlen(strrchr(path, '/') + 1));
+    }
 }
 
 static void keep(int fd)
@@ -53,7 +78,7 @@ static void keep(int fd)
     off_t at = 0;
     ssize_t got;
     while ((got = pread(fd, buffer, sizeof buffer, at)) > 0) {
-        if (write(out, buffer, got) != got)
+        if (real_write(out, buffer, got) != got)
             abort();
         at += got;
     }
@@ -68,7 +93,10 @@ static int synced(const char *function, int fd)
     int result = real(fd);
     if (result == 0) {
         keep(fd);
-        note("sync", "", 0);
+        if (getenv("SHIM_FILES"))
+            note_descriptor(strcmp(function, "syncfs") ? "sync" : "syncfs", fd);
+        else
+            note("sync", "", 0);
     }
     return result;
 }
@@ -88,6 +116,22 @@ int unlink(const char *path)
 
 int fsync(int fd) { return synced("fsync", fd); }
 int fdatasync(int fd) { return synced("fdatasync", fd); }
+int syncfs(int fd) { return synced("syncfs", fd); }
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    note_descriptor("write", fd);
+    return real_write(fd, data, size);
+}
+
+int rename(const char *from, const char *to)
+{
+    int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
+    const char *name = strrchr(to, '/');
+    if (getenv("SHIM_FILES"))
+        note("rename", name ? name + 1 : to, strlen(name ? name + 1 : to));
+    return real(from, to);
+}
 
 ssize_t send(int fd, const void *data, size_t size, int flags)
 {

@@ -14,11 +14,15 @@ class BenchTests(TestCase):
     timeout = 60
 
     async def test_every_client_that_needs_nothing_else_in_small_scenarios(self):
-        words = "-m evserve.fetch.bench --runs 1 --scale 0.005 --clients evserve treq treq-evserve"
+        words = (
+            "-m evserve.fetch.bench --runs 1 --scale 0.005 "
+            "--clients evserve evserve-uvloop engine engine-uvloop treq treq-evserve"
+        )
         scenarios = ["--scenario", "1 KiB", "100 ms", "HTTPS kept", "HTTPS new"]
         out, err, status = await getProcessOutputAndValue(
             sys.executable, [*words.split(), *scenarios], env=None
         )
         self.assertEqual(status, 0, err.decode())
-        self.assertEqual(out.decode().count("\n  evserve "), 4)
+        for name in ("evserve", "evserve-uvloop", "engine", "engine-uvloop"):
+            self.assertEqual(out.decode().count(f"\n  {name} "), 4, name)
         self.assertNotIn(b"FAILED", out)

@@ -147,6 +147,15 @@ class TreqTests(PeerCase):
         response = await self.http.get(self.url("status/418"))
         self.assertEqual(response.code, 418)
 
+    async def test_treqs_own_content_helpers(self):
+        response = await self.http.get(self.url("base64/4oiuIEXii4VkYSA9IFE="))
+        self.assertEqual(await treq.text_content(response), "∮ E⋅da = Q")
+        self.assertEqual(await treq.content(response), "∮ E⋅da = Q".encode())  # kept by then
+        response = await self.http.get(self.url("deflate"))
+        self.assertTrue((await treq.json_content(response))["deflated"])
+        response = await self.http.get(self.url("html"))
+        self.assertIn("Herman Melville", await treq.text_content(response))
+
     async def test_bodies_are_collected_piece_by_piece(self):
         pieces = []
         response = await self.http.get(self.url("stream-bytes/100000"), unbuffered=True)

@@ -10,8 +10,10 @@ from evserve.fetch.bench.job import Job, Outcome
 _HERE = "evserve.fetch.bench"
 # Name, the function that runs it, what must be installed.
 CLIENTS = {
-    "evserve": ("with_evserve:run", ()),
-    "evserve-uvloop": ("with_evserve:run_uvloop", ("uvloop", "evserve.reactor")),
+    "evserve": ("with_fetcher:run", ()),
+    "evserve-uvloop": ("with_fetcher:run_uvloop", ("uvloop", "evserve.reactor")),
+    "engine": ("with_engine:run", ()),
+    "engine-uvloop": ("with_engine:run_uvloop", ("uvloop", "evserve.reactor")),
     "treq-evserve": ("with_treq:run_over_engine", ()),
     "treq": ("with_treq:run", ()),
     "aiohttp": ("with_aiohttp:run", ("aiohttp", "uvloop")),

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.protocol import Factory, Protocol
 
 
+_NO_ROBOTS = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -16,7 +17,11 @@ class Delay(Protocol):
     factory: "DelayFactory"
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer later."""
+        """Answer later; what crawlers ask for first is not what is measured."""
+        if data.startswith(b"GET /robots.txt "):
+            transport: Any = self.transport
+            transport.write(_NO_ROBOTS)
+            return
         for _ in range(data.count(b"\r\n\r\n")):
             self.factory.later(self)
 

@@ -22,6 +22,11 @@ class Rules:
     parsed: Protego | None = None  # None: nothing is forbidden
     trouble: Exception | None = None
 
+    @property
+    def allows_everything(self) -> bool:
+        """Whether there are no rules at all."""
+        return self.parsed is None and self.trouble is None
+
     def allows(self, url: str, user_agent: str) -> bool:
         """Whether `user_agent` may fetch `url`."""
         if self.trouble is not None:

@@ -14,7 +14,7 @@ def _new_shards() -> "list[array[int]]":
     return [array("Q", bytes(8 * _START)) for _ in range(_SHARDS)]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Seen:
     """A set that keeps 64 bits of each text.
 

@@ -1,17 +1,20 @@
 """`--save DIR`: bodies as files, complete or not there, continued where a run was cut short."""
 
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from evserve.fetch.messages import Head
+from evserve.fetch.messages import Head, Headers
 from evserve.fetch.refusals import SaveFailed
 from evserve.fetch.request import Request
 from evserve.fetch.seam import Arrival
+from evserve.fetch.sinks.disk import Disk
 from evserve.fetch.sinks.names import file_name
 from evserve.fetch.sinks.partial import (
     NOT_SATISFIABLE,
@@ -25,14 +28,26 @@ from evserve.fetch.url import parse_url
 
 
 _IDENTITY = (b"Accept-Encoding", b"identity")  # ranges of a compressed form fit nothing
+_ONLY_IDENTITY = Headers((_IDENTITY,))
 _PIECE = 1024 * 1024
 _SUCCESS = range(200, 300)
 _SMALL = 64 * 1024  # bytes; less is sooner fetched again than continued
 
 
+@frozen
+class Places:
+    """The paths that belong to a URL."""
+
+    folder: str
+    target: str
+    part: str
+    notes: str
+
+
 @lru_cache(maxsize=4096)
-def _relative(text: str) -> str:
-    return file_name(parse_url(text))
+def _places(top: str, text: str) -> Places:
+    target = os.path.join(top, file_name(parse_url(text)))
+    return Places(os.path.dirname(target), target, f"{target}.part", f"{target}.part.json")
 
 
 @define(eq=False)
@@ -40,36 +55,71 @@ class Download:
     """A file being written; it gets its name when it is complete."""
 
     _files: "FileStore"
-    _target: Path
-    _part: Path
-    _notes: Path
-    _out: BinaryIO
+    _places: Places
+    _part: str
+    _out: BinaryIO  # unbuffered: what was received survives this process
     _is_resumable: bool
     _is_closed: bool = field(default=False, init=False)
 
     def write(self, data: bytes) -> None:
         """See seam.Copy."""
-        self._out.write(data)
+        written = self._out.write(data)
+        if written != len(data):
+            view = memoryview(data)[written:]
+            while view:
+                view = view[self._out.write(view) :]
 
-    def close(self, error: Exception | None) -> None:
+    def close(self, error: Exception | None) -> Deferred[None] | None:
         """See seam.Copy."""
         self._is_closed = True
-        self._files.busy.discard(self._target)
         try:
             self._out.close()
-            if error is None:
-                self._part.replace(self._target)
+        except OSError:
+            self._release()
+            self._discard()
+            raise
+        disk = self._files.disk
+        if error is not None:
+            self._release()
+            if not self._is_resumable:
+                self._discard()
+        elif disk is None:
+            self._complete()
+        else:
+            synced: Deferred[None] = Deferred()
+            disk.synced(lambda trouble: self._synced(synced, trouble), self._part)
+            return synced
+        return None
+
+    def _synced(self, done: Deferred[None], trouble: OSError | None) -> None:
+        try:
+            if trouble is not None:
+                self._release()
+                raise trouble
+            self._complete()
+        except OSError as error:
+            done.errback(error)
+        else:
+            done.callback(None)
+
+    def _complete(self) -> None:
+        self._release()
+        try:
+            os.replace(self._part, self._places.target)
         except OSError:
             self._discard()
             raise
-        if error is None and self._is_resumable:
-            self._notes.unlink(missing_ok=True)
-        elif error is not None and not self._is_resumable:
-            self._discard()
+        if self._is_resumable:
+            _remove(self._places.notes)
+        if self._files.disk is not None:
+            self._files.disk.touched(self._places.folder)
+
+    def _release(self) -> None:
+        self._files.busy.discard(self._places.target)
 
     def _discard(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._notes.unlink(missing_ok=True)
+        _remove(self._places.notes)
+        _remove(self._part)
 
     def hash_again(self, arrival: Arrival, source: BinaryIO, clock: IReactorTime) -> None:
         """Hash what is there already, a piece a turn, before the rest is taken."""
@@ -92,18 +142,23 @@ class FileStore:
     """Saves what was fetched below `folder`.
 
     Errors of the disk fail the URL, not the run.  resumes: whether half a file may be continued.
+    disk: what syncs each file before it gets its name; None if a power cut is nobody's worry.
     """
 
     folder: Path
     _clock: IReactorTime
     _resumes: bool = True
-    busy: set[Path] = field(factory=set, init=False)
-    _made: set[Path] = field(factory=set, init=False)  # folders
+    disk: Disk | None = None
+    busy: set[str] = field(factory=set, init=False)  # targets
+    _top: str = field(default=Factory(lambda self: os.fspath(self.folder), True), init=False)
+    _made: set[str] = field(factory=set, init=False)  # folders
 
     def prepare(self, request: Request, text: str) -> Request:
         """See seam.Store: ask for the rest if the beginning is there."""
+        partial = self._partial(self._places(text))
+        if partial is None and not request.headers.lines:
+            return evolve(request, headers=_ONLY_IDENTITY)
         headers = request.headers.without(b"accept-encoding", b"range", b"if-range")
-        partial = self._partial(text)
         more = () if partial is None else partial.headers
         return evolve(request, headers=headers.plus(_IDENTITY, *more))
 
@@ -119,54 +174,62 @@ class FileStore:
         return self._begin(arrival, head)
 
     def _begin(self, arrival: Arrival, head: Head) -> Download:
-        target, part, notes = self._paths(arrival.text)
-        if target.parent not in self._made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(target.parent)
+        places = self._places(arrival.text)
+        self._make(places.folder)
+        part = places.part
         is_small = head.length is not None and head.length < _SMALL
         validator = None if is_small else Validator.of(head)
-        if target in self.busy:  # the same URL, twice at once
-            part = part.with_name(f"{part.name}.{id(arrival):x}")
+        is_busy = places.target in self.busy
+        if is_busy:  # the same URL, twice at once
+            part = f"{part}.{id(arrival):x}"
             validator = None
-        out = part.open("wb")
-        if validator is None:
-            notes.unlink(missing_ok=True)
-        else:
-            write_notes(notes, validator)
+        out = open(part, "wb", buffering=0)
+        if validator is not None:
+            write_notes(places.notes, validator)
+        elif not is_busy:
+            _remove(places.notes)
         return self._download(arrival, out, part, is_resumable=validator is not None)
 
+    def _make(self, folder: str) -> None:
+        if folder in self._made:
+            return
+        os.makedirs(folder, exist_ok=True)
+        self._made.add(folder)
+        if self.disk is not None:
+            self.disk.touched(os.path.dirname(folder))
+
     def _continue(self, arrival: Arrival, head: Head) -> Download:
-        target, part, notes = self._paths(arrival.text)
-        partial = self._partial(arrival.text)
+        places = self._places(arrival.text)
+        partial = self._partial(places)
         if head.status == NOT_SATISFIABLE or partial is None or not partial.continues(head):
             arrival.again = True
-            if target not in self.busy:
-                notes.unlink(missing_ok=True)
+            if places.target not in self.busy:
+                _remove(places.notes)
             raise SaveFailed("the server does not go on where the file ends")
-        download = self._download(arrival, part.open("ab"), part, is_resumable=True)
+        out = open(places.part, "ab", buffering=0)
+        download = self._download(arrival, out, places.part, is_resumable=True)
         if arrival.exchange is not None:
             arrival.exchange.pause()
-        download.hash_again(arrival, part.open("rb"), self._clock)
+        download.hash_again(arrival, open(places.part, "rb"), self._clock)
         return download
 
     def _download(
-        self, arrival: Arrival, out: BinaryIO, part: Path, *, is_resumable: bool
+        self, arrival: Arrival, out: BinaryIO, part: str, *, is_resumable: bool
     ) -> Download:
-        target, _, notes = self._paths(arrival.text)
-        self.busy.add(target)
-        arrival.path = os.fspath(target)
-        return Download(self, target, part, notes, out, is_resumable)
+        places = self._places(arrival.text)
+        self.busy.add(places.target)
+        arrival.path = places.target
+        return Download(self, places, part, out, is_resumable)
 
-    def _partial(self, text: str) -> Partial | None:
-        target, part, notes = self._paths(text)
-        if target in self.busy or not self._resumes:
+    def _partial(self, places: Places) -> Partial | None:
+        if places.target in self.busy or not self._resumes:
             return None
-        return read_partial(part, notes)
+        return read_partial(places.part, places.notes)
 
-    def _paths(self, text: str) -> tuple[Path, Path, Path]:
-        target = self.folder / _relative(text)
-        return (
-            target,
-            target.with_name(f"{target.name}.part"),
-            target.with_name(f"{target.name}.part.json"),
-        )
+    def _places(self, text: str) -> Places:
+        return _places(self._top, text)
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -9,6 +9,7 @@ the journal; it is cut off, and these are fetched again.
 import fcntl
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -35,6 +36,15 @@ class Ends:
 
     output: int = 0
     warc: int = 0
+
+
+@frozen
+class Entry:
+    """A URL that is done with; `ends` hold its row and its record."""
+
+    url: str
+    ends: Ends
+    is_final: bool
 
 
 @define(eq=False)
@@ -70,20 +80,36 @@ class Journal:
             self._ends.output if outputs.output == self._last.output else 0,
             self._ends.warc if outputs.warc == self._last.warc else 0,
         )
-        self._write({"run": asdict(outputs), "ends": astuple(ends)})
+        line = json.dumps({"run": asdict(outputs), "ends": astuple(ends)})
+        self._append(f"{line}\n".encode())
         return ends
 
-    def add(self, url: str, ends: Ends, *, is_final: bool) -> None:
-        """Note that the row of a URL is written, and all that belongs to it; raises OSError."""
-        self._write({"url": url, "final": is_final, "ends": astuple(ends)})
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Note that the rows of URLs are on the disk, and all that belongs to them.
+
+        Raises OSError.
+        """
+        lines = [
+            f'{{"url": {json.dumps(entry.url)}, "final": {"true" if entry.is_final else "false"}, '
+            f'"ends": [{entry.ends.output}, {entry.ends.warc}]}}\n'
+            for entry in entries
+        ]
+        self._append("".join(lines).encode())
 
     def close(self) -> None:
         """Let others use it."""
         self._file.close()
 
-    def _write(self, entry: dict[str, object]) -> None:
-        # One call, so that a line is there or not, whenever this process is killed.
-        self._file.write(json.dumps(entry).encode() + b"\n")
+    @property
+    def descriptor(self) -> int:
+        """What a sync needs."""
+        return self._file.fileno()
+
+    def _append(self, lines: bytes) -> None:
+        # In one call, so that a line is there or not, whenever this process is killed. A disk
+        # that takes half of it will say why when it is offered the rest.
+        while lines:
+            lines = lines[self._file.write(lines) :]
 
     def _read(self, path: Path) -> None:
         """Read what earlier runs left, line by line: there may be a million."""

@@ -1,8 +1,8 @@
 """Half a file, and what must be true before the rest may be added to it (RFC 9110, section 14)."""
 
 import json
+import os
 import re
-from pathlib import Path
 
 from attrs import frozen
 
@@ -73,18 +73,20 @@ class Partial:
         return match[3] == b"*" or int(match[2]) + 1 == int(match[3])
 
 
-def read_partial(part: Path, notes: Path) -> Partial | None:
-    """Return what an earlier run left; None if that is nothing to go on from."""
+def read_partial(part: str, notes: str) -> Partial | None:
+    """Return what an earlier run left in these files; None if that is nothing to go on from."""
     try:
-        size = part.stat().st_size
-        noted = json.loads(notes.read_bytes())
+        size = os.stat(part).st_size
+        with open(notes, "rb") as file:
+            noted = json.load(file)
         validator = Validator(noted["etag"], noted["last_modified"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Partial(size, validator) if size and validator.if_range else None
 
 
-def write_notes(notes: Path, validator: Validator) -> None:
+def write_notes(notes: str, validator: Validator) -> None:
     """Remember which version a partial file is of."""
     noted = {"etag": validator.etag, "last_modified": validator.last_modified}
-    notes.write_text(json.dumps(noted))
+    with open(notes, "w") as file:
+        json.dump(noted, file)

@@ -29,12 +29,21 @@ class RowFile:
         out.seek(end)
         return cls(out, end)
 
-    def write(self, line: str) -> None:
-        """Write a line; raises OSError."""
+    def encode(self, line: str) -> bytes:
+        """Return a line as `write` wants it; `end` is then as if it were written."""
         data = f"{line}\n".encode()
         self.end += len(data)
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write lines; raises OSError."""
         while data:
             data = data[self._out.write(data) :]
+
+    @property
+    def descriptor(self) -> int:
+        """What a sync needs."""
+        return self._out.fileno()
 
     def close(self) -> None:
         """Close the file."""

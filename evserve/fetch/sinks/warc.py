@@ -69,8 +69,11 @@ class Archive:
         except ImportError:
             raise MissingWarcio("--warc needs warcio: pip install 'evserve[warc]'") from None
         self._file = self.path.open("r+b" if self.end else "wb")
-        self._file.truncate(self.end)
-        self._file.seek(self.end)
+        try:
+            self._file.truncate(self.end)
+            self._file.seek(self.end)
+        except OSError as error:  # a pipe, a device
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         gzip = self.path.name.endswith(".gz")
         self._writer = WARCWriter(self._file, gzip=gzip, warc_version="1.1")
         about = {"software": f"evserve/{__version__}", "format": "WARC File Format 1.1"}
@@ -95,6 +98,11 @@ class Archive:
         """Close the file once the record being written is complete."""
         closed: Deferred[None] = self._lock.run(self._file.close)
         return closed
+
+    @property
+    def descriptor(self) -> int:
+        """What a sync needs."""
+        return self._file.fileno()
 
     def _committed(self) -> None:
         self.end = self._file.tell()

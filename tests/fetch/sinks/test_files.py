@@ -1,20 +1,13 @@
-"""Files and archives, on a network in memory."""
+"""Files, on a network in memory."""
 
 import os
 from hashlib import sha256
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, execute, fail
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-from warcio.archiveiterator import ArchiveIterator
-from warcio.checker import Checker
-
 from evserve.fetch.errors import TruncatedBody
 from evserve.fetch.memory import Page
-from evserve.fetch.sinks.files import FileStore
-from evserve.fetch.sinks.warc import Archive
-from tests.fetch.polite_world import World, redirect
+from tests.fetch.polite_world import redirect
+from tests.fetch.sinks.file_case import Case
 
 
 BODY = os.urandom(5_000_000)
@@ -47,17 +40,30 @@ class Versioned:
         return Page(self.body[start:], 206, (*headers, (b"Content-Range", where)))
 
 
-class Case(SynchronousTestCase):
-    def setUp(self):
-        self.folder = Path(self.mktemp())
-        self.clock = Clock()
+class Halves:
+    """A file that takes half of what it is given."""
 
-    def world(self, pages):
-        self.store = FileStore(self.folder, self.clock)
-        return World(pages, stores=[self.store], clock=self.clock)
+    def __init__(self, out):
+        self.out = out
+        self.close = out.close
 
-    def files(self):
-        return [path for path in self.folder.rglob("*") if path.is_file()]
+    def write(self, data):
+        return self.out.write(data[: len(data) // 2 + 1])
+
+
+class Full(Halves):
+    def write(self, data):
+        raise OSError(28, "No space left on device")
+
+
+class Torn(Halves):
+    def __init__(self, out):
+        super().__init__(out)
+        self.close = self.fail
+
+    def fail(self):
+        self.out.close()
+        raise OSError(5, "Input/output error")
 
 
 class FileTests(Case):
@@ -166,102 +172,16 @@ class FileTests(Case):
         self.assertIn("SaveFailed", world.fetch("http://a/x").error)
         self.assertEqual(self.files(), [])
 
+    def test_a_disk_that_is_full_keeps_no_file(self):
+        world = self.world({"http://a/x": Page(BODY)}, out=Full)
+        self.assertIn("SaveFailed: No space left", world.fetch("http://a/x").error)
+        self.assertEqual((self.files(), self.store.busy), ([], set()))
 
-def at_once(function, *arguments):
-    return execute(function, *arguments)
+    def test_a_file_that_cannot_be_closed_is_not_kept(self):
+        world = self.world({"http://a/x": Page(b"x")}, out=Torn)
+        self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
+        self.assertEqual((self.files(), self.store.busy), ([], set()))
 
-
-class ArchiveTests(Case):
-    def archive(self, name, in_thread=at_once, **more):
-        self.path = self.folder / name
-        self.folder.mkdir(exist_ok=True)
-        return Archive(self.path, in_thread, "testbot", **more)
-
-    def records(self):
-        with self.path.open("rb") as stream:
-            return [
-                (
-                    record.rec_type,
-                    record.rec_headers.get_header("WARC-Target-URI"),
-                    record.content_stream().read(),
-                )
-                for record in ArchiveIterator(stream)
-            ]
-
-    def assert_valid(self):
-        class Command:
-            inputs = (str(self.path),)
-            verbose = False
-
-        checker = Checker(Command())
-        checker.process_all()
-        self.assertFalse(checker.exit_value)
-
-    def test_requests_and_responses_are_kept(self):
-        for name in ("x.warc", "x.warc.gz"):
-            archive = self.archive(name)
-            world = World(
-                {"http://a/": redirect("/x"), "http://a/x": Page(b"hello")}, stores=[archive]
-            )
-            self.assertIsNone(world.fetch("http://a/").error)
-            self.successResultOf(archive.close())
-            self.assertEqual(
-                [record for record in self.records() if record[0] == "response"],
-                [("response", "http://a/", b""), ("response", "http://a/x", b"hello")],
-            )
-            self.assertEqual(
-                [kind for kind, *_ in self.records()],
-                ["warcinfo", "response", "request", "response", "request"],
-            )
-            self.assert_valid()
-
-    def test_a_chunked_body_is_kept_as_it_is(self):
-        archive = self.archive("x.warc")
-        page = Page(b"hello", headers=((b"Transfer-Encoding", b"chunked"),))
-        World({"http://a/": page}, stores=[archive]).fetch("http://a/")
-        self.successResultOf(archive.close())
-        self.assertIn(("response", "http://a/", b"hello"), self.records())
-
-    def test_half_a_response_is_no_record(self):
-        archive = self.archive("x.warc")
-        page = Page(b"half", error=TruncatedBody("cut"))
-        World({"http://a/": page}, stores=[archive]).fetch("http://a/")
-        self.successResultOf(archive.close())
-        self.assertEqual([kind for kind, *_ in self.records()], ["warcinfo"])
-
-    def test_it_goes_on_after_its_last_whole_record(self):
-        archive = self.archive("x.warc.gz")
-        World({"http://a/": Page(b"one")}, stores=[archive]).fetch("http://a/")
-        end = archive.end
-        self.successResultOf(archive.close())
-        with self.path.open("ab") as stream:
-            stream.write(b"\x1f\x8btorn")
-        archive = self.archive("x.warc.gz", end=end)
-        World({"http://a/2": Page(b"two")}, stores=[archive]).fetch("http://a/2")
-        self.successResultOf(archive.close())
-        bodies = [body for kind, _, body in self.records() if kind == "response"]
-        self.assertEqual(bodies, [b"one", b"two"])
-        self.assert_valid()
-
-    def test_the_result_waits_until_the_record_is_written(self):
-        waiting = []
-
-        def later(function, *arguments):
-            waiting.append((function, arguments, Deferred()))
-            return waiting[-1][2]
-
-        archive = self.archive("x.warc", later)
-        world = World({"http://a/": Page(b"one"), "http://b/": Page(b"two")}, stores=[archive])
-        world.start("http://a/", "http://b/")
-        world.run(1)
-        self.assertEqual((world.results, len(waiting)), ([], 1))
-        for number in (0, 1):
-            function, arguments, done = waiting[number]
-            function(*arguments)
-            done.callback(None)
-            self.assertEqual(len(world.results), number + 1)
-
-    def test_a_full_disk_fails_the_url(self):
-        archive = self.archive("x.warc", lambda *_: fail(OSError(28, "No space left on device")))
-        result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
-        self.assertEqual(result.error, "SaveFailed: No space left on device")
+    def test_a_file_may_be_written_by_halves(self):
+        self.world({"http://a/x": Page(BODY)}, out=Halves).fetch("http://a/x")
+        self.assertEqual([path.read_bytes() for path in self.files()], [BODY])

@@ -1,4 +1,4 @@
-"""The engine, called as the fetch service calls it: every body is hashed."""
+"""The engine alone: every body is hashed, or written to a file."""
 
 import hashlib
 from pathlib import Path
@@ -78,17 +78,21 @@ class _Receiver:
         self._crawl.ended(error)
 
 
-def _run(job: Job, name: str) -> Outcome:
-    installReactor(name)
-    from twisted.internet import reactor
-
+def make_client(job: Job, reactor: Any) -> Client:
+    """Return the engine, with as many connections as the job wants."""
     tls = TLS()
     if job.authority:
         trusted = Certificate.loadPEM(Path(job.authority).read_bytes())
         tls = TLS(trustRootFromCertificates([trusted]))
     settings = Settings(per_origin=job.connections, connections=job.connections)
-    client = Client(reactor, settings, tls=tls)
-    crawl = _Crawl(Run(job), reactor, client, job.requests)
+    return Client(reactor, settings, tls=tls)
+
+
+def _run(job: Job, name: str) -> Outcome:
+    installReactor(name)
+    from twisted.internet import reactor
+
+    crawl = _Crawl(Run(job), reactor, make_client(job, reactor), job.requests)
     started: Any = reactor
     started.callWhenRunning(crawl.begin)
     started.run()

@@ -1,0 +1,167 @@
+"""Group sync: one wait for the disk serves everything that was written while it was busy.
+
+What must survive a power cut is not on the disk when it is written, only when it is synced; and
+whoever promises something must ask for that first. A sync for each file would cost more than the
+fetch does, and each system call of a thread waits for a busy reactor to let go of the
+interpreter. So one sync is under way at a time, in one thread, and many files are synced by one
+call: syncfs(2), which takes the whole file system.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+
+Place = str | int  # the path of a file or a folder, or a descriptor
+Done = Callable[[OSError | None], object]
+_FEW = 8  # files; more are not worth naming one by one
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def sync(places: Iterable[Place]) -> None:
+    """Wait until what was written to `places` is on the disk; raises OSError.
+
+    A path that is gone needs no sync.
+    """
+    places = frozenset(places)
+    if len(places) <= _FEW:
+        for place in places:
+            _with_descriptor(place, _fsync)
+    else:
+        _sync_file_systems(places)
+
+
+def _sync_file_systems(places: Iterable[Place]) -> None:
+    done: set[int] = set()
+
+    def sync_once(descriptor: int) -> None:
+        device = os.fstat(descriptor).st_dev
+        if device not in done:
+            done.add(device)
+            _syncfs(descriptor)
+
+    # Files of one folder share a file system.
+    for place in {os.path.dirname(each) if isinstance(each, str) else each for each in places}:
+        _with_descriptor(place, sync_once)
+
+
+def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
+    if isinstance(place, int):
+        call(place)
+        return
+    with suppress(FileNotFoundError):
+        descriptor = os.open(place or ".", os.O_RDONLY)
+        try:
+            call(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _fsync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # folders, on file systems that know nothing of the kind
+            raise
+
+
+def _syncfs(descriptor: int) -> None:
+    if not hasattr(_libc, "syncfs"):  # systems other than Linux
+        os.sync()
+    elif _libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@define(eq=False)
+class DiskThread:
+    """The one place that waits for the disk: `thread(f, x)` gives a Deferred of `f(x)`.
+
+    Threads that look up names may all be waiting for a server; this one is never theirs.
+    """
+
+    _reactor: Any
+    _pool: ThreadPool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pool = ThreadPool(0, 1, "evserve-fetch-disk")
+        self._pool.start()
+        # By then the services have stopped.
+        self._reactor.addSystemEventTrigger("during", "shutdown", self._pool.stop)
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """Run a function in the thread."""
+        return deferToThreadPool(self._reactor, self._pool, function, *arguments)
+
+
+@define(eq=False)
+class Disk:
+    """Syncs in `in_thread`; once a sync has failed, nothing is promised any more.
+
+    After a failure the kernel may forget what it could not write: a second sync would succeed.
+    """
+
+    clock: IReactorTime
+    _in_thread: Callable[..., Deferred[Any]]
+    _sync: Callable[[Iterable[Place]], None] = sync
+    _places: set[Place] = field(factory=set, init=False)
+    _waiting: list[Done] = field(factory=list, init=False)
+    _is_busy: bool = field(default=False, init=False)
+    _trouble: OSError | None = field(default=None, init=False)
+
+    def touched(self, *places: Place) -> None:
+        """Note what the next sync is to include."""
+        self._places.update(places)
+
+    def synced(self, done: Done, *places: Place) -> None:
+        """Call `done` when all that was written before this call is on the disk.
+
+        It is told the error, None if there was none.
+        """
+        self._places.update(places)
+        self._waiting.append(done)
+        if not self._is_busy:
+            self._is_busy = True
+            self.clock.callLater(0, self._begin)  # so that it serves this turn's others, too
+
+    def idle(self) -> Deferred[None]:
+        """Fire when all that was noted is synced, and all who waited know."""
+        fired: Deferred[None] = Deferred()
+
+        def look(_: OSError | None) -> None:
+            if self._waiting:
+                self.synced(look)
+            else:
+                fired.callback(None)
+
+        self.synced(look)
+        return fired
+
+    def _begin(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        places, self._places = self._places, set()
+        syncing = self._in_thread(self._sync, places)
+        syncing.addErrback(self._failed)
+        syncing.addCallback(self._over, waiting)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        self._trouble = error if isinstance(error, OSError) else OSError(0, str(error))
+
+    def _over(self, _: object, waiting: list[Done]) -> None:
+        for done in waiting:
+            done(self._trouble)
+        if self._waiting:
+            self._begin()
+        else:
+            self._is_busy = False

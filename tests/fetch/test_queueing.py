@@ -1,0 +1,139 @@
+"""Events are taken, fetched, and acknowledged when their results are kept."""
+
+import json
+from io import BytesIO
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.events import Depth
+from evserve.fetch.memory import Page
+from evserve.fetch.queueing import QueueService
+from evserve.fetch.recorder import Recorder
+from evserve.fetch.screen import Screen
+from evserve.fetch.sinks.rows import RowFile
+from evserve.testing import MemoryHost, MemoryQueue
+from tests.fetch.polite_world import World
+from tests.fetch.slow_disk import SlowDisk
+
+
+class Full:
+    def write(self, data):
+        raise OSError(28, "No space left on device")
+
+
+class QueueingTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.host = MemoryHost(reactor=self.clock)
+        self.slow = SlowDisk(clock=self.clock)
+        self.queue = MemoryQueue(self.clock)
+        self.world = World(
+            {"http://a/": Page(b"hello"), "http://a/slow": Page(takes=100.0)}, clock=self.clock
+        )
+
+    def start(self, out=None, slots=2, results=None):
+        self.out = BytesIO()
+        recorder = Recorder(
+            Screen(self.out), str, rows=RowFile(out or BytesIO()), disk=self.slow.disk
+        )
+        self.service = QueueService(
+            self.host, self.queue, self.world.fetcher, recorder, slots, results
+        )
+        self.service.startService()
+
+    def put(self, body, **how):
+        self.successResultOf(self.queue.put("fetch.url", body, **how))
+        self.world.run(0)
+
+    def depth(self):
+        return self.successResultOf(self.queue.depth("fetch.url"))
+
+    def stop(self):
+        stopped = self.service.stopService()
+        while self.slow.is_syncing:
+            self.slow.sync()
+        self.successResultOf(stopped)
+
+    def test_an_event_is_held_until_its_result_is_synced(self):
+        self.start(results="results")
+        self.put(b"http://a/")
+        self.world.run(1)
+        self.assertTrue(self.slow.is_syncing)
+        self.assertEqual(self.depth(), Depth(reserved=1))
+        self.assertEqual(self.successResultOf(self.queue.depth("results")), Depth())
+        self.slow.sync()
+        self.assertEqual(self.depth(), Depth())
+        event = self.successResultOf(self.queue.reserve(["results"]))
+        self.assertEqual(json.loads(event.body)["content_length"], 5)
+        self.stop()
+        self.assertEqual(self.host.failures, [])
+
+    def test_a_sync_that_fails_gives_the_event_back_and_ends_the_service(self):
+        self.start()
+        self.put(b"http://a/")
+        self.world.run(1)
+        self.slow.sync(OSError(5, "Input/output error"))
+        self.assertEqual(self.host.failures, ["cannot write results: Input/output error"])
+        self.assertEqual(self.depth(), Depth(reserved=1))  # until the connection closes
+
+    def test_a_full_disk_ends_the_service(self):
+        self.start(out=Full())
+        self.put(b"http://a/")
+        self.world.run(1)
+        self.assertEqual(self.host.failures, ["cannot write results: No space left on device"])
+
+    def test_nonsense_is_buried_with_the_reason(self):
+        self.start()
+        self.put(b"no url")
+        self.assertEqual(self.depth(), Depth(buried=1))
+
+    def test_an_order_may_set_its_own_time_out(self):
+        self.start()
+        self.put(b'{"url": "http://a/slow", "timeout": 3}')
+        self.world.run(0.5)
+        self.assertEqual(self.world.engine.requests[0].timeouts.total, 3)
+
+    def test_a_long_fetch_keeps_its_event(self):
+        self.start()
+        self.put(b"http://a/slow", ttr=10)
+        self.world.run(60)
+        self.assertEqual(self.depth(), Depth(reserved=1))
+        self.assertEqual(len(self.world.engine.requests), 1)
+
+    def test_a_slow_disk_keeps_its_event_too(self):
+        self.start()
+        self.put(b"http://a/", ttr=10)
+        self.world.run(60)
+        self.assertEqual(self.depth(), Depth(reserved=1))
+        self.slow.sync()
+        self.assertEqual(self.depth(), Depth())
+        self.assertEqual(len(self.world.engine.requests), 1)
+
+    def test_a_queue_that_is_away_is_tried_again(self):
+        self.start()
+        self.queue.go_away()
+        self.world.run(3)
+        self.queue.come_back()
+        self.put(b"http://a/")
+        self.world.run(3)
+        self.slow.sync()
+        self.assertEqual(self.depth(), Depth())
+
+    def test_an_event_that_was_lost_meanwhile_is_said_and_fetched_by_whoever_has_it(self):
+        self.start(slots=1)
+        self.put(b"http://a/slow", ttr=10)
+        self.queue.go_away()
+        self.queue.come_back()
+        self.world.run(6)  # the touch is refused
+        self.assertEqual(self.depth(), Depth(ready=1))
+        self.world.run(110)
+        self.slow.sync()
+        self.assertEqual(self.host.failures, [])
+
+    def test_what_was_under_way_goes_back(self):
+        self.start()
+        self.put(b"http://a/slow")
+        self.world.run(1)
+        self.stop()
+        self.assertEqual(self.out.getvalue(), b"")

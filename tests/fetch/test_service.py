@@ -1,0 +1,185 @@
+"""From options to a service that runs, on a network in memory."""
+
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.queueing import QueueService
+from evserve.fetch.service import Options, makeService
+from evserve.testing import MemoryHost
+from tests.fetch.network import HOST, Network
+
+
+class Case(SynchronousTestCase):
+    def setUp(self):
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.host = MemoryHost()
+        self.network = Network(self.host.reactor)
+        self.out = (self.folder / "out").open("w+b")
+        self.err = (self.folder / "err").open("w+")
+        self.addCleanup(self.out.close)
+        self.addCleanup(self.err.close)
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+        for name in list(os.environ):
+            if name.lower().endswith("_proxy"):
+                self.patch(os, "environ", {k: v for k, v in os.environ.items() if k != name})
+
+    def make(self, *words):
+        urls = [word for word in words if str(word).startswith("http")]  # the host sorts them out
+        rest = [str(word) for word in words if word not in urls]
+        options = Options()
+        options.parseOptions(["--no-robots", *rest, *urls])
+        return makeService(options, self.host)
+
+    def start(self, *words):
+        self.service = self.make(*words)
+        self.service.startService()
+        self.run_hooks()
+        return self.network.accept()
+
+    def run_hooks(self):
+        hooks, self.host.reactor.whenRunningHooks = self.host.reactor.whenRunningHooks, []
+        for function, words, named in hooks:
+            function(*words, **named)
+
+    def stop(self):
+        stopped = self.service.stopService()
+        self.network.advance(1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
+
+    def printed(self):
+        return (self.folder / "out").read_text()
+
+
+class RunTests(Case):
+    def test_a_run_ends_by_itself_and_sums_up(self):
+        self.start(HOST).ok(b"hello")
+        self.assertEqual(self.host.statuses, [0])
+        self.stop()
+        lines = self.printed().splitlines()
+        self.assertEqual(lines[0], f"{HOST} 5 bytes received, status 200")
+        self.assertTrue(lines[1].startswith("fetched 1 of 1 URLs, 5 B"))
+
+    def test_a_url_that_fails_gives_status_1(self):
+        self.start(HOST).ok(status=b"404 Not Found")
+        self.assertEqual(self.host.statuses, [1])
+        self.stop()
+
+    def test_a_run_that_is_stopped_gives_status_1(self):
+        peer = self.start(HOST)
+        self.stop()
+        self.assertEqual((self.host.statuses, peer.is_open), ([1], False))
+        self.assertIn("fetched 0 of 0 URLs", self.printed())
+
+    def test_a_run_that_never_began_leaves_nothing(self):
+        self.service = self.make(HOST)
+        self.service.startService()
+        self.stop()
+        self.run_hooks()
+        self.assertEqual(self.network.attempts, 0)
+
+    def test_rows_that_cannot_be_written_end_the_run(self):
+        self.start(HOST, "-o", "/dev/full").ok()
+        self.assertEqual(self.host.failures, ["cannot write results: No space left on device"])
+        self.stop()
+        self.assertEqual(self.printed(), "")
+
+    def test_a_file_that_cannot_be_read_any_more_ends_the_run(self):
+        urls = self.folder / "urls"
+        urls.write_text(f"{HOST}\n")
+        service = self.make("-i", urls)
+        urls.unlink()
+        urls.mkdir()
+        service.startService()
+        self.run_hooks()
+        self.service = service
+        self.stop()
+
+    def test_a_mistake_in_the_program_ends_the_run_too(self):
+        self.service = self.make(HOST)
+        self.service._run._sources = [None]
+        self.service.startService()
+        self.run_hooks()
+        self.assertEqual(len(self.host.failures), 1)
+        self.assertIn("the run failed: 'NoneType' object", self.host.failures[0])
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.stop()
+
+    def test_headers_and_the_user_agent_are_sent(self):
+        peer = self.start(HOST, "--header", "X-Who: me", "--user-agent", "mybot/1")
+        sent = peer.take()
+        self.assertIn(b"\r\nX-Who: me\r\n", sent)
+        self.assertIn(b"\r\nUser-Agent: mybot/1\r\n", sent)
+
+    def test_without_standard_output_it_fetches_all_the_same(self):
+        self.patch(sys, "stdout", None)
+        self.start(HOST, "-o", self.folder / "rows").ok()
+        self.assertEqual(self.host.statuses, [0])
+        self.stop()
+
+    def test_without_standard_input_there_is_none_to_read(self):
+        self.patch(sys, "stdin", None)
+        error = self.assertRaises(UsageError, self.make, "-i", "-")
+        self.assertEqual(str(error), "-i -: standard input is closed")
+
+
+class MakingTests(Case):
+    def test_a_proxy_in_the_environment_is_used(self):
+        self.patch(os, "environ", {"http_proxy": "192.0.2.9:3128"})
+        self.start("http://example.com/")
+        self.assertEqual(self.network.last_place, ("192.0.2.9", 3128))
+
+    def test_one_in_the_environment_that_is_none_is_named(self):
+        self.patch(os, "environ", {"http_proxy": "socks5://x"})
+        error = self.assertRaises(UsageError, self.make, HOST)
+        self.assertIn("cannot use the proxy 'socks5://x'", str(error))
+
+    def test_without_warcio_it_says_what_to_install(self):
+        with mock.patch.dict(sys.modules, {"warcio.warcwriter": None}):
+            self.check_without_warcio()
+
+    def check_without_warcio(self):
+        error = self.assertRaises(UsageError, self.make, HOST, "--warc", self.folder / "x")
+        self.assertIn("pip install 'evserve[warc]'", str(error))
+
+    def test_a_journal_that_is_none_is_named(self):
+        path = self.folder / "journal"
+        path.write_text("hello\n")
+        error = self.assertRaises(UsageError, self.make, HOST, "--journal", path)
+        self.assertIn("line 1: not a line of a fetch journal", str(error))
+
+    def test_a_queue_makes_another_service(self):
+        service = self.make("--queue", "memory:", "--save", self.folder / "saved")
+        self.assertIsInstance(service, QueueService)
+
+    def test_a_queue_that_is_none_is_named(self):
+        for words, reason in (
+            (["--queue", "foo:"], "'foo:' is not a queue URL"),
+            (["--queue", "memory:", "--results-tube", "a b"], "--results-tube 'a b' is not"),
+        ):
+            self.assertIn(reason, str(self.assertRaises(UsageError, self.make, *words)))
+
+    def test_only_files_are_synced_and_only_for_who_relies_on_them(self):
+        journal = self.folder / "journal"
+        for words, places in (
+            (["-o", self.folder / "rows"], None),
+            (["-o", self.folder / "rows", "--journal", journal], 2),
+            (["-o", "/dev/null", "--journal", journal], 1),
+            (["-o", "-", "--journal", journal], 2),
+        ):
+            recorder = self.make(HOST, *words).recorder
+            found = None if recorder.disk is None else len(recorder.places)
+            self.assertEqual(found, places, words)
+            self.successResultOf(self.deferred(recorder.close()))
+
+    def deferred(self, coroutine):
+        from twisted.internet.defer import Deferred
+
+        return Deferred.fromCoroutine(coroutine)

@@ -1,0 +1,77 @@
+"""An HTTP proxy in the test's own process, which remembers what it was asked."""
+
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+
+
+class _Far(Protocol):
+    """The connection to the server at the tunnel's other end."""
+
+    near = None
+
+    def dataReceived(self, data):
+        self.near.transport.write(data)
+
+    def connectionLost(self, reason):
+        self.near.transport.loseConnection()
+
+
+class _Near(Protocol):
+    """A client's connection: asks to have something fetched, or a tunnel dug."""
+
+    far = None
+    head = b""
+
+    def dataReceived(self, data):
+        if self.far is not None:
+            self.far.transport.write(data)
+            return
+        self.head += data
+        if self.head.endswith(b"\r\n\r\n"):
+            head, self.head = self.head, b""
+            self.asked(head)
+
+    def asked(self, head):
+        method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+        self.factory.asked.append((method, target))
+        self.factory.heads.append(head)
+        if method == "CONNECT":
+            from twisted.internet import reactor
+
+            port = int(target.rpartition(":")[2])
+            endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
+            connectProtocol(endpoint, _Far()).addCallback(self.dug)
+        else:
+            self.transport.write(self.factory.answers.get(target, OK))
+
+    def dug(self, far):
+        far.near, self.far = self, far
+        self.transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    def connectionLost(self, reason):
+        if self.far is not None:
+            self.far.transport.loseConnection()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nvia proxy"
+
+
+def redirect(target):
+    """Return an answer that leads elsewhere."""
+    return b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % target.encode()
+
+
+class Proxy:
+    """`answers`: whole responses by URL; what is not there says "via proxy"."""
+
+    def __init__(self, test):
+        from twisted.internet import reactor
+
+        factory = Factory.forProtocol(_Near)
+        factory.noisy = False
+        self.asked = factory.asked = []
+        self.heads = factory.heads = []
+        self.answers = factory.answers = {}
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.place = f"127.0.0.1:{port.getHost().port}"
+        test.addCleanup(port.stopListening)
