@@ -4,6 +4,7 @@ Standard output is for results. `twistd` logs there and begins with lines about 
 brings its own observer, unless the user asked `twistd` for another place or format.
 """
 
+import os
 import re
 import sys
 import time
@@ -87,7 +88,8 @@ def as_text(event: LogEvent) -> str:
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream is sys.stderr and stream.isatty()
+    is_dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return stream is not None and stream is sys.stderr and stream.isatty() and not is_dumb
 
 
 def _clearing(event: LogEvent) -> str:
