@@ -23,7 +23,9 @@ def web(reactor: str, folder: str) -> list[str]:
     """Return the command line of Twisted's web server."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     site = ["web", "--listen", "tcp:0:interface=127.0.0.1", "--path", folder]
-    return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site, "--logfile", "/dev/null"]
+    # A real file: Twisted renames its logs when they have grown, and root may rename /dev/null.
+    site += ["--logfile", str(Path(folder).with_name("access.log"))]
+    return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site]
 
 
 def contenders(floor: str | None) -> dict[str, list[str]]:
