@@ -1,7 +1,8 @@
 """Counting the instructions that a server executes for each answer, under valgrind.
 
 Unlike seconds of CPU they are the same on a busy machine. They leave out what the kernel does,
-which is most of an echo; so this compares contenders, and finds out what a change is worth.
+which is most of an echo; so this finds out what a change is worth, not who is faster. Answers that
+are slow under valgrind, such as a web server's, want several `--seconds` for a steady figure.
 """
 
 import re
@@ -13,12 +14,12 @@ from evserve.reactor.bench.measure import Load, client, running
 
 
 _TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
-TOOLS = "valgrind", "callgrind_control"
+_TOOLS = "valgrind", "callgrind_control"
 
 
 def missing_tools() -> list[str]:
     """Return the programs that this needs and that are not there."""
-    return [each for each in TOOLS if which(each) is None]
+    return [each for each in _TOOLS if which(each) is None]
 
 
 def count(
