@@ -45,8 +45,7 @@ class ReactorTests(TestCase):
         return Deferred.fromCoroutine(self._web())
 
     async def _web(self):
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(rmtree, folder)
+        folder = self._folder()
         (folder / "file").write_bytes(bytes(range(256)) * 4096)
         (folder / "key").write_bytes(make_certificates().server_pem)
         listen = f"ssl:0:interface=127.0.0.1:privateKey={folder}/key"
@@ -61,6 +60,40 @@ class ReactorTests(TestCase):
             self.assertEqual(await curl.ended, 0, curl.err)
             self.assertEqual(curl.out, b"10")  # the second went over the first's connection
             self.assertEqual((folder / "got").read_bytes(), (folder / "file").read_bytes())
+
+    def test_treq_fetches_on_it(self):
+        return Deferred.fromCoroutine(self._treq())
+
+    async def _treq(self):
+        folder = self._folder()
+        (folder / "file").write_bytes(b"x" * 100_000)
+        words = ["web", "--listen", "tcp:0:interface=127.0.0.1", "--path", folder]
+        server = run_python(self, TWISTD, "--reactor=uvloop", "-n", "--pidfile=", *words)
+        port = await server.until(lambda: _port(server.out))
+        client = run_python(self, "-c", TREQ, f"http://127.0.0.1:{port}/file")
+        self.assertEqual(await client.ended, 0, client.err)
+        self.assertEqual(client.out, b"UvloopReactor 2000000\n")
+
+    def test_twisteds_ftp_sends_a_file_over_a_connection_of_its_own(self):
+        if which("curl") is None:
+            raise SkipTest("curl is not installed")
+        return Deferred.fromCoroutine(self._ftp())
+
+    async def _ftp(self):
+        folder = self._folder()
+        (folder / "file").write_bytes(bytes(range(256)) * 4096)
+        words = ["ftp", "--port", "tcp:0:interface=127.0.0.1", "--root", folder]
+        server = run_python(self, TWISTD, "--reactor=uvloop", "-n", "--pidfile=", *words)
+        port = await server.until(lambda: _port(server.out))
+        words = ["-sS", "-o", folder / "got", f"ftp://127.0.0.1:{port}/file"]
+        curl = run_python(self, "-c", RUN, which("curl"), *words)
+        self.assertEqual(await curl.ended, 0, curl.err)
+        self.assertEqual((folder / "got").read_bytes(), (folder / "file").read_bytes())
+
+    def _folder(self):
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(rmtree, folder)
+        return folder
 
     def test_without_uvloop_one_line_says_what_to_install(self):
         return Deferred.fromCoroutine(self._without())
@@ -93,9 +126,31 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as client:
     while data := client.recv(100):
         sys.stdout.buffer.write(data)
 """
+TREQ = """
+import sys
+from evserve.reactor import install
+install()
+import treq
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import react
+
+async def length(url):
+    return len(await (await treq.get(url)).content())
+
+async def main(reactor, url):
+    found = await gatherResults([Deferred.fromCoroutine(length(url)) for _ in range(20)])
+    print(type(reactor).__name__, sum(found))
+
+react(lambda *words: Deferred.fromCoroutine(main(*words)), sys.argv[1:])
+"""
 RUN = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def _two_ports(out):
     found = re.findall(rb"(?:Site|TLSMemoryBIOFactory|\(TLS\)).* starting on (\d+)", out)
     return [int(each) for each in found] if len(found) == 2 else None
+
+
+def _port(out):
+    found = re.search(rb"(?:Site|FTPFactory) starting on (\d+)\n", out)
+    return int(found[1]) if found else None
