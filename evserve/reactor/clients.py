@@ -74,9 +74,8 @@ class TCPAttempt(_Attempt, tcp.Client):
     """An attempt over TCP."""
 
     _stream = TCPStream
-    _reads_next_turn = (
-        True  # ClientCreator's caller gets the protocol then: before its first bytes
-    )
+    # ClientCreator gives its caller the protocol then, and he expects it before its first bytes.
+    _reads_next_turn = True
 
 
 class UNIXAttempt(_Attempt, unix.Client):
