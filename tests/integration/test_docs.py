@@ -19,9 +19,9 @@ VARYING = re.compile(NUMBER)
 
 
 def as_pattern(shown):
-    """Return a pattern for output like `shown`: other numbers, other runs of blanks and dashes."""
+    """Return a pattern for output like `shown`: other numbers, runs of blanks, or reactor."""
     parts = [re.escape(part) for part in VARYING.split(shown.strip())]
-    pattern = NUMBER.join(parts)
+    pattern = NUMBER.join(parts).replace("EPollReactor", r"\w+Reactor")
     return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
 
 
