@@ -104,6 +104,12 @@ class ReactorTests(TestCase):
         self.assertEqual(child.err.count(b"\n"), 1, child.err)
         self.assertIn(b"pip install 'evserve[uvloop]'", child.err)
 
+    def test_it_starts_and_ends_without_standard_streams(self):
+        return Deferred.fromCoroutine(self._without_streams())
+
+    async def _without_streams(self):
+        self.assertEqual(await run_python(self, "-c", WITHOUT_STREAMS, stdin=False).ended, 0)
+
     def test_the_benchmark_runs(self):
         if which("cc") is None or which("taskset") is None:
             raise SkipTest("there is no C compiler, or no taskset")
@@ -117,6 +123,15 @@ class ReactorTests(TestCase):
             self.assertRegex(child.out, re.escape(name) + rb" +[\d.]+ us")
 
 
+WITHOUT_STREAMS = """
+import os
+os.closerange(0, 3)
+from evserve.reactor import new_reactor
+reactor = new_reactor()
+reactor.callWhenRunning(reactor.stop)
+reactor.run()
+reactor.loop.close()
+"""
 ONE_LINE = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as client:
