@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -82,7 +83,8 @@ class TCPStream(Stream):
             half a microsecond, and may be put for the last time in `connectionLost`.
             """
             if not self._is_over:
-                self._received = self._ask_received()
+                with suppress(OSError):  # an answer that is older is better than a lost farewell
+                    self._received = self._ask_received()
             return self._received
 
     def _ask_received(self) -> int:
