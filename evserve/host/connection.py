@@ -5,6 +5,7 @@ transport does not know how many it has received.
 """
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -35,20 +36,14 @@ class Keeper(Protocol):
         """Hear that it is gone."""
 
 
-@define(eq=False)
-class Straight:
-    """Leads bytes to a protocol, whose `dataReceived` may be another at any time."""
-
-    inner: Any
-
-    def dataReceived(self, data: bytes) -> None:
-        """Pass on."""
-        self.inner.dataReceived(data)
+def _pass_on(inner: Any, data: bytes) -> None:
+    """Give bytes to a protocol, whose `dataReceived` may be another at any time."""
+    inner.dataReceived(data)
 
 
 @define(eq=False)
 class Metered:
-    """Does so too, and counts them: for a transport that does not."""
+    """Passes bytes on and counts them, for a transport that does not."""
 
     inner: Any
     bytes_received: int = 0
@@ -91,7 +86,7 @@ class Connection:
         # Asked of its class: a layer such as TLS would answer for the transport beneath.
         if hasattr(type(transport), "bytes_received"):
             self._counter = transport
-            self.dataReceived = Straight(self.inner).dataReceived
+            self.dataReceived = MethodType(_pass_on, self.inner)
         self.door.opened(self)
         self.inner.makeConnection(transport)
 

@@ -5,6 +5,7 @@ It counts and limits connections for every service alike.
 
 from collections import Counter
 from collections.abc import Iterator
+from sys import intern
 from typing import Any
 
 from attrs import define, field
@@ -68,7 +69,8 @@ class Door(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """Let a client in, or refuse it."""
-        peer = getattr(addr, "host", None)
+        host = getattr(addr, "host", None)
+        peer = None if host is None else intern(host)  # those of one peer share the text
         reason = self._reason_to_refuse(peer)
         if reason is not None:
             self._refuse(reason)
