@@ -5,7 +5,7 @@ import pkgutil
 from inspect import isclass
 
 from twisted.application.service import IService, IServiceMaker, Service
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -18,8 +18,9 @@ from zope.interface.verify import verifyClass, verifyObject
 
 import evserve
 from evserve.host import command, logs
+from evserve.host.connection import Connection, ParticularConnection
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Connection, Door
+from evserve.host.door import Door
 from evserve.host.listening import ListeningService
 from evserve.host.options import Limits
 from evserve.host.root import Root
@@ -50,6 +51,8 @@ class ImplementerTests(SynchronousTestCase):
         for known in (ServicePlugin, ServiceHost, Connection, Door, Root, MemoryHost):
             self.assertIn(known, classes)
         for each in classes:
+            if issubclass(each, Connection):
+                continue  # dataReceived is in a slot, which its objects have filled: see below
             for interface in implementedBy(each):
                 self.assertTrue(verifyClass(interface, each), (each, interface))
 
@@ -67,6 +70,8 @@ class ImplementerTests(SynchronousTestCase):
             (IHost, MemoryHost()),
             (IProtocolFactory, door),
             (IProtocol, connection),
+            (IHalfCloseableProtocol, connection),
+            (IProtocol, ParticularConnection(Protocol(), door, None)),
             (IService, ListeningService(host, {}, door)),
             (IService, MemoryListener({}, Factory())),
             (IService, root),

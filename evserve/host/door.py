@@ -1,118 +1,32 @@
 """The door of a listening service: who comes in, who is still there, who has to go.
 
-It counts and limits connections for every service alike; that costs one Python frame per read and
-none per write.
+It counts and limits connections for every service alike.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from sys import intern
 from typing import Any
 
 from attrs import define, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
-    IFileDescriptorReceiver,
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    IProtocol,
     IProtocolFactory,
     IProtocolNegotiationFactory,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import alsoProvides, implementer
+from zope.interface import alsoProvides
 
+from evserve.host.connection import Connection, ParticularConnection, Refusal, optional_interfaces
 from evserve.host.descriptors import DescriptorGuard
 from evserve.host.options import Limits
-from evserve.interfaces import IDrainable
 
 
 _log = Logger()
 
 PREFIX = "evserve door"  # marks Twisted's own lines about our ports, which say less than ours
-_OPTIONAL = (IHandshakeListener, IFileDescriptorReceiver)
-
-
-@implementer(IProtocol, IHalfCloseableProtocol)
-@define(eq=False, slots=False)  # without slots, because alsoProvides leaves a note
-class Connection:
-    """A service's protocol and what the host knows of its connection.
-
-    The protocol is given the real transport, so its writes do not come past here. A protocol that
-    puts another in its place (`transport.protocol = ...`) is counted for as long as the process
-    lives.
-    """
-
-    inner: Any
-    door: "Door"
-    peer: str | None
-    received: int = 0  # bytes
-    transport: Any = None
-
-    def makeConnection(self, transport: Any) -> None:
-        """Let the protocol have its transport."""
-        self.transport = transport
-        optional = [each for each in _OPTIONAL if each.providedBy(self.inner)]
-        if optional:
-            alsoProvides(self, *optional)
-        self.door.opened(self)
-        self.inner.makeConnection(transport)
-
-    def connectionMade(self) -> None:
-        """Pass on; `makeConnection` of the protocol has done it."""
-        self.inner.connectionMade()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Count, and pass on."""
-        self.received += len(data)
-        self.inner.dataReceived(data)
-
-    def readConnectionLost(self) -> None:
-        """Let a client that says no more still get what was written to it.
-
-        Twisted would drop that, unless the protocol knows of half-closed connections itself.
-        """
-        half = IHalfCloseableProtocol(self.inner, None)
-        if half is None:
-            self.transport.loseConnection()
-        else:
-            half.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        """Pass on."""
-        half = IHalfCloseableProtocol(self.inner, None)
-        if half is not None:
-            half.writeConnectionLost()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Let it go."""
-        self.door.closed(self)
-        self.inner.connectionLost(reason)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def drain(self) -> None:
-        """Ask the protocol to finish, or close once what it wrote is sent."""
-        drainable = IDrainable(self.inner, None)
-        if drainable is None:
-            self.transport.loseConnection()
-        else:
-            drainable.drain()
-
-    def abort(self) -> None:
-        """Close now; what has not been sent is lost."""
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
-
-
-class Refusal(Protocol):
-    """Closes at once: returning no protocol would crash a TLS factory around the door."""
-
-    def makeConnection(self, transport: Any) -> None:
-        """Close."""
-        transport.abortConnection()
 
 
 @define(eq=False)
@@ -155,13 +69,17 @@ class Door(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """Let a client in, or refuse it."""
-        peer = getattr(addr, "host", None)
+        host = getattr(addr, "host", None)
+        peer = None if host is None else intern(host)  # those of one peer share the text
         reason = self._reason_to_refuse(peer)
         if reason is not None:
             self._refuse(reason)
             return Refusal()
         inner = self.inner.buildProtocol(addr)
-        return Refusal() if inner is None else Connection(inner, self, peer)
+        if inner is None:
+            return Refusal()
+        kind = ParticularConnection if optional_interfaces(inner) else Connection
+        return kind(inner, self, peer)
 
     def _reason_to_refuse(self, peer: str | None) -> str | None:
         most, per_peer = self.limits.max_connections, self.limits.max_per_peer

@@ -14,7 +14,8 @@ from attrs import define, field
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from evserve.host.door import Connection, Door
+from evserve.host.connection import Connection
+from evserve.host.door import Door
 
 
 _log = Logger()

@@ -131,7 +131,8 @@ class Root(MultiService):
         self._terminal.write(f"evserve: {reason}\n")
         self._terminal.flush()
         if not self._logs_to_terminal():
-            self._log.critical("{reason}", reason=reason)
+            # Not critical: Twisted would print that once more if logging has not begun (`twist`).
+            self._log.error("{reason}", reason=reason)
         self.finish(1)
 
     def _logs_to_terminal(self) -> bool:

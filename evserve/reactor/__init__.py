@@ -7,6 +7,7 @@ program can use it; it knows nothing of the rest of evserve.
 Nothing here imports uvloop before it is asked for, so that a missing uvloop is one line.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 
@@ -22,7 +23,20 @@ def new_reactor() -> "UvloopReactor":
         raise ImportError("the uvloop reactor needs: pip install 'evserve[uvloop]'") from error
     from evserve.reactor.core import UvloopReactor
 
+    _hold_standard_descriptors()
     return UvloopReactor(uvloop.new_event_loop())
+
+
+def _hold_standard_descriptors() -> None:
+    """Open /dev/null wherever descriptor 0, 1 or 2 is closed.
+
+    The loop would take their numbers, and libuv aborts the process when it has to close one.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # POSIX gives the lowest free number: this one
 
 
 def install() -> None:

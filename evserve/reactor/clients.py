@@ -33,10 +33,12 @@ class _Attempt:
     socket: Any
     addr: Any
     _stream: type[Stream]
+    _reads_next_turn = False
 
     def _connectDone(self) -> None:
         stream = self._stream(self.reactor, self)
         stream._tlsClientDefault = True  # noqa: SLF001  # the name that Twisted's startTLS reads
+        stream.reads_next_turn = self._reads_next_turn
         hand_over(self.reactor.loop, self.socket, stream)
 
     def welcome(self, stream: Stream) -> Any:
@@ -72,6 +74,8 @@ class TCPAttempt(_Attempt, tcp.Client):
     """An attempt over TCP."""
 
     _stream = TCPStream
+    # ClientCreator gives its caller the protocol then, and he expects it before its first bytes.
+    _reads_next_turn = True
 
 
 class UNIXAttempt(_Attempt, unix.Client):

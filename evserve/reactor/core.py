@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from uvloop import Loop
 
+from evserve.reactor import install
 from evserve.reactor.adopt import adopt_connection
 from evserve.reactor.children import ChildSignals
 from evserve.reactor.clients import TCPConnector, UNIXConnector
@@ -22,6 +23,10 @@ from evserve.reactor.ports import TCPPort, UNIXPort
 from evserve.reactor.secure import Stream
 from evserve.reactor.timers import Timers
 
+
+# Who is given the dotted name of a reactor's class, as Scrapy in TWISTED_REACTOR, looks for
+# `install` beside it.
+__all__ = ["UvloopReactor", "install"]
 
 _log = Logger()
 

@@ -31,6 +31,7 @@ class Reading(Flow):
     _begun = False  # uvloop reads, or would if it were not paused
     _paused = False
     _read_ended = False
+    reads_next_turn = False  # what connectionMade puts off until the next turn is to come first
 
     @property
     def protocol(self) -> Any:
@@ -53,7 +54,9 @@ class Reading(Flow):
         """Read, after connectionMade; uvloop does so whatever was said there."""
         self._begun = True
         if self.connected:
-            if not self.reading:
+            if self.reads_next_turn:
+                self.reactor.loop.call_soon(self._release)
+            if self.reads_next_turn or not self.reading:
                 self._early = []
             self.data_received = self._reader()
             self.read_natively()

@@ -96,11 +96,11 @@ class RawStream(Closing):
         if self._early is not None:
             self._early.append(None)
             return True
+        self._read_ended = True
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             self.drop(_DONE)
             return False
-        self._read_ended = True
         try:
             half.readConnectionLost()
         except Exception:

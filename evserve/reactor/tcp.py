@@ -1,14 +1,24 @@
 """TCP streams: what has an address and socket options."""
 
 import socket
+import struct
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport, ITLSTransport
 from twisted.internet.tcp import _getrealname
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from evserve.reactor.secure import Stream
+
+
+# struct tcp_info of Linux: a byte for the state and, at 128, the bytes received. The end of the
+# peer's stream counts as one of them.
+_INFO = struct.Struct("=B127xQ")
+_CLOSED = 7
+_ENDED_BY_PEER = {6, 8, 9, 11}  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
 def internet_address(pair: tuple[Any, ...]) -> IPv4Address | IPv6Address:
@@ -23,6 +33,8 @@ class TCPStream(Stream):
     """A TCP connection, of either side."""
 
     _peer: tuple[Any, ...] | None = None  # as the socket module has it, once it was asked for
+    _received = 0  # bytes, when last asked for
+    _is_over = False  # the descriptor is ours no more
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See ITCPTransport."""
@@ -60,3 +72,28 @@ class TCPStream(Stream):
     def setTcpNoDelay(self, enabled: bool) -> None:
         """See ITCPTransport."""
         self.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
+
+    if hasattr(socket, "TCP_INFO"):  # Linux
+
+        @property
+        def bytes_received(self) -> int:
+            """How many bytes the peer has sent, whether or not the protocol has read them.
+
+            The kernel counts, so that nothing has to be counted in Python. It is a question of
+            half a microsecond, and may be put for the last time in `connectionLost`.
+            """
+            if not self._is_over:
+                with suppress(OSError):  # an answer that is older is better than a lost farewell
+                    self._received = self._ask_received()
+            return self._received
+
+    def _ask_received(self) -> int:
+        handle: Any = self.uv.get_extra_info("socket")
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        state, received = _INFO.unpack(info)
+        ended = self._read_ended if state == _CLOSED else state in _ENDED_BY_PEER
+        return int(received) - ended
+
+    def _lost(self, reason: Failure) -> None:
+        super()._lost(reason)
+        self._is_over = True

@@ -16,8 +16,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
+from evserve.host.connection import Connection, Refusal
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import PREFIX, Connection, Door, Refusal
+from evserve.host.door import PREFIX, Door
 from evserve.host.options import Limits
 from evserve.interfaces import IDrainable
 
@@ -135,6 +136,7 @@ class PassingOnTests(Case):
             alsoProvides(inner, interface)
             self.build(inner)
             self.assertTrue(interface.providedBy(self.connect()))
+            self.assertTrue(interface.providedBy(self.door.buildProtocol(UNIXAddress(None))))
             self.open()
 
     def test_a_factory_that_negotiates_protocols_still_does(self):
@@ -272,6 +274,31 @@ class MetricsTests(Case):
         second.dataReceived(b"45")
         self.lose(first)
         self.assertEqual(self.metric("evserve_received_bytes_total"), 5)
+
+    def test_a_transport_that_counts_itself_is_believed(self):
+        class Knowing(StringTransport):
+            bytes_received = 7
+
+        connection = self.door.buildProtocol(UNIXAddress(None))
+        connection.makeConnection(Knowing())
+        connection.dataReceived(b"x")
+        self.assertEqual(connection.inner.happened, ["made", b"x"])
+        self.assertEqual(self.metric("evserve_received_bytes_total"), 7)
+        self.lose(connection)
+        self.assertEqual(self.metric("evserve_received_bytes_total"), 7)
+
+    def test_a_layer_that_only_passes_questions_on_is_not_believed(self):
+        class Layer(StringTransport):
+            def __getattr__(self, name):
+                return {"bytes_received": 7}[name]
+
+            def fileno(self):
+                return 3
+
+        connection = self.door.buildProtocol(UNIXAddress(None))
+        connection.makeConnection(Layer())
+        connection.dataReceived(b"x")
+        self.assertEqual(self.metric("evserve_received_bytes_total"), 1)
 
     def test_refusals_count_by_reason(self):
         self.open(max_connections=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.trial.unittest import TestCase
 
-from tests.integration.processes import TWISTD, Child
+from tests.integration.processes import TWISTD, Child, on_chosen_reactor
 from tests.integration.streams import Client
 
 
@@ -37,7 +37,7 @@ class CommandCase(TestCase):
 
         child = Child()
         self.addCleanup(lambda: None if child.ended.called else child.stop("KILL"))
-        words = [os.fsencode(str(word)) for word in words]
+        words = [os.fsencode(word) for word in on_chosen_reactor(words)]
         pipes = {number: "w" if number == 0 else "r" for number in streams}
         reactor.spawnProcess(
             child,

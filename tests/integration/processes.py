@@ -19,6 +19,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TWISTD = Path(sys.executable).with_name("twistd")
 
 
+def on_chosen_reactor(words):
+    """Return a command whose `twistd` runs on the reactor that EVSERVE_TEST_REACTOR names.
+
+    Without that, or if the command names one itself, it is what it was.
+    """
+    name, words = os.environ.get("EVSERVE_TEST_REACTOR"), [*map(str, words)]
+    if not name or str(TWISTD) not in words or any("--reactor" in word for word in words):
+        return words
+    after = words.index(str(TWISTD)) + 1
+    return [*words[:after], f"--reactor={name}", *words[after:]]
+
+
 @define(eq=False)
 class Child(ProcessProtocol):
     """A process; `ended` fires with its exit status, None if a signal ended it."""
@@ -88,7 +100,7 @@ def run_python(test, *words, folder=None, stdin=True):
         folder = tempfile.mkdtemp()
         test.addCleanup(shutil.rmtree, folder)
     test.addCleanup(lambda: None if child.ended.called else child.stop("KILL"))
-    words = [sys.executable, *map(str, words)]
+    words = on_chosen_reactor([sys.executable, *words])
     pipes = {0: "w", 1: "r", 2: "r"} if stdin else {1: "r", 2: "r"}
     reactor.spawnProcess(child, sys.executable, words, os.environ, str(folder), childFDs=pipes)
     return child

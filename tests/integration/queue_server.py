@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from unittest import SkipTest
 
-from tests.integration.processes import TWISTD
+from tests.integration.processes import TWISTD, on_chosen_reactor
 
 
 SHIM = Path(__file__).with_name("sync_shim.c")
@@ -20,7 +20,7 @@ class QueueServer:
 
     def __init__(self, test, *options, env=None, prepare=None):
         self.process = subprocess.Popen(
-            [TWISTD, "-n", "evserve", "queue", "--port", "0", *map(str, options)],
+            on_chosen_reactor([TWISTD, "-n", "evserve", "queue", "--port", 0, *options]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

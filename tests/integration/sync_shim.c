@@ -152,3 +152,31 @@ ssize_t recv(int fd, void *data, size_t size, int flags)
         note("recv", data, got);
     return got;
 }
+
+/* uvloop writes to sockets and reads from them as if they were files. */
+static int is_socket(int fd)
+{
+    struct stat found;
+    return !fstat(fd, &found) && S_ISSOCK(found.st_mode);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    static ssize_t (*real)(int, const void *, size_t);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "write");
+    if (is_socket(fd))
+        note("send", data, size);
+    return real(fd, data, size);
+}
+
+ssize_t read(int fd, void *data, size_t size)
+{
+    static ssize_t (*real)(int, void *, size_t);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "read");
+    ssize_t got = real(fd, data, size);
+    if (got > 0 && is_socket(fd))
+        note("recv", data, got);
+    return got;
+}

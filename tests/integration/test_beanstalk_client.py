@@ -70,6 +70,8 @@ class BeanstalkdRestartTests(BeanstalkdTestCase):
         self.assertIn(f"127.0.0.1:{self.port}", str(error))
         # Whether the engine has seen the end of that connection too is a matter of luck.
         await self.assertFailure(queue.ack(event), NotReserved, QueueUnavailable)
+        # And so it is with the third: a put on it would be an unfinished call too.
+        await gatherResults(list(queue._connections._open.values()))
         put = queue.put("mail", b"after")
         again = queue.reserve(["mail"])
         await start_beanstalkd(self, self.reactor, self.port).port

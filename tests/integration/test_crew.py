@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from evserve.host.workers.crew import Crew
 from evserve.host.workers.launch import Launcher
 from evserve.host.workers.totals import Totals
+from tests.integration.processes import TWISTD, on_chosen_reactor
 
 
 class WatchedTotals(Totals):
@@ -55,9 +56,8 @@ class CountTests(TestCase):
         self.addCleanup(self.listener.close)
 
     def start(self):
-        twistd = str(Path(sys.executable).with_name("twistd"))
         words = ["-n", "evserve", "echo", "--port", "0"]
-        command = [sys.executable, twistd, *words]
+        command = on_chosen_reactor([sys.executable, TWISTD, *words])
         launcher = Launcher(self.reactor, False, command, Path(self.folder))
         self.crew = Crew(2, self.reactor, launcher, self.fail, WatchedTotals())
         self.addCleanup(self.crew.stopService)

@@ -19,9 +19,9 @@ VARYING = re.compile(NUMBER)
 
 
 def as_pattern(shown):
-    """Return a pattern for output like `shown`: other numbers, other runs of blanks and dashes."""
+    """Return a pattern for output like `shown`: other numbers, runs of blanks, or reactor."""
     parts = [re.escape(part) for part in VARYING.split(shown.strip())]
-    pattern = NUMBER.join(parts)
+    pattern = NUMBER.join(parts).replace("EPollReactor", r"\w+Reactor")
     return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
 
 
@@ -34,7 +34,11 @@ class PageTests(TestCase):
         Path(folder, "examples").symlink_to(ROOT / "examples")
         page.write_files(folder)
         for command, shown in page.commands():
-            self.assertRegex(await self.run_command(command, shown, folder), as_pattern(shown))
+            said = await self.run_command(command, shown, folder)
+            while "peek-ready" in command and "NOT_FOUND" in said:
+                # Somebody who reads the page is slower than the work that goes on beside him.
+                said = await self.run_command(command, shown, folder)
+            self.assertRegex(said, as_pattern(shown))
 
     async def run_command(self, command, shown, folder):
         if " serves " not in shown:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import shutil
 import tempfile
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -15,6 +17,9 @@ from evserve.load.plan import Plan
 from evserve.load.run import run_load
 from tests.certificates import NAME, make_certificates
 from tests.integration.processes import spawn
+
+
+TEN_THOUSAND = 10_000
 
 
 class Silent(Protocol):
@@ -109,6 +114,15 @@ class EchoTests(LoadTestCase):
         report, status = await self.measure("--connect", address, "--rate", 200, "--count", 60)
         self.assertEqual((status, report["answered"], report["lags"]["count"]), (0, 60, 60))
         self.assertGreater(report["seconds"], 0.25)
+
+    async def test_one_process_drives_ten_thousand_connections(self):
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2 * TEN_THOUSAND:
+            raise SkipTest("the limit of open files is too low")
+        _, address = await self.echo()
+        words = ["--connections", TEN_THOUSAND, "--count", 2 * TEN_THOUSAND, "--timeout", 30]
+        report, status = await self.measure("--connect", address, *words)
+        self.assertEqual((status, report["wrong"], report["answered"]), (0, 0, 2 * TEN_THOUSAND))
+        self.assertEqual(report["connections"]["opened"], TEN_THOUSAND)
 
     async def test_results_are_on_standard_output_and_the_log_is_not(self):
         _, address = await self.echo()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -317,6 +318,14 @@ class TwistTests(Case):
         child = self.twist("evserve", "--port", "abc")
         self.assertEqual(await child.ended, 1)
         line = "evserve: echo: --port 'abc': not a port number (0 to 65535)\n"
+        self.assertEqual(child.err.decode(), line)
+
+    async def test_a_service_that_cannot_start_is_one_line(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            child = self.twist("evserve", "--port", port)
+            self.assertEqual(await child.ended, 1)
+        line = f"evserve: echo: cannot listen on 127.0.0.1:{port}: Address already in use\n"
         self.assertEqual(child.err.decode(), line)
 
 

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.integration.processes import Child
+from tests.integration.processes import TWISTD, Child, on_chosen_reactor
 from tests.integration.test_workers import OneEcho
 
 
@@ -37,8 +37,9 @@ class Case(TestCase):
     def spawn(self, *words, sockets=(), **environ):
         child = Child()
         self.addCleanup(lambda: None if child.ended.called else child.stop("KILL"))
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        command = [sys.executable, "-c", AS_SYSTEMD, sys.executable, twistd, "-n", "evserve"]
+        command = on_chosen_reactor(
+            [sys.executable, "-c", AS_SYSTEMD, sys.executable, TWISTD, "-n", "evserve"]
+        )
         environ = {**os.environ, "LISTEN_FDS": str(len(sockets)), **environ}
         passed = {number: each.fileno() for number, each in enumerate(sockets, 3)}
         self.reactor.spawnProcess(

@@ -88,7 +88,7 @@ def start_nginx(files, pem=None):
 def shared_httpbin():
     """Return one server for the whole run (trial knows no setUpClass): it takes long to start."""
     process = subprocess.Popen(
-        ["/usr/bin/python3", "-c", HTTPBIN_SERVER],
+        ["/usr/bin/python3", "-I", "-c", HTTPBIN_SERVER],  # PYTHONPATH may be for another Python
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )

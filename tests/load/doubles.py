@@ -5,6 +5,7 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.load.plan import Plan
 from evserve.load.run import LoadRun
@@ -71,3 +72,17 @@ def begin(reactor, tell=None, **plan):
     given = {"connect": "tcp:127.0.0.1:1", "connections": 2, "size": 8, **plan}
     run = LoadRun(reactor, Plan(**given), tell, reactor.seconds)
     return run, Deferred.fromCoroutine(run.run())
+
+
+class RunTestCase(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = ServerReactor()
+
+    def report(self, steps, **plan):
+        """Return the report of a run that is over after `steps` seconds."""
+        _, report = begin(self.reactor, **plan)
+        self.pass_time(steps)
+        return self.successResultOf(report)
+
+    def pass_time(self, seconds):
+        self.reactor.pump([0.01] * round(seconds * 100))

@@ -21,10 +21,11 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     ITLSTransport,
 )
+from twisted.internet.protocol import ClientCreator
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.reactor.running import Recorder, pair, run, turn
+from tests.reactor.running import Recorder, connect, listen, pair, run, turn
 
 
 @define(eq=False)
@@ -137,6 +138,43 @@ class ReadingTests(SynchronousTestCase):
             server.transport.resumeProducing()
             self.assertEqual(await server.receive(5), b"early")
             self.assertIs(await server.lost, ConnectionDone)
+
+        run(self, scenario)
+
+    def test_what_a_client_puts_off_until_the_next_turn_comes_before_its_first_bytes(self):
+        class Greeting(Recorder):
+            def connectionMade(self):
+                super().connectionMade()
+                self.transport.write(b"hello")
+
+        async def scenario(reactor):
+            port = listen(reactor, Greeting)
+            creator = ClientCreator(reactor, Recorder)
+            client = await creator.connectTCP("127.0.0.1", port.getHost().port)
+            self.assertEqual(client.got, b"")
+            self.assertEqual(await client.receive(5), b"hello")
+
+        for _ in range(20):
+            run(self, scenario)
+
+    def test_a_client_that_pauses_in_connectionMade_gets_nothing_until_it_resumes(self):
+        class Shy(Recorder):
+            def connectionMade(self):
+                self.transport.pauseProducing()
+                super().connectionMade()
+
+        async def scenario(reactor):
+            server, client = Recorder(), Shy()
+            port = listen(reactor, lambda: server)
+            await connect(reactor, port, client)
+            await server.made
+            server.transport.write(b"early")
+            server.transport.loseConnection()
+            await turn(reactor, 0.05)
+            self.assertEqual(client.got, b"")
+            client.transport.resumeProducing()
+            self.assertEqual(await client.receive(5), b"early")
+            self.assertIs(await client.lost, ConnectionDone)
 
         run(self, scenario)
 

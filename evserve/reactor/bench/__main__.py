@@ -1,7 +1,7 @@
 """`python -m evserve.reactor.bench [--seconds S] [--rounds N] [--only SCENARIO,...]`.
 
 Contenders take turns in every round, and what counts is the median of the ratios within rounds:
-absolute figures drift with the machine.
+absolute figures drift with the machine. Counting `--instructions` instead, they do not.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from evserve.reactor.bench.instructions import count, missing_tools
 from evserve.reactor.bench.measure import Load, Result, client, compile_c, running
 from evserve.reactor.bench.servers import contenders, web
 
@@ -48,6 +49,8 @@ def compare(
     program: str, found: dict[str, list[str]], load: Load, asked: argparse.Namespace
 ) -> str:
     """Return a table: CPU per answer, answers per second, and the ratio to the reference."""
+    if asked.instructions:
+        return compare_instructions(program, found, load, asked.seconds)
     rounds = [
         {name: measure(program, each, load, asked.seconds) for name, each in found.items()}
         for _ in range(asked.rounds)
@@ -59,6 +62,18 @@ def compare(
         rate = median(each[name].answers / each[name].seconds for each in rounds)
         ratio = median(each[name].cost / each[reference].cost for each in rounds)
         lines.append(f"  {name:18} {cost:9.2f} us {rate:10.0f} /s {ratio:8.2f}x")
+    return "\n".join(lines)
+
+
+def compare_instructions(
+    program: str, found: dict[str, list[str]], load: Load, seconds: float
+) -> str:
+    """Return a table: instructions per answer, outside the kernel, and how many were looked at."""
+    lines = []
+    for name, command in found.items():
+        with tempfile.TemporaryDirectory() as folder:
+            each, answers = count(program, command, load, seconds, folder)
+        lines.append(f"  {name:18} {each:9.0f} instructions ({answers} answers)")
     return "\n".join(lines)
 
 
@@ -95,7 +110,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="for each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="scenarios, separated by commas")
+    parser.add_argument("--instructions", action="store_true", help="not CPU time (valgrind)")
     asked = parser.parse_args()
+    if asked.instructions and (missing := missing_tools()):
+        sys.exit(f"--instructions needs {' and '.join(missing)}: install valgrind")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def web(reactor: str, folder: str) -> list[str]:
     """Return the command line of Twisted's web server."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     site = ["web", "--listen", "tcp:0:interface=127.0.0.1", "--path", folder]
-    return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site, "--logfile", "/dev/null"]
+    # A real file: Twisted renames its logs when they have grown, and root may rename /dev/null.
+    site += ["--logfile", str(Path(folder).with_name("access.log"))]
+    return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site]
 
 
 def contenders(floor: str | None) -> dict[str, list[str]]:
@@ -69,8 +72,9 @@ def _gevent() -> None:
     from gevent.server import StreamServer  # type: ignore[import-untyped,unused-ignore]  # optional
 
     def echo(client: socket.socket, _address: object) -> None:
-        while data := client.recv(262144):
-            client.sendall(data)
+        with suppress(ConnectionError):  # or gevent writes a traceback for each into our pipe
+            while data := client.recv(262144):
+                client.sendall(data)
 
     server = StreamServer(("127.0.0.1", 0), echo, backlog=4096)
     server.start()

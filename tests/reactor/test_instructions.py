@@ -1,0 +1,23 @@
+"""Counting the instructions of a server, which takes valgrind."""
+
+import tempfile
+from shutil import which
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from evserve.reactor.bench.instructions import count
+from evserve.reactor.bench.measure import Load, compile_c
+
+
+class InstructionTests(SynchronousTestCase):
+    def test_a_larger_answer_costs_a_server_in_C_nothing_but_the_kernels_time(self):
+        if not all(which(each) for each in ("cc", "taskset", "valgrind")):
+            raise SkipTest("there is no C compiler, no taskset or no valgrind")
+        with tempfile.TemporaryDirectory() as folder:
+            load = compile_c("load", folder)
+            echo = [compile_c("echo", folder)]
+            for size in (64, 4096):
+                with tempfile.TemporaryDirectory() as traces:
+                    each, answers = count(load, echo, Load(10, b"x" * size, size), 0.2, traces)
+                self.assertGreater(answers, 10)
+                self.assertTrue(10 < each < 1000, each)
