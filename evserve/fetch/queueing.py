@@ -1,6 +1,6 @@
 """`--queue URL`: fetches what events ask for, and acknowledges them when the result is on disk."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 from twisted.application.service import Service
@@ -17,6 +17,8 @@ from evserve.fetch.recorder import Recorder
 from evserve.fetch.result import Result
 from evserve.interfaces import IHost
 
+
+T = TypeVar("T")
 
 EVENT_TYPE = "fetch.url"
 _PAUSE = 1.0  # seconds after trouble with the queue, whose engine has a back-off of its own
@@ -53,6 +55,7 @@ class QueueService(Service):
     _slots: int
     _results_type: str | None = None
     _loops: list[Deferred[None]] = field(factory=list, init=False)
+    _given_up: set[Deferred[Any]] = field(factory=set, init=False)  # at the end, if not yet there
 
     def startService(self) -> None:
         """Begin to take events."""
@@ -63,13 +66,13 @@ class QueueService(Service):
             loop.addErrback(self._unforeseen)
 
     def stopService(self) -> Deferred[None]:
-        """Give events back whose URL is not fetched yet."""
+        """Give events back whose URL is not fetched yet; keep and acknowledge the others."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for loop in self._loops:
-            loop.cancel()
+        for waiting in list(self._given_up):
+            waiting.cancel()
         await DeferredList(self._loops)
         self._recorder.is_over = True
         self._fetcher.close()
@@ -81,12 +84,19 @@ class QueueService(Service):
     async def _loop(self) -> None:
         while self.running:
             try:
-                event = await self._queue.reserve([EVENT_TYPE])
+                event = await self._unless_stopped(self._queue.reserve([EVENT_TYPE]))
                 if event is not None:
                     await self._serve(event)
             except QueueError as error:
                 _log.warn("the queue: {error}", error=error)
-                await deferLater(self._host.reactor, _PAUSE)
+                await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
+
+    async def _unless_stopped(self, waited_for: Deferred[T]) -> T:
+        self._given_up.add(waited_for)
+        try:
+            return await waited_for
+        finally:
+            self._given_up.discard(waited_for)
 
     async def _serve(self, event: Event) -> None:
         try:
@@ -110,7 +120,7 @@ class QueueService(Service):
         touching.clock = self._host.reactor
         touching.start(event.ttr / 2, now=False)
         try:
-            result = await self._begin(order)
+            result = await self._unless_stopped(self._begin(order))
             is_kept = await self._kept(result)
             if is_kept and self._results_type is not None:
                 await self._queue.put(self._results_type, result.as_json().encode())

@@ -118,12 +118,6 @@ int fsync(int fd) { return synced("fsync", fd); }
 int fdatasync(int fd) { return synced("fdatasync", fd); }
 int syncfs(int fd) { return synced("syncfs", fd); }
 
-ssize_t write(int fd, const void *data, size_t size)
-{
-    note_descriptor("write", fd);
-    return real_write(fd, data, size);
-}
-
 int rename(const char *from, const char *to)
 {
     int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
@@ -162,12 +156,11 @@ static int is_socket(int fd)
 
 ssize_t write(int fd, const void *data, size_t size)
 {
-    static ssize_t (*real)(int, const void *, size_t);
-    if (!real)
-        real = dlsym(RTLD_NEXT, "write");
     if (is_socket(fd))
         note("send", data, size);
-    return real(fd, data, size);
+    else
+        note_descriptor("write", fd);
+    return real_write(fd, data, size);
 }
 
 ssize_t read(int fd, void *data, size_t size)

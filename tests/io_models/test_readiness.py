@@ -120,6 +120,7 @@ class IoUringCompletionTests(Optional, Bursts, Descriptors, Conversations, Synch
     package = "liburing"
 
     def test_a_kernel_that_refuses_is_named_in_one_line(self):
+        self.start()  # or skip
         program = Program(self, self.name, code=REFUSED)
         self.assertEqual(program.process.wait(60), UNAVAILABLE)
         self.assertEqual(
