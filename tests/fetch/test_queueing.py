@@ -3,6 +3,7 @@
 import json
 from io import BytesIO
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -137,3 +138,13 @@ class QueueingTests(SynchronousTestCase):
         self.world.run(1)
         self.stop()
         self.assertEqual(self.out.getvalue(), b"")
+
+    def test_what_is_fetched_when_the_end_comes_is_still_acknowledged(self):
+        done = []
+        self.patch(MemoryQueue, "ack", lambda _, event: done.append(event.body) or succeed(None))
+        self.start()
+        self.put(b"http://a/")
+        self.put(b"http://a/slow")
+        self.world.run(1)
+        self.stop()
+        self.assertEqual(done, [b"http://a/"])
