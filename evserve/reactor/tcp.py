@@ -83,7 +83,9 @@ class TCPStream(Stream):
             half a microsecond, and may be put for the last time in `connectionLost`.
             """
             if not self._is_over:
-                with suppress(OSError):  # an answer that is older is better than a lost farewell
+                # An answer that is older is better than a lost farewell; kernels before 4.1 count
+                # nothing.
+                with suppress(OSError, struct.error):
                     self._received = self._ask_received()
             return self._received
 

@@ -27,14 +27,21 @@ def allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
 
 
+def port() -> int:
+    """Return the port that the command line names, 9000 if it names none."""
+    word = sys.argv[1] if sys.argv[1:] else "9000"
+    if word.isdecimal() and int(word) in range(65536):
+        return int(word)
+    sys.exit(f"{NAME}: {word!r} is not a port number (0 to 65535)")
+
+
 def listen() -> socket.socket:
-    """Listen on the port that the command line names, 9000 if it names none."""
+    """Listen on that port, as a socket that blocks."""
     allow_many_files()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
     try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
-        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
-    except (OSError, OverflowError, ValueError) as error:
+        listener = socket.create_server(("127.0.0.1", port()), backlog=socket.SOMAXCONN)
+    except OSError as error:
         sys.exit(f"{NAME}: {error}")
     announce(f"127.0.0.1:{listener.getsockname()[1]}")
     return listener

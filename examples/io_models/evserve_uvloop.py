@@ -52,6 +52,7 @@ def main() -> None:
     port = sys.argv[1] if sys.argv[1:] else "9000"
     sys.argv[1:] = ["--reactor=uvloop", "-n", "--logger=__main__.observer", "evserve"]
     sys.argv += ["--no-cwd-plugins", "echo", "--port", port, "--transform", "upper"]
+    sys.argv += ["--drain", "3"]  # seconds that clients have to finish when it ends
     run()
 
 

@@ -10,12 +10,11 @@ It breaks at descriptor 1024: the sets have FD_SETSIZE = 1024 bits, a number com
 library. What counts is the number of the descriptor, whatever `ulimit -n` allows.
 """
 
-import contextlib
 import select
 import socket
 from collections import deque
 
-from _common import complain, listen
+from _common import complain, listen, newcomers
 
 
 FD_SETSIZE = 1024
@@ -46,17 +45,14 @@ class Loop:
 
     def accept(self) -> None:
         """Take everybody who waits and whose descriptor fits into the sets."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                connection, _ = self.listener.accept()
-                fd = connection.fileno()
-                if fd >= FD_SETSIZE:
-                    complain(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
-                    connection.close()
-                    continue
-                connection.setblocking(False)
-                self.connections[fd], self.replies[fd] = connection, deque()
-                self.reading.add(fd)
+        for connection in newcomers(self.listener):
+            fd = connection.fileno()
+            if fd >= FD_SETSIZE:
+                complain(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
+                connection.close()
+                continue
+            self.connections[fd], self.replies[fd] = connection, deque()
+            self.reading.add(fd)
 
     def read(self, fd: int) -> None:
         """Put an answer into the queue; an empty one marks the end."""

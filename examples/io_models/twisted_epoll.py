@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any
 
-from _common import allow_many_files, announce, has_room
+from _common import allow_many_files, announce, has_room, port
 from twisted.internet import epollreactor
 
 
@@ -61,10 +61,9 @@ def main() -> None:
     """Listen, and run the reactor."""
     allow_many_files()
     try:
-        port = int(sys.argv[1]) if sys.argv[1:] else 9000
         factory = Factory.forProtocol(Capitals)
-        listening = reactor.listenTCP(port, factory, socket.SOMAXCONN, "127.0.0.1")
-    except (CannotListenError, OverflowError, ValueError) as error:
+        listening = reactor.listenTCP(port(), factory, socket.SOMAXCONN, "127.0.0.1")
+    except CannotListenError as error:
         sys.exit(f"twisted_epoll: {error}")
     reactor.callWhenRunning(announce, f"127.0.0.1:{listening.getHost().port}")
     reactor.run()

@@ -21,7 +21,7 @@ class NonblockingPollingTests(Descriptors, Conversations, SynchronousTestCase):
     name = "nonblocking_polling"
 
 
-class SelectLoopTests(Conversations, SynchronousTestCase):
+class SelectLoopTests(Descriptors, Conversations, SynchronousTestCase):
     name = "select_loop"
 
     def setUp(self):
