@@ -38,6 +38,27 @@ def usage_of(pid: int, proc: Path = PROC) -> Usage:
     return Usage(ticks / _TICK, pages * _PAGE, len(family))
 
 
+def shared_once(pid: int, proc: Path = PROC) -> int | None:
+    """Return the memory of `pid` and its living descendants, in bytes; None if nobody tells.
+
+    A page that several processes share counts once in all (proportional set size): the children
+    of a server that forks would otherwise seem to cost the whole interpreter each.
+    """
+    stats = {each: int(fields[1]) for each, fields in _stats(proc)}
+    sizes = [_proportional(proc / str(each)) for each in _family(pid, stats)]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known else None
+
+
+def _proportional(process: Path) -> int | None:
+    try:
+        lines = (process / "smaps_rollup").read_bytes().splitlines()
+    except OSError:  # it ended just now, it is not ours, or the kernel is older than 4.14
+        return None
+    sizes = (line.split()[1] for line in lines if line.startswith(b"Pss:"))
+    return int(next(sizes, b"0")) * 1024
+
+
 def _stats(proc: Path) -> Iterator[tuple[int, list[bytes]]]:
     for folder in proc.iterdir():
         if folder.name.isdecimal():

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.load.histogram import Histogram
 from evserve.load.saturation import busy_share, saturation
-from evserve.load.usage import OwnUsage, usage_of
+from evserve.load.usage import OwnUsage, shared_once, usage_of
 
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -47,6 +47,15 @@ class ProcTests(SynchronousTestCase):
     def test_a_process_that_is_not_there_is_an_error(self):
         self.assertRaises(ProcessLookupError, usage_of, 4, self.proc)
 
+    def test_what_processes_share_counts_once(self):
+        for pid, parent in ((5, 1), (6, 5), (7, 5)):
+            self.process(pid, parent)
+        for pid, size in ((5, 100), (6, 20)):
+            text = f"55d0-7ffc [rollup]\nRss: 900 kB\nPss: {size} kB\nPss_Dirty: 9 kB\n"
+            self.proc.joinpath(str(pid), "smaps_rollup").write_text(text)
+        self.assertEqual(shared_once(5, self.proc), 120 * 1024)
+        self.assertIsNone(shared_once(7, self.proc))
+
     def test_own_waiting_is_known_where_the_scheduler_tells(self):
         self.assertEqual(OwnUsage.now(self.proc).waited, 0)
         self.proc.joinpath("self").mkdir()
@@ -56,6 +65,7 @@ class ProcTests(SynchronousTestCase):
     def test_this_process_can_be_looked_at(self):
         self.assertGreater(usage_of(os.getpid()).memory, 1_000_000)
         self.assertGreater(usage_of(os.getpid()).cpu, 0)
+        self.assertGreater(shared_once(os.getpid()), 1_000_000)
 
 
 class SaturationTests(SynchronousTestCase):
