@@ -39,7 +39,7 @@ class Greeting:
         try:
             await self._crowd.fill(self._wanted)
             if self._crowd.open < self._wanted:
-                return f"{self._crowd.total:,} of {self._wanted:,} connections opened{self._cause}"
+                return f"only {self._crowd.open:,} of {self._wanted:,} connections open{self._cause}"
             await self._greet()
         finally:
             if late.active():

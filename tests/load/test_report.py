@@ -84,7 +84,7 @@ class ServerTests(SynchronousTestCase):
     def test_a_kernel_that_does_not_tell_what_is_shared(self):
         usage = Usage(1, 10_000, 1)
         for pss in ((None, None), (None, 5), (5, None)):
-            use = server_use(usage, usage, usage, 10, 10, pss)
+            use = server_use(usage, usage, usage, 10, 10, pss=pss)
             self.assertIsNone(use.pss_per_connection)
 
 
