@@ -12,6 +12,7 @@ the protocol's own.
 It breaks at the limit of open files, and with a callback that takes its time.
 """
 
+import functools
 import importlib.util
 import re
 import resource
@@ -24,7 +25,13 @@ from zope.interface import directlyProvides
 
 
 ADDRESS = re.compile(r"echo: listening on tcp (\S+)")
-OUT = sys.stdout  # twistd makes log lines of what is printed
+OUT, ERR = sys.stdout, sys.stderr  # twistd makes log lines of what is printed from then on
+
+
+@functools.cache  # once for each reason
+def complain(reason: str) -> None:
+    """Say where this model breaks, and go on serving whom it can."""
+    print(f"evserve_uvloop: {reason}", file=ERR)
 
 
 def observer() -> Callable[[LogEvent], None]:
@@ -38,8 +45,8 @@ def observer() -> Callable[[LogEvent], None]:
             address = found[1]
         elif " serves echo " in text:  # and signals end it properly from now on
             print(f"evserve_uvloop: listening on {address}", file=OUT, flush=True)
-        elif event.get("log_level", LogLevel.info) >= LogLevel.warn:
-            print(f"evserve_uvloop: {text}", file=sys.stderr)
+        elif address and event.get("log_level", LogLevel.info) >= LogLevel.warn:
+            complain(text)
 
     directlyProvides(observe, ILogObserver)
     return observe
@@ -48,7 +55,7 @@ def observer() -> Callable[[LogEvent], None]:
 def main() -> None:
     """Start twistd."""
     if importlib.util.find_spec("uvloop") is None:
-        print("evserve_uvloop: needs uvloop: pip install 'evserve[lab]'", file=sys.stderr)
+        complain("needs uvloop: pip install 'evserve[lab]'")
         sys.exit(3)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

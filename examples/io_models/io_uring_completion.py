@@ -90,7 +90,7 @@ class Server:
                 try:
                     result = done[0].res
                 except OSError as error:
-                    result = -error.errno  # as it is in C
+                    result = -(error.errno or 1)  # as it is in C
                 self.completed(operation, fd, result)
             uring.io_uring_cq_advance(self.ring, count)
 

@@ -20,9 +20,6 @@ import sys
 import threading
 
 
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
-
-
 def listen() -> socket.socket:
     """Listen on the port that the command line names, 9000 if it names none."""
     try:
@@ -50,17 +47,15 @@ def serve(connection: socket.socket) -> None:
 def main() -> None:
     """Accept, and start a thread for whoever has come."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listener = listen()
     while True:
         connection, _ = listener.accept()
-        if connection.fileno() == LIMIT - 1:  # the last one stays free, or `accept` would fail
-            complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
-            connection.close()
-            continue
         try:
+            connection.dup().close()  # is a descriptor left for the next `accept`?
             threading.Thread(target=serve, args=[connection], daemon=True).start()
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             complain(str(error))
             connection.close()
 

@@ -56,6 +56,10 @@ class PageTests(TestCase):
         """docs/deployment.md shows what happens."""
         await self.follow("docs/deployment.md")
 
+    async def test_io_models_page(self):
+        """docs/io-models.md runs some of the programs that it explains."""
+        await self.follow("docs/io-models.md")
+
     async def test_load_page(self):
         """docs/load.md shows what is reported."""
         await self.follow("docs/load.md")

@@ -1,22 +1,27 @@
 """What every I/O model has to do, whatever its way of waiting: to be mixed into a TestCase."""
 
 import ast
+import contextlib
+import resource
 import signal
 import socket
 
 from tests.io_models.programs import (
     FOLDER,
+    UNAVAILABLE,
     Program,
     connect,
     receive,
     receive_rest,
     reset,
     send_and_read_late,
+    send_until_stalled,
 )
 
 
 ODD = 4099  # bytes, a prime: pieces end where no buffer does
 PAYLOAD = (bytes(range(256)) * 41)[:-1] * 1000  # 10.5 MB, of a period that is no power of two
+MUCH = 64 << 20  # bytes: several times what the kernel buffers for a connection
 LINES = 90  # of code at most
 
 
@@ -53,6 +58,10 @@ class Conversations:
         received = send_and_read_late(client, PAYLOAD, ODD)
         self.assertEqual(len(received), len(PAYLOAD))
         self.assertTrue(received == PAYLOAD.upper(), "it has the length, but not the bytes")
+
+    def test_a_client_that_never_reads_is_not_listened_to_for_ever(self):
+        client = connect(self, self.start())
+        self.assertLess(send_until_stalled(client, MUCH), MUCH)
 
     def test_many_clients_in_turn(self):
         program = self.start()
@@ -113,3 +122,48 @@ class Conversations:
         self.assertEqual(blank, "")
         for said in (r"\bcosts?\b", r"\bbreaks\b"):
             self.assertRegex("\n".join(rest), said)
+
+
+FILES = 48  # open files that a program may have in these tests: few, but enough to start with
+
+
+def few_files():
+    """Limit the open files of a program that is about to start."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
+
+class Descriptors:
+    """For models that hold a descriptor for each client: what happens when there is none left."""
+
+    out = "out of descriptors: `ulimit -Hn` allows 48"
+
+    def test_without_descriptors_it_says_so_once_and_serves_whom_it_can(self):
+        program = self.start(prepare=few_files)
+        first = connect(self, program)
+        self.converse(first, b"hello")
+        crowd = [connect(self, program) for _ in range(2 * FILES)]
+        self.assertEqual(program.wait_for_line(), f"{self.name}: {self.out}\n")
+        self.converse(first, b"still there")
+        served = crowd[0]
+        self.converse(served, b"me too")
+        for client in crowd[1:]:  # until the server has closed its side, too
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_WR)
+                receive_rest(client)
+        self.converse(served, b"still there")
+        self.converse(connect(self, program), b"and there is room again")
+        self.assertEqual(program.errors, f"{self.name}: {self.out}\n")
+
+
+class Optional:
+    """For models that need a package."""
+
+    package = ""
+
+    def test_without_its_package_it_says_what_to_install(self):
+        program = Program(self, self.name, code=f"sys.modules[{self.package!r}] = None")
+        self.assertEqual(program.process.wait(60), UNAVAILABLE)
+        self.assertEqual(program.line, "")
+        self.assertEqual(
+            program.errors, f"{self.name}: needs {self.package}: pip install 'evserve[lab]'\n"
+        )

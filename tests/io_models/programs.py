@@ -1,15 +1,19 @@
 """The programs of examples/io_models/, started as a user starts them, and clients for them."""
 
+import contextlib
+import os
 import re
+import select
 import selectors
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
 
 
 FOLDER = Path(__file__).parents[2] / "examples" / "io_models"
@@ -20,6 +24,7 @@ exec(sys.argv.pop(1))
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 PATIENCE = 60  # seconds after which a silent program counts as hung
+UNAVAILABLE = 3  # exit status of a program whose package is missing
 STALLED = 0.2  # seconds without room in the socket after which a sender begins to read
 
 
@@ -28,16 +33,16 @@ class Program:
 
     def __init__(self, test, name, *words, prepare=None, code=""):
         self.name = name
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the test's end
-        test.addCleanup(self._errors.close)
+        self._errors = b""
         path = FOLDER / f"{name}.py"
         self.process = subprocess.Popen(
             [sys.executable, *(["-c", PREPARED, code] if code else []), path, *(words or ["0"])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=subprocess.PIPE,
             preexec_fn=prepare,  # noqa: PLW1509 - no threads hold locks here
         )
+        os.set_blocking(self.process.stderr.fileno(), False)
         guard = threading.Timer(PATIENCE, self.process.kill)
         guard.daemon = True
         guard.start()
@@ -46,22 +51,42 @@ class Program:
         self.line = self.process.stdout.readline().decode()
         found = re.fullmatch(rf"{name}: listening on 127\.0\.0\.1:(\d+)\n", self.line)
         self.port = int(found[1]) if found else None
+        if not found and self.process.wait(PATIENCE) == UNAVAILABLE and not code:
+            raise SkipTest(self.errors)
 
     @property
     def errors(self):
         """What it has written to standard error so far."""
-        self._errors.seek(0)
-        return self._errors.read().decode()
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.process.stderr.fileno(), 65536):
+                self._errors += data
+        return self._errors.decode()
+
+    def wait_for_line(self):
+        """Wait until it has written a line to standard error, and return that."""
+        while not self.errors.endswith("\n"):
+            if not select.select([self.process.stderr], [], [], PATIENCE)[0]:
+                raise AssertionError("it has nothing to say")
+        return self.errors
 
     def stop(self, number=signal.SIGINT):
         """Send a signal; return the status."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
+    @contextlib.contextmanager
+    def stopped(self):
+        """Keep it from running, inside a `with` block; the kernel goes on for it."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        yield
+        self.process.send_signal(signal.SIGCONT)
+
     def _end(self):
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+        self.process.stderr.close()
 
 
 def connect(test, program):
@@ -128,3 +153,14 @@ def send_and_read_late(client, payload, piece):
                     if not data:
                         return b"".join(received)
                     received.append(data)
+
+
+def send_until_stalled(client, most):
+    """Send zeros without reading; return how many bytes went off before nothing more did."""
+    client.setblocking(False)
+    sent, piece = 0, bytes(65536)
+    with selectors.DefaultSelector() as selector:
+        selector.register(client, selectors.EVENT_WRITE)
+        while sent < most and selector.select(STALLED):
+            sent += client.send(piece)
+    return sent

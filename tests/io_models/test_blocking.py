@@ -2,10 +2,11 @@
 
 import os
 import resource
+import signal
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import Conversations
+from tests.io_models.conversations import Conversations, Descriptors
 from tests.io_models.programs import connect, peek, receive, receive_rest
 
 
@@ -39,6 +40,13 @@ class BlockingTests(Conversations, SynchronousTestCase):
 class ForkPerConnectionTests(Conversations, SynchronousTestCase):
     name = "fork_per_connection"
 
+    def test_its_children_go_with_it_however_it_ends(self):
+        program = self.start()
+        client = connect(self, program)
+        self.converse(client, b"hello")
+        program.stop(signal.SIGKILL)
+        self.assertEqual(receive_rest(client), b"")
+
     def test_each_client_has_a_process_and_leaves_no_zombie(self):
         program = self.start()
         clients = [connect(self, program) for _ in range(5)]
@@ -71,8 +79,9 @@ class ForkPerConnectionTests(Conversations, SynchronousTestCase):
         )
 
 
-class ThreadPerConnectionTests(Conversations, SynchronousTestCase):
+class ThreadPerConnectionTests(Descriptors, Conversations, SynchronousTestCase):
     name = "thread_per_connection"
+    out = "[Errno 24] Too many open files"
 
     def test_a_thread_that_cannot_be_started_turns_the_client_away_and_says_why_once(self):
         program = self.start()

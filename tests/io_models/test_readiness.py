@@ -1,37 +1,136 @@
-"""Models that ask which connections are ready, and one that has things done and is told so."""
+"""Models that ask which connections are ready, one that is told, and one that has things done."""
 
-from twisted.trial.unittest import SynchronousTestCase
+import resource
 
-from tests.io_models.conversations import Conversations
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.io_models.conversations import Conversations, Descriptors, Optional
+from tests.io_models.programs import (
+    UNAVAILABLE,
+    Program,
+    connect,
+    receive,
+    receive_rest,
+)
 
 
-class NonblockingPollingTests(Conversations, SynchronousTestCase):
+FD_SETSIZE = 1024
+
+
+class NonblockingPollingTests(Descriptors, Conversations, SynchronousTestCase):
     name = "nonblocking_polling"
 
 
 class SelectLoopTests(Conversations, SynchronousTestCase):
     name = "select_loop"
 
+    def setUp(self):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limits[1] < 2 * FD_SETSIZE:
+            raise SkipTest(f"a hard limit of {limits[1]} open files is too low for this")
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
 
-class PollLoopTests(Conversations, SynchronousTestCase):
+    def test_a_client_whose_descriptor_is_1024_is_turned_away_and_the_others_are_served(self):
+        program = self.start()
+        clients = []
+        for _ in range(FD_SETSIZE):
+            client = connect(self, program)
+            try:
+                self.converse(client, b"hello")
+            except (AssertionError, ConnectionError):
+                break
+            clients.append(client)
+        self.assertLess(len(clients), FD_SETSIZE)  # some descriptors are the program's own
+        self.assertGreater(len(clients), FD_SETSIZE - 20)
+        for _ in range(10):
+            self.assertEqual(receive_rest(connect(self, program)), b"")
+        for client in clients:
+            self.converse(client, b"still there")
+        self.assertEqual(
+            program.errors, "select_loop: descriptor 1024 is beyond select's FD_SETSIZE of 1024\n"
+        )
+
+    def test_there_is_room_again_when_somebody_has_left(self):
+        program = self.start()
+        clients = [connect(self, program) for _ in range(FD_SETSIZE)]
+        clients[0].sendall(b"going")
+        clients[0].shutdown(1)
+        self.assertEqual(receive_rest(clients[0]), b"GOING")
+        self.converse(connect(self, program), b"coming")
+
+
+class PollLoopTests(Descriptors, Conversations, SynchronousTestCase):
     name = "poll_loop"
 
 
-class EpollLevelTests(Conversations, SynchronousTestCase):
+class EpollLevelTests(Descriptors, Conversations, SynchronousTestCase):
     name = "epoll_level"
 
 
-class EpollEdgeTests(Conversations, SynchronousTestCase):
+class Bursts:
+    """For models that hear of a change once: nothing may be forgotten."""
+
+    def test_bursts_from_many_are_answered_to_the_last_byte(self):
+        program = self.start()
+        clients = [connect(self, program) for _ in range(20)]
+        burst = bytes(range(97, 123)) * 5_000  # 130 kB: more than one read, less than the buffers
+        for _ in range(5):
+            for client in clients:
+                for begin in range(0, len(burst), 49_999):
+                    client.sendall(burst[begin : begin + 49_999])
+            for client in clients:
+                self.assertTrue(receive(client, len(burst)) == burst.upper())
+
+
+class EpollEdgeTests(Bursts, Descriptors, Conversations, SynchronousTestCase):
     name = "epoll_edge"
 
 
-class SelectorsLoopTests(Conversations, SynchronousTestCase):
+class SelectorsLoopTests(Descriptors, Conversations, SynchronousTestCase):
     name = "selectors_loop"
 
 
-class IoUringCompletionTests(Conversations, SynchronousTestCase):
-    name = "io_uring_completion"
+def few_signals():
+    """Let hardly any signal wait, for a program that is about to start."""
+    resource.setrlimit(resource.RLIMIT_SIGPENDING, (2, 2))
 
 
-class SignalDrivenTests(Conversations, SynchronousTestCase):
+class SignalDrivenTests(Bursts, Descriptors, Conversations, SynchronousTestCase):
     name = "signal_driven"
+
+    def test_signals_that_were_dropped_are_made_up_for(self):
+        program = self.start(prepare=few_signals)
+        clients = [connect(self, program) for _ in range(50)]
+        for client in clients:
+            self.converse(client, b"here")
+        with program.stopped():  # nobody takes signals meanwhile: most find the queue full
+            for client in clients:
+                client.sendall(b"hello")
+        for client in clients:
+            self.assertEqual(receive(client, 5), b"HELLO")
+        self.assertEqual(
+            program.errors,
+            "signal_driven: more signals than RLIMIT_SIGPENDING = 2: looking at everybody\n",
+        )
+
+
+class IoUringCompletionTests(Optional, Bursts, Descriptors, Conversations, SynchronousTestCase):
+    name = "io_uring_completion"
+    package = "liburing"
+
+    def test_a_kernel_that_refuses_is_named_in_one_line(self):
+        program = Program(self, self.name, code=REFUSED)
+        self.assertEqual(program.process.wait(60), UNAVAILABLE)
+        self.assertEqual(
+            program.errors, f"{self.name}: the kernel refuses io_uring: Operation not permitted\n"
+        )
+
+
+# What a container's seccomp filter does.
+REFUSED = """
+import errno, liburing, os
+def refuse(entries, ring):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+liburing.io_uring_queue_init = refuse
+"""

@@ -4,24 +4,27 @@ import difflib
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import Conversations
+from tests.io_models.conversations import FILES, Conversations, Descriptors, Optional, few_files
 from tests.io_models.programs import FOLDER, connect, peek, receive
 
 
-class GeneratorSchedulerTests(Conversations, SynchronousTestCase):
+class GeneratorSchedulerTests(Descriptors, Conversations, SynchronousTestCase):
     name = "generator_scheduler"
 
 
-class GreenletLoopTests(Conversations, SynchronousTestCase):
+class GreenletLoopTests(Optional, Descriptors, Conversations, SynchronousTestCase):
     name = "greenlet_loop"
+    package = "greenlet"
 
 
-class GeventPatchedTests(Conversations, SynchronousTestCase):
+class GeventPatchedTests(Optional, Descriptors, Conversations, SynchronousTestCase):
     name = "gevent_patched"
+    package = "gevent"
 
 
-class GeventUnpatchedTests(Conversations, SynchronousTestCase):
+class GeventUnpatchedTests(Optional, Conversations, SynchronousTestCase):
     name = "gevent_unpatched"
+    package = "gevent"
     at_once = 1
 
     def test_it_is_the_patched_program_but_for_the_patch(self):
@@ -44,18 +47,34 @@ class GeventUnpatchedTests(Conversations, SynchronousTestCase):
         self.assertEqual(receive(second, 6), b"SECOND")
 
 
-class AsyncioStreamsTests(Conversations, SynchronousTestCase):
+class AsyncioStreamsTests(Descriptors, Conversations, SynchronousTestCase):
     name = "asyncio_streams"
+    out = "socket.accept() out of system resource: [Errno 24] Too many open files"
 
 
-class AsyncioProtocolTests(Conversations, SynchronousTestCase):
+class AsyncioProtocolTests(Descriptors, Conversations, SynchronousTestCase):
     name = "asyncio_protocol"
+    out = "socket.accept() out of system resource: [Errno 24] Too many open files"
 
 
-class TwistedEpollTests(Conversations, SynchronousTestCase):
+class TwistedEpollTests(Descriptors, Conversations, SynchronousTestCase):
     name = "twisted_epoll"
 
 
-class EvserveUvloopTests(Conversations, SynchronousTestCase):
+class EvserveUvloopTests(Optional, Conversations, SynchronousTestCase):
     name = "evserve_uvloop"
+    package = "uvloop"
     speaker = "evserve"
+
+    def test_without_descriptors_it_says_so_once_and_serves_whom_it_can(self):
+        program = self.start(prepare=few_files)
+        first = connect(self, program)
+        self.converse(first, b"hello")
+        for _ in range(FILES):
+            connect(self, program)
+        self.assertEqual(
+            program.wait_for_line(),
+            f"{self.name}: file limit ({FILES}) nearly reached: "
+            "accepting no connections until there is room\n",
+        )
+        self.converse(first, b"still there")

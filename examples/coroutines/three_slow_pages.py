@@ -1,0 +1,71 @@
+"""Three slow pages take the time of the slowest, although one thread fetches all of them.
+
+A small server of its own, in the same process, lets each page wait. The fetcher asks for all
+three, and then the one thread waits for whichever comes first: waiting is what takes the time
+here, and any amount of waiting fits into the same second.
+
+    python three_slow_pages.py
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from evserve.fetch.client import Client
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.manners import Manners
+from evserve.fetch.result import Result
+from evserve.fetch.settings import Settings
+
+
+WAITS = (0.3, 0.6, 0.9)  # seconds
+
+
+class SlowPage(Resource):
+    """A page that is there after some seconds."""
+
+    def __init__(self, reactor: Any, seconds: float) -> None:
+        Resource.__init__(self)
+        self.reactor, self.seconds = reactor, seconds
+
+    def render_GET(self, request: Request) -> int:
+        """Answer later, and serve others meanwhile."""
+        print(f"server: asked for a page of {self.seconds} s")
+        request.write(b"at last\n")
+        self.reactor.callLater(self.seconds, request.finish)
+        return NOT_DONE_YET
+
+
+def start_server(reactor: Any) -> Any:
+    """Serve a page for each of WAITS on a free port; return the port."""
+    root = Resource()
+    for number, seconds in enumerate(WAITS):
+        root.putChild(b"%d" % number, SlowPage(reactor, seconds))
+    return reactor.listenTCP(0, Site(root), interface="127.0.0.1")
+
+
+async def fetch_all(reactor: Any) -> None:
+    """Fetch the pages at the same time and say how long it took."""
+    port = start_server(reactor)
+    client = Client(reactor, Settings())
+    fetcher = Fetcher(client, reactor, Manners())
+    began = reactor.seconds()
+
+    def show(result: Result) -> None:
+        took = reactor.seconds() - began
+        print(f"{took:.2f} s: {result.url} status {result.status_code}")
+
+    for number in range(len(WAITS)):
+        fetcher.add(f"http://127.0.0.1:{port.getHost().port}/{number}", show)
+    await fetcher.run()
+    took = reactor.seconds() - began
+    print(f"all together: {took:.2f} s; one after another: {sum(WAITS):.2f} s")
+    fetcher.close()
+    await port.stopListening()
+
+
+if __name__ == "__main__":
+    react(lambda reactor: Deferred.fromCoroutine(fetch_all(reactor)))
