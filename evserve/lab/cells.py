@@ -48,9 +48,7 @@ class Bench:
         finally:
             await child.stop()
 
-    async def _load(
-        self, child: Child, connections: int, active: int, measure: Measure
-    ) -> Cell:
+    async def _load(self, child: Child, connections: int, active: int, measure: Measure) -> Cell:
         plan = measure.plan(child.port, child.pid, connections, active)
         self._run = run = LoadRun(self.reactor, plan)
         gone = child.when_ended().addCallback(lambda _: run.stop())

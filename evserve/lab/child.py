@@ -71,9 +71,7 @@ class Child(ProcessProtocol):
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._registry.add(self)
         pipes: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
-        process = self._reactor.spawnProcess(
-            self, words[0], words, environment, childFDs=pipes
-        )
+        process = self._reactor.spawnProcess(self, words[0], words, environment, childFDs=pipes)
         self.pid = process.pid
 
     @property

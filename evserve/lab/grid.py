@@ -49,9 +49,7 @@ class Grid:
         """Note what became of a cell."""
         self._cells[model.name, cell.connections] = cell
 
-    def without_measuring(
-        self, model: Model, connections: int, memory: int | None
-    ) -> Cell | None:
+    def without_measuring(self, model: Model, connections: int, memory: int | None) -> Cell | None:
         """Return the cell that need not or must not be measured, else None.
 
         memory: how many bytes the machine has left.

@@ -58,12 +58,9 @@ def _read_object(kind: Any, value: Any, where: str) -> Any:
     missing = [each.name for each in attrs.fields(kind) if each.name not in value]
     if missing:
         raise NotAResultError(f"{where or 'the file'} has no {missing[0]!r}")
-    return kind(
-        **{
-            each.name: _read(hints[each.name], value[each.name], f"{where}.{each.name}".lstrip("."))
-            for each in attrs.fields(kind)
-        }
-    )
+    names = [each.name for each in attrs.fields(kind)]
+    inside = f"{where}." if where else ""
+    return kind(**{name: _read(hints[name], value[name], f"{inside}{name}") for name in names})
 
 
 def _read_plain(kind: Any, value: Any, where: str) -> Any:

@@ -39,7 +39,8 @@ class Greeting:
         try:
             await self._crowd.fill(self._wanted)
             if self._crowd.open < self._wanted:
-                return f"only {self._crowd.open:,} of {self._wanted:,} connections open{self._cause}"
+                many = f"only {self._crowd.open:,} of {self._wanted:,} connections open"
+                return f"{many}{self._cause}"
             await self._greet()
         finally:
             if late.active():

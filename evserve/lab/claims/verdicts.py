@@ -20,9 +20,10 @@ _MICRO, _MILLI = 1e-6, 1e-3
 
 _GROWS = 2.0  # times, from no idle connections to the most: less is no growth to speak of
 _FLAT = 1.5
-_STRAIGHT = (0.5, 2.0)  # the slope of the second half over that of the first
+# Slope of the second half over that of the first: 1 on a line, 3 on a parabola, 0.41 on a root.
+_STRAIGHT = (0.45, 2.4)
 _MORE_MEMORY = 2.0  # times
-_BURNS, _RESTS = 0.5, 0.05  # seconds of CPU a second
+_BURNS, _RESTS = 0.3, 0.05  # seconds of CPU a second; others may want the CPU as well
 _SLOWEST = 1.25  # times the slowest page; one after another it would be the sum
 
 
@@ -42,18 +43,17 @@ def scanning(idle: Sequence[int], costs: Mapping[str, Sequence[float]]) -> Claim
     costs: of "select_loop", "poll_loop" and "epoll_level".
     """
     growth = {name: each[-1] / each[0] for name, each in costs.items()}
-    scan = all(
-        growth[name] >= _GROWS and _is_straight(costs[name]) for name in ("select_loop", "poll_loop")
-    )
+    scanners = ("select_loop", "poll_loop")
+    bent = [name for name in scanners if not _is_straight(costs[name])]
+    scan = not bent and all(growth[name] >= _GROWS for name in scanners)
     parts = [
         f"{name} {first / _MICRO:,.1f} → {last / _MICRO:,.1f} µs ({growth[name]:,.1f} times)"
         for name, (first, *_, last) in costs.items()
     ]
     evidence = (
-        f"CPU per message of one active connection, {idle[0]:,} → {idle[-1]:,} idle: "
+        f"CPU per message with {idle[0]:,} → {idle[-1]:,} idle connections: "
         f"{', '.join(parts)}."
     )
-    bent = [name for name in ("select_loop", "poll_loop") if not _is_straight(costs[name])]
     if bent:
         evidence += f" Not along a straight line: {', '.join(bent)}."
     numbers = {
@@ -98,9 +98,7 @@ def _serial(
         f"{each} {_waiting(waited[each], patience)}" for each in pair
     )
     numbers = {
-        f"{each}_answer_seconds": seconds
-        for each in pair
-        if (seconds := waited[each]) is not None
+        f"{each}_answer_seconds": seconds for each in pair if (seconds := waited[each]) is not None
     }
     holds = waited[serial] is None and waited[concurrent] is not None
     return Claim(name, claim, verdict(holds), f"{evidence}.", numbers)
