@@ -102,8 +102,12 @@ class Redraw(Service):
     def startService(self) -> None:
         """Write, and end the process."""
         Service.startService(self)
-        self._output.write(self._result)
-        self._host.finish()
+        try:
+            self._output.write(self._result)
+        except OSError as error:
+            self._host.fail(f"{error.strerror}: {error.filename!r}")
+        else:
+            self._host.finish()
 
 
 def makeService(options: Options, host: IHost) -> IService:

@@ -51,8 +51,7 @@ def scanning(idle: Sequence[int], costs: Mapping[str, Sequence[float]]) -> Claim
         for name, (first, *_, last) in costs.items()
     ]
     evidence = (
-        f"CPU per message with {idle[0]:,} → {idle[-1]:,} idle connections: "
-        f"{', '.join(parts)}."
+        f"CPU per message with {idle[0]:,} → {idle[-1]:,} idle connections: {', '.join(parts)}."
     )
     if bent:
         evidence += f" Not along a straight line: {', '.join(bent)}."

@@ -1,6 +1,7 @@
 """A chart: one line per model over the number of connections, drawn as SVG."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from attrs import frozen
 
@@ -13,9 +14,10 @@ from evserve.lab.report.units import number
 
 
 WIDTH, HEIGHT = 1120, 540
-LEFT, RIGHT, TOP, BOTTOM = 74, 196, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 74, 204, 14, 48
 _LETTER, _ROW = 6.9, 15.5  # of a label: pixels per letter, and per line
-_GAP = 12  # between a line's end and its label
+_MARK = 12  # pixels before a label's text, for its mark
+_GAP = 10  # between a line's end and its label
 _NAMED = 44  # pixels that a number below the axis takes
 _R = 3.6  # of a point
 _MARKS = (
@@ -61,8 +63,11 @@ class Chart:
     def svg(self) -> Markup:
         """Return the picture."""
         own = [line.model.name for line in self.lines]
-        labels = place([self._label(line) for line in self.lines], TOP, HEIGHT - BOTTOM)
-        pairs = zip(self.lines, labels, strict=True)
+        wanted = [self._label(line) for line in self.lines]
+        labels = place(wanted, TOP, HEIGHT - BOTTOM, self._crossings)
+        pairs = list(zip(self.lines, labels, strict=True))
+        # Names that stand among the lines come last, or lines would be drawn across them.
+        pairs.sort(key=lambda pair: -pair[1].x)
         drawn = [self._line(line, label, own) for line, label in pairs]
         names = f"{self.metric.key}-title {self.metric.key}-about"
         return tag(
@@ -114,7 +119,18 @@ class Chart:
         if line.end is not None:
             text += f" ✕ at {number(line.end.connections)}"
         x = self.x.place(last.connections) + _GAP
-        return Label(text, x, self.y.place(last.value), len(text) * _LETTER, _ROW)
+        width = _MARK + len(text) * _LETTER
+        return Label(text, x, self.y.place(last.value), width, _ROW)
+
+    def _crossings(self, label: Label) -> int:
+        """Return how many lines a label would cover."""
+        return sum(
+            any(_meets(label, a, b) for piece in line.pieces for a, b in pairwise(self._at(piece)))
+            for line in self.lines
+        )
+
+    def _at(self, piece: Sequence[Point]) -> list[tuple[float, float]]:
+        return [(self.x.place(point.connections), self.y.place(point.value)) for point in piece]
 
     def _line(self, line: Line, label: Label, own: Sequence[str]) -> Markup:
         model = line.model
@@ -123,11 +139,12 @@ class Chart:
         end = (self.x.place(last.connections), self.y.place(last.value))
         parts = [self._path(piece) for piece in line.pieces]
         if abs(label.y - end[1]) > _ROW / 2:
-            parts.append(_path([end, (label.x - 3, label.y)], "leader"))
+            parts.append(_path([end, (label.x - 2, label.y)], "leader"))
         parts += [self._point(line, point, mark) for point in line.points]
         if line.end is not None:
             parts.append(_path_at("M-5 -5L5 5M5 -5L-5 5", end, "broke"))
-        parts.append(tag("text", label.text, x=label.x, y=label.y + 4, class_="name"))
+        parts.append(_path_at(mark, (label.x + 4, label.y), "key"))
+        parts.append(tag("text", label.text, x=label.x + _MARK, y=label.y + 4, class_="name"))
         return tag(
             "a",
             *parts,
@@ -137,7 +154,7 @@ class Chart:
         )
 
     def _path(self, piece: Sequence[Point]) -> Markup:
-        places = [(self.x.place(p.connections), self.y.place(p.value)) for p in piece]
+        places = self._at(piece)
         return Markup(_path(places, "hit") + _path(places, "stroke"))
 
     def _point(self, line: Line, point: Point, mark: str) -> Markup:
@@ -149,6 +166,17 @@ class Chart:
         if point.is_hollow:
             told += " (the generator was the limit)"
         return _path_at(mark, place, "hollow" if point.is_hollow else "full", told)
+
+
+def _meets(label: Label, a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Say whether the line from `a` to `b`, which lies to its right, goes through a label."""
+    left, right = max(label.x, a[0]), min(label.x + label.width, b[0])
+    if left >= right:
+        return False
+    slope = (b[1] - a[1]) / (b[0] - a[0])
+    heights = [a[1] + (x - a[0]) * slope for x in (left, right)]
+    half = label.height / 2
+    return min(heights) < label.y + half and max(heights) > label.y - half
 
 
 def _path(places: Sequence[tuple[float, float]], kind: str) -> Markup:

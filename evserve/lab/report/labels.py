@@ -1,10 +1,12 @@
 """Names at the ends of lines, moved apart so that none covers another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import evolve, frozen
 
 
+_STEP = 3.0  # pixels between the heights that are tried
+_CROSSING = 30.0  # pixels that a label goes out of its way rather than cover a line
 _NOTHING = 1e-6  # by which numbers are wrong that were added up in another order
 
 
@@ -69,32 +71,49 @@ def _end(labels: Sequence[Label], cluster: list[int], top: float, bottom: float)
     return _start(labels, cluster, top, bottom) + _height(labels, cluster)
 
 
-def place(labels: Sequence[Label], top: float, bottom: float) -> list[Label]:
+def place(
+    labels: Sequence[Label],
+    top: float,
+    bottom: float,
+    crossings: Callable[[Label], int],
+) -> list[Label]:
     """Move labels so that none covers another: the rightmost column first, the others around it.
 
-    Labels that start at the same place are a column. Whoever is not in the rightmost goes to the
-    free height nearest to the one it wants.
+    Labels that start at the same place are a column. One that is not in the rightmost goes where
+    it is near to the height it wants and covers few lines, as `crossings` counts them.
     """
     columns = sorted({label.x for label in labels}, reverse=True)
     placed: dict[int, Label] = {}
     for column in columns:
         numbers = [number for number, label in enumerate(labels) if label.x == column]
-        for number, label in zip(
-            numbers, stack([labels[number] for number in numbers], top, bottom), strict=True
-        ):
-            placed[number] = _nearest_free(label, list(placed.values()), top, bottom)
+        if column == columns[0]:
+            stacked = stack([labels[number] for number in numbers], top, bottom)
+            placed.update(zip(numbers, stacked, strict=True))
+            continue
+        for number in sorted(numbers, key=lambda number: labels[number].y):
+            taken = list(placed.values())
+            placed[number] = _best(labels[number], taken, top, bottom, crossings)
     return [placed[number] for number in range(len(labels))]
 
 
-def _nearest_free(label: Label, taken: Sequence[Label], top: float, bottom: float) -> Label:
-    wanted = [label.y]
-    for other in taken:
-        apart = (label.height + other.height) / 2
-        wanted += [other.y - apart, other.y + apart]
+def _best(
+    label: Label,
+    taken: Sequence[Label],
+    top: float,
+    bottom: float,
+    crossings: Callable[[Label], int],
+) -> Label:
+    """Return the label at the height that costs least; where it wants to be if all are taken."""
     half = label.height / 2
-    inside = [y for y in wanted if top + half - _NOTHING <= y <= bottom - half + _NOTHING]
-    for y in sorted(inside, key=lambda y: abs(y - label.y)):
-        moved = evolve(label, y=y)
-        if not any(moved.covers(other) for other in taken):
-            return moved
-    return label
+    steps = range(int((bottom - top - label.height) / _STEP) + 1)
+    heights = [label.y, *(top + half + step * _STEP for step in steps)]
+    free = [
+        moved
+        for moved in (evolve(label, y=y) for y in heights)
+        if not any(moved.covers(other) for other in taken)
+    ]
+    return min(
+        free,
+        key=lambda moved: abs(moved.y - label.y) + _CROSSING * crossings(moved),
+        default=label,
+    )

@@ -140,13 +140,14 @@ def _chart(result: Result, metric: Metric) -> Markup:
     picture = Chart.of(metric, lines, counts).svg()
     shown = {line.model.name for line in lines}
     absent = [_absence(model) for model in result.models if model.name not in shown]
-    below = (
-        tag("p", "Not in it: ", "; ".join(absent), ".", class_="quiet small") if absent else None
+    below = f"Not in it: {'; '.join(absent)}." if absent else None
+    return tag(
+        "figure",
+        caption,
+        tag("div", picture, class_="scroll", tabindex=0, role="group", aria_label=metric.title),
+        below and tag("p", below, class_="quiet small"),
+        id=metric.key,
     )
-    scroll = tag(
-        "div", picture, class_="scroll", tabindex=0, role="group", aria_label=metric.title
-    )
-    return tag("figure", caption, scroll, below, id=metric.key)
 
 
 def _absence(model: ModelResult) -> str:

@@ -7,7 +7,7 @@ from attrs import frozen
 
 
 _STEPS = (1, 2, 5)
-_FEW_DECADES = 2.0  # with fewer, 2 and 5 get a name too
+_FEW_DECADES = 4.1  # with fewer, 2 and 5 get a name too
 
 
 @frozen
@@ -57,7 +57,8 @@ def ticks(low: float, high: float) -> tuple[list[float], list[float]]:
 
 
 def _digit(value: float) -> int:
-    return round(value / 10.0 ** math.floor(math.log10(value) + 1e-9))
+    digit: int = round(value / 10.0 ** math.floor(math.log10(value) + 1e-9))
+    return digit
 
 
 def spread(places: Sequence[float], least: float) -> list[bool]:
