@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import define, field
 
 from evserve.lab.programs import Model
-from evserve.lab.results import Cell, ModelResult, Outcome
+from evserve.lab.results import Cell, ModelResult, Outcome, connections_of
 from evserve.lab.settings import Measure
 
 
@@ -62,7 +62,7 @@ class Grid:
         if last.outcome is Outcome.UNAVAILABLE:
             return Cell(connections, active, Outcome.UNAVAILABLE, last.why)
         if last.outcome is Outcome.BROKE:
-            why = f"it broke at {last.connections:,} connections"
+            why = f"it broke at {connections_of(last.connections)}"
             return Cell(connections, active, Outcome.SKIPPED, why)
         if last.outcome is Outcome.SKIPPED:
             return Cell(connections, active, Outcome.SKIPPED, last.why)

@@ -12,6 +12,11 @@ from attrs import field, frozen
 VERSION = 1
 
 
+def connections_of(count: int) -> str:
+    """Return "1 connection", "1,000 connections"."""
+    return f"{count:,} connection" + ("" if count == 1 else "s")
+
+
 class Outcome(StrEnum):
     """What became of a model at one number of connections."""
 

@@ -13,7 +13,7 @@ from evserve.lab.claims.verdicts import unknown
 from evserve.lab.grid import Grid, available_memory
 from evserve.lab.machine import this_machine
 from evserve.lab.programs import Model
-from evserve.lab.results import Cell, Claim, Machine, Outcome, Result
+from evserve.lab.results import Cell, Claim, Machine, Outcome, Result, connections_of
 from evserve.lab.settings import Measure
 
 
@@ -77,7 +77,7 @@ class LabRun:
         for model, connections in self._grid:
             if self.partial:
                 return
-            self._watcher.begin(f"{model.name}, {connections:,} connections", *self._progress)
+            self._watcher.begin(f"{model.name}, {connections_of(connections)}", *self._progress)
             cell = self._grid.without_measuring(model, connections, available_memory())
             if cell is None:
                 cell = await self.bench.cell(model, connections, self._measure)

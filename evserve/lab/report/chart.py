@@ -11,6 +11,7 @@ from evserve.lab.report.markup import Markup, tag
 from evserve.lab.report.scales import LogScale, bounds, spread, ticks
 from evserve.lab.report.series import Line, Metric, Point
 from evserve.lab.report.units import number
+from evserve.lab.results import connections_of
 
 
 WIDTH, HEIGHT = 1120, 540
@@ -87,7 +88,7 @@ class Chart:
         write = self.metric.write
         ends = (
             f"{line.model.name} {write(line.points[-1].value)} at "
-            f"{line.points[-1].connections:,} connections"
+            f"{connections_of(line.points[-1].connections)}"
             for line in self.lines
         )
         return f"{self.metric.remark} {'; '.join(ends)}."
@@ -160,7 +161,7 @@ class Chart:
     def _point(self, line: Line, point: Point, mark: str) -> Markup:
         place = (self.x.place(point.connections), self.y.place(point.value))
         told = (
-            f"{line.model.name}, {point.connections:,} connections: "
+            f"{line.model.name}, {connections_of(point.connections)}: "
             f"{self.metric.write(point.value)}"
         )
         if point.is_hollow:

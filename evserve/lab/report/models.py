@@ -2,7 +2,7 @@
 
 from evserve.lab.families import FAMILIES
 from evserve.lab.report.markup import Markup, prose, tag
-from evserve.lab.results import ModelResult, Outcome, Result
+from evserve.lab.results import ModelResult, Outcome, Result, connections_of
 
 
 def models_section(result: Result) -> list[Markup]:
@@ -34,13 +34,13 @@ def ending(model: ModelResult) -> str:
     cell = model.broke
     if cell is not None:
         verb = "broke" if cell.outcome is Outcome.BROKE else "cannot run"
-        return f"{verb} at {cell.connections:,} connections: {cell.why}."
+        return f"{verb} at {connections_of(cell.connections)}: {cell.why}."
     skipped = [cell for cell in model.cells if cell.outcome is Outcome.SKIPPED]
     if skipped:
-        return f"not tried with {skipped[0].connections:,} connections: {skipped[0].why}."
+        return f"not tried with {connections_of(skipped[0].connections)}: {skipped[0].why}."
     measured = [cell.connections for cell in model.cells if cell.figures is not None]
     if not measured:
         return "not run."
     notes = {cell.why for cell in model.cells if cell.figures is not None and cell.why}
     said = f" It said: {'; '.join(sorted(notes))}." if notes else ""
-    return f"served everybody, up to {max(measured):,} connections.{said}"
+    return f"served everybody, up to {connections_of(max(measured))}.{said}"
