@@ -12,6 +12,9 @@ from evserve.lab.settings import Measure
 from evserve.load.run import LoadRun
 
 
+_LAST_WORDS = 0.25  # seconds between a lost connection and the news that the server has crashed
+
+
 @define(eq=False)
 class Bench:
     """Measures one model at a time; `stop` ends what is under way."""
@@ -61,6 +64,8 @@ class Bench:
             self._run = None
             gone.addErrback(lambda _: None)
             gone.cancel()
+        if report.failure is not None or report.connections.lost:
+            await child.ends_within(_LAST_WORDS)
         ending = Ending(child.reason() if child.has_ended else None, child.complaint)
         return self._unless_stopped(classify(report, ending))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -104,6 +104,15 @@ class Child(ProcessProtocol):
         else:
             self._waiting.append(deferred)
         return deferred
+
+    async def ends_within(self, seconds: float) -> None:
+        """Wait until the program is gone, for at most so long."""
+        ended = self.when_ended()
+        timer = self._reactor.callLater(seconds, ended.cancel)
+        with contextlib.suppress(CancelledError):
+            await ended
+        if timer.active():
+            timer.cancel()
 
     async def stop(self) -> None:
         """End the program and all its processes: politely, then by force."""

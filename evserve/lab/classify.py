@@ -36,7 +36,8 @@ def _why_broken(report: Report, ending: Ending) -> str | None:
     seen = _seen(report)
     if ending.reason is not None:
         return ending.reason
-    if seen is not None and ending.complaint is not None:
+    # The generator hangs up on a wrong answer, and what a server says then is no cause.
+    if seen is not None and ending.complaint is not None and not report.wrong:
         return f"{ending.complaint} ({seen})"
     return seen
 

@@ -76,7 +76,7 @@ def chosen_models(names: list[str] | None) -> list[Model]:
 def _your_program(name: str, ours: dict[str, Model]) -> Model:
     path = Path(name)
     if "/" not in name and path.suffix != ".py":
-        near = difflib.get_close_matches(name, ours, n=1)
+        near = difflib.get_close_matches(name, ours, n=1) or [n for n in ours if name in n]
         hint = f"; did you mean {near[0]!r}?" if near else " (--list shows them)"
         raise ProgramError(f"no model named {name!r}{hint}")
     if not path.is_file():

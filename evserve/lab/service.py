@@ -98,6 +98,7 @@ class Redraw(Service):
     _host: IHost
     _output: Output
     _result: Result
+    _screen: Screen
 
     def startService(self) -> None:
         """Write, and end the process."""
@@ -107,6 +108,7 @@ class Redraw(Service):
         except OSError as error:
             self._host.fail(f"{error.strerror}: {error.filename!r}")
         else:
+            self._screen.say(self._output.names)
             self._host.finish()
 
 
@@ -121,9 +123,10 @@ def makeService(options: Options, host: IHost) -> IService:
             check_writable(path)
     to_stdout = options["json"] == "-"
     output = Output(report, json_path, sys.stdout if to_stdout else None)
+    screen = Screen(sys.stderr if to_stdout else sys.stdout, sys.stderr)
     if options["from"] is not None:
-        return Redraw(host, output, read_result(Path(options["from"])))
-    return _lab(options, host, output, Screen(sys.stderr if to_stdout else sys.stdout, sys.stderr))
+        return Redraw(host, output, read_result(Path(options["from"])), screen)
+    return _lab(options, host, output, screen)
 
 
 def read_result(path: Path) -> Result:

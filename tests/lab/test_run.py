@@ -7,7 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.child import NotStartedError
+from evserve.lab.cells import Bench
+from evserve.lab.child import Children, NotStartedError
 from evserve.lab.claims.experiments import Experiment, Laboratory, UnknownError
 from evserve.lab.programs import Model
 from evserve.lab.results import Outcome, Verdict
@@ -47,7 +48,7 @@ class RunTests(SynchronousTestCase):
             Clock(), MODELS, Measure((1, 10)), self.notes, command="x", experiments=experiments
         )
 
-        async def measured(model, connections, measure, active=None):
+        async def measured(bench, model, connections, measure, active=None):
             outcome = self.outcomes.get((model.name, connections), Outcome.MEASURED)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -55,7 +56,7 @@ class RunTests(SynchronousTestCase):
                 outcome = outcome()
             return cell(connections, outcome, "because")
 
-        self.patch(self.lab.bench, "cell", measured)
+        self.patch(Bench, "cell", measured)
         return self.lab
 
     def run_all(self, experiments=()):
@@ -97,10 +98,10 @@ class RunTests(SynchronousTestCase):
         self.outcomes["b", 1] = ZeroDivisionError()
         lab = self.make()
         killed = []
-        self.patch(lab.bench.children, "kill", lambda: killed.append(True))
+        self.patch(Children, "kill", lambda children: killed.append(children))
         self.failureResultOf(Deferred.fromCoroutine(lab.run()), ZeroDivisionError)
         lab.cut("the run broke off")
-        self.assertEqual((killed, lab.result().measured), ([True], 1))
+        self.assertEqual((killed, lab.result().measured), ([lab.bench.children], 1))
 
     def test_a_claim_that_cannot_be_measured_says_why(self):
         for error in (UnknownError("no gevent"), NotStartedError("no gevent")):
