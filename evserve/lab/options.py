@@ -1,5 +1,6 @@
 """The options of `lab`."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -104,9 +105,12 @@ class Options(usage.Options):
 def check_writable(path: Path) -> None:
     """Raise OSError if a file cannot be written there: better now than after the run."""
     folder = path.absolute().parent
+    number = 0
     if path.is_dir():
-        raise IsADirectoryError(f"Is a directory: {str(path)!r}")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No such file or directory: {str(path)!r}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise PermissionError(f"Permission denied: {str(path)!r}")
+        number = errno.EISDIR
+    elif not folder.is_dir():
+        number = errno.ENOENT
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        number = errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number), str(path))

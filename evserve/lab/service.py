@@ -67,7 +67,7 @@ class LabService(Service):
             result = self._run.result()
             self._output.write(result)
         except OSError as error:
-            self._host.fail(f"{error.strerror}: {error.filename!r}")
+            self._host.fail(f"{error.strerror}: {error.filename}")
             return
         self._end(result, defect)
 
@@ -106,7 +106,7 @@ class Redraw(Service):
         try:
             self._output.write(self._result)
         except OSError as error:
-            self._host.fail(f"{error.strerror}: {error.filename!r}")
+            self._host.fail(f"{error.strerror}: {error.filename}")
         else:
             self._screen.say(self._output.names)
             self._host.finish()

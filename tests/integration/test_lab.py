@@ -39,7 +39,7 @@ LIAR = SERVER.replace("data.upper()", "data.lower()")
 MUTE = SERVER.replace("connection.sendall(data.upper())", "pass")
 CRASHING = SERVER.replace(
     "connection.sendall(data.upper())",
-    "import os; sys.stderr.write('mine: it was too much\\\\n'); os._exit(5)",
+    "import os; sys.stderr.write('mine: it was too much\\n'); os._exit(5)",
 )
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER
 LACKING = (
@@ -312,8 +312,8 @@ class CommandTests(LabTestCase):
         for words, line in (
             (["--models", "epol"], "evserve: lab: --models: no model named 'epol'; did you mean"),
             (["--connections", "x"], "evserve: lab: --connections 'x': not numbers of conn"),
-            (["--report", "/no/such/x"], "evserve: lab: No such file or directory: '/no/such/x'"),
-            (["--from", "none.json"], "evserve: lab: No such file or directory: 'none.json'"),
+            (["--report", "/no/such/x"], "evserve: lab: No such file or directory: /no/such/x"),
+            (["--from", "none.json"], "evserve: lab: No such file or directory: none.json"),
             (["--from", "x.json"], "evserve: lab: 'x.json': not a result of the lab"),
         ):
             out, err, status = await self.run_lab(*words)

@@ -75,6 +75,8 @@ class ClassifyTests(SynchronousTestCase):
     def test_wrong_answers(self):
         why = self.why(wrong=3, first_wrong="b'x' instead of b'X'")
         self.assertEqual(why, "wrong answers on 3 connections: b'x' instead of b'X'")
+        late = Ending(complaint="ConnectionResetError")
+        self.assertEqual(self.why(late, wrong=3, first_wrong="b'x' instead of b'X'"), why)
 
     def test_lost_connections(self):
         connections = Connections(100, 0.1, {}, {"reset": 3, "closed by the server": 1})

@@ -98,7 +98,7 @@ class RunTests(SynchronousTestCase):
         self.outcomes["b", 1] = ZeroDivisionError()
         lab = self.make()
         killed = []
-        self.patch(Children, "kill", lambda children: killed.append(children))
+        self.patch(Children, "kill", killed.append)
         self.failureResultOf(Deferred.fromCoroutine(lab.run()), ZeroDivisionError)
         lab.cut("the run broke off")
         self.assertEqual((killed, lab.result().measured), ([lab.bench.children], 1))
