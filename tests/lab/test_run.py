@@ -98,7 +98,11 @@ class RunTests(SynchronousTestCase):
         self.outcomes["b", 1] = ZeroDivisionError()
         lab = self.make()
         killed = []
-        self.patch(Children, "kill", killed.append)
+
+        def kill(children):
+            killed.append(children)
+
+        self.patch(Children, "kill", kill)
         self.failureResultOf(Deferred.fromCoroutine(lab.run()), ZeroDivisionError)
         lab.cut("the run broke off")
         self.assertEqual((killed, lab.result().measured), ([lab.bench.children], 1))
