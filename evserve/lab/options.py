@@ -56,7 +56,7 @@ class Options(usage.Options):
         [
             "connections",
             None,
-            COUNTS,
+            None,
             f"Numbers of connections [default: {','.join(map(str, COUNTS))}]",
             _counts,
         ],
@@ -82,6 +82,11 @@ class Options(usage.Options):
             self.models = chosen_models(self["models"])
         except ProgramError as error:
             raise usage.UsageError(f"--models: {error}") from error
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The numbers of connections."""
+        return COUNTS if self["connections"] is None else tuple(self["connections"])
 
     @property
     def report(self) -> Path:

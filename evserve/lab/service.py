@@ -138,7 +138,7 @@ def read_result(path: Path) -> Result:
 
 
 def _lab(options: Options, host: IHost, output: Output, screen: Screen) -> IService:
-    counts, note = allowed(options["connections"], open_files_limit())
+    counts, note = allowed(options.counts, open_files_limit())
     if not counts:
         raise ValueError(f"nothing to measure: {note}")
     if note is not None:

@@ -24,14 +24,14 @@ def options(*words):
 class OptionsTests(SynchronousTestCase):
     def test_the_defaults(self):
         found = options()
-        self.assertEqual(found["connections"], (1, 10, 100, 1_000, 3_000, 10_000))
+        self.assertEqual(found.counts, (1, 10, 100, 1_000, 3_000, 10_000))
         self.assertEqual(len(found.models), 20)
         self.assertEqual((found.report, found.json), (Path("lab.html"), Path("lab.json")))
 
     def test_lists(self):
         found = options("--models", "blocking, poll_loop", "--connections", "100,1, 10,1")
         self.assertEqual([model.name for model in found.models], ["blocking", "poll_loop"])
-        self.assertEqual(found["connections"], (1, 10, 100))
+        self.assertEqual(found.counts, (1, 10, 100))
 
     def test_the_json_is_beside_the_report_unless_told_otherwise(self):
         self.assertEqual(options("--report", "a/b.html").json, Path("a/b.json"))

@@ -105,6 +105,12 @@ class PageTests(SynchronousTestCase):
         page = as_html(result([model(), breaks("blocking", "blocking", 1)]))
         self.assertIn("Not in it: blocking (broke at 1).", page)
 
+    def test_cells_without_figures_for_the_same_reason_share_a_row(self):
+        tree = parsed(as_html(result([breaks("blocking", "blocking", 10)])))
+        heads = ["".join(each.itertext()) for each in tree.findall(".//th[@scope='row']")]
+        self.assertEqual(heads, ["1", "10", "100 to 10,000"])
+        self.assertEqual(tree.find(".//th[@scope='rowgroup']").get("rowspan"), "3")
+
     def test_it_tells_in_how_many_cells_the_generator_was_the_limit(self):
         cells = [cell(1, generator_saturated="busy"), cell(10)]
         page = as_html(result([model(cells=cells)]))

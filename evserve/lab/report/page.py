@@ -87,7 +87,7 @@ def _claim(claim: Claim) -> Markup:
         tag("h3", claim.claim),
         tag("span", str(claim.verdict), class_=f"verdict {_VERDICTS[claim.verdict]}"),
         tag("p", prose(claim.evidence)),
-        class_="card",
+        class_="card claim",
     )
 
 

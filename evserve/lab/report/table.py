@@ -2,21 +2,26 @@
 
 from collections.abc import Callable
 
+from evserve.lab.grid import MANY
 from evserve.lab.report.markup import Markup, tag
 from evserve.lab.report.units import duration, size
 from evserve.lab.results import Cell, Figures, ModelResult, Result
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
-    ("messages/s", lambda figures: f"{figures.messages_per_second:,.0f}"),
-    ("p50", lambda figures: duration(figures.p50_seconds)),
-    ("p99", lambda figures: duration(figures.p99_seconds)),
-    ("max", lambda figures: duration(figures.max_seconds)),
-    ("CPU / message", lambda figures: duration(figures.cpu_seconds_per_message)),
-    ("memory", lambda figures: size(figures.memory_bytes)),
-    ("memory / connection", lambda figures: size(figures.memory_bytes_per_connection)),
-    ("processes", lambda figures: f"{figures.processes:,}"),
-    ("all served after", lambda figures: duration(figures.connect_seconds)),
+def _memory_per_connection(figures: Figures, connections: int) -> str:
+    return size(figures.memory_bytes_per_connection) if connections >= MANY else "–"
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Figures, int], str]], ...] = (
+    ("messages/s", lambda figures, _: f"{figures.messages_per_second:,.0f}"),
+    ("p50", lambda figures, _: duration(figures.p50_seconds)),
+    ("p99", lambda figures, _: duration(figures.p99_seconds)),
+    ("max", lambda figures, _: duration(figures.max_seconds)),
+    ("CPU per message", lambda figures, _: duration(figures.cpu_seconds_per_message)),
+    ("memory", lambda figures, _: size(figures.memory_bytes)),
+    ("memory per connection", _memory_per_connection),
+    ("processes", lambda figures, _: f"{figures.processes:,}"),
+    ("all served after", lambda figures, _: duration(figures.connect_seconds)),
 )
 
 
@@ -30,7 +35,8 @@ def table_section(result: Result) -> list[Markup]:
         tag(
             "p",
             "An asterisk: the load generator was the limit, so that messages/s and latencies are "
-            "its own as much as the model's.",
+            "its own as much as the model's. Memory per connection says nothing with fewer than "
+            f"{MANY}.",
             class_="quiet small",
         ),
         tag(
@@ -45,18 +51,30 @@ def table_section(result: Result) -> list[Markup]:
 
 
 def _body(model: ModelResult) -> Markup:
-    rows = []
-    for number, cell in enumerate(model.cells):
-        first = None
-        if number == 0:
-            link = tag("a", model.name, href=f"#{model.name}")
-            first = tag("th", link, scope="rowgroup", rowspan=len(model.cells))
-        rows.append(tag("tr", first, *_row(cell)))
-    return tag("tbody", *rows, class_=model.family)
+    rows = [_row(cells) for cells in _groups(model)]
+    link = tag("a", model.name, href=f"#{model.name}")
+    first = tag("th", link, scope="rowgroup", rowspan=len(rows))
+    found = [tag("tr", first if not number else None, *row) for number, row in enumerate(rows)]
+    return tag("tbody", *found, class_=model.family)
 
 
-def _row(cell: Cell) -> list[Markup]:
-    head = tag("th", f"{cell.connections:,}", scope="row")
+def _groups(model: ModelResult) -> list[list[Cell]]:
+    """Return the cells of each row: those that have no figures for the same reason share one."""
+    found: list[list[Cell]] = []
+    for cell in model.cells:
+        last = found[-1][-1] if found else None
+        alike = last is not None and (last.outcome, last.why) == (cell.outcome, cell.why)
+        if alike and cell.figures is None:
+            found[-1].append(cell)
+        else:
+            found.append([cell])
+    return found
+
+
+def _row(cells: list[Cell]) -> list[Markup]:
+    cell, last = cells[0], cells[-1]
+    several = f" to {last.connections:,}" if last is not cell else ""
+    head = tag("th", f"{cell.connections:,}{several}", scope="row")
     figures = cell.figures
     if figures is None:
         text = f"{cell.outcome}: {cell.why}"
@@ -64,5 +82,5 @@ def _row(cell: Cell) -> list[Markup]:
     star = None
     if figures.generator_saturated is not None:
         star = tag("span", " *", class_="star", title=figures.generator_saturated)
-    first, *rest = [write(figures) for _, write in _COLUMNS]
+    first, *rest = [write(figures, cell.connections) for _, write in _COLUMNS]
     return [head, tag("td", first, star), *(tag("td", text) for text in rest)]
