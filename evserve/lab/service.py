@@ -86,8 +86,8 @@ def _summary(result: Result, output: Output) -> str:
     broke = [model.name for model in result.models if model.broke is not None]
     partial = f" (partial: {result.partial})" if result.partial else ""
     return (
-        f"{output.names}: {len(result.models)} models, {result.measured} of {cells} measurements, "
-        f"{len(broke)} models broke, in {result.seconds:.0f} s{partial}"
+        f"{output.names}: {result.measured} of {cells} measurements in {result.seconds:.0f} s"
+        f"{partial}; broke: {', '.join(broke) or 'none'}"
     )
 
 

@@ -18,8 +18,8 @@ SLEEPING = "fetching three slow pages takes the time of the slowest"
 
 _MICRO, _MILLI = 1e-6, 1e-3
 
-_GROWS = 2.0  # times, from no idle connections to the most: less is no growth to speak of
-_FLAT = 1.5
+_GROWS = 3.0  # times, from no idle connections to the most: less is no growth to speak of
+_FLAT = 2.0
 # Slope of the second half over that of the first: 1 on a line, 3 on a parabola, 0.41 on a root.
 _STRAIGHT = (0.45, 2.4)
 _MORE_MEMORY = 2.0  # times

@@ -9,7 +9,7 @@ from evserve.lab.results import Cell, Figures, ModelResult, Result
 
 
 def _memory_per_connection(figures: Figures, connections: int) -> str:
-    return size(figures.memory_bytes_per_connection) if connections >= MANY else "–"
+    return size(figures.memory_bytes_per_connection) if connections >= MANY else ""
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Figures, int], str]], ...] = (
