@@ -47,6 +47,21 @@ class ProcTests(SynchronousTestCase):
     def test_a_process_that_is_not_there_is_an_error(self):
         self.assertRaises(ProcessLookupError, usage_of, 4, self.proc)
 
+    def test_statistics_of_the_scheduler_are_more_exact_than_ticks(self):
+        self.process(5, 1, ticks=(1, 1, 3, 0))
+        for thread, nanoseconds in ((5, 19_000_000), (6, 9_000_000)):
+            folder = self.proc / "5" / "task" / str(thread)
+            folder.mkdir(parents=True)
+            folder.joinpath("schedstat").write_text(f"{nanoseconds} 7 3\n")
+        self.assertAlmostEqual(usage_of(5, self.proc).cpu, 0.028 + 3 / TICK)
+
+    def test_threads_that_have_ended_are_in_the_ticks(self):
+        self.process(5, 1, ticks=(100, 1, 0, 0))
+        folder = self.proc / "5" / "task" / "5"
+        folder.mkdir(parents=True)
+        folder.joinpath("schedstat").write_text("19000000 7 3\n")
+        self.assertEqual(usage_of(5, self.proc).cpu, 101 / TICK)
+
     def test_what_processes_share_counts_once(self):
         for pid, parent in ((5, 1), (6, 5), (7, 5)):
             self.process(pid, parent)
