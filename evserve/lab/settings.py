@@ -26,7 +26,7 @@ class Measure:
     warm_up: float = field(default=0.15, kw_only=True)  # seconds
     # A server that takes longer to serve everybody once is one that broke; so is one that is
     # silent for `stall` seconds while there is something to answer.
-    ready_within: float = field(default=8.0, kw_only=True)
+    ready_within: float = field(default=12.0, kw_only=True)
     stall: float = field(default=1.5, kw_only=True)
 
     def active(self, connections: int) -> int:

@@ -4,6 +4,7 @@ A connection may be open and yet have nobody who serves it: the kernel completes
 itself. Who measures without asking takes those for idle connections that cost nothing.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,11 +15,16 @@ from evserve.load.plan import Plan
 from evserve.load.traffic import Traffic
 
 
+_AT_ONCE = 200  # a server of ten thousand threads is not made for ten thousand messages at once
+_TURN = 0.005  # seconds
+
+
 @define(eq=False)
 class Greeting:
     """Opens the connections of a plan and waits until each has had an answer.
 
-    pause: waits that many seconds, or until `wake` or the last answer.
+    pause: waits that many seconds, or until `wake` or the last answer.  is_over: whether there is
+    nothing left to wait for.
     """
 
     _reactor: Any
@@ -27,6 +33,7 @@ class Greeting:
     _traffic: Traffic
     _pause: Callable[[float], Awaitable[None]]
     _wake: Callable[[], None]
+    _is_over: Callable[[], bool]
     _is_late: bool = field(default=False, init=False)
 
     @property
@@ -53,15 +60,21 @@ class Greeting:
         self._wake()
 
     async def _greet(self) -> None:
-        """Send a message on each connection; wait as long as answers come."""
+        """Send a message on each connection, a few at a time; wait as long as answers come."""
         traffic, crowd = self._traffic, self._crowd
         traffic.begin(self._wanted)
-        for connection in [*crowd.talking, *crowd.idle]:
-            connection.send(traffic.take(1))
-        answered = -1
-        while not (traffic.is_settled or self._is_late or answered == traffic.answered):
-            answered = traffic.answered
-            await self._pause(self._plan.timeout)
+        traffic.take(self._wanted)
+        silent, asked = deque([*crowd.talking, *crowd.idle]), 0
+        answered, since = 0, self._reactor.seconds()
+        while not (self._is_over() or self._is_late):
+            if traffic.answered != answered:
+                answered, since = traffic.answered, self._reactor.seconds()
+            elif self._reactor.seconds() - since >= self._plan.timeout:
+                return
+            while silent and asked - traffic.answered - traffic.unanswered < _AT_ONCE:
+                silent.popleft().send(1)
+                asked += 1
+            await self._pause(_TURN if silent else self._plan.timeout)
 
     def _unanswered(self) -> str | None:
         missing = self._wanted - self._traffic.answered

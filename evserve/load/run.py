@@ -94,7 +94,15 @@ class LoadRun:
         if plan.ready_within is None:
             await crowd.fill(plan.connections + plan.idle)
             return None
-        greeting = Greeting(self._reactor, plan, crowd, self._traffic, self._pause, self._wake)
+        greeting = Greeting(
+            self._reactor,
+            plan,
+            crowd,
+            self._traffic,
+            self._pause,
+            self._wake,
+            lambda: self._is_over,
+        )
         return await greeting.run(plan.ready_within)
 
     async def _drive(self) -> tuple[Mark, Mark]:

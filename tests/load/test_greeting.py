@@ -22,6 +22,20 @@ class GreetingTests(RunTestCase):
         self.assertEqual([len(line.sent) for line in self.reactor.lines[2:]], [1] * 3)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_thousands_are_not_asked_all_at_once(self):
+        _, report = self.begin(connections=10, idle=490)
+        self.assertEqual(sum(len(line.sent) for line in self.reactor.lines), 200)
+        self.pass_time(3)
+        found = self.successResultOf(report)
+        self.assertEqual((found.unready, found.latencies.count), (None, 100))
+        self.assertEqual({len(line.sent) for line in self.reactor.lines[10:]}, {1})
+
+    def test_stopping_while_some_are_not_yet_asked(self):
+        self.reactor.delay = None
+        run, report = self.begin(connections=10, idle=490)
+        run.stop()
+        self.assertTrue(self.successResultOf(report).interrupted)
+
     def test_a_silent_connection_ends_the_run(self):
         answers = iter([b"", b""])
         self.reactor.answer = lambda data: next(answers, data)
