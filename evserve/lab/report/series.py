@@ -59,8 +59,8 @@ METRICS = (
         "cpu",
         "CPU per message",
         "lower is better",
-        "CPU time of the server's processes, in user code and in the kernel, per message. It "
-        "does not depend on how fast the generator is.",
+        "CPU time of the server's processes, in user code and in the kernel, per message: "
+        "comparable even where the generator was the limit.",
         lambda figures: figures.cpu_seconds_per_message,
         duration,
     ),
