@@ -45,9 +45,10 @@ class Crowd(Factory):
     _sources: Sources
     _make: Callable[[int, "Crowd"], LoadConnection]
     _talkers: int
+    _strict: bool  # open no more once one has failed
     emptied: Callable[[], None]
     talking: dict[LoadConnection, None] = field(factory=dict, init=False)
-    _idle: dict[LoadConnection, None] = field(factory=dict, init=False)
+    idle: dict[LoadConnection, None] = field(factory=dict, init=False)
     _turns: deque[LoadConnection] = field(factory=deque, init=False)
     _endpoints: dict[str, IStreamClientEndpoint] = field(factory=dict, init=False)
     _made: int = field(default=0, init=False)
@@ -62,7 +63,7 @@ class Crowd(Factory):
     @property
     def open(self) -> int:
         """How many connections are open."""
-        return len(self.talking) + len(self._idle)
+        return len(self.talking) + len(self.idle)
 
     def buildProtocol(self, addr: IAddress | None) -> LoadConnection:
         """Make a connection with a conversation of its own."""
@@ -95,6 +96,9 @@ class Crowd(Factory):
                 if self._sources.move_on(used, error):
                     continue
                 self.failed[cause_of(error)] += 1
+                if self._strict:
+                    self._stopped = True
+                    self._reactor.callLater(0, self.stop)  # none can cancel itself
             return
 
     def _endpoint(self, description: str) -> IStreamClientEndpoint:
@@ -109,7 +113,7 @@ class Crowd(Factory):
             self.talking[connection] = None
             self._turns.append(connection)
         else:
-            self._idle[connection] = None
+            self.idle[connection] = None
 
     def lost(self, connection: LoadConnection, cause: str) -> None:
         """See Owner."""
@@ -129,7 +133,7 @@ class Crowd(Factory):
 
     def _forget(self, connection: LoadConnection) -> bool:
         """Say whether the connection was among those that are open."""
-        for group in (self.talking, self._idle):
+        for group in (self.talking, self.idle):
             if connection in group:
                 del group[connection]
                 return True
@@ -159,7 +163,7 @@ class Crowd(Factory):
         if not self.open:
             return
         self._closed = Deferred()
-        everyone = [*self.talking, *self._idle]
+        everyone = [*self.talking, *self.idle]
         cut = self._reactor.callLater(_GOODBYE, self._abort)
         for connection in everyone:
             connection.close()
@@ -168,5 +172,5 @@ class Crowd(Factory):
             cut.cancel()
 
     def _abort(self) -> None:
-        for connection in [*self.talking, *self._idle]:
+        for connection in [*self.talking, *self.idle]:
             connection.transport.abortConnection()

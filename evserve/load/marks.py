@@ -1,5 +1,7 @@
 """The figures at the two ends of the measurement, and the report that follows from them."""
 
+from collections.abc import Callable
+
 from attrs import frozen
 
 from evserve.load.crowd import Crowd
@@ -21,13 +23,31 @@ class Mark:
     server: Usage | None
 
     @classmethod
-    def take(cls, at: float, answered: int, connections: int, pid: int | None) -> "Mark":
-        """Note the figures; a server that is gone has none."""
-        try:
-            server = None if pid is None else usage_of(pid)
-        except ProcessLookupError:
-            server = None
-        return cls(at, answered, connections, OwnUsage.now(), server)
+    def begin(cls, count: "Count", pid: int | None) -> "Mark":
+        """Note the figures of the moment when this returns; a server that is gone has none.
+
+        Reading /proc takes its time where a server has thousands of processes: it stays outside.
+        """
+        server = _server(pid)
+        return cls(*count(), OwnUsage.now(), server)
+
+    @classmethod
+    def end(cls, count: "Count", pid: int | None) -> "Mark":
+        """Note the figures of the moment when this is called."""
+        at, answered, connections = count()
+        own = OwnUsage.now()
+        return cls(at, answered, connections, own, _server(pid))
+
+
+# The time, the number of answers and the number of open connections.
+Count = Callable[[], tuple[float, int, int]]
+
+
+def _server(pid: int | None) -> Usage | None:
+    try:
+        return None if pid is None else usage_of(pid)
+    except ProcessLookupError:
+        return None
 
 
 @frozen
@@ -39,6 +59,8 @@ class Window:
     start: Mark
     end: Mark
     interrupted: bool
+    unready: str | None
+    pss: tuple[int | None, int | None]  # before any connection, and with all of them, in bytes
 
     def report(self, plan: Plan, crowd: Crowd, traffic: Traffic) -> Report:
         """Return the report."""
@@ -47,7 +69,7 @@ class Window:
         busy = busy_share(self.start.own, self.end.own)
         server = None
         if before is not None and start is not None and end is not None:
-            server = server_use(before, start, end, self.end.answered, self.end.open)
+            server = server_use(before, start, end, self.end.answered, self.end.open, pss=self.pss)
         return Report(
             plan=plan,
             connections=Connections(
@@ -64,4 +86,5 @@ class Window:
             saturated=saturation(busy, lags) if self.end.answered else None,
             server=server,
             interrupted=self.interrupted,
+            unready=None if self.interrupted else self.unready,
         )

@@ -14,7 +14,9 @@ class Plan:
     over all connections.  seconds, count: when to end, whichever comes first; `warm_up` seconds
     before that are not measured.  idle: further connections that say nothing.  line, expected:
     lines to send and to get instead of an echo, without line breaks.  pid: the server's process.
-    timeout: seconds without an answer after which it is given up.
+    timeout: seconds without an answer after which it is given up.  ready_within: seconds in which
+    all connections, the idle too, must open and have the answer to one message each; else nothing
+    is measured, and `Report.unready` says why. None: those that cannot connect are only counted.
     """
 
     connect: str
@@ -30,3 +32,4 @@ class Plan:
     expected: bytes | None = field(default=None, kw_only=True)
     pid: int | None = field(default=None, kw_only=True)
     timeout: float = field(default=5.0, kw_only=True)
+    ready_within: float | None = field(default=None, kw_only=True)

@@ -22,7 +22,9 @@ class ServerUse:
     """What the server's processes used: CPU in seconds while measured, memory in bytes.
 
     `memory_before` is from before the first connection, `memory` from the end of the measurement,
-    when all are still open; the difference per connection includes what the traffic needed.
+    when all are still open; the difference per connection includes what the traffic needed. A
+    page that processes share counts for each of them there, and once in all in `pss`, which is
+    None where the kernel does not tell.
     """
 
     cpu: float
@@ -31,6 +33,9 @@ class ServerUse:
     memory: int
     memory_per_connection: float | None
     processes: int
+    pss_before: int | None
+    pss: int | None
+    pss_per_connection: float | None
 
 
 @frozen
@@ -55,6 +60,7 @@ class Report:
     saturated: str | None
     server: ServerUse | None
     interrupted: bool
+    unready: str | None = None  # why nothing was measured, see Plan.ready_within
 
     @property
     def rate(self) -> float:
@@ -74,8 +80,8 @@ class Report:
         if not self.connections.opened and not self.interrupted:
             causes = ", ".join(self.connections.failed)
             return f"cannot connect to {self.plan.connect}: {causes}"
-        if self.interrupted:
-            return None
+        if self.interrupted or self.unready is not None:
+            return self.unready
         if not self.latencies.count:
             return "nothing was answered"
         if self.plan.count is not None and self.plan.seconds is None and self._missing:
@@ -88,10 +94,18 @@ class Report:
 
 
 def server_use(
-    before: Usage, start: Usage, end: Usage, answered: int, connections: int
+    before: Usage,
+    start: Usage,
+    end: Usage,
+    answered: int,
+    connections: int,
+    *,
+    pss: tuple[int | None, int | None],
 ) -> ServerUse:
     """Return what the server used between `start` and `end`, and since `before` any connection."""
     cpu = end.cpu - start.cpu
+    pss_before, pss_after = pss
+    grown = None if pss_before is None or pss_after is None else pss_after - pss_before
     return ServerUse(
         cpu,
         cpu / answered if answered else None,
@@ -99,4 +113,7 @@ def server_use(
         end.memory,
         (end.memory - before.memory) / connections if connections else None,
         end.processes,
+        pss_before,
+        pss_after,
+        grown / connections if connections and grown is not None else None,
     )

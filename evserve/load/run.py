@@ -12,6 +12,7 @@ from evserve.load.connection import LoadConnection, Owner
 from evserve.load.conversations import conversations
 from evserve.load.crowd import Crowd
 from evserve.load.files import make_room
+from evserve.load.greeting import Greeting
 from evserve.load.marks import Mark, Window
 from evserve.load.pacing import Pacemaker
 from evserve.load.plan import Plan
@@ -19,7 +20,7 @@ from evserve.load.report import Report
 from evserve.load.sources import Sources
 from evserve.load.text import progress
 from evserve.load.traffic import Pace, Traffic
-from evserve.load.usage import usage_of
+from evserve.load.usage import shared_once, usage_of
 
 
 @define(eq=False)
@@ -47,7 +48,10 @@ class LoadRun:
             return LoadConnection(conversation(number), traffic, owner, self._now, is_closed_loop)
 
         sources = Sources(plan.connect)
-        self._crowd = Crowd(self._reactor, sources, connection, plan.connections, self._wake)
+        is_strict = plan.ready_within is not None
+        self._crowd = Crowd(
+            self._reactor, sources, connection, plan.connections, is_strict, self._wake
+        )
 
     def stop(self) -> None:
         """End the run now; the report says what there is."""
@@ -65,12 +69,17 @@ class LoadRun:
         if plan.pid is not None:
             usage_of(plan.pid)
         ticker = self._ticker()
-        before = self._mark()
+        pss = self._pss()
+        before = Mark.begin(self._count, plan.pid)
         try:
-            await crowd.fill(plan.connections + plan.idle)
+            unready = await self._prepare()
             opening = self._now() - before.at
-            start, end = await self._drive()
-            window = Window(before, opening, start, end, self._stopped)
+            if unready is None:
+                start, end = await self._drive()
+            else:
+                start = end = Mark.begin(self._count, plan.pid)
+            both = (pss, self._pss())
+            window = Window(before, opening, start, end, self._stopped, unready, both)
             return window.report(plan, crowd, self._traffic)
         finally:
             if ticker.running:
@@ -78,6 +87,23 @@ class LoadRun:
             self._end()
             crowd.stop()
             await crowd.close()
+
+    async def _prepare(self) -> str | None:
+        """Open all connections; say why the run cannot begin, or None if it can."""
+        plan, crowd = self._plan, self._crowd
+        if plan.ready_within is None:
+            await crowd.fill(plan.connections + plan.idle)
+            return None
+        greeting = Greeting(
+            self._reactor,
+            plan,
+            crowd,
+            self._traffic,
+            self._pause,
+            self._wake,
+            lambda: self._is_over,
+        )
+        return await greeting.run(plan.ready_within)
 
     async def _drive(self) -> tuple[Mark, Mark]:
         """Warm up, measure, wait for the last answers; return both ends of the measurement."""
@@ -87,11 +113,11 @@ class LoadRun:
             self._begin()
             await self._pause(plan.warm_up)
         traffic.begin(plan.count)
-        self._start = start = self._mark()
+        self._start = start = Mark.begin(self._count, plan.pid)
         if not plan.warm_up:
             self._begin()
         await self._measure()
-        end = self._mark()
+        end = Mark.end(self._count, plan.pid)
         self._end()
         await self._pause(plan.timeout)
         return start, end
@@ -146,8 +172,11 @@ class LoadRun:
         if self._waiting is not None and not self._waiting.called:
             self._waiting.callback(None)
 
-    def _mark(self) -> Mark:
-        return Mark.take(self._now(), self._traffic.answered, self._crowd.open, self._plan.pid)
+    def _count(self) -> tuple[float, int, int]:
+        return self._now(), self._traffic.answered, self._crowd.open
+
+    def _pss(self) -> int | None:
+        return None if self._plan.pid is None else shared_once(self._plan.pid)
 
     def _ticker(self) -> LoopingCall:
         ticker = LoopingCall(self._progress)

@@ -76,6 +76,8 @@ def _server(server: ServerUse) -> Iterator[str]:
     part = server.memory_per_connection
     per_connection = "" if part is None else f", {part / _KILO:z,.1f} kB more per connection"
     yield f"server RSS   {server.memory / _MEGA:,.1f} MB{per_connection}"
+    if server.pss is not None and server.processes > 1:
+        yield f"server PSS   {server.pss / _MEGA:,.1f} MB, what they share counted once"
 
 
 def _verdict(report: Report) -> Iterator[str]:

@@ -14,7 +14,7 @@ from tests.integration.processes import TWISTD, run_python
 
 
 # What differs between two runs: times, durations, amounts, versions, ports, process numbers.
-NUMBER = r"(?:\d+(?:[-:.,]\d+)*(?: (?:us|ms|s)\b| \d\d:\d\d:\d\d|s)?)"
+NUMBER = r"(?:\d+(?:[-:.,]\d+)*(?: (?:us|µs|ms|s)\b| \d\d:\d\d:\d\d|s)?)"
 VARYING = re.compile(NUMBER)
 
 
@@ -67,6 +67,10 @@ class PageTests(TestCase):
     async def test_load_page(self):
         """docs/load.md shows what is reported."""
         await self.follow("docs/load.md")
+
+    async def test_lab_page(self):
+        """docs/lab.md shows what a run prints."""
+        await self.follow("docs/lab.md")
 
     async def test_plugins_page(self):
         """docs/plugins.md makes a service in five minutes."""

@@ -70,14 +70,22 @@ class FailureTests(SynchronousTestCase):
 class ServerTests(SynchronousTestCase):
     def test_cpu_per_message_and_memory_per_connection(self):
         before, start, end = Usage(1, 10_000, 1), Usage(2, 10_500, 1), Usage(3.5, 12_000, 3)
-        use = server_use(before, start, end, 1000, 10)
+        use = server_use(before, start, end, 1000, 10, pss=(5_000, 6_000))
         self.assertEqual((use.cpu, use.cpu_per_message), (1.5, 0.0015))
         self.assertEqual((use.memory_per_connection, use.processes), (200, 3))
+        self.assertEqual((use.pss_before, use.pss, use.pss_per_connection), (5_000, 6_000, 100))
 
     def test_nothing_to_divide_by(self):
         usage = Usage(1, 10_000, 1)
-        use = server_use(usage, usage, usage, 0, 0)
+        use = server_use(usage, usage, usage, 0, 0, pss=(1, 2))
         self.assertEqual((use.cpu_per_message, use.memory_per_connection), (None, None))
+        self.assertIsNone(use.pss_per_connection)
+
+    def test_a_kernel_that_does_not_tell_what_is_shared(self):
+        usage = Usage(1, 10_000, 1)
+        for pss in ((None, None), (None, 5), (5, None)):
+            use = server_use(usage, usage, usage, 10, 10, pss=pss)
+            self.assertIsNone(use.pss_per_connection)
 
 
 class TextTests(SynchronousTestCase):
@@ -114,12 +122,15 @@ class TextTests(SynchronousTestCase):
 
     def test_the_server_is_shown_if_it_was_measured(self):
         before, end = Usage(0, 10_000_000, 1), Usage(1, 11_000_000, 3)
-        report = evolve(REPORT, server=server_use(before, before, end, 2000, 100))
+        report = evolve(
+            REPORT, server=server_use(before, before, end, 2000, 100, pss=(9_000_000, 9_500_000))
+        )
         self.shows(report, "server CPU   1.00 s, 500.0 us per message in 3 processes\n")
         self.shows(report, "server RSS   11.0 MB, 10.0 kB more per connection\n")
-        shrunk = server_use(before, before, Usage(1, 9_999_999, 1), 2000, 100)
+        self.shows(report, "server PSS   9.5 MB, what they share counted once\n")
+        shrunk = server_use(before, before, Usage(1, 9_999_999, 1), 2000, 100, pss=(None, None))
         self.shows(evolve(REPORT, server=shrunk), ", 0.0 kB more per connection\n")
-        report = evolve(REPORT, server=server_use(before, before, before, 0, 0))
+        report = evolve(REPORT, server=server_use(before, before, before, 0, 0, pss=(1, 1)))
         self.shows(report, "server CPU   0.00 s\n", "server RSS   10.0 MB\n")
 
     def test_doubts_about_the_figures_are_loud(self):

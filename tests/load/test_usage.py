@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.load.histogram import Histogram
 from evserve.load.saturation import busy_share, saturation
-from evserve.load.usage import OwnUsage, usage_of
+from evserve.load.usage import OwnUsage, shared_once, usage_of
 
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -47,6 +47,30 @@ class ProcTests(SynchronousTestCase):
     def test_a_process_that_is_not_there_is_an_error(self):
         self.assertRaises(ProcessLookupError, usage_of, 4, self.proc)
 
+    def test_statistics_of_the_scheduler_are_more_exact_than_ticks(self):
+        self.process(5, 1, ticks=(1, 1, 3, 0))
+        for thread, nanoseconds in ((5, 19_000_000), (6, 9_000_000)):
+            folder = self.proc / "5" / "task" / str(thread)
+            folder.mkdir(parents=True)
+            folder.joinpath("schedstat").write_text(f"{nanoseconds} 7 3\n")
+        self.assertAlmostEqual(usage_of(5, self.proc).cpu, 0.028 + 3 / TICK)
+
+    def test_threads_that_have_ended_are_in_the_ticks(self):
+        self.process(5, 1, ticks=(100, 1, 0, 0))
+        folder = self.proc / "5" / "task" / "5"
+        folder.mkdir(parents=True)
+        folder.joinpath("schedstat").write_text("19000000 7 3\n")
+        self.assertEqual(usage_of(5, self.proc).cpu, 101 / TICK)
+
+    def test_what_processes_share_counts_once(self):
+        for pid, parent in ((5, 1), (6, 5), (7, 5)):
+            self.process(pid, parent)
+        for pid, size in ((5, 100), (6, 20)):
+            text = f"55d0-7ffc [rollup]\nRss: 900 kB\nPss: {size} kB\nPss_Dirty: 9 kB\n"
+            self.proc.joinpath(str(pid), "smaps_rollup").write_text(text)
+        self.assertEqual(shared_once(5, self.proc), 120 * 1024)
+        self.assertIsNone(shared_once(7, self.proc))
+
     def test_own_waiting_is_known_where_the_scheduler_tells(self):
         self.assertEqual(OwnUsage.now(self.proc).waited, 0)
         self.proc.joinpath("self").mkdir()
@@ -56,6 +80,7 @@ class ProcTests(SynchronousTestCase):
     def test_this_process_can_be_looked_at(self):
         self.assertGreater(usage_of(os.getpid()).memory, 1_000_000)
         self.assertGreater(usage_of(os.getpid()).cpu, 0)
+        self.assertGreater(shared_once(os.getpid()), 1_000_000)
 
 
 class SaturationTests(SynchronousTestCase):

@@ -1,0 +1,1 @@
+"""The claims of the founding documents: `experiments.py` measures, `verdicts.py` judges."""

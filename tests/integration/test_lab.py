@@ -1,0 +1,322 @@
+"""`twistd -n evserve lab` with real servers: good ones, bad ones, and none that stays behind."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from evserve.lab.cells import Bench
+from evserve.lab.child import Child, Children, NotStartedError
+from evserve.lab.claims.experiments import Laboratory
+from evserve.lab.jsonfile import from_json
+from evserve.lab.programs import Model
+from evserve.lab.results import Outcome
+from evserve.lab.settings import Measure
+from tests.integration.processes import spawn
+
+
+SERVER = '''\
+"""Mine, with <b>markup</b>."""
+import socket, sys, threading
+
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print(f"mine: listening on 127.0.0.1:{listener.getsockname()[1]}")
+
+def serve(connection):
+    with connection:
+        while data := connection.recv(65536):
+            connection.sendall(data.upper())
+
+while True:
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+'''
+LIAR = SERVER.replace("data.upper()", "data.lower()")
+MUTE = SERVER.replace("connection.sendall(data.upper())", "pass")
+CRASHING = SERVER.replace(
+    "connection.sendall(data.upper())",
+    "import os; sys.stderr.write('mine: it was too much\\n'); os._exit(5)",
+)
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER
+LACKING = (
+    "import sys\nsys.stderr.write('mine: needs nosuch: pip install nosuch\\n')\nsys.exit(3)\n"
+)
+FORKING = SERVER.replace("while True:", "import os\nprint(os.fork())\nwhile True:", 1)
+
+
+def is_alive(pid):
+    """Say whether a process runs; one that nobody has reaped yet does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def children_of(pid):
+    """Return the processes in other sessions that this one has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
+class LabTestCase(TestCase):
+    timeout = 90
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def program(self, text=SERVER, name="mine.py"):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def model(self, text=SERVER):
+        return Model("mine", "yours", self.program(text), "")
+
+    async def gone(self, pid):
+        """Wait until a process has ended."""
+        from twisted.internet import reactor
+
+        while is_alive(pid):
+            await deferLater(reactor, 0.02)
+
+
+class CellTests(LabTestCase):
+    async def measure(self, text, connections=3):
+        from twisted.internet import reactor
+
+        bench = Bench(reactor)
+        measure = Measure((), 0.2, warm_up=0.05, ready_within=5, stall=1)
+        found = await bench.cell(self.model(text), connections, measure)
+        self.assertEqual(len(bench.children), 0)
+        return found
+
+    async def test_a_server_that_answers_in_capitals(self):
+        found = await self.measure(SERVER, 30)
+        self.assertEqual((found.outcome, found.active), (Outcome.MEASURED, 10), found)
+        self.assertGreater(found.figures.messages, 100)
+        self.assertGreater(found.figures.cpu_seconds_per_message, 0)
+        self.assertGreater(found.figures.memory_bytes, 1_000_000)
+
+    async def broke(self, text, pattern):
+        found = await self.measure(text)
+        self.assertEqual(found.outcome, Outcome.BROKE)
+        self.assertRegex(found.why, pattern)
+
+    async def test_one_that_answers_something_else(self):
+        await self.broke(LIAR, "^wrong answers on 3 connections: b'abc.* instead of b'ABC")
+
+    async def test_one_that_never_answers(self):
+        await self.broke(MUTE, "^3 of 3 connections were never answered$")
+
+    async def test_one_that_crashes_has_the_last_word(self):
+        await self.broke(CRASHING, "^it was too much$")
+
+    async def test_one_that_does_not_start(self):
+        await self.broke("import nosuchmodule", "^ModuleNotFoundError: No module named 'nosuch")
+        await self.broke("raise SystemExit(7)", "^it ended with status 7$")
+        await self.broke("import os; os.kill(os.getpid(), 9)", "^it was ended by SIGKILL$")
+
+    async def test_one_that_lacks_a_package(self):
+        found = await self.measure(LACKING)
+        wanted = (Outcome.UNAVAILABLE, "needs nosuch: pip install nosuch")
+        self.assertEqual((found.outcome, found.why), wanted)
+
+    async def test_one_that_ignores_sigterm_ends_all_the_same(self):
+        found = await self.measure(STUBBORN)
+        self.assertEqual(found.outcome, Outcome.MEASURED)
+
+
+class ChildTests(LabTestCase):
+    def child(self, text):
+        from twisted.internet import reactor
+
+        self.children = Children()
+        child = Child(reactor, self.model(text), self.children)
+        self.addCleanup(child.stop)
+        return child
+
+    async def test_all_processes_of_a_program_end_with_it(self):
+        child = self.child(FORKING)
+        await child.start()
+        while not child.out.rstrip().rpartition("\n")[2].isdecimal():
+            await deferLater(child._reactor, 0.01)
+        (other,) = (int(word) for word in child.out.split() if word.isdecimal() and word != "0")
+        self.assertTrue(is_alive(other))
+        await child.stop()
+        await self.gone(other)
+        self.assertFalse(is_alive(child.pid))
+
+    async def test_killing_all_ends_what_runs(self):
+        child = self.child(STUBBORN)
+        await child.start()
+        self.children.kill()
+        await child.when_ended()
+        self.assertEqual((child.signal, len(self.children)), (9, 0))
+        await child.when_ended()
+
+    async def test_it_is_in_a_session_of_its_own(self):
+        child = self.child(SERVER)
+        await child.start()
+        self.assertEqual(os.getsid(child.pid), child.pid)
+
+    async def test_a_program_that_is_not_one(self):
+        path = self.folder / "noise"
+        path.write_bytes(b"\x00\x01")
+        path.chmod(0o755)
+        child = self.child("")
+        child._model = Model("noise", "yours", path, "")
+        with self.assertRaises(NotStartedError) as caught:
+            await child.start()
+        self.assertIn("Exec format error", str(caught.exception))
+
+
+class ExperimentTests(LabTestCase):
+    """Whatever the figures, the experiments come to the answer they are made for."""
+
+    def setUp(self):
+        from twisted.internet import reactor
+
+        super().setUp()
+        self.bench = Bench(reactor)
+        self.lab = Laboratory.of(self.bench)
+
+    async def test_a_second_client_beside_a_silent_one(self):
+        self.assertIsNone(await self.lab.second_client("blocking"))
+        self.assertIsNotNone(await self.lab.second_client("epoll_level"))
+        self.assertEqual(len(self.bench.children), 0)
+
+    async def test_idle_cpu(self):
+        busy = await self.lab.idle_cpu("nonblocking_polling")
+        idle = await self.lab.idle_cpu("epoll_level")
+        self.assertGreater(busy, idle)
+        self.assertEqual(len(self.bench.children), 0)
+
+
+class CommandTests(LabTestCase):
+    def start(self, *words):
+        return spawn(self, "lab", *words, folder=self.folder)
+
+    async def run_lab(self, *words):
+        child = self.start(*words)
+        status = await child.ended
+        return child.out.decode(), child.err.decode(), status
+
+    def result(self, name="lab.json"):
+        return from_json((self.folder / name).read_text())
+
+    async def test_models_side_by_side(self):
+        self.program()
+        words = ["--models", "blocking,epoll_level,./mine.py", "--connections", "1,20"]
+        out, err, status = await self.run_lab(*words, "--seconds", 0.2, "--no-claims")
+        self.assertEqual(status, 0, err)
+        found = self.result()
+        outcomes = {
+            model.name: [str(cell.outcome) for cell in model.cells] for model in found.models
+        }
+        self.assertEqual(outcomes["blocking"], ["measured", "broke"])
+        self.assertEqual(outcomes["epoll_level"], ["measured"] * 2)
+        self.assertEqual(outcomes["mine"], ["measured"] * 2)
+        self.assertIsNone(found.partial)
+        self.assertIn("lab.html, lab.json: 5 of 6 measurements in ", out)
+        self.assertIn("s; broke: blocking\n", out)
+        self.assertRegex(out, r"(?m)^blocking +20  broke: 19 of 20 connections were never ans")
+        page = (self.folder / "lab.html").read_text()
+        self.assertIn("&lt;b&gt;markup", page)
+        self.assertIn("--models blocking,epoll_level,./mine.py", page)
+
+    async def test_json_on_standard_output_is_alone_there(self):
+        words = ["--models", "epoll_level", "--connections", 5, "--seconds", 0.1, "--no-claims"]
+        out, err, status = await self.run_lab(*words, "--json", "-")
+        self.assertEqual(status, 0, err)
+        self.assertEqual(json.loads(out)["models"][0]["name"], "epoll_level")
+        self.assertIn("epoll_level", err)
+        self.assertEqual([each.name for each in self.folder.iterdir()], ["lab.html"])
+
+    async def test_a_signal_ends_it_with_what_there_is(self):
+        for name in ("INT", "TERM"):
+            words = ["--models", "epoll_level,poll_loop", "--connections", "1,2"]
+            child = self.start(*words, "--seconds", 0.1, "--report", f"{name}.html", "--no-claims")
+            await child.shows(b"epoll_level")
+            pid = child.transport.pid
+            self.assertEqual(await child.stop(name), 0, child.err)
+            found = self.result(f"{name}.json")
+            self.assertEqual(found.partial, "it was stopped")
+            self.assertGreaterEqual(found.measured, 1)
+            self.assertIn("This report is partial", (self.folder / f"{name}.html").read_text())
+            self.assertEqual(children_of(pid), [])
+
+    async def test_a_second_signal_ends_it_at_once(self):
+        self.program(STUBBORN)
+        child = self.start("--models", "./mine.py", "--connections", 1, "--seconds", 60)
+        await child.until(lambda: children_of(child.transport.pid))
+        programs = children_of(child.transport.pid)
+        child.transport.signalProcess("INT")
+        await child.until(lambda: b"SIGINT: stopping" in child.err)
+        await child.stop("INT")
+        for pid in programs:
+            await self.gone(pid)
+
+    async def test_a_lab_that_is_killed_leaves_nobody_behind(self):
+        self.program(STUBBORN)
+        child = self.start("--models", "./mine.py", "--connections", 1, "--seconds", 60)
+        await child.until(lambda: b"serves lab" in child.err)
+        while not (programs := children_of(child.transport.pid)):
+            await self.pause()
+        while b"launcher.py" in Path(f"/proc/{programs[0]}/cmdline").read_bytes():
+            await self.pause()
+        await child.stop("KILL")
+        for pid in programs:
+            await self.gone(pid)
+
+    def pause(self):
+        from twisted.internet import reactor
+
+        return deferLater(reactor, 0.02)
+
+    async def test_nothing_measured_is_a_failure_with_a_report(self):
+        self.program(LACKING)
+        words = ["--models", "./mine.py", "--connections", "1,10", "--no-claims"]
+        _, err, status = await self.run_lab(*words)
+        self.assertEqual(status, 1)
+        self.assertIn("evserve: lab: no model could be measured\n", err)
+        (model,) = self.result().models
+        self.assertEqual({str(cell.outcome) for cell in model.cells}, {"unavailable"})
+
+    async def test_the_list_tells_what_cannot_run(self):
+        self.program(LACKING)
+        out, _, status = await self.run_lab("--list", "--models", "epoll_level,./mine.py")
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"(?m)^epoll_level +epoll, level-triggered: [^\[]*$")
+        self.assertRegex(
+            out, r"(?m)^mine .*\[cannot run here: needs nosuch: pip install nosuch\]$"
+        )
+
+    async def test_a_page_is_drawn_again(self):
+        words = ["--models", "epoll_level", "--connections", 1, "--seconds", 0.1, "--no-claims"]
+        await self.run_lab(*words)
+        out, _, status = await self.run_lab("--from", "lab.json", "--report", "again.html")
+        self.assertEqual((out, status), ("again.html\n", 0))
+        first, again = ((self.folder / name).read_text() for name in ("lab.html", "again.html"))
+        self.assertEqual(first, again)
+
+    async def test_a_mistake_is_one_line(self):
+        (self.folder / "x.json").write_text("{}")
+        for words, line in (
+            (["--models", "epol"], "evserve: lab: --models: no model named 'epol'; did you mean"),
+            (["--connections", "x"], "evserve: lab: --connections 'x': not numbers of conn"),
+            (["--report", "/no/such/x"], "evserve: lab: No such file or directory: /no/such/x"),
+            (["--from", "none.json"], "evserve: lab: No such file or directory: none.json"),
+            (["--from", "x.json"], "evserve: lab: 'x.json': not a result of the lab"),
+        ):
+            out, err, status = await self.run_lab(*words)
+            self.assertEqual((out, err.count("\n"), status), ("", 1, 1), err)
+            self.assertIn(line, err)

@@ -1,0 +1,91 @@
+"""Which programs there are, and what they say of themselves."""
+
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.lab import programs
+from evserve.lab.families import FAMILIES
+from evserve.lab.programs import ProgramError, chosen_models, find_program, our_models
+
+
+class OurModelsTests(SynchronousTestCase):
+    def test_every_model_has_a_family_and_every_member_is_there(self):
+        names = [model.name for model in our_models()]
+        self.assertEqual(names, [name for family in FAMILIES for name in family.members])
+
+    def test_each_says_what_it_is(self):
+        for model in our_models():
+            self.assertGreater(len(model.description), 20, model.name)
+            self.assertGreater(len(model.text), len(model.description))
+
+    def test_the_wheel_brings_them_where_there_is_no_checkout(self):
+        folder = Path(self.mktemp())
+        installed = folder / "models"
+        (installed / "coroutines").mkdir(parents=True)
+        (installed / "epoll_level.py").write_text('"""Told."""')
+        (installed / "coroutines" / "three_slow_pages.py").write_text("")
+        self.patch(programs, "_CHECKOUT", folder / "none")
+        self.patch(programs, "_INSTALLED", installed)
+        (model,) = our_models()
+        self.assertEqual(
+            (model.name, model.family, model.description), ("epoll_level", "told", "Told.")
+        )
+        self.assertEqual(
+            find_program("three_slow_pages.py"), installed / "coroutines" / "three_slow_pages.py"
+        )
+        self.assertIsNone(find_program("four.py"))
+
+
+class ChosenTests(SynchronousTestCase):
+    def setUp(self):
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def program(self, name, text="", mode=0o644):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return str(path)
+
+    def refused(self, name):
+        return str(self.assertRaises(ProgramError, chosen_models, [name]))
+
+    def test_names_in_the_order_given_each_once(self):
+        found = chosen_models(["epoll_level", "blocking", "epoll_level"])
+        self.assertEqual([model.name for model in found], ["epoll_level", "blocking"])
+        self.assertEqual(len(chosen_models(None)), 20)
+
+    def test_a_name_that_is_nearly_right(self):
+        self.assertEqual(
+            self.refused("epol_level"), "no model named 'epol_level'; did you mean 'epoll_level'?"
+        )
+        self.assertEqual(self.refused("zzz"), "no model named 'zzz' (--list shows them)")
+
+    def test_a_program_of_yours(self):
+        path = self.program("mine.py", '"""Mine: it is fast.\n\nVery."""')
+        (model,) = chosen_models([path])
+        self.assertEqual((model.name, model.family), ("mine", "yours"))
+        self.assertEqual(model.description, "Mine: it is fast.")
+        self.assertEqual(model.words, [sys.executable, path])
+
+    def test_a_program_in_another_language(self):
+        path = self.program("server", "#!/bin/sh\n\x80", mode=0o755)
+        (model,) = chosen_models([path])
+        self.assertEqual((model.words, model.description), ([path], ""))
+
+    def test_one_of_yours_that_is_called_like_one_of_ours(self):
+        path = self.program("epoll_level.py")
+        names = [model.name for model in chosen_models(["epoll_level", path])]
+        self.assertEqual(names, ["epoll_level", path])
+        self.assertEqual(chosen_models([path])[0].name, path)
+
+    def test_what_cannot_be_run(self):
+        self.assertEqual(self.refused("./no.py"), "no file './no.py'")
+        path = self.program("data")
+        self.assertIn("is neither a .py file nor executable", self.refused(path))
+
+    def test_a_program_that_is_not_python_after_all_has_nothing_to_say(self):
+        (model,) = chosen_models([self.program("broken.py", "def (:\x00")])
+        self.assertEqual(model.description, "")
