@@ -91,7 +91,7 @@ class ModelResult:
 
 @frozen
 class Claim:
-    """A claim of the founding documents, what was measured about it, and what that says."""
+    """A claim of the tutorials, what was measured about it, and what that says."""
 
     name: str
     claim: str

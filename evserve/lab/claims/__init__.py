@@ -1,1 +1,1 @@
-"""The claims of the founding documents: `experiments.py` measures, `verdicts.py` judges."""
+"""The claims of the tutorials: `experiments.py` measures, `verdicts.py` judges."""

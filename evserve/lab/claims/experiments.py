@@ -1,4 +1,4 @@
-"""The small experiments that answer the claims of the founding documents.
+"""The small experiments that answer the claims of the tutorials.
 
 Each takes a few seconds, starts servers of its own and depends neither on the models nor on the
 numbers of connections that were asked for.

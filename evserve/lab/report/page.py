@@ -73,7 +73,7 @@ def _claims(result: Result) -> list[Markup]:
         tag("h2", "Claims, checked", id="claims"),
         tag(
             "p",
-            "What the founding documents say about the models, and what small experiments on this "
+            "What tutorials say about the models, and what small experiments on this "
             "machine answered.",
             class_="quiet",
         ),
