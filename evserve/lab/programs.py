@@ -47,7 +47,7 @@ def models_folder() -> Path:
 
 
 def find_program(name: str) -> Path | None:
-    """Return the path of a program of the tutorials' examples that serves nobody, if it is there."""
+    """Return the path of a program in examples/coroutines, if it is there."""
     candidates = (_CHECKOUT / "coroutines" / name, _INSTALLED / "coroutines" / name)
     return next((path for path in candidates if path.is_file()), None)
 
