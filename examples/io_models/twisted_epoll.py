@@ -3,8 +3,8 @@
 asyncio took its transports and protocols from here. The reactor asks epoll, level-triggered, and
 calls `dataReceived`; what the protocol writes is gathered and sent in the reactor's next turn.
 
-It costs more for each message than asyncio's protocols: the way from epoll to the protocol and
-back is all Python, and covers TLS, half-closed connections, producers and consumers.
+It costs a few times what a bare loop costs for each message: the way from epoll to the protocol
+and back is all Python, and covers TLS, half-closed connections, producers and consumers.
 
 It breaks at the limit of open files, and with a callback that takes its time. By itself it keeps
 everything for a client that does not read its answers: back-pressure has to be asked for, by
