@@ -29,6 +29,10 @@ class ProxyFailed(FetchError):
     """The proxy cannot be used or refuses to connect us."""
 
 
+class ProxyUnreachable(ProxyFailed):
+    """There is no connection to the proxy, which says nothing about the origin."""
+
+
 class TimedOut(FetchError):
     """Base of the three below."""
 

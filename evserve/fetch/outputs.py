@@ -25,9 +25,8 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     """Open what is written to; raises OSError, JournalError, MissingWarcio."""
     journal = Journal.open(Path(options["journal"])) if options["journal"] else None
     # Elsewhere in two runs is elsewhere: a name means nothing without its folder.
-    ends = Ends()
-    if journal is not None:
-        ends = journal.begin(Outputs(_absolute(options["output"]), _absolute(options["warc"])))
+    outputs = Outputs(_absolute(options["output"]), _absolute(options["warc"]))
+    ends = Ends() if journal is None else journal.ends(outputs)
     # twistd turns what is printed into log lines later; results are none.
     out = _standard_output()
     rows_on_stdout = options["output"] == "-"
@@ -41,6 +40,8 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
         archive=_archive(options, host, ends),
         journal=journal,
     )
+    if journal is not None:  # only now, because opening may have failed
+        journal.begin(outputs, recorder.ends())
     if options["journal"] or options["queue"]:  # somebody relies on what is kept
         recorder.disk = _disk(options, host)
         recorder.places = tuple(_places(recorder))

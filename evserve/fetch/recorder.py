@@ -126,11 +126,12 @@ class Recorder:
         for given in batch:
             if self.rows is not None:
                 lines.append(self.rows.encode(given.result.as_json()))
-            entries.append(Entry(given.key, self._ends(), given.result.is_final))
+            entries.append(Entry(given.key, self.ends(), given.result.is_final))
         if self.rows is not None:
             self.rows.write(b"".join(lines))
 
-    def _ends(self) -> Ends:
+    def ends(self) -> Ends:
+        """Return how long the files are."""
         return Ends(
             0 if self.rows is None else self.rows.end,
             0 if self.archive is None else self.archive.end,

@@ -55,10 +55,14 @@ class RunService(Service):
             self._host.finish(1)
         self.recorder.is_over = True  # what is given up now is for the next run to fetch
         self._fetcher.close()
-        await self.recorder.settle()
-        if not self._is_broken:
-            self._sum_up()
-        await self.recorder.close()
+        try:
+            await self.recorder.settle()
+            if not self._is_broken:
+                self._sum_up()
+        except OSError as error:  # nobody reads on
+            self.recorder.fail(error)
+        finally:
+            await self.recorder.close()
 
     def _begin(self) -> None:
         if not self.running:

@@ -11,7 +11,13 @@ from twisted.python.failure import Failure
 
 from evserve.fetch.connection import Connection
 from evserve.fetch.deadlines import Deadlines
-from evserve.fetch.errors import Cancelled, ConnectFailed, ConnectTimeout, FetchError
+from evserve.fetch.errors import (
+    Cancelled,
+    ConnectFailed,
+    ConnectTimeout,
+    FetchError,
+    ProxyUnreachable,
+)
 from evserve.fetch.proxies import Proxy
 from evserve.fetch.reasons import explain_connecting
 from evserve.fetch.settings import Settings
@@ -81,7 +87,12 @@ class Attempt:
 
     def _failed(self, failure: Failure) -> None:
         self.connecting = None
-        self.slot.failed(self, explain_connecting(failure, self.slot.origin))
+        proxy = self.slot.proxy
+        place = self.slot.origin if proxy is None else proxy.origin
+        error = explain_connecting(failure, place)
+        if proxy is not None and isinstance(error, ConnectFailed):
+            error = ProxyUnreachable(f"the proxy cannot be used: {error}")
+        self.slot.failed(self, error)
 
 
 @define(eq=False)

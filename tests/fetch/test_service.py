@@ -1,5 +1,6 @@
 """From options to a service that runs, on a network in memory."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,9 +10,14 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.queueing import QueueService
+from evserve.fetch.screen import Screen
 from evserve.fetch.service import Options, makeService
 from evserve.testing import MemoryHost
 from tests.fetch.network import HOST, Network
+
+
+def broken_pipe(*_):
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 class Case(SynchronousTestCase):
@@ -66,6 +72,15 @@ class RunTests(Case):
         lines = self.printed().splitlines()
         self.assertEqual(lines[0], f"{HOST} 5 bytes received, status 200")
         self.assertTrue(lines[1].startswith("fetched 1 of 1 URLs, 5 B"))
+
+    def test_a_reader_that_has_gone_before_the_summary_is_no_mistake(self):
+        """As with `| head -n 1`."""
+        self.start(HOST, "-o", self.folder / "rows").ok(b"hello")
+        self.patch(Screen, "say", broken_pipe)
+        self.stop()
+        self.assertEqual(self.host.failures, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertTrue(self.service.recorder.rows._out.closed)
 
     def test_a_url_that_fails_gives_status_1(self):
         self.start(HOST).ok(status=b"404 Not Found")

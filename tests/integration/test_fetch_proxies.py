@@ -86,7 +86,10 @@ class ProxyTests(Case):
 
     async def test_a_proxy_that_is_down_is_a_named_error(self):
         (row,) = await self.fetched("--proxy", "127.0.0.1:1", NOWHERE, status=1)
-        self.assertIn("ConnectFailed", row["error"])
+        self.assertEqual(
+            row["error"],
+            "ProxyUnreachable: the proxy cannot be used: http://127.0.0.1:1 refuses connections",
+        )
 
 
 class TunnelTests(Case):

@@ -9,13 +9,21 @@ from evserve.fetch.errors import (
     ConnectionLost,
     ConnectTimeout,
     IdleTimeout,
+    ProxyUnreachable,
     TruncatedBody,
 )
 from evserve.fetch.messages import IDEMPOTENT
 
 
 # The network's moods. A bad certificate, a corrupt body or a bad URL would be the same next time.
-PASSING = (ConnectFailed, ConnectTimeout, IdleTimeout, ConnectionLost, TruncatedBody)
+PASSING = (
+    ConnectFailed,
+    ProxyUnreachable,
+    ConnectTimeout,
+    IdleTimeout,
+    ConnectionLost,
+    TruncatedBody,
+)
 # Those that ask for another try: RFC 9110, 6585 and 8470 for the first four.
 PASSING_STATUSES = frozenset([408, 425, 429, 503, 500, 502, 504])
 # Of these, the ones that speak for the whole origin.

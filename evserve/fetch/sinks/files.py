@@ -59,6 +59,7 @@ class Download:
     _part: str
     _out: BinaryIO  # unbuffered: what was received survives this process
     _is_resumable: bool
+    _holds_place: bool  # no second download of the URL, which has a part of its own
     _is_closed: bool = field(default=False, init=False)
 
     def write(self, data: bytes) -> None:
@@ -115,7 +116,8 @@ class Download:
             self._files.disk.touched(self._places.folder)
 
     def _release(self) -> None:
-        self._files.busy.discard(self._places.target)
+        if self._holds_place:
+            self._files.busy.discard(self._places.target)
 
     def _discard(self) -> None:
         _remove(self._places.notes)
@@ -217,9 +219,11 @@ class FileStore:
         self, arrival: Arrival, out: BinaryIO, part: str, *, is_resumable: bool
     ) -> Download:
         places = self._places(arrival.text)
-        self.busy.add(places.target)
+        holds_place = part == places.part
+        if holds_place:
+            self.busy.add(places.target)
         arrival.path = places.target
-        return Download(self, places, part, out, is_resumable)
+        return Download(self, places, part, out, is_resumable, holds_place)
 
     def _partial(self, places: Places) -> Partial | None:
         if places.target in self.busy or not self._resumes:

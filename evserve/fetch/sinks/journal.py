@@ -54,8 +54,9 @@ class Journal:
     _file: BinaryIO
     seen: Seen = field(factory=Seen)
     finished: int = 0  # URLs that earlier runs finished
-    _last: Outputs = Outputs()
-    _ends: Ends = Ends()
+    _outputs: Outputs = Outputs()  # of the run whose entries are being read
+    _rows: dict[str | None, int] = field(factory=dict)  # how long each file of any run was
+    _archives: dict[str | None, int] = field(factory=dict)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -74,15 +75,18 @@ class Journal:
             raise
         return journal
 
-    def begin(self, outputs: Outputs) -> Ends:
-        """Note a run that writes to `outputs`; return from where on it must write them."""
-        ends = Ends(
-            self._ends.output if outputs.output == self._last.output else 0,
-            self._ends.warc if outputs.warc == self._last.warc else 0,
-        )
+    def ends(self, outputs: Outputs) -> Ends:
+        """Return from where on a run must write its outputs.
+
+        A file that no run has written keeps what is in it once URLs are finished: it may be one of
+        ours under another name, and its rows would never be made again.
+        """
+        return Ends(self._end(outputs.output, self._rows), self._end(outputs.warc, self._archives))
+
+    def begin(self, outputs: Outputs, ends: Ends) -> None:
+        """Note a run whose outputs are open, and go on at `ends`."""
         line = json.dumps({"run": asdict(outputs), "ends": astuple(ends)})
         self._append(f"{line}\n".encode())
-        return ends
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Note that the rows of URLs are on the disk, and all that belongs to them.
@@ -104,6 +108,14 @@ class Journal:
     def descriptor(self) -> int:
         """What a sync needs."""
         return self._file.fileno()
+
+    def _end(self, path: str | None, known: dict[str | None, int]) -> int:
+        if path is None or path in known or not self.finished:
+            return known.get(path, 0)
+        try:
+            return Path(path).stat().st_size
+        except OSError:
+            return 0  # there is none yet, or whoever opens it will say what is wrong
 
     def _append(self, lines: bytes) -> None:
         # In one call, so that a line is there or not, whenever this process is killed. A disk
@@ -129,8 +141,10 @@ class Journal:
         self._file.seek(end)
 
     def _replay(self, entry: dict[str, Any]) -> None:
-        self._ends = Ends(*entry["ends"])
+        ends = Ends(*entry["ends"])
         if "run" in entry:
-            self._last = Outputs(**entry["run"])
-        elif entry["final"] and self.seen.add(entry["url"]):
+            self._outputs = Outputs(**entry["run"])
+        self._rows[self._outputs.output] = ends.output
+        self._archives[self._outputs.warc] = ends.warc
+        if "run" not in entry and entry["final"] and self.seen.add(entry["url"]):
             self.finished += 1

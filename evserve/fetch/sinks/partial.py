@@ -3,12 +3,15 @@
 import json
 import os
 import re
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 
 from attrs import frozen
 
 from evserve.fetch.messages import Head
 
 
+SETTLED = timedelta(minutes=1)  # the age at which a Last-Modified is strong
 PARTIAL, NOT_SATISFIABLE = 206, 416
 _CONTENT_RANGE = re.compile(rb"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -24,16 +27,16 @@ class Validator:
     def of(cls, head: Head) -> "Validator | None":
         """Return a response's; None if it has none to rely on, or its length is that of a coding.
 
-        A weak ETag promises the same meaning, not the same bytes (section 13.1.5).
+        A weak ETag promises the same meaning, not the same bytes (section 13.1.5). A file may
+        change twice in the second that Last-Modified names, so on its own it counts only if that
+        was long ago by the server's own clock (section 8.8.2.2).
         """
         if head.encoding is not None:
             return None
-        etag = head.headers.get(b"etag")
-        modified = head.headers.get(b"last-modified")
-        strong = None if etag is None or etag.startswith(b"W/") else etag.decode("latin-1")
-        if strong is None and modified is None:
+        etag, modified = _strong_etag(head), _text(head, b"last-modified")
+        if etag is None and not _has_settled(modified, _text(head, b"date")):
             return None
-        return cls(strong, None if modified is None else modified.decode("latin-1"))
+        return cls(etag, modified)
 
     @property
     def if_range(self) -> bytes:
@@ -42,12 +45,30 @@ class Validator:
 
     def matches(self, head: Head) -> bool:
         """Whether a response is of the same version, as far as it says."""
-        other = Validator.of(head)
-        if other is None:
-            return head.encoding is None
-        if self.etag is not None and other.etag is not None:
-            return self.etag == other.etag
-        return other.last_modified in (None, self.last_modified)
+        if head.encoding is not None:
+            return False
+        etag = _strong_etag(head)
+        if self.etag is not None and etag is not None:
+            return self.etag == etag
+        return _text(head, b"last-modified") in (None, self.last_modified)
+
+
+def _text(head: Head, name: bytes) -> str | None:
+    value = head.headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _strong_etag(head: Head) -> str | None:
+    etag = _text(head, b"etag")
+    return None if etag is None or etag.startswith("W/") else etag
+
+
+def _has_settled(modified: str | None, now: str | None) -> bool:
+    try:
+        age = parsedate_to_datetime(now or "") - parsedate_to_datetime(modified or "")
+    except (ValueError, TypeError):  # none, nonsense, or only one with a time zone
+        return False
+    return age >= SETTLED
 
 
 @frozen

@@ -3,9 +3,12 @@
 import os
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 from evserve.fetch.errors import TruncatedBody
 from evserve.fetch.memory import Page
+from evserve.fetch.messages import Head, Headers
+from evserve.fetch.request import Request
 from tests.fetch.polite_world import redirect
 from tests.fetch.sinks.file_case import Case
 
@@ -156,6 +159,28 @@ class FileTests(Case):
         world.run(1)
         self.assertEqual({result.error for result in world.results}, {None})
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
+
+    def test_a_download_that_ends_does_not_give_away_the_place_of_another(self):
+        self.world({})
+        store = self.store
+
+        def begin():
+            arrival = SimpleNamespace(text="http://a/x", sent=Request(None, b"GET", Headers()))
+            return store.open(arrival, Head(200, b"", "1.1", Headers([ETAG]), None, None))
+
+        first, second = begin(), begin()
+        first.close(None)
+        third = begin()  # has the place
+        second.write(b"second")
+        second.close(None)
+        fourth = begin()
+        fourth.write(b"fourth")
+        third.write(b"third")
+        third.close(None)
+        self.assertEqual({path.read_bytes() for path in self.files()}, {b"third", b"fourth"})
+        fourth.close(None)
+        self.assertEqual([path.read_bytes() for path in self.files()], [b"fourth"])
+        self.assertEqual(store.busy, set())
 
     def test_a_disk_that_refuses_fails_the_url_alone(self):
         world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})

@@ -19,7 +19,7 @@ class JournalTests(SynchronousTestCase):
 
     def test_what_is_final_is_seen_by_the_next_run(self):
         journal = self.open()
-        journal.begin(Outputs())
+        journal.begin(Outputs(), Ends())
         journal.add([Entry("http://a/", Ends(), is_final=True)])
         journal.add([Entry("http://b/", Ends(), is_final=False)])
         journal.close()
@@ -30,18 +30,43 @@ class JournalTests(SynchronousTestCase):
 
     def test_outputs_go_on_where_the_journal_ends(self):
         journal = self.open()
-        self.assertEqual(journal.begin(Outputs("rows", "warc")), Ends(0, 0))
+        self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(0, 0))
+        journal.begin(Outputs("rows", "warc"), Ends())
         journal.add([Entry("http://a/", Ends(10, 20), is_final=True)])
         journal.close()
         journal = self.open()
-        self.assertEqual(journal.begin(Outputs("rows", "other")), Ends(10, 0))
+        self.assertEqual(journal.ends(Outputs("rows", "other")), Ends(10, 0))
+        journal.begin(Outputs("rows", "other"), Ends(10, 0))
         journal.close()
         journal = self.open()
-        self.assertEqual(journal.begin(Outputs("rows", "other")), Ends(10, 0))
+        self.assertEqual(journal.ends(Outputs("rows", "other")), Ends(10, 0))
+
+    def test_runs_with_other_outputs_in_between_change_nothing(self):
+        journal = self.open()
+        journal.begin(Outputs("rows", "warc"), Ends())
+        journal.add([Entry("http://a/", Ends(10, 20), is_final=True)])
+        journal.begin(Outputs(), Ends())
+        journal.begin(Outputs("others"), Ends())
+        journal.add([Entry("http://b/", Ends(7, 0), is_final=True)])
+        journal.close()
+        journal = self.open()
+        self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(10, 20))
+        self.assertEqual(journal.ends(Outputs("others")), Ends(7, 0))
+
+    def test_a_file_it_does_not_know_keeps_what_is_in_it(self):
+        renamed = Path(self.mktemp())
+        renamed.write_bytes(b"a row\n")
+        journal = self.open()
+        self.assertEqual(journal.ends(Outputs(str(renamed))), Ends())  # nothing is finished yet
+        journal.begin(Outputs("rows"), Ends())
+        journal.add([Entry("http://a/", Ends(6, 0), is_final=True)])
+        journal.close()
+        journal = self.open()
+        self.assertEqual(journal.ends(Outputs(str(renamed))), Ends(6, 0))
 
     def test_a_torn_last_line_is_forgotten(self):
         journal = self.open()
-        journal.begin(Outputs())
+        journal.begin(Outputs(), Ends())
         journal.add([Entry("http://a/", Ends(), is_final=True)])
         journal.close()
         whole = self.path.read_bytes()
@@ -63,7 +88,7 @@ class JournalTests(SynchronousTestCase):
 
     def test_its_lines_are_json(self):
         journal = self.open()
-        journal.begin(Outputs("rows"))
+        journal.begin(Outputs("rows"), Ends())
         journal.add([Entry('http://a/"\u00fc', Ends(1, 2), is_final=False)] * 2)
         lines = [json.loads(line) for line in self.path.read_text().splitlines()]
         self.assertEqual(lines[0], {"run": {"output": "rows", "warc": None}, "ends": [0, 0]})
@@ -72,7 +97,7 @@ class JournalTests(SynchronousTestCase):
 
     def test_after_zeros_that_a_power_cut_left_it_goes_on(self):
         journal = self.open()
-        journal.begin(Outputs())
+        journal.begin(Outputs(), Ends())
         journal.close()
         whole = self.path.read_bytes()
         self.path.write_bytes(whole + bytes(500))

@@ -57,6 +57,7 @@ def head(*lines, status=206, encoding=None):
 
 ETAG = (b"ETag", b'"v1"')
 MODIFIED = (b"Last-Modified", b"Sat, 01 Jan 2000 00:00:00 GMT")
+LATER = (b"Date", b"Sat, 01 Jan 2000 00:01:00 GMT")
 
 
 class ValidatorTests(SynchronousTestCase):
@@ -65,7 +66,19 @@ class ValidatorTests(SynchronousTestCase):
 
     def test_a_weak_etag_promises_nothing_about_bytes(self):
         self.assertIsNone(Validator.of(head((b"ETag", b'W/"v1"'))))
-        self.assertEqual(Validator.of(head((b"ETag", b'W/"v1"'), MODIFIED)).if_range, MODIFIED[1])
+        weak = head((b"ETag", b'W/"v1"'), MODIFIED, LATER)
+        self.assertEqual(Validator.of(weak).if_range, MODIFIED[1])
+
+    def test_a_file_that_has_just_changed_may_change_again_in_the_same_second(self):
+        for date in (
+            MODIFIED[1],
+            b"Sat, 01 Jan 2000 00:00:59 GMT",
+            b"Sat, 01 Jan 2000 00:02:00",  # no time zone
+            b"today",
+        ):
+            self.assertIsNone(Validator.of(head(MODIFIED, (b"Date", date))), date)
+        self.assertIsNone(Validator.of(head(MODIFIED)))
+        self.assertIsNone(Validator.of(head(LATER)))
 
     def test_a_compressed_body_cannot_be_continued(self):
         self.assertIsNone(Validator.of(head(ETAG, encoding=b"gzip")))
