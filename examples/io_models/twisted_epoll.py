@@ -11,6 +11,7 @@ everything for a client that does not read its answers: back-pressure has to be 
 making the transport's reading half the producer of its writing half.
 """
 
+import signal
 import socket
 import sys
 from typing import Any
@@ -60,6 +61,8 @@ class Capitals(Protocol):
 def main() -> None:
     """Listen, and run the reactor."""
     allow_many_files()
+    # Twisted leaves a SIGINT alone that is ignored, as it is in a shell's background jobs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         factory = Factory.forProtocol(Capitals)
         listening = reactor.listenTCP(port(), factory, socket.SOMAXCONN, "127.0.0.1")
