@@ -3,12 +3,11 @@
 import os
 import random
 import threading
-import time
 from pathlib import Path
 
-from attrs import Factory, define
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.queue_load import Ledger, load_then_kill
 from tests.integration.queue_server import QueueServer
 
 
@@ -16,18 +15,6 @@ from tests.integration.queue_server import QueueServer
 # when it runs the same tests again in another way.
 ROUNDS = int(os.environ.get("EVSERVE_CRASH_ROUNDS", "25"))
 LANES = 2
-WORKERS = 4
-
-
-@define(eq=False)
-class Ledger:
-    """What the clients know: by id, what they were promised, and what is uncertain."""
-
-    alive: dict = Factory(dict)  # id -> body
-    deleted: set = Factory(set)
-    buried: set = Factory(set)
-    unsure: set = Factory(set)  # asked to be deleted or buried, and no answer came
-    bodies: set = Factory(set)  # all that was ever sent
 
 
 class CrashTests(SynchronousTestCase):
@@ -57,20 +44,7 @@ class CrashTests(SynchronousTestCase):
             if round_number == ROUNDS:
                 self.check_bodies(server, ledger)
             else:
-                self.load(server, ledger, round_number, chance)
-
-    def load(self, server, ledger, round_number, chance):
-        lock = threading.Lock()
-        workers = [
-            threading.Thread(target=work, args=(server, ledger, lock, f"{round_number}.{number}"))
-            for number in range(WORKERS)
-        ]
-        for worker in workers:
-            worker.start()
-        time.sleep(chance.uniform(0.02, 0.2))
-        server.kill()
-        for worker in workers:
-            worker.join()
+                load_then_kill(server, ledger, chance.randint(1, 120), f"{round_number}")
 
     def check(self, server, ledger):
         with server.connect() as client:
@@ -100,38 +74,3 @@ class CrashTests(SynchronousTestCase):
         self.assertLessEqual(set(ledger.alive.values()), set(seen))
         self.assertLessEqual(set(seen), ledger.bodies)
         self.assertGreater(len(ledger.deleted), 50)
-
-
-def work(server, ledger, lock, name):
-    """Put, reserve, then delete or bury, until the server is gone."""
-    number = 0
-    pending = None
-    try:
-        with server.connect() as client:
-            while True:
-                number += 1
-                body = b"%s.%d" % (name.encode(), number)
-                ledger.bodies.add(body)
-                event_id = client.put(body, ttr=1000)
-                with lock:
-                    if event_id not in ledger.deleted:  # another worker was faster
-                        ledger.alive[event_id] = body
-                if number % 3 == 0:
-                    continue
-                words, _ = client.ask(b"reserve-with-timeout 0")
-                if words[0] != b"RESERVED":
-                    continue
-                pending = int(words[1])
-                if number % 3 == 1:
-                    client.ask(b"delete %d" % pending)
-                    with lock:
-                        ledger.deleted.add(pending)
-                        ledger.alive.pop(pending, None)
-                else:
-                    client.ask(b"bury %d 7" % pending)
-                    with lock:
-                        ledger.buried.add(pending)
-                pending = None
-    except (ConnectionError, TimeoutError, IndexError):
-        if pending is not None:
-            ledger.unsure.add(pending)

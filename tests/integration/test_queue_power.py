@@ -3,14 +3,12 @@
 import random
 import re
 import shutil
-import threading
-import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.queue_load import Ledger, load_then_kill
 from tests.integration.queue_server import QueueServer, compile_shim
-from tests.integration.test_queue_crash import Ledger, work
 
 
 class PowerTests(SynchronousTestCase):
@@ -19,25 +17,16 @@ class PowerTests(SynchronousTestCase):
         self.folder.mkdir(parents=True)
         self.shim = compile_shim(self.folder)
 
-    def cut(self, sync, seconds):
-        """Run load, kill the server; return what was synced, and what was promised."""
+    def cut(self, sync, promises):
+        """Kill the server after some promises; return what was synced, and what was promised."""
         disk, synced = self.folder / "disk", self.folder / "synced"
         for each in (disk, synced):
             shutil.rmtree(each, ignore_errors=True)
             each.mkdir()
         env = {"LD_PRELOAD": str(self.shim), "SHIM_FROM": f"{disk}/", "SHIM_TO": str(synced)}
         server = QueueServer(self, "--store", disk / "q.db", "--sync", sync, env=env)
-        ledger, lock = Ledger(), threading.Lock()
-        workers = [
-            threading.Thread(target=work, args=(server, ledger, lock, str(number)))
-            for number in range(4)
-        ]
-        for worker in workers:
-            worker.start()
-        time.sleep(seconds)
-        server.kill()
-        for worker in workers:
-            worker.join()
+        ledger = Ledger()
+        load_then_kill(server, ledger, promises, "cut")
         return synced / "q.db", ledger
 
     def missing(self, path, ledger):
@@ -52,12 +41,12 @@ class PowerTests(SynchronousTestCase):
 
     def test_what_was_promised_survives_a_power_cut(self):
         for seed in range(3):
-            path, ledger = self.cut("full", random.Random(seed).uniform(0.3, 0.8))
+            path, ledger = self.cut("full", random.Random(seed).randint(100, 1000))
             self.assertGreater(len(ledger.alive), 20)
             self.assertEqual(self.missing(path, ledger), (set(), set()))
 
     def test_this_test_would_see_a_sync_that_is_missing(self):
-        path, ledger = self.cut("normal", 0.5)
+        path, ledger = self.cut("normal", 50)  # before the first checkpoint, which syncs
         gone, _ = self.missing(path, ledger)
         self.assertNotEqual(gone, set())
 
