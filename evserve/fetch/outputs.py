@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 
 from evserve.fetch.recorder import Recorder
-from evserve.fetch.screen import Bar, Screen
+from evserve.fetch.screen import Screen
 from evserve.fetch.seam import Store
 from evserve.fetch.sinks.disk import Disk, DiskThread, Place
 from evserve.fetch.sinks.files import FileStore
@@ -19,6 +19,7 @@ from evserve.fetch.sinks.journal import Ends, Journal, Outputs
 from evserve.fetch.sinks.rows import RowFile
 from evserve.fetch.sinks.warc import Archive
 from evserve.interfaces import IHost
+from evserve.progress import Bar
 
 
 def open_recorder(options: usage.Options, host: IHost) -> Recorder:
@@ -110,4 +111,4 @@ def _to_stderr() -> Any:
 
 
 def _bar() -> Bar | None:
-    return Bar(sys.stderr) if sys.stderr is not None and sys.stderr.isatty() else None
+    return Bar(sys.stderr, "fetching") if sys.stderr is not None and sys.stderr.isatty() else None

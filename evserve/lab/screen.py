@@ -1,15 +1,13 @@
 """What a person sees of a run: a line for each cell, and a bar that moves on a terminal."""
 
-from typing import Any, TextIO
+from typing import TextIO
 
 from attrs import define, field
 
 from evserve.lab.programs import Model
 from evserve.lab.report.units import duration, number
 from evserve.lab.results import Cell, Claim
-
-
-_ERASE = "\r\x1b[2K"
+from evserve.progress import Bar
 
 
 def cell_line(model: str, cell: Cell) -> str:
@@ -24,50 +22,6 @@ def cell_line(model: str, cell: Cell) -> str:
         f"p50 {duration(figures.p50_seconds):<8} p99 {duration(figures.p99_seconds):<8} "
         f"CPU {duration(figures.cpu_seconds_per_message)}{note}"
     )
-
-
-@define(eq=False)
-class Bar:
-    """A progress bar on a terminal."""
-
-    _stream: TextIO
-    _progress: Any = field(init=False)
-    _task: Any = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn as Elapsed
-
-        self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            Elapsed(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(file=self._stream),
-            auto_refresh=False,  # a thread that draws would take CPU from what is measured
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=None, note="")
-
-    def update(self, done: int, total: int, note: str) -> None:
-        """Draw it anew."""
-        if not self._progress.live.is_started:
-            self._progress.start()
-        self._progress.update(self._task, completed=done, total=total, note=note)
-        self._progress.refresh()
-
-    def erase(self) -> None:
-        """Make room for a line on the same terminal."""
-        if self._progress.live.is_started:
-            self._stream.write(_ERASE)
-            self._stream.flush()
-
-    def stop(self) -> None:
-        """Take it away."""
-        self._progress.stop()
 
 
 @define(eq=False)
