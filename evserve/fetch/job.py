@@ -7,7 +7,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from evserve.fetch.errors import Cancelled
+from evserve.fetch.hashing import hash_thread
 from evserve.fetch.messages import Head
+from evserve.fetch.parser import LARGE
 from evserve.fetch.redirects import REDIRECTS
 from evserve.fetch.refusals import BadStatus
 from evserve.fetch.request import Request
@@ -109,6 +111,8 @@ class Job:
     def started(self, head: Head, url: URL) -> None:
         """Take the head of the response."""
         self.head = head
+        if head.length is not None and head.length > LARGE:
+            self.hasher = hash_thread.hasher()
         for store in self.stores:
             copy = store.open(self, head)
             if copy is not None:

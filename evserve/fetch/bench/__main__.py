@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from evserve.fetch.bench import peers, report
 from evserve.fetch.bench.client import CLIENTS, is_installed
@@ -23,7 +25,9 @@ def main() -> None:
         for scenario in SCENARIOS:
             if not options.scenario or scenario.name in options.scenario:
                 job = scenario.job(place, options.scale)
-                rows = _measure(scenario, job, clients, options.runs, client_core)
+                # One body is no contest of cores: whoever has a use for both may take both.
+                core = None if job.save else client_core
+                rows = _measure(scenario, job, clients, options.runs, core)
                 print(report.table(scenario, job, rows), flush=True)
 
 
@@ -36,6 +40,7 @@ def _measure(
     for _ in range(runs):
         for name in clients:
             outcomes[name].append(_run(name, job, core))
+            _remove(job.save)
     return {name: report.Row.of(job, each) for name, each in outcomes.items()}
 
 
@@ -52,6 +57,13 @@ def _run(name: str, job: Job, core: int | None) -> Outcome:
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
     return Outcome.from_json(done.stdout)
+
+
+def _remove(save: str) -> None:
+    """Remove what a client saved: replacing a file makes some file systems write it at once."""
+    if save:
+        Path(save).unlink(missing_ok=True)
+        shutil.rmtree(f"{save}.d", ignore_errors=True)
 
 
 def _options() -> argparse.Namespace:
