@@ -3,9 +3,9 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
@@ -16,6 +16,7 @@ from evserve.fetch.seam import Store
 from evserve.fetch.sinks.disk import Disk, DiskThread, Place
 from evserve.fetch.sinks.files import FileStore
 from evserve.fetch.sinks.journal import Ends, Journal, Outputs
+from evserve.fetch.sinks.outlets import Done, outlet
 from evserve.fetch.sinks.rows import RowFile
 from evserve.fetch.sinks.warc import Archive
 from evserve.interfaces import IHost
@@ -33,11 +34,11 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     rows_on_stdout = options["output"] == "-"
     # Rows and a bar on one terminal would be neither.
     bar = None if rows_on_stdout and out.isatty() else _bar()
-    screen = Screen(out, bar, lines=not rows_on_stdout)
+    screen = Screen(outlet(out, host.reactor), bar, lines=not rows_on_stdout)
     recorder = Recorder(
         screen,
-        _to_stderr() if rows_on_stdout else lambda line: screen.say([line]),
-        rows=_rows(options["output"], out, ends),
+        _say_on(sys.stderr) if rows_on_stdout else screen.say,
+        rows=RowFile(screen.outlet) if rows_on_stdout else _rows(options["output"], host, ends),
         archive=_archive(options, host, ends),
         journal=journal,
     )
@@ -73,7 +74,8 @@ def _disk(options: usage.Options, host: IHost) -> Disk:
 
 def _places(recorder: Recorder) -> Iterator[Place]:
     """Yield the descriptors of outputs that are files, not pipes or terminals."""
-    for output in (recorder.rows, recorder.archive, recorder.journal):
+    rows = None if recorder.rows is None else recorder.rows.outlet
+    for output in (rows, recorder.archive, recorder.journal):
         if output is not None and stat.S_ISREG(os.fstat(output.descriptor).st_mode):
             yield output.descriptor
 
@@ -82,10 +84,8 @@ def _absolute(name: str | None) -> str | None:
     return name if name in (None, "-") else str(Path(name).absolute())
 
 
-def _rows(name: str | None, out: BinaryIO, ends: Ends) -> RowFile | None:
-    if name is None:
-        return None
-    return RowFile(out) if name == "-" else RowFile.open(Path(name), ends.output)
+def _rows(name: str | None, host: IHost, ends: Ends) -> RowFile | None:
+    return RowFile.open(Path(name), host.reactor, ends.output) if name is not None else None
 
 
 def _archive(options: usage.Options, host: IHost, ends: Ends) -> Archive | None:
@@ -105,9 +105,12 @@ def _standard_output() -> BinaryIO:
     return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
 
 
-def _to_stderr() -> Any:
-    stream = sys.stderr
-    return lambda line: stream.write(f"{line}\n")
+def _say_on(stream: TextIO) -> Callable[[Iterable[str], Done], None]:
+    def say(lines: Iterable[str], done: Done) -> None:
+        stream.writelines(f"{line}\n" for line in lines)
+        done(None)
+
+    return say
 
 
 def _bar() -> Bar | None:

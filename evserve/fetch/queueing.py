@@ -73,10 +73,11 @@ class QueueService(Service):
     async def _stop(self) -> None:
         for waiting in list(self._given_up):
             waiting.cancel()
-        await DeferredList(self._loops)
-        self._recorder.is_over = True
-        self._fetcher.close()
-        await self._recorder.settle()
+        with self._recorder.patience(self._host.reactor):
+            await DeferredList(self._loops)
+            self._recorder.is_over = True
+            self._fetcher.close()
+            await self._recorder.settle()
         await self._queue.close()
         self._recorder.screen.stop()
         await self._recorder.close()

@@ -31,6 +31,7 @@ class RunService(Service):
     _began: float = field(default=0.0, init=False)
     _running: "Deferred[None] | None" = field(default=None, init=False)
     _is_broken: bool = field(default=False, init=False)
+    _ending: "Deferred[None] | None" = field(default=None, init=False)
     _bar: LoopingCall | None = field(default=None, init=False)
 
     def startService(self) -> None:
@@ -45,24 +46,15 @@ class RunService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        running, self._running = self._running, None
-        if self._bar is not None and self._bar.running:
-            self._bar.stop()
-        self.recorder.screen.stop()
-        if running is not None:
-            running.cancel()
+        if self._running is not None and self._ending is None:
+            self._running.cancel()
             _log.info("stopped before everything was fetched")
             self._host.finish(1)
         self.recorder.is_over = True  # what is given up now is for the next run to fetch
         self._fetcher.close()
-        try:
-            await self.recorder.settle()
-            if not self._is_broken:
-                self._sum_up()
-        except OSError as error:  # nobody reads on
-            self.recorder.fail(error)
-        finally:
-            await self.recorder.close()
+        with self.recorder.patience(self._host.reactor):
+            await self._end()
+        await self.recorder.close()
 
     def _begin(self) -> None:
         if not self.running:
@@ -71,13 +63,29 @@ class RunService(Service):
         self._bar = LoopingCall(self._draw)
         self._bar.clock = self._host.reactor
         self._bar.start(_REFRESH, now=False)
-        running = self._running = Deferred.fromCoroutine(self._run.fetch_all())
-        running.addCallbacks(self._over, self._failed)
+        running = self._running = Deferred.fromCoroutine(self._fetch())
+        running.addErrback(self._failed)
         running.addErrback(self._unforeseen)
 
-    def _over(self, _: None) -> None:
-        self._running = None
-        self._host.finish(1 if self.recorder.summary.total.failed else 0)
+    async def _fetch(self) -> None:
+        await self._run.fetch_all()
+        await self._end()
+        if not self._is_broken:
+            self._host.finish(1 if self.recorder.summary.total.failed else 0)
+
+    def _end(self) -> "Deferred[None]":
+        """Keep what there is and sum up, once; fire when that is done."""
+        if self._ending is None:
+            self._ending = Deferred.fromCoroutine(self._keep_and_sum_up())
+        return self._ending
+
+    async def _keep_and_sum_up(self) -> None:
+        if self._bar is not None and self._bar.running:
+            self._bar.stop()
+        self.recorder.screen.stop()
+        await self.recorder.settle()
+        if not self._is_broken:
+            await self.recorder.sum_up(self._host.reactor.seconds() - self._began)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -105,9 +113,3 @@ class RunService(Service):
         expected = total.count + run.pending if run.is_fed else None
         note = f"{size(total.received)}, {total.failed} failed"
         self.recorder.screen.move(total.count, expected, note)
-
-    def _sum_up(self) -> None:
-        recorder, wall = self.recorder, self._host.reactor.seconds() - self._began
-        before = 0 if recorder.journal is None else recorder.journal.finished
-        for line in recorder.summary.lines(wall, before):
-            recorder.summarise(line)

@@ -1,11 +1,11 @@
 """What a person sees: a line for each URL, a bar that moves, a summary at the end."""
 
 from collections.abc import Iterable
-from typing import Any, BinaryIO
 
 from attrs import define
 
 from evserve.fetch.result import Result
+from evserve.fetch.sinks.outlets import Done, Outlet
 from evserve.progress import Bar
 
 
@@ -27,26 +27,26 @@ def _harmless(line: str) -> str:
 class Screen:
     """Lines on standard output; a bar if standard error is a terminal.
 
-    out: unbuffered bytes.  lines: whether there is a line for each URL, which JSON on standard
-    output would not bear.
+    lines: whether there is a line for each URL, which JSON on standard output would not bear.
     """
 
-    _out: BinaryIO | Any
+    outlet: Outlet
     _bar: Bar | None = None
     _lines: bool = True
 
-    def show(self, results: Iterable[Result]) -> None:
-        """Print a line for each URL; raises OSError if nobody reads on."""
+    def show(self, results: Iterable[Result], done: Done) -> None:
+        """Print a line for each URL; `done` is told when they are out, or the error."""
         if self._lines:
-            self.say([_harmless(line_of(result)) for result in results])
+            self.say((_harmless(line_of(result)) for result in results), done)
+        else:
+            done(None)
 
-    def say(self, lines: Iterable[str]) -> None:
-        """Print lines."""
+    def say(self, lines: Iterable[str], done: Done) -> None:
+        """Print lines; `done` is told when they are out, or the error."""
         if self._bar is not None:
             self._bar.erase()
         text = "".join(f"{line}\n" for line in lines)
-        self._out.write(text.encode(errors="backslashreplace"))
-        self._out.flush()
+        self.outlet.write(text.encode(errors="backslashreplace"), done)
 
     def move(self, done: int, total: int | None, note: str) -> None:
         """Move the bar."""

@@ -12,6 +12,7 @@ from evserve.fetch.memory import Page
 from evserve.fetch.queueing import QueueService
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.screen import Screen
+from evserve.fetch.sinks.outlets import File
 from evserve.fetch.sinks.rows import RowFile
 from evserve.testing import MemoryHost, MemoryQueue
 from tests.fetch.polite_world import World
@@ -35,9 +36,9 @@ class QueueingTests(SynchronousTestCase):
 
     def start(self, out=None, slots=2, results=None):
         self.out = BytesIO()
-        recorder = Recorder(
-            Screen(self.out), str, rows=RowFile(out or BytesIO()), disk=self.slow.disk
-        )
+        screen = Screen(File(self.out))
+        rows = RowFile(File(out or BytesIO()))
+        recorder = Recorder(screen, screen.say, rows=rows, disk=self.slow.disk)
         self.service = QueueService(
             self.host, self.queue, self.world.fetcher, recorder, slots, results
         )

@@ -16,8 +16,8 @@ from evserve.testing import MemoryHost
 from tests.fetch.network import HOST, Network
 
 
-def broken_pipe(*_):
-    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+def broken_pipe(screen, lines, done):
+    done(BrokenPipeError(errno.EPIPE, "Broken pipe"))
 
 
 class Case(SynchronousTestCase):
@@ -80,7 +80,7 @@ class RunTests(Case):
         self.stop()
         self.assertEqual(self.host.failures, [])
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertTrue(self.service.recorder.rows._out.closed)
+        self.assertTrue(self.service.recorder.rows.outlet._out.closed)
 
     def test_a_url_that_fails_gives_status_1(self):
         self.start(HOST).ok(status=b"404 Not Found")
@@ -102,7 +102,7 @@ class RunTests(Case):
 
     def test_rows_that_cannot_be_written_end_the_run(self):
         self.start(HOST, "-o", "/dev/full").ok()
-        self.assertEqual(self.host.failures, ["cannot write results: No space left on device"])
+        self.assertEqual(self.host.failures, ["/dev/full: No space left on device"])
         self.stop()
         self.assertEqual(self.printed(), "")
 

@@ -33,10 +33,14 @@ def on_chosen_reactor(words):
 
 @define(eq=False)
 class Child(ProcessProtocol):
-    """A process; `ended` fires with its exit status, None if a signal ended it."""
+    """A process; `ended` fires with its exit status, None if a signal ended it.
+
+    That is when all that it has written was read; `exited` fires before.
+    """
 
     out: bytes = b""
     err: bytes = b""
+    exited: Deferred = field(factory=Deferred)
     ended: Deferred = field(factory=Deferred)
     _waiting: list = field(factory=list)
 
@@ -47,6 +51,9 @@ class Child(ProcessProtocol):
     def errReceived(self, data):
         self.err += data
         self._look()
+
+    def processExited(self, reason):
+        self.exited.callback(reason.value.exitCode)
 
     def processEnded(self, reason):
         waiting, self._waiting = self._waiting, []

@@ -5,7 +5,6 @@ bodies are hashed, each URL gives a row of JSON, and what is saved gets its name
 """
 
 import os
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from evserve.fetch.result import Result
 from evserve.fetch.run import Run
 from evserve.fetch.screen import Screen
 from evserve.fetch.sinks.files import FileStore
+from evserve.fetch.sinks.outlets import File
 from evserve.fetch.sinks.rows import RowFile
 
 
@@ -60,8 +60,9 @@ class _Crawl:
     recorder: Recorder = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        rows = RowFile(open(os.devnull, "wb", buffering=0))  # noqa: PTH123, SIM115 # open to the end
-        self.recorder = Recorder(Screen(BytesIO(), lines=False), str, rows=rows)
+        null = open(os.devnull, "wb", buffering=0)  # noqa: PTH123, SIM115 # open to the end
+        screen = Screen(File(null), lines=False)
+        self.recorder = Recorder(screen, screen.say, rows=RowFile(screen.outlet))
 
     def begin(self) -> None:
         self.run.begin()

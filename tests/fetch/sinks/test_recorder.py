@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.result import Result
 from evserve.fetch.screen import Screen
+from evserve.fetch.sinks.outlets import File
 from evserve.fetch.sinks.rows import RowFile
 from tests.fetch.slow_disk import SlowDisk
 
@@ -23,7 +24,8 @@ class Case(SynchronousTestCase):
     def recorder(self, rows=None, **more):
         self.out = BytesIO()
         self.kept = []
-        return Recorder(Screen(self.out), list, rows=rows, **more)
+        screen = Screen(File(self.out))
+        return Recorder(screen, screen.say, rows=rows, **more)
 
 
 class RecorderTests(Case):
@@ -47,7 +49,7 @@ class RecorderTests(Case):
         )
 
     def test_a_disk_that_is_full_is_said_once(self):
-        recorder = self.recorder(RowFile(Full()))
+        recorder = self.recorder(RowFile(File(Full())))
         said = []
         recorder.broken = said.append
         for _ in range(2):
@@ -62,12 +64,10 @@ class DurableTests(Case):
         self.slow = SlowDisk()
         happened = self.happened = self.slow.happened
 
-        class Rows(RowFile):
-            def write(self, data):
+        class Rows(File):
+            def write(self, data, done):
                 happened.append(f"rows {data.count(b'http')}")
-
-            def close(self):
-                pass
+                done(None)
 
         class Journal:
             broken = None
@@ -82,7 +82,7 @@ class DurableTests(Case):
 
         self.journal = Journal()
         self.rec = self.recorder(
-            Rows(None), journal=self.journal, disk=self.slow.disk, places=(3, 4)
+            RowFile(Rows(None)), journal=self.journal, disk=self.slow.disk, places=(3, 4)
         )
 
     def record(self, key):
