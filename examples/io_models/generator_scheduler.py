@@ -17,7 +17,7 @@ import socket
 from collections import deque
 from collections.abc import Generator
 
-from _common import has_room, listen
+from _common import listen, newcomers
 
 
 Wait = tuple[socket.socket, int]  # a socket, and the event that is waited for
@@ -80,18 +80,10 @@ def serve(connection: socket.socket) -> Task:
 
 
 def accept(listener: socket.socket, scheduler: Scheduler) -> Task:
-    """Start a task for everybody who comes; turn away who would take the last descriptor."""
+    """Start a task for everybody who comes."""
     while True:
-        try:
-            connection, _ = listener.accept()
-        except BlockingIOError:
-            yield listener, select.EPOLLIN
-            continue
-        if not has_room(connection.fileno()):
-            connection.close()
-            continue
-        connection.setblocking(False)
-        scheduler.ready.append(serve(connection))
+        scheduler.ready.extend(map(serve, newcomers(listener)))
+        yield listener, select.EPOLLIN
 
 
 def main() -> None:

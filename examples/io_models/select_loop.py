@@ -13,6 +13,7 @@ library. What counts is the number of the descriptor, whatever `ulimit -n` allow
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from _common import complain, listen, newcomers
 
@@ -36,12 +37,21 @@ class Loop:
         while True:
             readable, writable, _ = select.select(self.reading, self.writing, [])
             for fd in writable:
-                self.write(fd)
+                self.try_to(self.write, fd)
             for fd in readable:
                 if fd == self.listener.fileno():
                     self.accept()
                 elif fd in self.replies:  # not closed by `write` just now
-                    self.read(fd)
+                    self.try_to(self.read, fd)
+
+    def try_to(self, step: Callable[[int], None], fd: int) -> None:
+        """Go on with a connection, as far as that is possible now."""
+        try:
+            step(fd)
+        except BlockingIOError:
+            pass
+        except OSError:  # the client has vanished
+            self.close(fd)
 
     def accept(self) -> None:
         """Take everybody who waits and whose descriptor fits into the sets."""
@@ -57,12 +67,7 @@ class Loop:
     def read(self, fd: int) -> None:
         """Put an answer into the queue; an empty one marks the end."""
         queue = self.replies[fd]
-        try:
-            queue.append(self.connections[fd].recv(65536).upper())
-        except BlockingIOError:
-            return
-        except OSError:  # the client has vanished
-            queue.append(b"")
+        queue.append(self.connections[fd].recv(65536).upper())
         if not queue[-1] or len(queue) == LONG:
             self.reading.remove(fd)
         self.writing.add(fd)
@@ -71,15 +76,9 @@ class Loop:
     def write(self, fd: int) -> None:
         """Send the queue's first answer, or as much of it as the kernel takes."""
         queue = self.replies[fd]
-        try:
-            unsent = queue[0][self.connections[fd].send(queue[0]) :]
-        except BlockingIOError:
-            return
-        except OSError:  # the client has vanished
-            self.close(fd)
-            return
-        if unsent:
-            queue[0] = unsent
+        sent = self.connections[fd].send(queue[0])
+        if sent < len(queue[0]):
+            queue[0] = queue[0][sent:]
         elif not queue.popleft():
             self.close(fd)
             return

@@ -71,25 +71,18 @@ class Server:
         self.connections: dict[int, socket.socket] = {}
         self.unsent: dict[int, bytes] = {}
 
-    def run(self) -> None:
-        """Take signals, and look at what they are about."""
-        while True:
-            number, fd = wait()
-            if number == QUEUED:
-                self.look(fd)
-            elif number == signal.SIGIO:
-                complain(f"more signals than RLIMIT_SIGPENDING = {PENDING}: looking at everybody")
-                for each in [self.listener.fileno(), *self.connections]:
-                    self.look(each)
+    def accept(self) -> None:
+        """Take everybody who waits."""
+        for connection in newcomers(self.listener):
+            want_signals(connection)
+            self.connections[connection.fileno()] = connection
+            self.unsent[connection.fileno()] = b""
+            self.look(connection.fileno())  # for what came before signals were wanted
 
     def look(self, fd: int) -> None:
         """Do all that can be done for a descriptor; the signal may be an old one."""
         if fd == self.listener.fileno():
-            for connection in newcomers(self.listener):
-                want_signals(connection)
-                self.connections[connection.fileno()] = connection
-                self.unsent[connection.fileno()] = b""
-                self.look(connection.fileno())  # for what came before signals were wanted
+            self.accept()
         elif fd in self.connections:
             rest = serve(self.connections[fd], self.unsent[fd])
             if rest is None:
@@ -105,8 +98,15 @@ def main() -> None:
     listener.setblocking(False)
     want_signals(listener)
     server = Server(listener)
-    server.look(listener.fileno())  # for whoever came before signals were wanted
-    server.run()
+    server.accept()  # who came before signals were wanted
+    while True:
+        number, fd = wait()
+        if number == QUEUED:
+            server.look(fd)
+        elif number == signal.SIGIO:
+            complain(f"more signals than RLIMIT_SIGPENDING = {PENDING}: looking at everybody")
+            for each in [listener.fileno(), *server.connections]:
+                server.look(each)
 
 
 if __name__ == "__main__":
