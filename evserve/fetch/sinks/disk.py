@@ -18,6 +18,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -26,6 +27,7 @@ Place = str | int  # the path of a file or a folder, or a descriptor
 Done = Callable[[OSError | None], object]
 _FEW = 8  # files; more are not worth naming one by one
 _libc = ctypes.CDLL(None, use_errno=True)
+_log = Logger(namespace="evserve.fetch")
 
 
 def sync(places: Iterable[Place]) -> None:
@@ -160,7 +162,10 @@ class Disk:
 
     def _over(self, _: object, waiting: list[Done]) -> None:
         for done in waiting:
-            done(self._trouble)
+            try:
+                done(self._trouble)
+            except Exception:  # the others are still waiting, and so is whoever comes later
+                _log.failure("a file is synced, but whoever waited for it failed")
         if self._waiting:
             self._begin()
         else:

@@ -51,6 +51,15 @@ class DiskTests(SynchronousTestCase):
         self.slow.sync(ValueError("strange"))
         self.assertIn("strange", str(self.slow.happened[1][1]))
 
+    def test_one_who_fails_does_not_keep_the_others_waiting(self):
+        self.disk.synced(lambda _: 1 / 0)
+        self.ask("a")
+        self.slow.sync()
+        self.ask("b")
+        self.slow.sync()
+        self.assertEqual(self.slow.happened, ["sync", ("a", None), "sync", ("b", None)])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_idle_waits_for_whoever_waits(self):
         self.disk.synced(lambda _: self.ask("late"))
         idle = self.disk.idle()
