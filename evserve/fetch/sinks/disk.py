@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
@@ -61,12 +60,20 @@ def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
     if isinstance(place, int):
         call(place)
         return
-    with suppress(FileNotFoundError):
+    try:
         descriptor = os.open(place or ".", os.O_RDONLY)
-        try:
-            call(descriptor)
-        finally:
-            os.close(descriptor)
+    except FileNotFoundError:
+        return
+    except PermissionError:  # a folder to write to, but not to look into
+        os.sync()
+        return
+    try:
+        call(descriptor)
+    except OSError as error:
+        error.filename = place
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _fsync(descriptor: int) -> None:

@@ -120,6 +120,18 @@ class KernelTests(SynchronousTestCase):
 
         self.patch(os, "fsync", broken)
         self.assertRaises(OSError, sync, [0])
+        path = str(Path(__file__))
+        self.assertEqual(self.assertRaises(OSError, sync, [path]).filename, path)
+
+    def test_a_folder_that_must_not_be_looked_into_is_synced_with_everything(self):
+        def refused(*_):
+            raise PermissionError(13, "Permission denied")
+
+        called = []
+        self.patch(os, "open", refused)
+        self.patch(os, "sync", lambda: called.append(True))
+        sync(["/drop"])
+        self.assertEqual(called, [True])
 
     def test_a_file_system_is_synced(self):
         folder = os.open(".", os.O_RDONLY)
