@@ -45,8 +45,12 @@ class Screen:
         if self._bar is not None:
             self._bar.erase()
         text = "".join(f"{line}\n" for line in lines)
-        self._out.write(text.encode(errors="backslashreplace"))
-        self._out.flush()
+        try:
+            self._out.write(text.encode(errors="backslashreplace"))
+            self._out.flush()
+        except OSError as error:
+            error.filename = "standard output"
+            raise
 
     def move(self, done: int, total: int | None, note: str) -> None:
         """Move the bar."""

@@ -102,7 +102,7 @@ class RunTests(Case):
 
     def test_rows_that_cannot_be_written_end_the_run(self):
         self.start(HOST, "-o", "/dev/full").ok()
-        self.assertEqual(self.host.failures, ["cannot write results: No space left on device"])
+        self.assertEqual(self.host.failures, ["/dev/full: No space left on device"])
         self.stop()
         self.assertEqual(self.printed(), "")
 

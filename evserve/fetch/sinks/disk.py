@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
@@ -58,7 +59,7 @@ def _sync_file_systems(places: Iterable[Place]) -> None:
 
 def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
     if isinstance(place, int):
-        call(place)
+        _named(place, place, call)
         return
     try:
         descriptor = os.open(place or ".", os.O_RDONLY)
@@ -68,12 +69,21 @@ def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
         os.sync()
         return
     try:
-        call(descriptor)
-    except OSError as error:
-        error.filename = place
-        raise
+        _named(place, descriptor, call)
     finally:
         os.close(descriptor)
+
+
+def _named(place: Place, descriptor: int, call: Callable[[int], None]) -> None:
+    try:
+        call(descriptor)
+    except OSError as error:
+        if isinstance(place, str):
+            error.filename = place
+        else:
+            with suppress(OSError):  # where there is no /proc, the error says enough
+                error.filename = os.readlink(f"/proc/self/fd/{place}")
+        raise
 
 
 def _fsync(descriptor: int) -> None:

@@ -44,12 +44,14 @@ class FileStore:
 
     Errors of the disk fail the URL, not the run.  resumes: whether half a file may be continued.
     disk: what syncs each file before it gets its name; None if a power cut is nobody's worry.
+    apart: added to the names of parts where another run writes to the same folder.
     """
 
     folder: Path
     _clock: IReactorTime
     _resumes: bool = True
     disk: Disk | None = None
+    _apart: str = ""
     busy: set[str] = field(factory=set, init=False)  # parts that are being written
     _top: str = field(default=Factory(lambda self: os.fspath(self.folder), True), init=False)
     _made: set[str] = field(factory=set, init=False)  # folders
@@ -100,10 +102,11 @@ class FileStore:
 
         The names are numbered, so that what a killed run left is written over by a later one.
         """
-        part, number = places.part, 1
+        part = first = f"{places.part}{self._apart}"
+        number = 1
         while part in self.busy:
             number += 1
-            part = f"{places.part}.{number}"
+            part = f"{first}.{number}"
         return part
 
     def _make(self, folder: str) -> None:
@@ -119,7 +122,7 @@ class FileStore:
         partial = self._partial(places)
         if head.status == NOT_SATISFIABLE or partial is None or not partial.continues(head):
             arrival.again = True
-            if places.part not in self.busy:
+            if partial is not None:
                 remove(places.notes)
             raise SaveFailed("the server does not go on where the file ends")
         source = open(places.part, "rb")

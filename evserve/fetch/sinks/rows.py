@@ -6,6 +6,8 @@ from typing import IO
 
 from attrs import define
 
+from evserve.fetch.sinks.opening import is_file, open_stream
+
 
 @define(eq=False)
 class RowFile:
@@ -17,17 +19,25 @@ class RowFile:
 
     _out: IO[bytes]
     end: int = 0
+    _name: str = "standard output"
 
     @classmethod
-    def open(cls, path: Path, end: int = 0) -> "RowFile":
-        """Open a file to go on after its first `end` bytes; what follows these is cut off."""
-        if not end or not path.exists():
-            return cls(path.open("wb", buffering=0))  # which may be /dev/stdout or a pipe
-        out = path.open("r+b", buffering=0)
-        end = min(end, os.fstat(out.fileno()).st_size)
-        out.truncate(end)
-        out.seek(end)
-        return cls(out, end)
+    def open(cls, path: Path, end: int | None = 0) -> "RowFile":
+        """Open a file to go on after its first `end` bytes; what follows these is cut off.
+
+        end: None for after all that is there.  What is not a file, but a pipe or /dev/stdout, is
+        just written to. A row that somebody has cut short stays, on a line of its own.
+        """
+        out = open_stream(path)
+        rows = cls(out, 0, str(path))
+        if is_file(out.fileno()):
+            size = os.fstat(out.fileno()).st_size
+            rows.end = size if end is None else min(end, size)
+            out.truncate(rows.end)
+            out.seek(rows.end)
+            if rows.end and not _ends_a_line(path, rows.end):
+                rows.write(rows.encode(""))
+        return rows
 
     def encode(self, line: str) -> bytes:
         """Return a line as `write` wants it; `end` is then as if it were written."""
@@ -37,8 +47,12 @@ class RowFile:
 
     def write(self, data: bytes) -> None:
         """Write lines; raises OSError."""
-        while data:
-            data = data[self._out.write(data) :]
+        try:
+            while data:
+                data = data[self._out.write(data) :]
+        except OSError as error:
+            error.filename = self._name
+            raise
 
     @property
     def descriptor(self) -> int:
@@ -48,3 +62,9 @@ class RowFile:
     def close(self) -> None:
         """Close the file."""
         self._out.close()
+
+
+def _ends_a_line(path: Path, end: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(end - 1)
+        return file.read(1) == b"\n"

@@ -119,9 +119,11 @@ class KernelTests(SynchronousTestCase):
             raise OSError(5, "Input/output error")
 
         self.patch(os, "fsync", broken)
-        self.assertRaises(OSError, sync, [0])
-        path = str(Path(__file__))
-        self.assertEqual(self.assertRaises(OSError, sync, [path]).filename, path)
+        path = str(Path(__file__).absolute())
+        with Path(path).open("rb") as file:
+            for place in (path, file.fileno()):
+                error = self.assertRaises(OSError, sync, [place])
+                self.assertEqual(error.filename, path)
 
     def test_a_folder_that_must_not_be_looked_into_is_synced_with_everything(self):
         def refused(*_):

@@ -16,8 +16,8 @@ class AtOnceTests(Case):
         self.pages = []
         self.begin_run()
 
-    def begin_run(self):
-        self.world_ = self.world({URL: lambda _: self.pages.pop(0)}, out=self.pausing)
+    def begin_run(self, **how):
+        self.world_ = self.world({URL: lambda _: self.pages.pop(0)}, out=self.pausing, **how)
         self.engine = self.world_.engine
         self.engine.chunk = SIZE // 2
 
@@ -85,3 +85,13 @@ class AtOnceTests(Case):
             self.begin()
             self.begin()
         self.assertEqual(self.unfinished(), ["part", "part.2", "part.json"])
+
+    def test_another_run_at_the_same_time_writes_elsewhere(self):
+        first = self.begin(0)
+        self.begin_run(resumes=False, apart=".77")
+        second = self.begin(1)
+        self.assertEqual(self.unfinished(), ["part", "part.77", "part.json"])
+        second()
+        self.assertEqual((self.whole(), self.unfinished()), ([1], ["part", "part.json"]))
+        first()
+        self.assertEqual((self.whole(), self.unfinished()), ([0], []))

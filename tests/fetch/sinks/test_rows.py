@@ -29,6 +29,38 @@ class RowFileTests(SynchronousTestCase):
         rows.close()
         self.assertEqual(path.read_text(), "one\n")
 
+    def test_a_file_that_is_shorter_goes_on_where_it_ends(self):
+        for text, expected in (("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
+            self.assertEqual(self.appended(text, 100), expected)
+
+    def test_a_file_it_does_not_know_is_added_to(self):
+        for text, expected in (("", "two\n"), ("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
+            self.assertEqual(self.appended(text, None), expected)
+
+    def appended(self, text, end):
+        path = Path(self.mktemp())
+        path.write_text(text)
+        rows = RowFile.open(path, end)
+        rows.write(rows.encode("two"))
+        rows.close()
+        self.assertEqual(rows.end, path.stat().st_size)
+        return path.read_text()
+
+    def test_two_do_not_write_to_one_file(self):
+        path = Path(self.mktemp())
+        rows = RowFile.open(path)
+        self.addCleanup(rows.close)
+        rows.write(rows.encode("one"))
+        error = self.assertRaises(OSError, RowFile.open, path)
+        self.assertEqual((error.strerror, error.filename), ("already being written to", str(path)))
+        self.assertEqual(path.read_text(), "one\n")
+
+    def test_a_disk_that_is_full_is_named(self):
+        rows = RowFile.open(Path("/dev/full"))
+        self.addCleanup(rows.close)
+        error = self.assertRaises(OSError, rows.write, b"one\n")
+        self.assertEqual(error.filename, "/dev/full")
+
     def test_what_is_written_by_halves_is_written_on(self):
         class Slow:
             data = b""
