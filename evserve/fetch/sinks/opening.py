@@ -79,10 +79,10 @@ def _claim_or_close(file: BinaryIO, path: Path) -> None:
 
 
 def _open_when_read(path: Path) -> int:
-    if sys.stderr is not None:
-        sys.stderr.write(f"evserve: {path}: waiting for a reader of this pipe\n")
-        sys.stderr.flush()
     try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"evserve: {path}: waiting for a reader of this pipe\n")
+            sys.stderr.flush()
         return os.open(path, os.O_WRONLY)
     except KeyboardInterrupt:
         raise SystemExit(1) from None
