@@ -32,7 +32,10 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     journal = Journal.open(Path(options["journal"])) if options["journal"] else None
     # Elsewhere in two runs is elsewhere: a name means nothing without its folder.
     outputs = Outputs(_absolute(options["output"]), _absolute(options["warc"]))
-    ends = Ends() if journal is None else journal.ends(outputs)
+    if journal is not None:
+        ends = journal.ends(outputs)
+    else:  # events whose results are there are acknowledged: nobody will make these again
+        ends = Ends(None, None) if options["queue"] else Ends()
     # twistd turns what is printed into log lines later; results are none.
     out = _standard_output()
     rows_on_stdout = options["output"] == "-"

@@ -43,7 +43,7 @@ class KnownTests(Case):
         await self.fetched(self.site.url("/2"), *words)
         await self.check_archive(path)
         letter = self.write("y.warc", "a letter")
-        what = "does not begin with a WARC record, so none can be added"
+        what = "no WARC record at byte 0, so none can be added"
         await self.says(
             ["fetch", "http://a/", "--warc", "y.warc", "--journal", "journal"],
             f"fetch: {what}: y.warc",

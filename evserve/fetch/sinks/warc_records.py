@@ -58,47 +58,58 @@ class Whole:
 def place_to_go_on(file: BinaryIO, path: Path, begins: int | None, *, gzip: bool) -> int:
     """Return after how many bytes of an archive the next record belongs; raises OSError.
 
-    begins: how many there should be, None for what is there.  Where an archive has become
-    shorter, that is behind its last whole record; what was never ours is not cut.
+    begins: how many there should be, None for what is there.  An archive that the journal does not
+    know, or that has become shorter, may end with half a record, which nobody could read on from.
     """
     size = os.fstat(file.fileno()).st_size
     if size == 0 or (begins is not None and begins <= size):
         return min(begins or 0, size)
-    end = whole_records(path, gzip=gzip)
-    if end == 0 or (end < size and begins is None):  # it is not ours to cut
-        what = "does not end with a whole record" if end else "does not begin with a WARC record"
-        raise OSError(errno.EINVAL, f"{what}, so none can be added", str(path))
-    return end
+    return whole_records(path, gzip=gzip)
 
 
 def whole_records(path: Path, *, gzip: bool) -> int:
-    """Return how many bytes from the beginning are whole records; raises OSError.
+    """Return how many bytes are whole records; what follows is the beginning of one, or nothing.
 
-    gzip: each record is a member of its own (ISO 28500:2017, annex D). Members do not say how
-    long they are, so all of them are decompressed; of other records only the heads are read.
+    Raises OSError, also if something else follows.  gzip: each record is a member of its own (ISO
+    28500:2017, annex D). Members do not say how long they are, so all of them are decompressed; of
+    other records only the heads are read.
     """
     end, following = 0, _end_of_member if gzip else _end_of_record
     with path.open("rb") as file:
-        while (found := following(file)) is not None:
-            end = found
-            file.seek(end)
+        try:
+            while (found := following(file)) is not None:
+                end = found
+                file.seek(end)
+        except _NotARecordError:
+            what = f"no WARC record at byte {end}, so none can be added"
+            raise OSError(errno.EINVAL, what, str(path)) from None
     return end
 
 
+class _NotARecordError(Exception):
+    """Neither a record nor the beginning of one."""
+
+
 def _end_of_record(file: BinaryIO) -> int | None:
-    """Return where the record that begins here ends; None if it does not."""
+    """Return where the record that begins here ends; None if the file ends before that."""
     line, length = file.readline(_LONGEST_LINE), None
-    if not line.startswith(_BEGINNING):
-        return None
+    _check_beginning(line)
     while line.endswith(_END) and line != _END:
         line = file.readline(_LONGEST_LINE)
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length" and value.strip().isdigit():
             length = int(value)
-    if line != _END or length is None:
+    if line != _END:
+        if file.read(1):  # no head, then
+            raise _NotARecordError
         return None
-    file.seek(length, 1)
-    return file.tell() if file.read(2 * len(_END)) == 2 * _END else None
+    if length is None:
+        raise _NotARecordError
+    file.seek(length, os.SEEK_CUR)
+    following = file.read(2 * len(_END))
+    if not (2 * _END).startswith(following):
+        raise _NotARecordError
+    return file.tell() if following == 2 * _END else None
 
 
 def _end_of_member(file: BinaryIO) -> int | None:
@@ -108,11 +119,16 @@ def _end_of_member(file: BinaryIO) -> int | None:
         try:
             found = member.decompress(piece, _PIECE)
         except zlib.error:
-            return None
+            raise _NotARecordError from None
         beginning = beginning or found
+        _check_beginning(beginning)
         if member.eof:
-            is_record = beginning.startswith(_BEGINNING)
-            return file.tell() - len(member.unused_data) if is_record else None
+            return file.tell() - len(member.unused_data)
         # At the end of the file as well: the last bytes of a member are no longer output.
         piece = member.unconsumed_tail or file.read(_PIECE)
     return None
+
+
+def _check_beginning(data: bytes) -> None:
+    if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:
+        raise _NotARecordError
