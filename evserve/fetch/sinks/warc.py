@@ -117,15 +117,13 @@ class Archive:
         return self._file.fileno()
 
     def _close(self) -> None:
-        try:
-            if not self.end:  # a file without a record would be no archive
+        with self._file:
+            if self.end:
+                return
+            try:  # a file without a record would be no archive
                 self._introduce()
-        except OSError as error:
-            self._out.give_up()
-            error.filename = str(self.path)
-            raise
-        finally:
-            self._file.close()
+            except OSError:  # a full disk, which is no news by now; nothing is lost
+                self._out.give_up()
 
     def _write(self, request: Request, head: Head, body: IO[bytes]) -> None:
         with body:

@@ -3,6 +3,7 @@
 import os
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.trial.unittest import SynchronousTestCase
@@ -134,6 +135,21 @@ class ArchiveTests(SynchronousTestCase):
         before = self.path.read_bytes()
         self.successResultOf(self.archive("x.warc", end=len(before)).close())
         self.assertEqual(self.path.read_bytes(), before)
+
+    def test_a_disk_that_is_full_from_the_beginning_is_closed_in_peace(self):
+        archive = self.archive("x.warc")
+
+        def full(_):
+            raise OSError(28, "No space left on device")
+
+        archive._out._file = SimpleNamespace(
+            write=full, seek=archive._file.seek, truncate=archive._file.truncate
+        )
+        result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
+        self.assertEqual(result.error, f"SaveFailed: No space left on device: {self.path}")
+        self.successResultOf(archive.close())
+        self.assertEqual(self.path.read_bytes(), b"")
+        self.assertTrue(archive._file.closed)
 
     def test_a_full_disk_fails_the_url(self):
         archive = self.archive("x.warc", lambda *_: fail(OSError(28, "No space left on device")))
