@@ -1,5 +1,6 @@
 """Sends jobs to the engine when it is polite to, and decides what comes after each request."""
 
+import os
 from typing import Any
 
 from attrs import define, evolve, field
@@ -235,4 +236,8 @@ def _named(error: Exception) -> Exception:
 def _not_saved(error: Exception) -> Exception:
     if isinstance(error, FetchError):
         return error
-    return SaveFailed(getattr(error, "strerror", None) or str(error))
+    if not isinstance(error, OSError) or not error.strerror:
+        return SaveFailed(str(error))
+    # Of two names, the second is what was to be made.
+    name = error.filename2 or error.filename
+    return SaveFailed(f"{error.strerror}: {os.fsdecode(name)}" if name else error.strerror)

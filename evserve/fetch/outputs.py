@@ -1,21 +1,23 @@
 """From options to what keeps the results; files are opened, and so refused, before the start."""
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python import usage
 
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.screen import Screen
 from evserve.fetch.seam import Store
-from evserve.fetch.sinks.disk import Disk, DiskThread, Place
+from evserve.fetch.sinks.disk import Disk, DiskThread, Place, sync
 from evserve.fetch.sinks.files import FileStore
+from evserve.fetch.sinks.folders import make_folder
 from evserve.fetch.sinks.journal import Ends, Journal, Outputs
+from evserve.fetch.sinks.opening import claim_folder, is_file
 from evserve.fetch.sinks.outlets import Done, outlet
 from evserve.fetch.sinks.rows import RowFile
 from evserve.fetch.sinks.warc import Archive
@@ -23,12 +25,18 @@ from evserve.interfaces import IHost
 from evserve.progress import Bar
 
 
+_log = Logger(namespace="evserve.fetch")
+
+
 def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     """Open what is written to; raises OSError, JournalError, MissingWarcio."""
     journal = Journal.open(Path(options["journal"])) if options["journal"] else None
     # Elsewhere in two runs is elsewhere: a name means nothing without its folder.
     outputs = Outputs(_absolute(options["output"]), _absolute(options["warc"]))
-    ends = Ends() if journal is None else journal.ends(outputs)
+    if journal is not None:
+        ends = journal.ends(outputs)
+    else:  # events whose results are there are acknowledged: nobody will make these again
+        ends = Ends(None, None) if options["queue"] else Ends()
     # twistd turns what is printed into log lines later; results are none.
     out = _standard_output()
     rows_on_stdout = options["output"] == "-"
@@ -44,6 +52,8 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     )
     if journal is not None:  # only now, because opening may have failed
         journal.begin(outputs, recorder.ends())
+        # Rows of a run that the journal has never heard of would stay, and be made again.
+        sync([journal.descriptor, _parent(options["journal"])])
     if options["journal"] or options["queue"]:  # somebody relies on what is kept
         recorder.disk = _disk(options, host)
         recorder.places = tuple(_places(recorder))
@@ -55,10 +65,16 @@ def stores_for(options: usage.Options, host: IHost, recorder: Recorder) -> list[
     stores: list[Store] = []
     if options["save"]:
         folder = Path(options["save"])
-        folder.mkdir(parents=True, exist_ok=True)
+        entries = make_folder(folder)
+        if recorder.disk is not None:
+            recorder.disk.touched(*entries)
+        is_shared = not claim_folder(folder)
+        if is_shared:
+            _log.info("{folder}: another run saves there, so nothing is continued", folder=folder)
         # An archive wants whole responses.
-        resumes = recorder.archive is None
-        stores.append(FileStore(folder, host.reactor, resumes, recorder.disk))
+        resumes = recorder.archive is None and not is_shared
+        apart = f".{os.getpid()}" if is_shared else ""
+        stores.append(FileStore(folder, host.reactor, resumes, recorder.disk, apart))
     if recorder.archive is not None:
         stores.append(recorder.archive)
     return stores
@@ -68,15 +84,19 @@ def _disk(options: usage.Options, host: IHost) -> Disk:
     disk = Disk(host.reactor, DiskThread(host.reactor))
     for name in ("output", "warc", "journal"):
         if options[name] not in (None, "-"):  # files that may be new, and their names with them
-            disk.touched(str(Path(options[name]).absolute().parent))
+            disk.touched(_parent(options[name]))
     return disk
+
+
+def _parent(name: str) -> str:
+    return str(Path(name).absolute().parent)
 
 
 def _places(recorder: Recorder) -> Iterator[Place]:
     """Yield the descriptors of outputs that are files, not pipes or terminals."""
     rows = None if recorder.rows is None else recorder.rows.outlet
     for output in (rows, recorder.archive, recorder.journal):
-        if output is not None and stat.S_ISREG(os.fstat(output.descriptor).st_mode):
+        if output is not None and is_file(output.descriptor):
             yield output.descriptor
 
 

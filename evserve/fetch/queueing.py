@@ -147,4 +147,4 @@ class QueueService(Service):
             self._host.fail(f"taking events failed: {failure.getErrorMessage()}")
 
     def _broken(self, error: OSError) -> None:
-        self._host.fail(f"cannot write results: {error.strerror}")
+        self._host.fail(f"{error.filename or 'cannot write results'}: {error.strerror}")

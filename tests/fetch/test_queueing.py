@@ -83,7 +83,7 @@ class QueueingTests(SynchronousTestCase):
         self.start(out=Full())
         self.put(b"http://a/")
         self.world.run(1)
-        self.assertEqual(self.host.failures, ["cannot write results: No space left on device"])
+        self.assertEqual(self.host.failures, ["standard output: No space left on device"])
 
     def test_nonsense_is_buried_with_the_reason(self):
         self.start()

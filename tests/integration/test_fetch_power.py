@@ -55,6 +55,18 @@ class OrderTests(CommandCase):
             told = told[says + 1 :]
         self.assertIn("sync journal", told)
 
+    async def test_a_run_and_its_folders_are_on_the_disk_before_anything_relies_on_them(self):
+        self.site.answers["/one"] = b"one"
+        outputs = ("-o", "rows", "--warc", "x.warc", "--journal", "journal")
+        child = self.fetch(self.site.url("/one"), "--save", "new/deep/saved", *outputs)
+        self.assertEqual(await child.ended, 0, child.err.decode())
+        told = self.happened("write", "sync")
+        known = told.index("sync journal")
+        self.assertEqual(told[: known + 1], ["write journal", "sync journal"])
+        says = told.index("write journal", known)
+        for folder in ("new", "deep", "saved"):
+            self.assertIn(f"sync {folder}", told[known:says])
+
     async def test_many_files_are_synced_at_once(self):
         self.site.answers.update({f"/{number}": b"x" for number in range(200)})
         urls = [self.site.url(f"/{number}") for number in range(200)]

@@ -40,6 +40,21 @@ class QueueTests(Case):
         self.assertNotIn(b"Traceback", child.err)
         self.assertEqual(await queue.depth("fetch.url"), Depth())
 
+    async def test_results_of_acknowledged_events_stay_when_the_service_starts_again(self):
+        url, queue = await self.queue()
+        outputs = ("-o", "rows.jsonl", "--warc", "x.warc.gz", "--results-tube", "results")
+        for number in range(2):
+            child = self.fetch("--queue", url, *outputs, "--allow-private", "--no-robots")
+            await queue.put("fetch.url", self.site.url(f"/?{number}").encode())
+            await queue.ack(await queue.reserve(["results"]))
+            while await queue.depth("fetch.url") != Depth():
+                pass
+            await child.stop("KILL" if number == 0 else "TERM")
+        self.assertEqual(
+            [row["url"] for row in self.rows()], [self.site.url(f"/?{n}") for n in range(2)]
+        )
+        await self.check_archive(self.folder / "x.warc.gz")
+
     async def test_private_addresses_are_refused_and_nonsense_is_buried(self):
         url, queue = await self.queue()
         await queue.put("fetch.url", self.site.url("/").encode())

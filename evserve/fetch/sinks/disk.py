@@ -18,6 +18,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -26,6 +27,7 @@ Place = str | int  # the path of a file or a folder, or a descriptor
 Done = Callable[[OSError | None], object]
 _FEW = 8  # files; more are not worth naming one by one
 _libc = ctypes.CDLL(None, use_errno=True)
+_log = Logger(namespace="evserve.fetch")
 
 
 def sync(places: Iterable[Place]) -> None:
@@ -57,14 +59,31 @@ def _sync_file_systems(places: Iterable[Place]) -> None:
 
 def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
     if isinstance(place, int):
-        call(place)
+        _named(place, place, call)
         return
-    with suppress(FileNotFoundError):
+    try:
         descriptor = os.open(place or ".", os.O_RDONLY)
-        try:
-            call(descriptor)
-        finally:
-            os.close(descriptor)
+    except FileNotFoundError:
+        return
+    except PermissionError:  # a folder to write to, but not to look into
+        os.sync()
+        return
+    try:
+        _named(place, descriptor, call)
+    finally:
+        os.close(descriptor)
+
+
+def _named(place: Place, descriptor: int, call: Callable[[int], None]) -> None:
+    try:
+        call(descriptor)
+    except OSError as error:
+        if isinstance(place, str):
+            error.filename = place
+        else:
+            with suppress(OSError):  # where there is no /proc, the error says enough
+                error.filename = os.readlink(f"/proc/self/fd/{place}")
+        raise
 
 
 def _fsync(descriptor: int) -> None:
@@ -160,7 +179,10 @@ class Disk:
 
     def _over(self, _: object, waiting: list[Done]) -> None:
         for done in waiting:
-            done(self._trouble)
+            try:
+                done(self._trouble)
+            except Exception:  # the others are still waiting, and so is whoever comes later
+                _log.failure("a file is synced, but whoever waited for it failed")
         if self._waiting:
             self._begin()
         else:

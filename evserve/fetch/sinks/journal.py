@@ -6,9 +6,7 @@ run's outputs go, a line `{"url": ..., "final": ..., "ends": ...}` that a URL's 
 the journal; it is cut off, and these are fetched again.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -16,6 +14,7 @@ from typing import Any, BinaryIO, Self
 from attrs import asdict, astuple, define, field, frozen
 
 from evserve.fetch.polite.seen import Seen
+from evserve.fetch.sinks.opening import open_file
 
 
 class JournalError(Exception):
@@ -32,10 +31,10 @@ class Outputs:
 
 @frozen
 class Ends:
-    """How long the files of a run are, in bytes."""
+    """How long the files of a run are, in bytes; None for as long as they may be."""
 
-    output: int = 0
-    warc: int = 0
+    output: int | None = 0
+    warc: int | None = 0
 
 
 @frozen
@@ -52,6 +51,7 @@ class Journal:
     """Remembers finished URLs over runs; one process has it at a time."""
 
     _file: BinaryIO
+    _name: str
     seen: Seen = field(factory=Seen)
     finished: int = 0  # URLs that earlier runs finished
     _outputs: Outputs = Outputs()  # of the run whose entries are being read
@@ -61,13 +61,8 @@ class Journal:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open or begin a journal; raises OSError, JournalError."""
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise JournalError(f"{path}: another run is using this journal") from None
-        journal = cls(file)
+        file = open_file(path)
+        journal = cls(file, str(path))
         try:
             journal._read(path)
         except BaseException:
@@ -78,10 +73,10 @@ class Journal:
     def ends(self, outputs: Outputs) -> Ends:
         """Return from where on a run must write its outputs.
 
-        A file that no run has written keeps what is in it once URLs are finished: it may be one of
-        ours under another name, and its rows would never be made again.
+        A file that no run has written keeps what is in it: it may be one of ours under another
+        name, and its rows would never be made again.
         """
-        return Ends(self._end(outputs.output, self._rows), self._end(outputs.warc, self._archives))
+        return Ends(self._rows.get(outputs.output), self._archives.get(outputs.warc))
 
     def begin(self, outputs: Outputs, ends: Ends) -> None:
         """Note a run whose outputs are open, and go on at `ends`."""
@@ -109,19 +104,15 @@ class Journal:
         """What a sync needs."""
         return self._file.fileno()
 
-    def _end(self, path: str | None, known: dict[str | None, int]) -> int:
-        if path is None or path in known or not self.finished:
-            return known.get(path, 0)
-        try:
-            return Path(path).stat().st_size
-        except OSError:
-            return 0  # there is none yet, or whoever opens it will say what is wrong
-
     def _append(self, lines: bytes) -> None:
         # In one call, so that a line is there or not, whenever this process is killed. A disk
         # that takes half of it will say why when it is offered the rest.
-        while lines:
-            lines = lines[self._file.write(lines) :]
+        try:
+            while lines:
+                lines = lines[self._file.write(lines) :]
+        except OSError as error:
+            error.filename = self._name
+            raise
 
     def _read(self, path: Path) -> None:
         """Read what earlier runs left, line by line: there may be a million."""
@@ -141,10 +132,16 @@ class Journal:
         self._file.seek(end)
 
     def _replay(self, entry: dict[str, Any]) -> None:
-        ends = Ends(*entry["ends"])
+        output, warc = map(_length, entry["ends"])
         if "run" in entry:
             self._outputs = Outputs(**entry["run"])
-        self._rows[self._outputs.output] = ends.output
-        self._archives[self._outputs.warc] = ends.warc
+        self._rows[self._outputs.output] = output
+        self._archives[self._outputs.warc] = warc
         if "run" not in entry and entry["final"] and self.seen.add(entry["url"]):
             self.finished += 1
+
+
+def _length(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(value)
+    return value

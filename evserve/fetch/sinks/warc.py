@@ -1,8 +1,8 @@
 """`--warc FILE`: what was asked and answered, as WARC 1.1 (ISO 28500:2017)."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import IO, Any, BinaryIO
 
 from attrs import define, evolve, field
@@ -12,6 +12,8 @@ from evserve import __version__
 from evserve.fetch.messages import Head, Headers
 from evserve.fetch.request import Request
 from evserve.fetch.seam import Arrival
+from evserve.fetch.sinks.opening import open_file
+from evserve.fetch.sinks.warc_records import Whole, place_to_go_on
 
 
 _IDENTITY = (b"Accept-Encoding", b"identity")
@@ -19,7 +21,7 @@ _IN_MEMORY = 256 * 1024  # bytes of a body
 
 
 def _temporary_file() -> IO[bytes]:
-    return SpooledTemporaryFile(_IN_MEMORY)
+    return tempfile.SpooledTemporaryFile(_IN_MEMORY)
 
 
 class MissingWarcio(Exception):  # noqa: N818 - it is missing, not wrong
@@ -37,7 +39,11 @@ class Spool:
 
     def write(self, data: bytes) -> None:
         """See seam.Copy."""
-        self._body.write(data)
+        try:
+            self._body.write(data)
+        except OSError as error:
+            error.filename = tempfile.gettempdir()
+            raise
 
     def close(self, error: Exception | None) -> Deferred[None] | None:
         """See seam.Copy; half a response is no record."""
@@ -51,16 +57,18 @@ class Spool:
 class Archive:
     """A WARC file, compressed if its name ends with .gz.
 
-    in_thread: `deferToThread`, since a large record takes a while to compress.  end: the length
-    of the file up to the last complete record.  Raises OSError, MissingWarcio.
+    in_thread: `deferToThread`, since a large record takes a while to compress.  end: after how
+    many bytes it goes on; None for after all that is there.  Raises OSError, MissingWarcio.
     """
 
     path: Path
     _in_thread: Callable[..., Deferred[Any]]
     _user_agent: str
-    end: int = 0
+    _begins: int | None = field(default=0, alias="end")
     _file: BinaryIO = field(init=False)
+    _out: Whole = field(init=False)
     _writer: Any = field(init=False)
+    _is_introduced: bool = field(default=False, init=False)
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -68,17 +76,21 @@ class Archive:
             from warcio.warcwriter import WARCWriter
         except ImportError:
             raise MissingWarcio("--warc needs warcio: pip install 'evserve[warc]'") from None
-        self._file = self.path.open("r+b" if self.end else "wb")
-        try:
-            self._file.truncate(self.end)
-            self._file.seek(self.end)
-        except OSError as error:  # a pipe, a device
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
         gzip = self.path.name.endswith(".gz")
-        self._writer = WARCWriter(self._file, gzip=gzip, warc_version="1.1")
-        about = {"software": f"evserve/{__version__}", "format": "WARC File Format 1.1"}
-        self._writer.write_record(self._writer.create_warcinfo_record(self.path.name, about))
-        self._committed()
+        self._file = open_file(self.path)
+        try:
+            place = place_to_go_on(self._file, self.path, self._begins, gzip=gzip)
+            self._out = Whole(self._file, place)
+            self._out.give_up()  # whatever follows
+        except OSError:
+            self._file.close()
+            raise
+        self._writer = WARCWriter(self._out, gzip=gzip, warc_version="1.1")
+
+    @property
+    def end(self) -> int:
+        """The length of the file up to the last complete record."""
+        return self._out.end
 
     def prepare(self, request: Request, text: str) -> Request:
         """See seam.Store: what is kept is what was sent, so it is asked for as it is."""
@@ -96,7 +108,7 @@ class Archive:
 
     def close(self) -> Deferred[None]:
         """Close the file once the record being written is complete."""
-        closed: Deferred[None] = self._lock.run(self._file.close)
+        closed: Deferred[None] = self._lock.run(self._close)
         return closed
 
     @property
@@ -104,8 +116,14 @@ class Archive:
         """What a sync needs."""
         return self._file.fileno()
 
-    def _committed(self) -> None:
-        self.end = self._file.tell()
+    def _close(self) -> None:
+        with self._file:
+            if self.end:
+                return
+            try:  # a file without a record would be no archive
+                self._introduce()
+            except OSError:  # a full disk, which is no news by now; nothing is lost
+                self._out.give_up()
 
     def _write(self, request: Request, head: Head, body: IO[bytes]) -> None:
         with body:
@@ -117,12 +135,22 @@ class Archive:
             response = create(url, "response", payload=body, length=length, http_headers=http)
             asked = create(url, "request", http_headers=self._asked(request))
             try:
+                self._introduce()
                 self._writer.write_request_response_pair(asked, response)
-            except OSError:  # a torn record would spoil what follows
-                self._file.seek(self.end)
-                self._file.truncate()
+                self._out.keep()
+            except Exception as error:  # a torn record would spoil what follows
+                self._out.give_up()
+                if isinstance(error, OSError):
+                    error.filename = str(self.path)
                 raise
-        self._committed()
+
+    def _introduce(self) -> None:
+        """Say once in a run what wrote the records that follow."""
+        if not self._is_introduced:
+            about = {"software": f"evserve/{__version__}", "format": "WARC File Format 1.1"}
+            self._writer.write_record(self._writer.create_warcinfo_record(self.path.name, about))
+            self._out.keep()
+            self._is_introduced = True
 
     def _asked(self, request: Request) -> Any:
         own = [

@@ -51,6 +51,15 @@ class DiskTests(SynchronousTestCase):
         self.slow.sync(ValueError("strange"))
         self.assertIn("strange", str(self.slow.happened[1][1]))
 
+    def test_one_who_fails_does_not_keep_the_others_waiting(self):
+        self.disk.synced(lambda _: 1 / 0)
+        self.ask("a")
+        self.slow.sync()
+        self.ask("b")
+        self.slow.sync()
+        self.assertEqual(self.slow.happened, ["sync", ("a", None), "sync", ("b", None)])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_idle_waits_for_whoever_waits(self):
         self.disk.synced(lambda _: self.ask("late"))
         idle = self.disk.idle()
@@ -110,7 +119,21 @@ class KernelTests(SynchronousTestCase):
             raise OSError(5, "Input/output error")
 
         self.patch(os, "fsync", broken)
-        self.assertRaises(OSError, sync, [0])
+        path = str(Path(__file__).absolute())
+        with Path(path).open("rb") as file:
+            for place in (path, file.fileno()):
+                error = self.assertRaises(OSError, sync, [place])
+                self.assertEqual(error.filename, path)
+
+    def test_a_folder_that_must_not_be_looked_into_is_synced_with_everything(self):
+        def refused(*_):
+            raise PermissionError(13, "Permission denied")
+
+        called = []
+        self.patch(os, "open", refused)
+        self.patch(os, "sync", lambda: called.append(True))
+        sync(["/drop"])
+        self.assertEqual(called, [True])
 
     def test_a_file_system_is_synced(self):
         folder = os.open(".", os.O_RDONLY)

@@ -9,6 +9,7 @@ from evserve.fetch.errors import TruncatedBody
 from evserve.fetch.memory import Page
 from evserve.fetch.messages import Head, Headers
 from evserve.fetch.request import Request
+from evserve.fetch.sinks import files
 from tests.fetch.polite_world import redirect
 from tests.fetch.sinks.file_case import Case
 
@@ -186,7 +187,8 @@ class FileTests(Case):
         world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})
         self.folder.mkdir()
         (self.folder / "a").write_text("a file where a folder should be")
-        self.assertIn("SaveFailed", world.fetch("http://a/x").error)
+        error = world.fetch("http://a/x").error
+        self.assertEqual(error, f"SaveFailed: File exists: {self.folder / 'a'}")
         self.assertIsNone(world.fetch("http://b/x").error)
 
     def test_a_name_that_is_taken_by_a_folder_fails_the_url_and_leaves_nothing(self):
@@ -199,12 +201,46 @@ class FileTests(Case):
 
     def test_a_disk_that_is_full_keeps_no_file(self):
         world = self.world({"http://a/x": Page(BODY)}, out=Full)
-        self.assertIn("SaveFailed: No space left", world.fetch("http://a/x").error)
+        error = world.fetch("http://a/x").error
+        self.assertRegex(error, "SaveFailed: No space left on device: .*/a/x-.*[.]part$")
         self.assertEqual((self.files(), self.store.busy), ([], set()))
 
     def test_a_file_that_cannot_be_closed_is_not_kept(self):
         world = self.world({"http://a/x": Page(b"x")}, out=Torn)
         self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
+        self.assertEqual((self.files(), self.store.busy), ([], set()))
+
+    def test_notes_that_cannot_be_written_fail_the_url_and_leave_nothing(self):
+        def full(notes, _):
+            Path(notes).write_text("{")
+            raise OSError(28, "No space left on device")
+
+        self.patch(files, "write_notes", full)
+        error = self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
+        self.assertRegex(error, "SaveFailed: No space left on device: .*[.]part[.]json$")
+        self.assertEqual((self.files(), self.store.busy), ([], set()))
+
+    def test_a_beginning_that_cannot_be_read_fails_the_url_at_once(self):
+        server = Versioned()
+        world = self.world({"http://a/x": server})
+        world.start("http://a/x")
+        (part,) = (path for path in self.files() if path.suffix == ".part")
+
+        class Unreadable:
+            close = staticmethod(lambda: None)
+
+            def read(self, size):
+                raise OSError(5, "Input/output error")
+
+        original = files.Download.hash_again
+        self.patch(
+            files.Download,
+            "hash_again",
+            lambda download, arrival, _, clock: original(download, arrival, Unreadable(), clock),
+        )
+        world.run(2)  # much less than the time-out
+        (result,) = world.results
+        self.assertEqual(result.error, f"SaveFailed: Input/output error: {part}")
         self.assertEqual((self.files(), self.store.busy), ([], set()))
 
     def test_a_file_may_be_written_by_halves(self):

@@ -1,6 +1,7 @@
 """The journal, which says what is done with."""
 
 import json
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -30,12 +31,12 @@ class JournalTests(SynchronousTestCase):
 
     def test_outputs_go_on_where_the_journal_ends(self):
         journal = self.open()
-        self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(0, 0))
+        self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(None, None))
         journal.begin(Outputs("rows", "warc"), Ends())
         journal.add([Entry("http://a/", Ends(10, 20), is_final=True)])
         journal.close()
         journal = self.open()
-        self.assertEqual(journal.ends(Outputs("rows", "other")), Ends(10, 0))
+        self.assertEqual(journal.ends(Outputs("rows", "other")), Ends(10, None))
         journal.begin(Outputs("rows", "other"), Ends(10, 0))
         journal.close()
         journal = self.open()
@@ -53,17 +54,6 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(10, 20))
         self.assertEqual(journal.ends(Outputs("others")), Ends(7, 0))
 
-    def test_a_file_it_does_not_know_keeps_what_is_in_it(self):
-        renamed = Path(self.mktemp())
-        renamed.write_bytes(b"a row\n")
-        journal = self.open()
-        self.assertEqual(journal.ends(Outputs(str(renamed))), Ends())  # nothing is finished yet
-        journal.begin(Outputs("rows"), Ends())
-        journal.add([Entry("http://a/", Ends(6, 0), is_final=True)])
-        journal.close()
-        journal = self.open()
-        self.assertEqual(journal.ends(Outputs(str(renamed))), Ends(6, 0))
-
     def test_a_torn_last_line_is_forgotten(self):
         journal = self.open()
         journal.begin(Outputs(), Ends())
@@ -75,7 +65,9 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), whole)
 
     def test_another_kind_of_file_is_refused_and_left_as_it_is(self):
-        for text in ("hello\n", "[]\n", '{"url": 1}\n', "7\n"):
+        lengths = ('["a", 0]', "[-1, 0]", "[0]", "[0, null]")
+        runs = (f'{{"run": {{}}, "ends": {each}}}\n' for each in lengths)
+        for text in ("hello\n", "[]\n", '{"url": 1}\n', "7\n", *runs):
             self.path.write_text(text)
             error = self.assertRaises(JournalError, Journal.open, self.path)
             self.assertEqual(str(error), f"{self.path}, line 1: not a line of a fetch journal")
@@ -83,8 +75,30 @@ class JournalTests(SynchronousTestCase):
 
     def test_one_run_at_a_time(self):
         self.open()
-        error = self.assertRaises(JournalError, Journal.open, self.path)
-        self.assertIn("another run is using this journal", str(error))
+        error = self.assertRaises(OSError, Journal.open, self.path)
+        self.assertEqual(
+            (error.strerror, error.filename), ("already being written to", str(self.path))
+        )
+
+    def test_what_is_not_a_file_is_refused_and_not_waited_for(self):
+        os.mkfifo(self.path)
+        for path in (self.path, Path("/dev/null")):
+            error = self.assertRaises(OSError, Journal.open, path)
+            self.assertEqual((error.strerror, error.filename), ("it must be a file", str(path)))
+
+    def test_a_disk_that_takes_no_more_lines_is_named(self):
+        journal = self.open()
+        journal.close()
+
+        class Full:
+            close = staticmethod(lambda: None)
+
+            def write(self, data):
+                raise OSError(28, "No space left on device")
+
+        journal._file = Full()
+        error = self.assertRaises(OSError, journal.begin, Outputs(), Ends())
+        self.assertEqual(error.filename, str(self.path))
 
     def test_its_lines_are_json(self):
         journal = self.open()

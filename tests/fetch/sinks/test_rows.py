@@ -25,6 +25,7 @@ class RowFileTests(SynchronousTestCase):
         self.write(rows, "one")
         end = rows.end
         self.write(rows, "torn")
+        rows.outlet.close()
         self.write(self.open(path, end), "two")
         self.assertEqual(path.read_text(), "one\ntwo\n")
 
@@ -33,6 +34,34 @@ class RowFileTests(SynchronousTestCase):
         rows = self.open(path, 100)
         self.write(rows, "one")
         self.assertEqual((path.read_text(), rows.end), ("one\n", 4))
+
+    def test_a_file_that_is_shorter_goes_on_where_it_ends(self):
+        for text, expected in (("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
+            self.assertEqual(self.appended(text, 100), expected)
+
+    def test_a_file_it_does_not_know_is_added_to(self):
+        for text, expected in (("", "two\n"), ("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
+            self.assertEqual(self.appended(text, None), expected)
+
+    def appended(self, text, end):
+        path = Path(self.mktemp())
+        path.write_text(text)
+        rows = self.open(path, end)
+        self.write(rows, "two")
+        self.assertEqual(rows.end, path.stat().st_size)
+        return path.read_text()
+
+    def test_two_do_not_write_to_one_file(self):
+        path = Path(self.mktemp())
+        self.write(self.open(path), "one")
+        error = self.assertRaises(OSError, self.open, path)
+        self.assertEqual((error.strerror, error.filename), ("already being written to", str(path)))
+        self.assertEqual(path.read_text(), "one\n")
+
+    def test_a_disk_that_is_full_is_named(self):
+        told = []
+        self.open(Path("/dev/full")).outlet.write(b"one\n", told.append)
+        self.assertEqual(told[0].filename, "/dev/full")
 
 
 class ResultTests(SynchronousTestCase):

@@ -1,6 +1,9 @@
 """Archives, on a network in memory."""
 
+import os
+import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.trial.unittest import SynchronousTestCase
@@ -112,9 +115,60 @@ class ArchiveTests(SynchronousTestCase):
 
     def test_what_cannot_be_cut_off_is_named(self):
         error = self.assertRaises(OSError, Archive, Path("/dev/full"), at_once, "testbot")
-        self.assertEqual((error.strerror, error.filename), ("Invalid argument", "/dev/full"))
+        self.assertEqual((error.strerror, error.filename), ("it must be a file", "/dev/full"))
+
+    def test_a_pipe_is_refused_and_not_waited_for(self):
+        self.folder.mkdir()
+        os.mkfifo(self.folder / "x.warc")
+        error = self.assertRaises(OSError, self.archive, "x.warc")
+        self.assertEqual((error.strerror, error.filename), ("it must be a file", str(self.path)))
+
+    def test_two_do_not_write_to_one_file(self):
+        archive = self.archive("x.warc")
+        error = self.assertRaises(OSError, self.archive, "x.warc")
+        self.assertEqual(error.strerror, "already being written to")
+        self.successResultOf(archive.close())
+
+    def test_a_run_without_a_record_leaves_an_archive_all_the_same(self):
+        self.successResultOf(self.archive("x.warc").close())
+        self.assertEqual([kind for kind, *_ in self.records()], ["warcinfo"])
+        before = self.path.read_bytes()
+        self.successResultOf(self.archive("x.warc", end=len(before)).close())
+        self.assertEqual(self.path.read_bytes(), before)
+
+    def test_a_disk_that_is_full_from_the_beginning_is_closed_in_peace(self):
+        archive = self.archive("x.warc")
+
+        def full(_):
+            raise OSError(28, "No space left on device")
+
+        archive._out._file = SimpleNamespace(
+            write=full, seek=archive._file.seek, truncate=archive._file.truncate
+        )
+        result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
+        self.assertEqual(result.error, f"SaveFailed: No space left on device: {self.path}")
+        self.successResultOf(archive.close())
+        self.assertEqual(self.path.read_bytes(), b"")
+        self.assertTrue(archive._file.closed)
 
     def test_a_full_disk_fails_the_url(self):
         archive = self.archive("x.warc", lambda *_: fail(OSError(28, "No space left on device")))
         result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
         self.assertEqual(result.error, "SaveFailed: No space left on device")
+
+    def test_a_disk_that_is_full_in_the_middle_of_a_record_spoils_nothing(self):
+        archive = self.archive("x.warc")
+        pages = {f"http://a/{name}": Page(name.encode() * 500_000) for name in "12"}
+        world = World(pages, stores=[archive])
+        self.assertIsNone(world.fetch("http://a/1").error)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (archive.end + 300_000, limits[1]))
+        self.assertEqual(
+            world.fetch("http://a/2").error, f"SaveFailed: File too large: {self.path}"
+        )
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.assertIsNone(world.fetch("http://a/2").error)
+        self.successResultOf(archive.close())
+        self.assertEqual([record[0] for record in self.records()].count("response"), 2)
+        self.assert_valid()

@@ -1,0 +1,12 @@
+"""Folders that survive a power cut: each has an entry in the one above it."""
+
+from pathlib import Path
+
+
+def make_folder(folder: Path) -> list[str]:
+    """Make a folder and what leads there; return the folders to sync; raises OSError."""
+    holders = [folder.absolute().parent]  # for a folder that is there, too: who knows since when
+    while not holders[-1].exists() and holders[-1] != holders[-1].parent:
+        holders.append(holders[-1].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [str(holder) for holder in holders]
