@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.seam import Arrival
 from evserve.fetch.sinks.disk import Disk
+from evserve.fetch.sinks.writing import write_all
 
 
 _PIECE = 1024 * 1024
@@ -42,15 +43,7 @@ class Download:
 
     def write(self, data: bytes) -> None:
         """See seam.Copy."""
-        try:
-            written = self._out.write(data)
-            if written != len(data):
-                view = memoryview(data)[written:]
-                while view:
-                    view = view[self._out.write(view) :]
-        except OSError as error:
-            error.filename = self._part
-            raise
+        write_all(self._out, data, self._part)
 
     def close(self, error: Exception | None) -> Deferred[None] | None:
         """See seam.Copy."""

@@ -15,6 +15,7 @@ from attrs import asdict, astuple, define, field, frozen
 
 from evserve.fetch.polite.seen import Seen
 from evserve.fetch.sinks.opening import open_file
+from evserve.fetch.sinks.writing import write_all
 
 
 class JournalError(Exception):
@@ -81,7 +82,7 @@ class Journal:
     def begin(self, outputs: Outputs, ends: Ends) -> None:
         """Note a run whose outputs are open, and go on at `ends`."""
         line = json.dumps({"run": asdict(outputs), "ends": astuple(ends)})
-        self._append(f"{line}\n".encode())
+        write_all(self._file, f"{line}\n".encode(), self._name)
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Note that the rows of URLs are on the disk, and all that belongs to them.
@@ -93,7 +94,7 @@ class Journal:
             f'"ends": [{entry.ends.output}, {entry.ends.warc}]}}\n'
             for entry in entries
         ]
-        self._append("".join(lines).encode())
+        write_all(self._file, "".join(lines).encode(), self._name)
 
     def close(self) -> None:
         """Let others use it."""
@@ -103,16 +104,6 @@ class Journal:
     def descriptor(self) -> int:
         """What a sync needs."""
         return self._file.fileno()
-
-    def _append(self, lines: bytes) -> None:
-        # In one call, so that a line is there or not, whenever this process is killed. A disk
-        # that takes half of it will say why when it is offered the rest.
-        try:
-            while lines:
-                lines = lines[self._file.write(lines) :]
-        except OSError as error:
-            error.filename = self._name
-            raise
 
     def _read(self, path: Path) -> None:
         """Read what earlier runs left, line by line: there may be a million."""

@@ -16,6 +16,8 @@ from typing import IO, Any, Protocol
 
 from attrs import define, field
 
+from evserve.fetch.sinks.writing import Stream, write_all
+
 
 Done = Callable[[OSError | None], object]
 
@@ -145,15 +147,10 @@ class Pipe:
             done(error)
 
 
-def _error_of(out: IO[bytes], data: bytes, name: str) -> OSError | None:
+def _error_of(out: Stream, data: bytes, name: str) -> OSError | None:
     """Write; return what went wrong."""
     try:
-        written = out.write(data)
-        if written != len(data):
-            view = memoryview(data)[written:]
-            while view:
-                view = view[out.write(view) :]
+        write_all(out, data, name)
     except OSError as error:
-        error.filename = name
         return error
     return None
