@@ -14,8 +14,6 @@ WAIT = 0.4  # seconds that each page takes
 
 
 class CrawlerTests(TestCase):
-    timeout = 60
-
     def setUp(self):
         from twisted.internet import reactor
 

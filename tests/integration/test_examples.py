@@ -17,8 +17,6 @@ REFUSED = "tcp:127.0.0.1:1"  # nobody listens there
 
 
 class Case(TestCase):
-    timeout = 120
-
     async def serve(self, *words):
         self.server = spawn(self, "echo", "--port", "0", *words)
         self.endpoint = f"tcp:{await self.server.listening()}"

@@ -12,8 +12,6 @@ from tests.fetch.hostile import CASES, MIB, hostile_factory
 
 
 class HostileServerTests(TestCase):
-    timeout = 60
-
     async def test_every_case_in_time_and_in_memory(self):
         endpoint = TCP4ServerEndpoint(reactor, 0, backlog=200, interface="127.0.0.1")
         port = await endpoint.listen(hostile_factory(reactor))

@@ -12,7 +12,6 @@ from tests.integration.test_fetch_memory import rss
 
 
 class HostileRowTests(CommandCase):
-    timeout = 90
     maxDiff = None
 
     async def fetch_all(self, *words):

@@ -67,8 +67,6 @@ def children_of(pid):
 
 
 class LabTestCase(TestCase):
-    timeout = 90
-
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)

@@ -209,7 +209,7 @@ class DescriptorTests(CommandCase):
     def dial(self, address):
         host, _, port = address.rpartition(":")
         client = socket.create_connection((host, int(port)))
-        client.settimeout(20)
+        client.settimeout(120)
         self.addCleanup(client.close)
         return client
 

@@ -48,8 +48,6 @@ class Closer(Silent):
 
 
 class LoadTestCase(TestCase):
-    timeout = 60
-
     async def load(self, *words):
         """Return standard output, standard error and the exit status of a run."""
         child = spawn(self, "load", *words)

@@ -111,6 +111,6 @@ class NpmTests(SynchronousTestCase):
             check=False,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
         )
         self.assertEqual(done.stdout.strip(), "well done", done.stderr)

@@ -56,8 +56,6 @@ def text(selector):
 
 
 class StatusPageTests(TestCase):
-    timeout = 60  # seconds: a browser takes its time to start
-
     async def setUp(self):
         if CHROMIUM is None:
             raise SkipTest("there is no chromium (mend: apt-get install chromium)")

@@ -57,8 +57,6 @@ async def fails(event):
 
 
 class WorkTestCase(TestCase):
-    timeout = 30
-
     def setUp(self):
         from twisted.internet import reactor
 
@@ -232,8 +230,6 @@ class OwnQueueWorkTests(WorkTestCase):
 
 
 class DemoTests(TestCase):
-    timeout = 20
-
     async def test_demo_loses_nothing(self):
         child = spawn(self, "work", "--demo")
         await child.until(lambda: b"produced 20  consumed" in child.err)

@@ -55,8 +55,6 @@ def pids(server):
 
 
 class Case(TestCase):
-    timeout = 60
-
     def setUp(self):
         from twisted.internet import reactor
 
