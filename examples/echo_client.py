@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 
 PROMPT = b">>> "
-GRACE = 2.0  # seconds that a quitting client waits for the answers it is owed
+GRACE = 5.0  # seconds that a quitting client waits for the answers it is owed
 
 
 @define(eq=False)

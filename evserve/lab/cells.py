@@ -12,7 +12,7 @@ from evserve.lab.settings import Measure
 from evserve.load.run import LoadRun
 
 
-_LAST_WORDS = 0.25  # seconds between a lost connection and the news that the server has crashed
+_LAST_WORDS = 1.0  # seconds at most between a lost connection and the news of a server's crash
 
 
 @define(eq=False)

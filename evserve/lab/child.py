@@ -19,7 +19,7 @@ from evserve.lab.programs import Model
 
 _LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 _LISTENING = re.compile(rb"^\S+: listening on 127\.0\.0\.1:(\d+)\s*$", re.MULTILINE)
-_START = 15.0  # seconds to say that it listens
+_START = 60.0  # seconds to say that it listens
 _GOODBYE = 0.5  # seconds to end after SIGTERM
 _KEPT = 4096  # bytes of what it says
 MISSING = 3  # the exit status of a model that lacks a package

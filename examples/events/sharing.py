@@ -35,8 +35,8 @@ async def share(reactor: Any, url: str, count: int) -> None:
     queue = open_queue(url, reactor)
     await gatherResults(
         [
-            Deferred.fromCoroutine(consume(reactor, queue, "fast", 0.02)),
-            Deferred.fromCoroutine(consume(reactor, queue, "slow", 0.1)),
+            Deferred.fromCoroutine(consume(reactor, queue, "fast", 0.03)),
+            Deferred.fromCoroutine(consume(reactor, queue, "slow", 0.3)),
             Deferred.fromCoroutine(produce(queue, count)),
         ]
     )

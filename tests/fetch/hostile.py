@@ -144,6 +144,8 @@ CASES = {
     ),
     **dict(_endings()),
 }
+DRIPPED = {name for name, case in CASES.items() if case.every}
+SILENT = {"never", "never-the-body"}
 TARGETS = {"a%20b", "%C3%A4", "%E4?%F6"}  # where redirects with odd characters must arrive
 
 

@@ -19,8 +19,6 @@ EVSERVE = (sys.executable, str(TWISTD), "-n", "evserve")
 class CommandCase(TestCase):
     """Each test has a folder of its own, in which its commands run."""
 
-    timeout = 60
-
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)

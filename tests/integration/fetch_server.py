@@ -55,6 +55,26 @@ class Slowly:
         return NOT_DONE_YET
 
 
+class Together:
+    """Answers `count` requests with `body`, once all of them wait.
+
+    A client that asks for one after the other never gets an answer.
+    """
+
+    def __init__(self, count, body=b""):
+        self.count = count
+        self.body = body
+        self.waiting = []
+
+    def __call__(self, request):
+        self.waiting.append(request)
+        if len(self.waiting) == self.count:
+            for each in self.waiting:
+                each.write(self.body)
+                each.finish()
+        return NOT_DONE_YET
+
+
 class Big:
     """Sends so many bytes without having them all."""
 

@@ -61,7 +61,7 @@ class QueueServer:
 class Connection:
     """Sends bytes, reads replies; raises ConnectionError when the server is gone."""
 
-    def __init__(self, port, timeout=20):
+    def __init__(self, port, timeout=120):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")

@@ -62,7 +62,7 @@ class AdminTests(TestCase):
 
     async def test_it_answers_during_a_drain_and_its_clients_hold_nothing_up(self):
         child = spawn(
-            self, "--admin", "tcp:0", "--drain", "60", "echo", "--port", "0", "--delay", "50"
+            self, "--admin", "tcp:0", "--drain", "1000", "echo", "--port", "0", "--delay", "900"
         )
         admin = await address_of(child, "admin")
         waiting = await send(self, await address_of(child, "echo"), b"late")

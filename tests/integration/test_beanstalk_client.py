@@ -12,8 +12,6 @@ from tests.integration.servers import start_beanstalkd
 
 
 class BeanstalkdTestCase(TestCase):
-    timeout = 20
-
     async def setUp(self):
         from twisted.internet import reactor
 
@@ -42,8 +40,6 @@ class BeanstalkdConformanceTests(EventQueueConformance, BeanstalkdTestCase):
 
 
 class OwnQueueConformanceTests(EventQueueConformance, TestCase):
-    timeout = 20
-
     async def setUp(self):
         from twisted.internet import reactor
 

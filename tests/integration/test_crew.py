@@ -43,8 +43,6 @@ class WatchedTotals(Totals):
 
 
 class CountTests(TestCase):
-    timeout = 60
-
     def setUp(self):
         from twisted.internet import reactor
 

@@ -27,8 +27,6 @@ BULK = bytes(range(256)) * 4096  # 1 MiB, more than any buffer on the way
 class Case(TestCase):
     """Serves echo at an endpoint and connects clients to it."""
 
-    timeout = 30
-
     def setUp(self):
         from twisted.internet import reactor
 
@@ -167,8 +165,6 @@ class UDPClient(DatagramProtocol):
 
 
 class UDPTests(TestCase):
-    timeout = 30
-
     async def serve(self, *words):
         from twisted.internet import reactor
 

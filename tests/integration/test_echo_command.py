@@ -13,14 +13,12 @@ from tests.integration.streams import Client
 def ask_udp(address, datagram):
     host, _, port = address.rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(20)
+        client.settimeout(120)
         client.sendto(datagram, (host, int(port)))
         return client.recv(65535)
 
 
 class Case(TestCase):
-    timeout = 20
-
     async def connect(self, server):
         from twisted.internet import reactor
 

@@ -44,8 +44,6 @@ def flood(client):
 
 @skipUnless(Path("/proc/self/status").exists(), "memory is measured in /proc")
 class NeverReadingTests(TestCase):
-    timeout = 60
-
     async def grown(self, server, client):
         """Return by how much the server has grown once the flood has stalled."""
         self.addCleanup(client.close)

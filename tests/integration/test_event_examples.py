@@ -8,8 +8,6 @@ from tests.integration.servers import start_beanstalkd
 
 
 class EventExampleTestCase(TestCase):
-    timeout = 20
-
     async def run_it(self, name, *words):
         child = run_example(self, f"events/{name}.py", *words)
         status = await child.ended

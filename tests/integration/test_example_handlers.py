@@ -12,8 +12,6 @@ from tests.integration.servers import start_beanstalkd
 
 
 class WordCountTests(TestCase):
-    timeout = 20
-
     def setUp(self):
         self.folder = Path(self.mktemp())
         shutil.copytree(ROOT / "examples" / "plugins" / "wordcount", self.folder)

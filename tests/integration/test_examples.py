@@ -13,12 +13,11 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+MANY = ("--connections", "3000", "--timeout", "250")
 REFUSED = "tcp:127.0.0.1:1"  # nobody listens there
 
 
 class Case(TestCase):
-    timeout = 120
-
     async def serve(self, *words):
         self.server = spawn(self, "echo", "--port", "0", *words)
         self.endpoint = f"tcp:{await self.server.listening()}"
@@ -74,7 +73,7 @@ class ManyClientsTests(Case):
 
     async def test_3000_connections_get_every_byte_back_in_order(self):
         await self.serve()
-        clients = self.start(self.endpoint, "--connections", "3000", "--messages", "3")
+        clients = self.start(self.endpoint, "--messages", "3", *MANY)
         self.assertEqual(await clients.ended, 0, clients.err)
         self.assertTrue(clients.out.startswith(b"3000 connections, 9000 messages, "), clients.out)
 

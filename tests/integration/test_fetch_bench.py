@@ -11,8 +11,6 @@ from tests.integration.web_servers import NGINX
 
 @unittest.skipUnless(NGINX, "nginx is not installed")
 class BenchTests(TestCase):
-    timeout = 60
-
     async def test_every_client_that_needs_nothing_else_in_small_scenarios(self):
         words = (
             "-m evserve.fetch.bench --runs 1 --scale 0.005 "

@@ -31,8 +31,6 @@ SPELLINGS = [
 
 
 class Case(CommandCase):
-    timeout = 90
-
     def setUp(self):
         super().setUp()
         self.site = WebSite(self)

@@ -10,8 +10,6 @@ from tests.integration.fetch_server import MB, Slowly
 
 
 class InterruptedTests(Case):
-    timeout = 120
-
     def setUp(self):
         super().setUp()
         self.done = {f"/done/{number}": os.urandom(1000) for number in range(20)}

@@ -18,8 +18,6 @@ def rss(pid, key="VmHWM"):
 
 
 class MemoryTests(Case):
-    timeout = 120
-
     async def test_200_mb_to_disk_need_8_mib_at_most(self):
         self.site.answers["/big"] = Big(200 * MB)
         child = self.fetch("-i", "-", "--save", "files", "-o", "rows.jsonl")

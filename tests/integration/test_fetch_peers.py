@@ -26,8 +26,6 @@ LARGE = bytes(range(256)) * 40_000
 
 
 class PeerCase(TestCase):
-    timeout = 60
-
     def client(self, cookies=None, **settings):
         client = Client(reactor, Settings(**settings), cookies)
         self.addCleanup(client.close)

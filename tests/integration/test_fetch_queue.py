@@ -9,8 +9,6 @@ from tests.integration.fetch_case import Case
 
 
 class QueueTests(Case):
-    timeout = 60
-
     async def queue(self):
         from twisted.internet import reactor
 

@@ -45,14 +45,12 @@ class OldTLS:
 
 
 class TlsTests(TestCase):
-    timeout = 30
-
     def setUp(self):
         self.authority = trustme.CA()
         trusted = [Certificate.loadPEM(self.authority.cert_pem.bytes())]
         self.client = Client(
             reactor,
-            Settings(timeouts=Timeouts(connect=5, total=10)),
+            Settings(timeouts=Timeouts(connect=120, total=120)),
             tls=TLS(trustRootFromCertificates(trusted)),
         )
         self.addCleanup(self.client.close)

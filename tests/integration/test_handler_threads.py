@@ -8,8 +8,6 @@ from evserve.work.threads import HandlerThreads
 
 
 class HandlerThreadsTests(TestCase):
-    timeout = 10
-
     def setUp(self):
         from twisted.internet import reactor
 

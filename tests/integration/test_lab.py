@@ -7,11 +7,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from evserve.lab import cells
 from evserve.lab.cells import Bench
 from evserve.lab.child import Child, Children, NotStartedError
+from evserve.lab.claims import experiments
 from evserve.lab.claims.experiments import Laboratory
 from evserve.lab.jsonfile import from_json
 from evserve.lab.programs import Model
@@ -67,8 +70,6 @@ def children_of(pid):
 
 
 class LabTestCase(TestCase):
-    timeout = 90
-
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
@@ -89,12 +90,14 @@ class LabTestCase(TestCase):
             await deferLater(reactor, 0.02)
 
 
+PATIENT = Measure((), 0.5, warm_up=0.05, ready_within=100, stall=100)
+
+
 class CellTests(LabTestCase):
-    async def measure(self, text, connections=3):
+    async def measure(self, text, connections=3, measure=PATIENT):
         from twisted.internet import reactor
 
         bench = Bench(reactor)
-        measure = Measure((), 0.2, warm_up=0.05, ready_within=5, stall=1)
         found = await bench.cell(self.model(text), connections, measure)
         self.assertEqual(len(bench.children), 0)
         return found
@@ -102,12 +105,12 @@ class CellTests(LabTestCase):
     async def test_a_server_that_answers_in_capitals(self):
         found = await self.measure(SERVER, 30)
         self.assertEqual((found.outcome, found.active), (Outcome.MEASURED, 10), found)
-        self.assertGreater(found.figures.messages, 100)
+        self.assertGreater(found.figures.messages, 0)
         self.assertGreater(found.figures.cpu_seconds_per_message, 0)
         self.assertGreater(found.figures.memory_bytes, 1_000_000)
 
-    async def broke(self, text, pattern):
-        found = await self.measure(text)
+    async def broke(self, text, pattern, **how):
+        found = await self.measure(text, **how)
         self.assertEqual(found.outcome, Outcome.BROKE)
         self.assertRegex(found.why, pattern)
 
@@ -115,9 +118,11 @@ class CellTests(LabTestCase):
         await self.broke(LIAR, "^wrong answers on 3 connections: b'abc.* instead of b'ABC")
 
     async def test_one_that_never_answers(self):
-        await self.broke(MUTE, "^3 of 3 connections were never answered$")
+        pattern = "^3 of 3 connections were never answered$"
+        await self.broke(MUTE, pattern, measure=evolve(PATIENT, stall=1))
 
     async def test_one_that_crashes_has_the_last_word(self):
+        self.patch(cells, "_LAST_WORDS", 100)
         await self.broke(CRASHING, "^it was too much$")
 
     async def test_one_that_does_not_start(self):
@@ -191,6 +196,7 @@ class ExperimentTests(LabTestCase):
 
     async def test_a_second_client_beside_a_silent_one(self):
         self.assertIsNone(await self.lab.second_client("blocking"))
+        self.patch(experiments, "PATIENCE", 100)  # for an answer that comes
         self.assertIsNotNone(await self.lab.second_client("epoll_level"))
         self.assertEqual(len(self.bench.children), 0)
 
@@ -242,8 +248,9 @@ class CommandTests(LabTestCase):
         self.assertEqual([each.name for each in self.folder.iterdir()], ["lab.html"])
 
     async def test_a_signal_ends_it_with_what_there_is(self):
+        self.program("import time\ntime.sleep(1000)")  # so there is something to stop
         for name in ("INT", "TERM"):
-            words = ["--models", "epoll_level,poll_loop", "--connections", "1,2"]
+            words = ["--models", "epoll_level,./mine.py", "--connections", "1,2"]
             child = self.start(*words, "--seconds", 0.1, "--report", f"{name}.html", "--no-claims")
             await child.shows(b"epoll_level")
             pid = child.transport.pid

@@ -51,8 +51,6 @@ def overlap(one, other):
 
 
 class LabPageTests(TestCase):
-    timeout = 60  # seconds: a browser takes its time to start
-
     def setUp(self):
         if CHROMIUM is None:
             raise SkipTest("there is no chromium (mend: apt-get install chromium)")

@@ -71,9 +71,11 @@ class Limits:
 
     async def test_silent_clients_are_closed(self):
         await self.start("--idle-timeout", "0.4")
-        client = await self.served()
-        self.assertEqual(await client.closed, b"hello")
-        await self.server.until(lambda: b"closed 1 idle connections" in self.server.err)
+        # On a slow machine a client may seem silent before it has said anything.
+        while await (await self.client()).closed != b"hello":
+            """Try again."""
+        closed = re.compile(rb"closed \d+ idle connections")
+        await self.server.until(lambda: closed.search(self.server.err))
 
 
 class TCPTests(Limits, CommandCase):
@@ -144,12 +146,14 @@ class ResetTests(CommandCase):
         self.assertEqual(len(server.err.splitlines()), 3, server.err)
 
     async def settle(self, server, address, before):
+        """Wait until the server has as many descriptors as before; see to its memory."""
         descriptors, memory = before
         client = await self.echoes(f"tcp:{address}")
         await client.hang_up()
-        after = self.usage(server)
-        self.assertTrue(after[0] <= descriptors + 2, (before, after))
-        self.assertTrue(after[1] <= memory + 2048, (before, after))
+        while self.usage(server)[0] > descriptors + 2:
+            await pause(0.05)
+        after = self.usage(server)[1]
+        self.assertTrue(after <= memory + 2048, (memory, after))
 
     def usage(self, server):
         """Return how many descriptors and how many KiB of memory a process has."""
@@ -160,6 +164,12 @@ class ResetTests(CommandCase):
             if line.startswith("VmRSS")
         ]
         return len(list((process / "fd").iterdir())), memory
+
+
+def pause(seconds):
+    from twisted.internet import reactor
+
+    return deferLater(reactor, seconds)
 
 
 def reset(port, count):
@@ -177,9 +187,7 @@ class DescriptorTests(CommandCase):
         address = await server.listening()
         clients = [self.dial(address) for _ in range(100)]
         await server.until(lambda: b"file limit (64) nearly reached" in server.err)
-        used = self.cpu(server)
-        await self.pause(1)
-        self.assertTrue(self.cpu(server) - used <= 0.05, (used, self.cpu(server)))
+        await self.is_quiet(server)
         for client in clients:
             client.sendall(b"hello")
         served = 0
@@ -209,14 +217,19 @@ class DescriptorTests(CommandCase):
     def dial(self, address):
         host, _, port = address.rpartition(":")
         client = socket.create_connection((host, int(port)))
-        client.settimeout(20)
+        client.settimeout(120)
         self.addCleanup(client.close)
         return client
 
-    def pause(self, seconds):
-        from twisted.internet import reactor
-
-        return deferLater(reactor, seconds)
+    async def is_quiet(self, server):
+        """Check that a server uses next to no processor time, once it is done with all it got."""
+        for _ in range(5):
+            before = self.cpu(server)
+            await pause(0.5)
+            used = self.cpu(server) - before
+            if used <= 0.02:
+                return
+        self.fail(f"it uses {used:.2f} s in half a second")
 
     def cpu(self, server):
         """Return the seconds of processor time that a process has used."""

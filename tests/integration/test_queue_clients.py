@@ -79,14 +79,16 @@ class GreenstalkTests(SynchronousTestCase):
         self.assertRaises(greenstalk.NotIgnoredError, self.client.ignore, "default")
         self.client.put("x", ttr=1)
         self.client.reserve()
-        self.assertRaises(greenstalk.DeadlineSoonError, self.client.reserve)
+        with self.assertRaises(greenstalk.DeadlineSoonError):
+            for _ in range(20):  # whoever asks too late gets it again
+                self.client.reserve()
 
     def test_looking(self):
-        self.client.put("x", delay=9)
+        self.client.put("x", delay=900)
         self.assertEqual(self.client.peek_delayed().body, "x")
-        self.client.pause_tube("default", 3)
+        self.client.pause_tube("default", 300)
         stats = self.client.stats_tube("default")
-        self.assertEqual((stats["current-jobs-delayed"], stats["pause"]), (1, 3))
+        self.assertEqual((stats["current-jobs-delayed"], stats["pause"]), (1, 300))
         self.assertEqual(self.client.stats()["current-jobs-delayed"], 1)
         self.assertEqual(self.client.tubes(), ["default"])
         self.assertEqual((self.client.using(), self.client.watching()), ("default", ["default"]))
@@ -111,6 +113,6 @@ class NpmTests(SynchronousTestCase):
             check=False,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
         )
         self.assertEqual(done.stdout.strip(), "well done", done.stderr)

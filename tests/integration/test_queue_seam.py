@@ -9,8 +9,6 @@ from tests.integration.queue_server import QueueServer
 
 
 class OwnServerTests(EventQueueConformance, TestCase):
-    timeout = 20
-
     def make_queue(self):
         self.server = getattr(self, "server", None) or QueueServer(self, "--store", self.mktemp())
         return open_queue(f"beanstalk://127.0.0.1:{self.server.port}", reactor)

@@ -3,7 +3,6 @@
 import signal
 import socket
 import sqlite3
-import time
 from pathlib import Path
 from unittest import SkipTest
 
@@ -81,11 +80,12 @@ class InputTests(SynchronousTestCase):
         deaf = socket.create_connection(("127.0.0.1", self.server.port))
         self.addCleanup(deaf.close)
         deaf.setblocking(False)
-        before, end = self.server.memory(), time.monotonic() + 1
-        while time.monotonic() < end:
+        before, refused = self.server.memory(), 0
+        while refused < 500:
             try:
                 deaf.send(b"peek 1\r\n" * 1000)
             except BlockingIOError:
+                refused += 1
                 self.assertEqual(self.client.word(b"peek 1"), b"FOUND")
         self.assertLess(self.server.memory() - before, 20_000_000)
 
@@ -148,9 +148,9 @@ class ProcessTests(SynchronousTestCase):
         server = QueueServer(self, "--store", store)
         with server.connect() as client:
             client.put(b"soon", delay=1)
-            client.put(b"late", delay=100)
+            client.put(b"late", delay=1000)
         server.kill()
         with QueueServer(self, "--store", store).connect() as client:
             self.assertEqual(client.ask(b"reserve")[1], b"soon")
             left = int(client.stats(b"stats-job 2")[b"time-left"])
-            self.assertTrue(90 < left < 100, left)
+            self.assertTrue(500 < left < 1000, left)

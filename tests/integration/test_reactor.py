@@ -28,8 +28,6 @@ run()
 
 
 class ReactorTests(TestCase):
-    timeout = 60
-
     def test_evserve_echoes_on_it(self):
         return Deferred.fromCoroutine(self._echo())
 

@@ -81,7 +81,7 @@ class StopTests(CommandCase):
         port = port_of(await server.listening())
         client = socket.create_connection(("127.0.0.1", port))
         self.addCleanup(client.close)
-        client.settimeout(20)
+        client.settimeout(120)
         client.sendall(b"x")
         await deferToThread(client.recv, 1)
         return server, client
@@ -158,7 +158,7 @@ class DaemonTests(CommandCase):
 def wait_for_the_end(process):
     poll = select.poll()
     poll.register(process, select.POLLIN)
-    assert poll.poll(20_000)
+    assert poll.poll(120_000)
 
 
 class PlaceTests(CommandCase):

@@ -25,8 +25,6 @@ AS_SYSTEMD = (
 
 
 class Case(TestCase):
-    timeout = 60
-
     def setUp(self):
         from twisted.internet import reactor
 
@@ -113,7 +111,7 @@ class NotifyTests(Case):
         self.receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(self.receiver.close)
         self.receiver.bind(self.path)
-        self.receiver.settimeout(30)
+        self.receiver.settimeout(120)
 
     def heard(self):
         return deferToThread(lambda: self.receiver.recv(4096).decode())

@@ -26,9 +26,8 @@ REPLACED = re.compile(rb"worker (\d+) serves \(process (\d+)\)\n")
 class OneEcho(Protocol):
     """Says `hello`, waits for it to come back and hangs up; `done` fires with what came."""
 
-    def __init__(self, hang_up=True):
+    def __init__(self):
         self.got, self.done, self.closed = b"", Deferred(), Deferred()
-        self._hang_up = hang_up
 
     def connectionMade(self):
         self.transport.write(b"hello")
@@ -37,8 +36,7 @@ class OneEcho(Protocol):
         self.got += data
         if self.got == b"hello":
             self.done.callback(None)
-            if self._hang_up:
-                self.transport.loseConnection()
+            self.transport.loseConnection()
 
     def connectionLost(self, reason=connectionDone):
         if not self.done.called:
@@ -55,8 +53,6 @@ def pids(server):
 
 
 class Case(TestCase):
-    timeout = 60
-
     def setUp(self):
         from twisted.internet import reactor
 
@@ -64,19 +60,20 @@ class Case(TestCase):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
-    async def echo_once(self, address, hang_up=True):
-        client = OneEcho(hang_up)
+    async def echo_once(self, address):
+        client = OneEcho()
         await connectProtocol(clientFromString(self.reactor, address), client)
         await client.done
-        if hang_up:
-            await client.closed
-        else:
-            self.addCleanup(self._leave, client)
-        return client
+        await client.closed
 
-    def _leave(self, client):
-        client.transport.abortConnection()
-        return client.closed
+    async def published(self, admin, line):
+        """Wait until a line is among the metrics; workers report once a second."""
+        got = b""
+        while line not in got:
+            client = Client()
+            await connectProtocol(clientFromString(self.reactor, f"tcp:{admin}"), client)
+            client.transport.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+            got = await client.closed
 
     async def replaced(self, server, number, name):
         """End a worker by a signal and wait for the next of its number."""
@@ -179,12 +176,6 @@ class EndpointTests(Case):
 
 
 class AdminTests(Case):
-    async def metrics(self, address):
-        client = Client()
-        await connectProtocol(clientFromString(self.reactor, f"tcp:{address}"), client)
-        client.transport.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-        return await client.closed
-
     async def test_the_parent_publishes_the_sums(self):
         path = self.folder / "echo.sock"
         words = ["echo", "--listen", f"unix:{path}", "--workers", "2", "--admin", "tcp:0"]
@@ -193,9 +184,7 @@ class AdminTests(Case):
         for _ in range(10):
             await self.echo_once(f"unix:{path}")
         await self.replaced(server, 1, signal.SIGTERM)
-        wanted = b'evserve_connections_accepted_total{service="echo"} 10.0\n'
-        while wanted not in await self.metrics(admin):
-            pass  # the workers report once a second
+        await self.published(admin, b'evserve_connections_accepted_total{service="echo"} 10.0\n')
         self.assertEqual(await server.stop(), 0)
 
 
@@ -239,11 +228,16 @@ class LifeTests(Case):
 
 class DrainTests(Case):
     async def serve(self, drain):
-        """Return a server and a client whose second word it still owes."""
-        words = ["echo", "--port", "0", "--delay", "2", "--workers", "2"]
-        server = spawn(self, "--drain", drain, *words)
-        client = await self.echo_once(f"tcp:{await server.listening()}", hang_up=False)
+        """Return a server and a client to which it owes an answer."""
+        path = self.folder / "echo.sock"
+        words = ["echo", "--listen", f"unix:{path}", "--delay", "1000", "--workers", "2"]
+        server = spawn(self, "--drain", drain, "--admin", "tcp:0", *words)
+        admin = await server.listening()
+        client = Client()
+        await connectProtocol(clientFromString(self.reactor, f"unix:{path}"), client)
+        self.addCleanup(client.hang_up)
         client.transport.write(b"more")
+        await self.published(admin, b'evserve_received_bytes_total{service="echo"} 4.0\n')
         return server, client
 
     async def test_whoever_does_not_finish_in_time_is_cut_off_with_status_1(self):
@@ -253,7 +247,7 @@ class DrainTests(Case):
         await client.closed
 
     async def test_a_second_signal_cuts_at_once(self):
-        server, client = await self.serve("1000")
+        server, client = await self.serve("900")
         server.stop()
         await server.until(lambda: b"SIGTERM: stopping" in server.err)
         self.assertEqual(await server.stop(), 1)

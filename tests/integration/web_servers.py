@@ -99,7 +99,7 @@ def shared_httpbin():
 
 def _wait_until_it_answers(process, port):
     """The kernel accepts at once; an answer shows that nginx is there."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         with (
             contextlib.suppress(OSError),

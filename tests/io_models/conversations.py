@@ -8,6 +8,7 @@ import socket
 
 from tests.io_models.programs import (
     FOLDER,
+    PATIENCE,
     UNAVAILABLE,
     Program,
     connect,
@@ -103,7 +104,7 @@ class Conversations:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             for port in (str(taken.getsockname()[1]), "99999", "http"):
                 program = Program(self, self.name, port)
-                self.assertEqual(program.process.wait(60), 1, port)
+                self.assertEqual(program.process.wait(PATIENCE), 1, port)
                 self.assertEqual(program.line, "")
                 self.assertRegex(program.errors, rf"\A{self.speaker or self.name}: .+\n\Z")
 
@@ -162,7 +163,7 @@ class Optional:
 
     def test_without_its_package_it_says_what_to_install(self):
         program = Program(self, self.name, code=f"sys.modules[{self.package!r}] = None")
-        self.assertEqual(program.process.wait(60), UNAVAILABLE)
+        self.assertEqual(program.process.wait(PATIENCE), UNAVAILABLE)
         self.assertEqual(program.line, "")
         self.assertEqual(
             program.errors, f"{self.name}: needs {self.package}: pip install 'evserve[lab]'\n"

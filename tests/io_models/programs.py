@@ -24,7 +24,7 @@ exec(sys.argv.pop(1))
 sys.path.insert(0, sys.argv[1].rpartition("/")[0])
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
-PATIENCE = 60  # seconds after which a silent program counts as hung
+PATIENCE = 300  # seconds after which a silent program counts as hung
 UNAVAILABLE = 3  # exit status of a program whose package is missing
 STALLED = 0.2  # seconds without room in the socket after which a sender begins to read
 

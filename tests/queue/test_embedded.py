@@ -10,23 +10,17 @@ from tests.events.conformance import EventQueueConformance
 
 
 class MemoryTests(EventQueueConformance, TestCase):
-    timeout = 20
-
     def make_queue(self):
         return open_queue("memory:", reactor)
 
 
 class SQLiteTests(EventQueueConformance, TestCase):
-    timeout = 20
-
     def make_queue(self):
         self.count = getattr(self, "count", 0) + 1
         return open_queue(f"sqlite:{Path(self.mktemp()).absolute()}{self.count}", reactor)
 
 
 class OpeningTests(TestCase):
-    timeout = 20
-
     async def test_what_was_put_is_there_after_closing(self):
         url = f"sqlite:{Path(self.mktemp()).absolute()}"
         queue = open_queue(url, reactor)

@@ -6,7 +6,7 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from evserve.reactor import new_reactor
 
 
-SECONDS = 20
+SECONDS = 120  # after which a scenario counts as hung
 
 
 class Recorder(Protocol):

@@ -24,8 +24,6 @@ async def outcomes_on(test, name):
 
 
 class ConformanceTests(TestCase):
-    timeout = 120
-
     def test_whatever_passes_on_epoll_passes_here(self):
         return Deferred.fromCoroutine(self._compare())
 

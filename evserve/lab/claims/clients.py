@@ -56,6 +56,6 @@ class Asker(Protocol):
 
 async def connect(reactor: Any, port: int) -> Asker:
     """Return a new connection to this machine's `port`."""
-    endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}:timeout=5")
+    endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}:timeout=30")
     asker: Asker = await connectProtocol(endpoint, Asker(reactor))
     return asker

@@ -28,6 +28,7 @@ _ROUNDS = 2  # whatever disturbs a measurement adds to it: the least of these co
 THREADS = 300  # connections
 SILENT = 10  # connections
 PATIENCE = 0.5  # seconds that a client waits for an answer which a loop gives in a millisecond
+_AT_LAST = 30.0  # seconds for an answer that has to come
 _SHORT = Measure((), 0.3, warm_up=0.1, ready_within=4.0, stall=1.0)
 _WATCHED = 1.0  # seconds
 _PAGES = "three_slow_pages.py"
@@ -97,7 +98,7 @@ class Laboratory:
             waited = await second.answer(PATIENCE)
             if waited is None:
                 silent.leave()
-                if await second.answer(PATIENCE * 5) is None:
+                if await second.answer(_AT_LAST) is None:
                     raise UnknownError(f"{name} answers nobody")
         except NotStartedError as error:
             raise UnknownError(f"{name}: {error}") from error
@@ -118,7 +119,7 @@ class Laboratory:
                 asker = await connect(self.bench.reactor, child.port)
                 askers.append(asker)
                 asker.ask()
-                if await asker.answer(PATIENCE * 5) is None:
+                if await asker.answer(_AT_LAST) is None:
                     raise UnknownError(f"{name} does not answer")
             began, before = self.bench.reactor.seconds(), usage_of(child.pid).cpu
             await self.pause(_WATCHED)
