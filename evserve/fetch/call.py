@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from evserve.fetch.auth import Challenge, digest_challenge
+from evserve.fetch.blame import PROXY_AUTHENTICATION_REQUIRED, at_proxy, refusal
 from evserve.fetch.connection import Connection
 from evserve.fetch.cookies import Cookies
 from evserve.fetch.deadlines import Deadlines
@@ -116,7 +117,7 @@ class Call:
         body = None if isinstance(request.body, bytes) else request.body
         connection.start(self, request.method, wire, body)
 
-    def refuse(self, error: FetchError) -> None:
+    def refuse(self, error: Exception) -> None:
         """See slot.Waiter."""
         self._fail(error)
 
@@ -130,6 +131,8 @@ class Call:
             self._next = self._redirected(head)
         elif head.status == _UNAUTHORIZED:
             self._next = self._challenged(head)
+        elif head.status == PROXY_AUTHENTICATION_REQUIRED and self._slot and self._slot.relay:
+            raise refusal(self._slot.relay, head)
         if self._next is None:
             self._open(head)
 
@@ -155,6 +158,7 @@ class Call:
 
     def on_broken(self, error: Exception, *, stale: bool) -> None:
         """See connection.Exchange."""
+        error = self._blamed(error)
         self._connection = None
         request = self._request
         if self._next is not None:
@@ -168,12 +172,22 @@ class Call:
     def sweep(self, now: float) -> None:
         """See deadlines.Watched."""
         if now >= self.deadline:
-            self._fail(TotalTimeout(f"not complete after {self._timeouts.total:g} s"))
+            late = TotalTimeout(f"not complete after {self._timeouts.total:g} s")
+            self._fail(self._blamed(late))
         elif self.active or self._paused or self._connection is None:
             self.active = False
             self._active_at = now
         elif now - self._active_at >= self._timeouts.idle:
-            self._fail(IdleTimeout(f"no sign of life for {self._timeouts.idle:g} s"))
+            silent = IdleTimeout(f"no sign of life for {self._timeouts.idle:g} s")
+            self._fail(self._blamed(silent))
+
+    def _blamed(self, error: Exception) -> Exception:
+        """Return `error`, as the proxy's if it can be; who waits for a connection waits for it."""
+        slot = self._slot
+        if slot is None or slot.proxy is None:
+            return error
+        proxy = slot.proxy if self._connection is None else slot.relay
+        return error if proxy is None else at_proxy(error, proxy)
 
     def _redirected(self, head: Head) -> Request | None:
         follower = redirected(self._request, head)
