@@ -76,7 +76,7 @@ def digest_challenge(values: list[bytes]) -> Challenge | None:
     found = [
         challenge
         for value in values
-        for scheme, parameters in _challenges(value.decode("latin-1"))
+        for scheme, parameters in _challenges(value.decode("utf-8", "surrogateescape"))
         if scheme == "digest" and (challenge := _challenge(parameters))
     ]
     return max(found, key=lambda each: "sha" in (each.algorithm or "").lower(), default=None)

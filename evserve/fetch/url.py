@@ -28,6 +28,7 @@ _PATH_SAFE = "%!$&'()*+,;=:@/[]|"
 _QUERY_SAFE = "%!$&()*+,;=:@/[]|?^`{}\\"
 _DOTS = {".": ".", "%2e": ".", "..": "..", ".%2e": "..", "%2e.": "..", "%2e%2e": ".."}
 MAX_PORT = 0xFFFF
+_SPACE, _DELETE = 0x20, 0x7F
 
 
 @frozen(cache_hash=True)
@@ -157,6 +158,8 @@ def _unquoted(text: str) -> str:
         data = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
         raise BadURL("what stands before the @ holds half a character") from None
+    if any(byte < _SPACE or byte == _DELETE for byte in data):  # RFC 7617, section 2
+        raise BadURL("what stands before the @ holds a control character")
     return data.decode("utf-8", "surrogateescape")  # bytes that are not UTF-8 stay what they are
 
 

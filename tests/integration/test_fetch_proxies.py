@@ -101,6 +101,20 @@ class ProxyTests(Case):
             "ftp is not a scheme for proxies here, http and https are",
         )
 
+    async def test_a_proxy_that_wants_a_name(self):
+        self.proxy.wants = b"Basic dTpw"
+        secret = NOWHERE.replace("http", "https")
+        place = f"the proxy http://{self.proxy.place} answers 407 Who"
+        for given, hint in (
+            (self.proxy.place, "it wants a name and a password"),
+            (f"u:wrong@{self.proxy.place}", "not this name and password"),
+        ):
+            for url in (NOWHERE, secret):
+                (row,) = await self.fetched("--proxy", given, url, status=1)
+                self.assertEqual(row["error"], f"ProxyFailed: {place}: {hint}")
+        (row,) = await self.fetched("--proxy", f"u:p@{self.proxy.place}", NOWHERE)
+        self.assertEqual(row["content_length"], 9)
+
     async def test_a_proxy_that_is_down_is_a_named_error(self):
         (row,) = await self.fetched("--proxy", "127.0.0.1:1", NOWHERE, status=1)
         self.assertEqual(
