@@ -9,9 +9,7 @@ from twisted.python import usage
 from evserve.fetch.errors import FetchError
 from evserve.fetch.messages import check_headers
 from evserve.fetch.proxies import named_proxy
-
-
-MOST_SECONDS = 2_000_000  # what a reactor can wait for
+from evserve.fetch.settings import MOST_SECONDS
 
 
 def count(text: str) -> int:

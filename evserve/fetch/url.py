@@ -28,6 +28,7 @@ _PATH_SAFE = "%!$&'()*+,;=:@/[]|"
 _QUERY_SAFE = "%!$&()*+,;=:@/[]|?^`{}\\"
 _DOTS = {".": ".", "%2e": ".", "..": "..", ".%2e": "..", "%2e.": "..", "%2e%2e": ".."}
 MAX_PORT = 0xFFFF
+MAX_LENGTH = 0x10000  # characters; servers take 8,000 or so
 _SPACE, _DELETE = 0x20, 0x7F
 
 
@@ -94,6 +95,8 @@ class URL:
 
 def parse_url(text: str) -> URL:
     """Return the URL that `text` means; raises BadURL."""
+    if len(text) > MAX_LENGTH:
+        raise BadURL(f"longer than {MAX_LENGTH} characters")
     plain = _PLAIN.fullmatch(text)
     if plain and "/." not in text:
         scheme, host, port, target = plain.groups()
