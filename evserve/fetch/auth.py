@@ -23,7 +23,7 @@ class Auth:
 
     def basic(self) -> bytes:
         """Return the value of the Authorization header."""
-        return b"Basic " + b64encode(f"{self.user}:{self.password}".encode())
+        return b"Basic " + b64encode(_bytes(f"{self.user}:{self.password}"))
 
 
 @define(eq=False)
@@ -49,7 +49,7 @@ class Challenge:
             secret = digest(f"{secret}:{self.nonce}:{cnonce}")
         middle = f"{self.nonce}:{self.count:08x}:{cnonce}:auth" if self.qop else self.nonce
         response = digest(f"{secret}:{middle}:{digest(f'{method}:{target}')}")
-        return self._header(auth.user, target, response, cnonce).encode()
+        return _bytes(self._header(auth.user, target, response, cnonce))
 
     def _header(self, user: str, target: str, response: str, cnonce: str) -> str:
         quoted = {
@@ -76,7 +76,7 @@ def digest_challenge(values: list[bytes]) -> Challenge | None:
     found = [
         challenge
         for value in values
-        for scheme, parameters in _challenges(value.decode("latin-1"))
+        for scheme, parameters in _challenges(value.decode("utf-8", "surrogateescape"))
         if scheme == "digest" and (challenge := _challenge(parameters))
     ]
     return max(found, key=lambda each: "sha" in (each.algorithm or "").lower(), default=None)
@@ -118,7 +118,11 @@ def _challenges(text: str) -> list[tuple[str, dict[str, str]]]:
 
 def _hash(name: str) -> Callable[[str], str]:
     make = hashlib.sha256 if name == "sha-256" else hashlib.md5
-    return lambda text: make(text.encode()).hexdigest()
+    return lambda text: make(_bytes(text)).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _escaped(value: str) -> str:

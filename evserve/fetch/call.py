@@ -2,9 +2,10 @@
 
 from typing import Any, Protocol
 
-from evserve.fetch.auth import Challenge, digest_challenge
+from evserve.fetch.blame import PROXY_AUTHENTICATION_REQUIRED, at_proxy, refusal
 from evserve.fetch.connection import Connection
 from evserve.fetch.cookies import Cookies
+from evserve.fetch.credentials import Credentials
 from evserve.fetch.deadlines import Deadlines
 from evserve.fetch.decoding import ContentDecoder
 from evserve.fetch.errors import (
@@ -35,11 +36,12 @@ class Dispatcher(Protocol):
     settings: Settings
     deadlines: Deadlines
     cookies: Cookies | None
+    credentials: Credentials
 
     def slot(self, request: Request) -> Slot:
         """Return where its connections come from; raises FetchError."""
 
-    def wire(self, request: Request, slot: Slot, challenge: Challenge | None) -> bytes:
+    def wire(self, request: Request, slot: Slot) -> bytes:
         """Return the request's head, and its body if that is bytes."""
 
     def ended(self, call: "Call") -> None:
@@ -59,8 +61,7 @@ class Call:
         self._slot: Slot | None = None
         self._connection: Connection | None = None
         self._flow: BodyFlow | None = None
-        self._challenge: Challenge | None = None
-        self._drained = self._stale = 0
+        self._drained = self._stale = self._answers = 0
         self._paused = self._ended = False
         self._active_at = now
         self.history: list[tuple[URL, Head]] = []  # the redirects so far
@@ -112,11 +113,11 @@ class Call:
         assert slot is not None
         self._connection = connection
         self._active_at = self._client.deadlines.clock.seconds()
-        wire = self._client.wire(request, slot, self._challenge)
+        wire = self._client.wire(request, slot)
         body = None if isinstance(request.body, bytes) else request.body
         connection.start(self, request.method, wire, body)
 
-    def refuse(self, error: FetchError) -> None:
+    def refuse(self, error: Exception) -> None:
         """See slot.Waiter."""
         self._fail(error)
 
@@ -130,6 +131,8 @@ class Call:
             self._next = self._redirected(head)
         elif head.status == _UNAUTHORIZED:
             self._next = self._challenged(head)
+        elif head.status == PROXY_AUTHENTICATION_REQUIRED and self._slot and self._slot.relay:
+            raise refusal(self._slot.relay, head)
         if self._next is None:
             self._open(head)
 
@@ -155,6 +158,7 @@ class Call:
 
     def on_broken(self, error: Exception, *, stale: bool) -> None:
         """See connection.Exchange."""
+        error = self._blamed(error)
         self._connection = None
         request = self._request
         if self._next is not None:
@@ -168,12 +172,20 @@ class Call:
     def sweep(self, now: float) -> None:
         """See deadlines.Watched."""
         if now >= self.deadline:
-            self._fail(TotalTimeout(f"not complete after {self._timeouts.total:g} s"))
+            error: Exception = TotalTimeout(f"not complete after {self._timeouts.total:g} s")
+            self._fail(self._blamed(error))
         elif self.active or self._paused or self._connection is None:
             self.active = False
             self._active_at = now
         elif now - self._active_at >= self._timeouts.idle:
-            self._fail(IdleTimeout(f"no sign of life for {self._timeouts.idle:g} s"))
+            error = IdleTimeout(f"no sign of life for {self._timeouts.idle:g} s")
+            self._fail(self._blamed(error))
+
+    def _blamed(self, error: Exception) -> Exception:
+        """Return `error`, as the proxy's if it can be; who waits for a connection waits for it."""
+        slot = self._slot
+        proxy = slot and (slot.relay if self._connection else slot.proxy)
+        return at_proxy(error, proxy) if proxy else error
 
     def _redirected(self, head: Head) -> Request | None:
         follower = redirected(self._request, head)
@@ -181,19 +193,14 @@ class Call:
             self.history.append((self._request.url, head))
             if len(self.history) > self._client.settings.max_redirects:
                 raise TooManyRedirects(f"more than {len(self.history) - 1} redirects")
-            self._challenge = None
+            self._answers = 0
         return follower
 
     def _challenged(self, head: Head) -> Request | None:
         """Return the request once more if a Digest challenge can be answered."""
-        auth = self._request.auth
-        if auth is None or not auth.digest or not self._request.is_resendable:
-            return None
-        challenge = digest_challenge(head.headers.all(b"www-authenticate"))
-        if challenge is None or (self._challenge is not None and not challenge.stale):
-            return None
-        self._challenge = challenge
-        return self._request
+        self._answers += 1
+        again = self._client.credentials.challenged(self._request, head, self._answers)
+        return self._request if again else None
 
     def _open(self, head: Head) -> None:
         limit = self._client.settings.max_body

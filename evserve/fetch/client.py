@@ -4,10 +4,10 @@ from typing import Any
 
 from attrs import define, field
 
-from evserve.fetch.auth import Auth, Challenge
 from evserve.fetch.call import Call
 from evserve.fetch.connector import Connector
 from evserve.fetch.cookies import Cookies
+from evserve.fetch.credentials import Credentials
 from evserve.fetch.deadlines import Deadlines
 from evserve.fetch.errors import Cancelled, PrivateAddress
 from evserve.fetch.guard import is_private_name
@@ -27,6 +27,7 @@ class Client:
     settings: Settings = field(factory=Settings)
     cookies: Cookies | None = None
     _tls: TLS = field(factory=TLS)
+    credentials: Credentials = field(factory=Credentials, init=False)
     deadlines: Deadlines = field(init=False)
     pool: Pool = field(init=False)
     _calls: set[Call] = field(factory=set, init=False)
@@ -69,33 +70,19 @@ class Client:
             raise PrivateAddress(f"{origin.host} is not a public address")
         return self.pool.slot(origin, proxy)
 
-    def wire(self, request: Request, slot: Slot, challenge: Challenge | None) -> bytes:
+    def wire(self, request: Request, slot: Slot) -> bytes:
         """See call.Dispatcher."""
         cookie = None if self.cookies is None else self.cookies.header(request.url)
-        auth = request.auth
-        if auth is None and request.url.credentials is not None:
-            auth = Auth(*request.url.credentials)
-        if auth is None and cookie is None and slot.proxy is None and is_plain(request):
+        authorization = self.credentials.header(request)
+        if authorization is None and cookie is None and slot.proxy is None and is_plain(request):
             tail = slot.tail
             if tail is None or not tail.fits(request):
                 tail = slot.tail = tail_of(request, self.settings.user_agent)
             return b"%b %b%b" % (request.method, request.url.target.encode("ascii"), tail.data)
-        extra = Extra(cookie, _authorization(request, auth, challenge))
+        extra = Extra(cookie, authorization)
         return compose(request, self.settings.user_agent, extra, slot.proxy)
 
     def ended(self, call: Call) -> None:
         """See call.Dispatcher."""
         self._calls.discard(call)
         self.deadlines.discard(call)
-
-
-def _authorization(
-    request: Request, auth: Auth | None, challenge: Challenge | None
-) -> bytes | None:
-    if auth is None:
-        return None
-    if not auth.digest:
-        return auth.basic()
-    if challenge is None:
-        return None
-    return challenge.answer(auth, request.method.decode("ascii"), request.url.target)

@@ -132,7 +132,7 @@ class Dispatcher:
         job.elapsed += now - job.begun_at
         if job.head is not None:
             self._breakers.pop(origin, None)  # any answer is a sign of life
-        elif isinstance(error, _SILENCE):
+        elif isinstance(error, _SILENCE) and not error.is_at_proxy:
             self._failed(origin, error, now)
         self.schedule.release(origin, now)
         if job.copies:

@@ -4,6 +4,8 @@
 class FetchError(Exception):
     """A fetch that failed; `str()` is one line for people."""
 
+    is_at_proxy = False  # whether it says nothing about the origin, behind a proxy
+
 
 class BadURL(FetchError):
     """The text is not an http or https URL."""
@@ -28,9 +30,15 @@ class TLSFailed(FetchError):
 class ProxyFailed(FetchError):
     """The proxy cannot be used or refuses to connect us."""
 
+    is_at_proxy = True
+
 
 class ProxyUnreachable(ProxyFailed):
-    """There is no connection to the proxy, which says nothing about the origin."""
+    """There is no connection to the proxy, or it ended without an answer."""
+
+
+class TunnelFailed(ProxyFailed):
+    """The proxy is there, but could not connect us to the origin this time."""
 
 
 class TimedOut(FetchError):

@@ -73,7 +73,8 @@ class Gate:
             if rules is None:
                 rules = Rules(trouble=_trouble(origin, job, result))
                 for each in self._parked[origin]:
-                    each.tries, each.elapsed = result.tries, result.elapsed
+                    each.tries += result.tries
+                    each.elapsed += result.elapsed
             self._learnt(origin, rules)
 
         job = Job(str(request.url), request, answered, (page,), heeds_robots=False)

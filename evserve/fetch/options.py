@@ -8,10 +8,8 @@ from twisted.python import usage
 
 from evserve.fetch.errors import FetchError
 from evserve.fetch.messages import check_headers
-from evserve.fetch.proxies import parse_proxy
-
-
-MOST_SECONDS = 2_000_000  # what a reactor can wait for
+from evserve.fetch.proxies import named_proxy
+from evserve.fetch.settings import MOST_SECONDS
 
 
 def count(text: str) -> int:
@@ -63,15 +61,6 @@ def header(text: str) -> tuple[bytes, bytes]:
     return line
 
 
-def proxy(text: str) -> str:
-    """Return a proxy's URL as it is; raises ValueError if it is none."""
-    try:
-        parse_proxy(text)
-    except FetchError as error:
-        raise ValueError(str(error)) from None
-    return text
-
-
 class Options(usage.Options):
     """See `longdesc`."""
 
@@ -98,7 +87,7 @@ class Options(usage.Options):
         ["max-redirects", None, 20, "Redirects to follow", times],
         ["max-size", None, None, "Fail what is longer than this many bytes", count],
         ["user-agent", None, "evserve", "Who to say we are; robots.txt may know it", user_agent],
-        ["proxy", None, None, "Proxy URL, instead of http_proxy and https_proxy", proxy],
+        ["proxy", None, None, "Proxy URL, instead of http_proxy and https_proxy"],
     ]
     optFlags = [
         ["no-robots", None, "Do not ask for robots.txt"],
@@ -138,7 +127,16 @@ class Options(usage.Options):
             raise usage.UsageError("--queue remembers what is done: leave out --journal")
         if self["results-tube"] and not self["queue"]:
             raise usage.UsageError("--results-tube needs --queue")
+        self._check_proxy()
         self._check_files()
+
+    def _check_proxy(self) -> None:
+        # Not with a coercion: its message would show the value, and with it a password.
+        try:
+            if self["proxy"] is not None:
+                named_proxy(self["proxy"])
+        except FetchError as error:
+            raise usage.UsageError(f"--proxy: {error}") from None
 
     def _check_files(self) -> None:
         """Refuse names that are empty, and files that would be written over one another."""

@@ -7,6 +7,7 @@ from attrs import field, frozen
 
 from evserve.fetch.errors import FetchError
 from evserve.fetch.messages import Headers, check_headers
+from evserve.fetch.settings import MOST_SECONDS
 from evserve.fetch.url import parse_url
 
 
@@ -45,6 +46,8 @@ def _from_object(text: str) -> Order:
         given = json.loads(text)
     except ValueError as error:
         raise BadOrder(f"not JSON: {error}") from None
+    except RecursionError:
+        raise BadOrder("not JSON: too deep") from None
     unknown = sorted(given.keys() - _KEYS)
     if unknown:
         raise BadOrder(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
@@ -72,7 +75,10 @@ def _headers(given: dict[str, Any]) -> Headers:
     ):
         raise BadOrder('"headers" is not an object of strings')
     return Headers(
-        [(name.encode(), value.encode(errors="replace")) for name, value in headers.items()]
+        [
+            (name.encode(errors="replace"), value.encode(errors="replace"))
+            for name, value in headers.items()
+        ]
     )
 
 
@@ -80,6 +86,8 @@ def _timeout(given: dict[str, Any]) -> float | None:
     timeout = given.get("timeout")
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise BadOrder('"timeout" is not a number of seconds above 0')
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise BadOrder('"timeout" is not a number of seconds')
+    if not 0 < timeout <= MOST_SECONDS:
+        raise BadOrder(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
     return float(timeout)

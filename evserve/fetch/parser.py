@@ -22,6 +22,7 @@ from evserve.fetch.messages import Head, Headers
 
 _FRAMING = frozenset([b"content-length", b"transfer-encoding", b"content-encoding"])
 _BODILESS = frozenset([204, 304])
+_INTERIM = 100
 _FINAL = 200  # the first status that ends an exchange: lower ones are interim
 _OK_CONNECT = range(200, 300)
 LARGE = 1024 * 1024  # bytes: from here on a body is worth some trouble
@@ -166,6 +167,8 @@ class ResponseParser:
         if len(self._lines) > self._limits.lines:
             raise HeadersTooLarge(f"more than {self._limits.lines} header lines")
         if status < _FINAL:
+            if status < _INTERIM:
+                raise BadResponse(f"{status} is not a status")
             return
         self.keep_alive = parser.should_keep_alive()
         head = Head(

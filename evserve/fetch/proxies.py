@@ -1,13 +1,18 @@
 """Which proxy a request goes through: as options say, or the environment in curl's spelling."""
 
-from base64 import b64encode
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 
 from attrs import frozen
 
+from evserve.fetch.auth import Auth
 from evserve.fetch.errors import BadURL, ProxyFailed
-from evserve.fetch.url import URL, Origin, parse_url
+from evserve.fetch.url import DEFAULT_PORTS, MAX_PORT, URL, Origin, parse_url
+
+
+_CURLS_PORT = 1080
+_PORT = re.compile(r":([^:@\]]+)$")  # of an authority
 
 
 @frozen(cache_hash=True)
@@ -38,39 +43,78 @@ NO_PROXIES = Proxies()
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Return the proxy at `http://[user:password@]host:port`; raises ProxyFailed."""
+    """Return the proxy at `[http[s]://][user:password@]host[:port]`; raises ProxyFailed.
+
+    Without a port it is 1080, or 443 with https, as curl has it. Messages hold no password.
+    """
+    scheme, rest = _split_scheme(text)
+    if scheme not in DEFAULT_PORTS:
+        raise _unusable(text, f"{scheme} is not a scheme for proxies here, http and https are")
+    place = re.split(r"[/?#]", rest)[0]
+    port = _PORT.search(place)
+    if not port:
+        default = _CURLS_PORT if scheme == "http" else DEFAULT_PORTS[scheme]
+        place = f"{place.removesuffix(':')}:{default}"
+    elif not (re.fullmatch(r"[0-9]{1,5}", port[1]) and 0 < int(port[1]) <= MAX_PORT):
+        raise _unusable(text, "its port is not a number from 1 to 65535")
     try:
-        url = parse_url(text if "://" in text else f"http://{text}")
-    except BadURL as error:
-        raise ProxyFailed(f"cannot use the proxy {text!r}: {error}") from None
+        url = parse_url(f"{scheme}://{place}/")
+    except BadURL:
+        raise _unusable(text, "write http://host:port") from None
     return Proxy(url.origin, _basic(url))
+
+
+def named_proxy(text: str) -> Proxy:
+    """Do the same for a proxy that somebody has just named, who must say what `foo` is to be."""
+    proxy = parse_proxy(text)
+    if "://" not in text and not _PORT.search(text):
+        raise _unusable(text, "it has neither a scheme nor a port: write http://host:port")
+    return proxy
 
 
 def proxies_from(environment: Mapping[str, str]) -> Proxies:
     """Return what `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` say.
 
     Lower case wins. HTTP_PROXY in capitals is not read: to a CGI program it is a header that
-    anybody may send (CVE-2016-5385).
+    anybody may send (CVE-2016-5385). Raises ProxyFailed, which names the variable.
     """
 
-    def read(name: str) -> str:
-        return environment.get(name) or environment.get(name.upper(), "")
+    def read(*names: str) -> Proxy | None:
+        for name in names:
+            if environment.get(name):
+                try:
+                    return parse_proxy(environment[name])
+                except ProxyFailed as error:
+                    raise ProxyFailed(f"{name}: {error}") from None
+        return None
 
-    everything = read("all_proxy")
-    http = environment.get("http_proxy") or everything
-    https = read("https_proxy") or everything
-    exempt = tuple(entry.strip().lower() for entry in read("no_proxy").split(","))
+    listed = environment.get("no_proxy") or environment.get("NO_PROXY", "")
+    exempt = tuple(listed.lower().replace(",", " ").split())
+    if "*" in exempt:
+        return NO_PROXIES
+    everything = "all_proxy", "ALL_PROXY"
     return Proxies(
-        parse_proxy(http) if http else None,
-        parse_proxy(https) if https else None,
-        tuple(entry for entry in exempt if entry),
+        read("http_proxy", *everything), read("https_proxy", "HTTPS_PROXY", *everything), exempt
     )
 
 
+def _split_scheme(text: str) -> tuple[str, str]:
+    scheme, mark, rest = text.strip().partition("://")
+    return (scheme.lower(), rest) if mark else ("http", scheme)
+
+
+def _unusable(text: str, why: str) -> ProxyFailed:
+    scheme, rest = _split_scheme(text)
+    # Whatever may be a part of a password goes: all before an @, and a port that is none.
+    _, at, place = rest.rpartition("@")
+    host, colon, port = re.split(r"[/?#]", place)[0].partition(":")
+    shown = f"{'...@' if at else ''}{host}{colon}{port if port.isdigit() else '...' * bool(colon)}"
+    shown = f"{scheme}://{shown}" if "://" in text else shown
+    return ProxyFailed(f"cannot use the proxy {shown!r}: {why}")
+
+
 def _basic(url: URL) -> bytes | None:
-    if url.credentials is None:
-        return None
-    return b"Basic " + b64encode(":".join(url.credentials).encode())
+    return None if url.credentials is None else Auth(*url.credentials).basic()
 
 
 def _matches(entry: str, origin: Origin) -> bool:

@@ -56,6 +56,7 @@ class QueueService(Service):
     _results_type: str | None = None
     _loops: list[Deferred[None]] = field(factory=list, init=False)
     _given_up: set[Deferred[Any]] = field(factory=set, init=False)  # at the end, if not yet there
+    _trouble: str = field(default="", init=False)  # with the queue, said already
 
     def startService(self) -> None:
         """Begin to take events."""
@@ -86,11 +87,18 @@ class QueueService(Service):
         while self.running:
             try:
                 event = await self._unless_stopped(self._queue.reserve([EVENT_TYPE]))
+                self._trouble = ""
                 if event is not None:
                     await self._serve(event)
             except QueueError as error:
-                _log.warn("the queue: {error}", error=error)
+                self._complain(str(error))
                 await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
+
+    def _complain(self, trouble: str) -> None:
+        """Say it once, and not once for each loop and second."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            _log.warn("the queue: {error}", error=trouble)
 
     async def _unless_stopped(self, waited_for: Deferred[T]) -> T:
         self._given_up.add(waited_for)

@@ -7,6 +7,9 @@ from evserve.fetch.parser import HeaderLimits
 from evserve.fetch.proxies import NO_PROXIES, Proxies
 
 
+MOST_SECONDS = 2_000_000  # what a reactor can wait for
+
+
 @frozen
 class Timeouts:
     """Seconds; `total` counts from the call to the last byte, waiting and redirects included."""

@@ -12,7 +12,7 @@ from evserve.fetch.cookies import Cookies
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.polite.retries import RetryPolicy
-from evserve.fetch.proxies import Proxies, parse_proxy, proxies_from
+from evserve.fetch.proxies import Proxies, named_proxy, proxies_from
 from evserve.fetch.seam import Store
 from evserve.fetch.settings import Settings, Timeouts
 from evserve.interfaces import IHost
@@ -62,5 +62,5 @@ def _settings(options: usage.Options, timeouts: Timeouts) -> Settings:
 def _proxies(given: str | None) -> Proxies:
     if given is None:
         return proxies_from(os.environ)
-    proxy = parse_proxy(given)
+    proxy = named_proxy(given)
     return Proxies(proxy, proxy)

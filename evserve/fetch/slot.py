@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from evserve.fetch.blame import at_proxy
 from evserve.fetch.connection import Connection
 from evserve.fetch.deadlines import Deadlines
 from evserve.fetch.errors import (
@@ -16,7 +17,6 @@ from evserve.fetch.errors import (
     ConnectFailed,
     ConnectTimeout,
     FetchError,
-    ProxyUnreachable,
 )
 from evserve.fetch.proxies import Proxy
 from evserve.fetch.reasons import explain_connecting
@@ -31,7 +31,7 @@ class Waiter(Protocol):
     def assign(self, connection: Connection) -> None:
         """Take it, and start."""
 
-    def refuse(self, error: FetchError) -> None:
+    def refuse(self, error: Exception) -> None:
         """There is none to be had."""
 
 
@@ -73,9 +73,21 @@ class Attempt:
     def sweep(self, now: float) -> None:
         """See Watched."""
         if now >= self.deadline:
-            self.give_up(ConnectTimeout(f"{self.slot.origin} does not answer"))
+            self.give_up(ConnectTimeout(f"{self.place} does not answer"))
 
-    def give_up(self, error: FetchError) -> None:
+    @property
+    def proxy(self) -> Proxy | None:
+        """The proxy, as long as there is no way through it."""
+        is_through = self.slot.origin.is_tls and self.connection.transport is not None
+        return None if is_through else self.slot.proxy
+
+    @property
+    def place(self) -> Origin:
+        """Who is to answer now."""
+        proxy = self.proxy
+        return self.slot.origin if proxy is None else proxy.origin
+
+    def give_up(self, error: Exception) -> None:
         """Stop connecting, or the handshake."""
         self.slot.failed(self, error)
         if self.connecting is not None:
@@ -87,12 +99,7 @@ class Attempt:
 
     def _failed(self, failure: Failure) -> None:
         self.connecting = None
-        proxy = self.slot.proxy
-        place = self.slot.origin if proxy is None else proxy.origin
-        error = explain_connecting(failure, place)
-        if proxy is not None and isinstance(error, ConnectFailed):
-            error = ProxyUnreachable(f"the proxy cannot be used: {error}")
-        self.slot.failed(self, error)
+        self.slot.failed(self, explain_connecting(failure, self.place))
 
 
 @define(eq=False)
@@ -108,6 +115,16 @@ class Slot:
     _attempts: dict[Connection, Attempt] = field(factory=dict, init=False)
     _open: set[Connection] = field(factory=set, init=False)
     tail: Tail | None = field(default=None, init=False)  # of the last plain request
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether a connection begins with a handshake, the origin's or the proxy's."""
+        return self.origin.is_tls or (self.proxy is not None and self.proxy.origin.is_tls)
+
+    @property
+    def relay(self) -> Proxy | None:
+        """The proxy, if it reads the requests and answers them."""
+        return None if self.origin.is_tls else self.proxy
 
     @property
     def is_empty(self) -> bool:
@@ -136,7 +153,7 @@ class Slot:
             and self._pool.may_open(self)
         ):
             settings = self._pool.settings
-            connection = Connection(self, settings.headers, secure=self.origin.is_tls)
+            connection = Connection(self, settings.headers, secure=self.is_secure)
             self._open.add(connection)
             now = self._pool.deadlines.clock.seconds()
             attempt = Attempt(self, connection, now + settings.timeouts.connect)
@@ -144,8 +161,10 @@ class Slot:
             self._pool.deadlines.add(attempt, now)
             attempt.begin(self._endpoint)
 
-    def failed(self, attempt: Attempt, error: FetchError) -> None:
+    def failed(self, attempt: Attempt, error: Exception) -> None:
         """An attempt came to nothing: so does the wait of the one who has waited longest."""
+        if attempt.proxy is not None:
+            error = at_proxy(error, attempt.proxy)
         if self._forget(attempt.connection):
             waiter = self._waiting.popleft() if self._waiting else None
             self._closed(attempt.connection)
@@ -170,7 +189,7 @@ class Slot:
         """See connection.Owner."""
         attempt = self._attempts.get(connection)
         if attempt is not None:
-            never = f"{self.origin} closed the connection before it could be used"
+            never = f"{attempt.place} closed the connection before it could be used"
             lost = ConnectFailed(never) if type(error).__name__ == "ConnectionLost" else error
             self.failed(attempt, lost)
             return

@@ -5,16 +5,17 @@ from typing import Any
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from evserve.fetch.blame import at_proxy, refusal
 from evserve.fetch.errors import FetchError, ProxyFailed
 from evserve.fetch.messages import Head, request_bytes
 from evserve.fetch.parser import HeaderLimits, ResponseParser
 from evserve.fetch.proxies import Proxy
+from evserve.fetch.reasons import explain_loss
 from evserve.fetch.url import Origin
 
 
@@ -31,7 +32,7 @@ class TunnelEndpoint:
     _origin: Origin
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See IStreamClientEndpoint; fails with ProxyFailed when the proxy says no."""
+        """See IStreamClientEndpoint; fails with a ProxyFailed when the proxy says no."""
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
@@ -39,7 +40,7 @@ class TunnelEndpoint:
         lines = [(b"Host", target.encode("ascii"))]
         if self._proxy.authorization is not None:
             lines.append((b"Proxy-Authorization", self._proxy.authorization))
-        tunnel = _Tunnel(request_bytes(b"CONNECT", target, lines), str(self._proxy.origin))
+        tunnel = _Tunnel(request_bytes(b"CONNECT", target, lines), self._proxy)
         await connectProtocol(self._endpoint, tunnel)
         await tunnel.opened
         return tunnel.hand_over(factory)
@@ -50,7 +51,7 @@ class _Tunnel(Protocol):
 
     transport: Any
 
-    def __init__(self, wire: bytes, proxy: str) -> None:
+    def __init__(self, wire: bytes, proxy: Proxy) -> None:
         self._wire = wire
         self._proxy = proxy
         self._parser = ResponseParser(HeaderLimits())
@@ -75,8 +76,7 @@ class _Tunnel(Protocol):
 
     def on_head(self, head: Head) -> None:
         if head.status not in _OK:
-            reason = head.reason.decode("latin-1")
-            raise ProxyFailed(f"the proxy {self._proxy} answers {head.status} {reason}".rstrip())
+            raise refusal(self._proxy, head)
 
     def on_data(self, data: bytes) -> None:
         raise AssertionError("an opened tunnel has no body, and a refused one is not read")
@@ -92,14 +92,14 @@ class _Tunnel(Protocol):
         if self._inner is not None:
             self._inner.connectionLost(reason)
         elif not self.opened.called:
-            how = "closed" if reason.check(ConnectionDone) else "broke"
-            self._refuse(ProxyFailed(f"the proxy {self._proxy} {how} the connection"))
+            self._refuse(explain_loss(reason, self.transport))
 
-    def _refuse(self, error: FetchError) -> None:
+    def _refuse(self, error: Exception) -> None:
         if not self.opened.called:
-            self.opened.errback(
-                error if isinstance(error, ProxyFailed) else ProxyFailed(f"proxy: {error}")
-            )
+            error = at_proxy(error, self._proxy)
+            if not isinstance(error, ProxyFailed):
+                error = ProxyFailed(f"the proxy {self._proxy.origin} answers amiss: {error}")
+            self.opened.errback(error)
         self.transport.abortConnection()
 
 

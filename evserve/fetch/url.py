@@ -6,7 +6,7 @@ spaces, umlauts, backslashes, `..`. Everything here gives what a browser would h
 
 import re
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
 
@@ -27,7 +27,9 @@ _IGNORED = str.maketrans("", "", "\t\n\r")
 _PATH_SAFE = "%!$&'()*+,;=:@/[]|"
 _QUERY_SAFE = "%!$&()*+,;=:@/[]|?^`{}\\"
 _DOTS = {".": ".", "%2e": ".", "..": "..", ".%2e": "..", "%2e.": "..", "%2e%2e": ".."}
-_MAX_PORT = 0xFFFF
+MAX_PORT = 0xFFFF
+MAX_LENGTH = 0x10000  # characters; servers take 8,000 or so
+_SPACE, _DELETE = 0x20, 0x7F
 
 
 @frozen(cache_hash=True)
@@ -93,6 +95,8 @@ class URL:
 
 def parse_url(text: str) -> URL:
     """Return the URL that `text` means; raises BadURL."""
+    if len(text) > MAX_LENGTH:
+        raise BadURL(f"longer than {MAX_LENGTH} characters")
     plain = _PLAIN.fullmatch(text)
     if plain and "/." not in text:
         scheme, host, port, target = plain.groups()
@@ -131,8 +135,8 @@ def _parse(text: str) -> URL:
 @lru_cache(maxsize=4096)
 def _origin(scheme: str, host: str, port: str | None) -> Origin:
     number = int(port) if port else DEFAULT_PORTS[scheme]
-    if number > _MAX_PORT:
-        raise BadURL(f"{port} is not a port: the highest is {_MAX_PORT}")
+    if number > MAX_PORT:
+        raise BadURL(f"{port} is not a port: the highest is {MAX_PORT}")
     return Origin(scheme, parse_host(host), number)
 
 
@@ -149,7 +153,17 @@ def _credentials(userinfo: str) -> tuple[str, str] | None:
     if not userinfo:
         return None
     user, _, password = userinfo.partition(":")
-    return unquote(user), unquote(password)
+    return _unquoted(user), _unquoted(password)
+
+
+def _unquoted(text: str) -> str:
+    try:
+        data = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise BadURL("what stands before the @ holds half a character") from None
+    if any(byte < _SPACE or byte == _DELETE for byte in data):  # RFC 7617, section 2
+        raise BadURL("what stands before the @ holds a control character")
+    return data.decode("utf-8", "surrogateescape")  # bytes that are not UTF-8 stay what they are
 
 
 def _slashes(rest: str) -> str:

@@ -139,6 +139,10 @@ class RobotsTests(SynchronousTestCase):
         self.assertEqual(result.error, "ConnectFailed: http://a refuses connections")
         self.assertEqual(result.tries, 3)
 
+    def test_that_reason_counts_its_own_tries_after_a_redirect_too(self):
+        world = self.world({"http://a/robots.txt": Page(), "http://a/": redirect("http://b/")})
+        self.assertEqual(world.fetch("http://a/").tries, 3)
+
     def test_it_may_be_somewhere_else(self):
         world = self.world(
             {

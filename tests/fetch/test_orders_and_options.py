@@ -33,6 +33,11 @@ class OrderTests(SynchronousTestCase):
             (b'{"url": "http://a/", "timeout": 0}', "timeout"),
             (b'{"url": "http://a/", "timeout": true}', "timeout"),
             (b'{"url": "http://a/", "timeout": "1"}', "timeout"),
+            (b'{"url": "http://a/", "timeout": Infinity}', "timeout"),
+            (b'{"url": "http://a/", "timeout": 1' + b"0" * 400 + b"}", "timeout"),
+            (b'{"url": "http://a/", "headers": {"\\ud800": "1"}}', "cannot be sent"),
+            (b'{"url": "http://u:\\ud800@a/"}', "half a character"),
+            (b'{"url":' + b"[" * 60_000, "too deep"),
         ]
         for body, reason in table:
             self.assertIn(reason, str(self.assertRaises(BadOrder, parse_order, body)), body)

@@ -170,6 +170,7 @@ class LyingServerTests(Case):
             b"SSH-2.0-OpenSSH\r\n",
             b"\x15\x03\x01\0\2\2\x50",
             b"HTTP/1.1 2x0 OK\r\n\r\n",
+            b"HTTP/1.1 000 What\r\n\r\n",
         ):
             self.assertRaises(BadResponse, self.parse, wire)
 

@@ -3,11 +3,12 @@
 import json
 from io import BytesIO
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Depth
+from evserve.events import Depth, QueueError
+from evserve.fetch import queueing
 from evserve.fetch.memory import Page
 from evserve.fetch.queueing import QueueService
 from evserve.fetch.recorder import Recorder
@@ -84,6 +85,20 @@ class QueueingTests(SynchronousTestCase):
         self.put(b"http://a/")
         self.world.run(1)
         self.assertEqual(self.host.failures, ["standard output: No space left on device"])
+
+    def test_trouble_with_the_queue_is_said_once(self):
+        said = []
+        self.patch(queueing._log, "warn", lambda _, error: said.append(error))
+        gone = self.patch(MemoryQueue, "reserve", lambda *_: fail(QueueError("gone")))
+        self.start(slots=20)
+        self.world.run(5)
+        self.assertEqual(said, ["gone"])
+        gone.restore()
+        self.put(b"http://a/")
+        self.world.run(2)
+        self.slow.sync()
+        self.assertEqual(self.depth(), Depth())
+        self.stop()
 
     def test_nonsense_is_buried_with_the_reason(self):
         self.start()

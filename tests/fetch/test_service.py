@@ -154,7 +154,7 @@ class MakingTests(Case):
     def test_one_in_the_environment_that_is_none_is_named(self):
         self.patch(os, "environ", {"http_proxy": "socks5://x"})
         error = self.assertRaises(UsageError, self.make, HOST)
-        self.assertIn("cannot use the proxy 'socks5://x'", str(error))
+        self.assertIn("http_proxy: cannot use the proxy 'socks5://x'", str(error))
 
     def test_without_warcio_it_says_what_to_install(self):
         with mock.patch.dict(sys.modules, {"warcio.warcwriter": None}):

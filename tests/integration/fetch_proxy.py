@@ -35,14 +35,28 @@ class _Near(Protocol):
         method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
         self.factory.asked.append((method, target))
         self.factory.heads.append(head)
-        if method == "CONNECT":
-            from twisted.internet import reactor
-
-            port = int(target.rpartition(":")[2])
-            endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
-            connectProtocol(endpoint, _Far()).addCallback(self.dug)
+        wants = self.factory.owner.wants
+        if wants is not None and b"\r\nProxy-Authorization: %b\r\n" % wants not in head:
+            self.transport.write(WHO)
+        elif method == "CONNECT":
+            self.connect(target.rpartition(":")[2]).addCallback(self.dug)
+        elif self.factory.owner.relays:
+            _, _, place, path = target.split("/", 3)
+            head = head.replace(target.encode(), f"/{path}".encode(), 1)
+            head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+            self.connect(place.rpartition(":")[2]).addCallback(self.relayed, head)
         else:
             self.transport.write(self.factory.answers.get(target, OK))
+
+    def connect(self, port):
+        from twisted.internet import reactor
+
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", int(port))
+        return connectProtocol(endpoint, _Far())
+
+    def relayed(self, far, head):
+        far.near = self
+        far.transport.write(head)
 
     def dug(self, far):
         far.near, self.far = self, far
@@ -54,6 +68,7 @@ class _Near(Protocol):
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nvia proxy"
+WHO = b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
 
 
 def redirect(target):
@@ -62,13 +77,21 @@ def redirect(target):
 
 
 class Proxy:
-    """`answers`: whole responses by URL; what is not there says "via proxy"."""
+    """`answers`: whole responses by URL; what is not there says "via proxy".
+
+    `wants`: the Proxy-Authorization without which it does nothing.  `relays`: whether it asks the
+    servers themselves, on this machine, instead.
+    """
+
+    wants = None
+    relays = False
 
     def __init__(self, test):
         from twisted.internet import reactor
 
         factory = Factory.forProtocol(_Near)
         factory.noisy = False
+        factory.owner = self
         self.asked = factory.asked = []
         self.heads = factory.heads = []
         self.answers = factory.answers = {}

@@ -74,15 +74,46 @@ class ProxyTests(Case):
         self.assertEqual((row["content_length"], self.proxy.asked), (8, []))
 
     async def test_a_proxy_that_is_none_is_one_line(self):
-        await self.says(
-            ["fetch", "http://a/", "--proxy", "socks5://127.0.0.1:1"],
-            "fetch: --proxy 'socks5://127.0.0.1:1': cannot use the proxy 'socks5://127.0.0.1:1': "
-            "'socks5://127.0.0.1:1': socks5 is not a scheme known here, only http and https are",
+        socks = "socks5 is not a scheme for proxies here, http and https are"
+        for given, why in (
+            ("socks5://h:1", f"'socks5://h:1': {socks}"),
+            ("foo", "'foo': it has neither a scheme nor a port: write http://host:port"),
+            ("http://", "'http://': write http://host:port"),
+            (
+                "http://u:secret@h:99999",
+                "'http://...@h:99999': its port is not a number from 1 to 65535",
+            ),
+        ):
+            line = f"fetch: --proxy: cannot use the proxy {why}"
+            await self.says(["fetch", "http://a/", "--proxy", given], line)
+        child = self.evserve(
+            "fetch", "http://a/", env={**NONE, "ALL_PROXY": "socks5://u:secret@x"}
         )
-        child = self.evserve("fetch", "http://a/", env={**NONE, "http_proxy": "socks5://x"})
         self.assertEqual(await child.ended, 1)
-        self.assertEqual(child.err.count(b"\n"), 1)
-        self.assertIn(b"cannot use the proxy 'socks5://x'", child.err)
+        line = f"evserve: fetch: ALL_PROXY: cannot use the proxy 'socks5://...@x': {socks}\n"
+        self.assertEqual((child.err.decode(), child.out), (line, b""))
+
+    async def test_a_table_may_not_give_the_password_away_either(self):
+        self.write("e.toml", '[services.fetch]\nqueue = "memory:"\nproxy = "ftp://u:secret@x"\n')
+        await self.says(
+            ["--config", "e.toml"],
+            "e.toml: [services.fetch] --proxy: cannot use the proxy 'ftp://...@x': "
+            "ftp is not a scheme for proxies here, http and https are",
+        )
+
+    async def test_a_proxy_that_wants_a_name(self):
+        self.proxy.wants = b"Basic dTpw"
+        secret = NOWHERE.replace("http", "https")
+        place = f"the proxy http://{self.proxy.place} answers 407 Who"
+        for given, hint in (
+            (self.proxy.place, "it wants a name and a password"),
+            (f"u:wrong@{self.proxy.place}", "not this name and password"),
+        ):
+            for url in (NOWHERE, secret):
+                (row,) = await self.fetched("--proxy", given, url, status=1)
+                self.assertEqual(row["error"], f"ProxyFailed: {place}: {hint}")
+        (row,) = await self.fetched("--proxy", f"u:p@{self.proxy.place}", NOWHERE)
+        self.assertEqual(row["content_length"], 9)
 
     async def test_a_proxy_that_is_down_is_a_named_error(self):
         (row,) = await self.fetched("--proxy", "127.0.0.1:1", NOWHERE, status=1)

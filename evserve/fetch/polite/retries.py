@@ -11,6 +11,7 @@ from evserve.fetch.errors import (
     IdleTimeout,
     ProxyUnreachable,
     TruncatedBody,
+    TunnelFailed,
 )
 from evserve.fetch.messages import IDEMPOTENT
 
@@ -19,6 +20,7 @@ from evserve.fetch.messages import IDEMPOTENT
 PASSING = (
     ConnectFailed,
     ProxyUnreachable,
+    TunnelFailed,
     ConnectTimeout,
     IdleTimeout,
     ConnectionLost,

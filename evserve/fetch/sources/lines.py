@@ -1,10 +1,11 @@
 """URLs as lines of text, a batch at a time: a million of them need no more memory than a few."""
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -12,10 +13,11 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from evserve.fetch.url import MAX_LENGTH
+
 
 _BATCH = 500
 _CHUNK = 64 * 1024
-_LONGEST = 64 * 1024  # a line beyond this is no URL
 
 
 class Source(Protocol):
@@ -24,6 +26,13 @@ class Source(Protocol):
     async def batch(self) -> list[str]:
         """Return the next URLs; none when there are no more. Raises OSError."""
         ...
+
+
+# Lines that are too long are cut, just so that they still are too long for a URL: such a line is
+# one error, and neither many URLs nor a part of one. Bytes that are not UTF-8 stay what they are.
+_TOO_LONG = MAX_LENGTH + 1
+_ENCODING = "utf-8", "surrogateescape"
+_MARK = codecs.BOM_UTF8  # what some editors begin a file with
 
 
 def urls_in(lines: Iterable[str]) -> Iterator[str]:
@@ -54,11 +63,18 @@ class FileSource:
     _urls: Iterator[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._urls = urls_in(self._path.open(encoding="utf-8", errors="replace"))
+        self._urls = urls_in(_lines_of(self._path.open(encoding="utf-8-sig", errors=_ENCODING[1])))
 
     async def batch(self) -> list[str]:
         """See Source."""
         return list(islice(self._urls, _BATCH))
+
+
+def _lines_of(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_TOO_LONG):
+        yield line
+        while len(line) == _TOO_LONG and not line.endswith("\n"):
+            line = file.readline(_TOO_LONG)
 
 
 @implementer(IReadDescriptor)
@@ -72,6 +88,7 @@ class StreamSource:
     _reactor: Any
     _descriptor: int
     _rest: bytes = field(default=b"", init=False)
+    _is_first: bool = field(default=True, init=False)
     _is_over: bool = field(default=False, init=False)
     _ready: list[str] = field(factory=list, init=False)
     _wanted: "Deferred[None] | None" = field(default=None, init=False)
@@ -112,10 +129,13 @@ class StreamSource:
     def _take(self, data: bytes) -> None:
         """Cut what arrived into lines; nothing means that nothing more will."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if not data or len(self._rest) > _LONGEST:
-            lines.append(self._rest)
-            self._rest = b""
         self._is_over = not data
-        self._ready += urls_in(line.decode("utf-8", "replace") for line in lines)
+        if self._is_over:
+            lines.append(self._rest)
+        if self._is_first and lines:
+            lines[0] = lines[0].removeprefix(_MARK)
+            self._is_first = False
+        self._rest = self._rest[: 4 * _TOO_LONG]  # a character has four bytes at most
+        self._ready += urls_in(line.decode(*_ENCODING)[:_TOO_LONG] for line in lines)
         if (self._ready or self._is_over) and self._wanted is not None:
             self._wanted.callback(None)

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import sys
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -9,11 +10,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.errors import BadURL
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
 from evserve.fetch.sources.lines import FileSource, ListSource, StreamSource
 from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
 from evserve.fetch.sources.sitemaps import SitemapSource
+from evserve.fetch.url import MAX_LENGTH, parse_url
 from tests.fetch.polite_world import World
 
 
@@ -166,12 +169,30 @@ class StreamTests(SynchronousTestCase):
         self.reactor.reading.doRead()
         self.assertEqual(self.successResultOf(batch), [])
 
-    def test_a_line_without_end_is_not_kept(self):
+    def test_of_a_line_without_end_only_the_beginning_is_kept(self):
         self.addCleanup(os.close, self.input)
         batch = self.batch()
-        while not batch.called:
-            self.write(b"x" * 2000)
-        self.assertLessEqual(len(self.successResultOf(batch)[0]), 70_000)
+        for _ in range(100):
+            self.write("ü".encode() * 5000)
+        self.assertNoResult(batch)
+        self.assertLess(sys.getsizeof(self.source._rest), 300_000)
+        self.write(b"\nhttp://a/\n")
+        long, url = self.successResultOf(batch)
+        self.assertRaises(BadURL, parse_url, long)
+        self.assertEqual((len(long), url), (MAX_LENGTH + 1, "http://a/"))
+
+    def test_a_byte_order_mark_is_no_part_of_a_url(self):
+        batch = self.batch()
+        self.write(b"\xef\xbb\xbfhttp://a/\r\n\xef\xbb\xbfx\n")
+        self.assertEqual(self.successResultOf(batch), ["http://a/", "\ufeffx"])
+        os.close(self.input)
+
+    def test_bytes_that_are_not_utf_8_stay_what_they_are(self):
+        batch = self.batch()
+        self.write(b"http://a/\xe4\n")
+        (url,) = self.successResultOf(batch)
+        self.assertEqual(parse_url(url).target, "/%E4")
+        os.close(self.input)
 
 
 class OtherSourceTests(SynchronousTestCase):
@@ -191,6 +212,25 @@ class OtherSourceTests(SynchronousTestCase):
         path = Path(self.mktemp())
         path.write_text("\n# no\n" + "".join(f" http://a/{number} \n" for number in range(1200)))
         self.assertEqual([len(batch) for batch in self.all_of(FileSource(path))], [500, 500, 200])
+
+    def test_odd_lines_of_a_file(self):
+        path = Path(self.mktemp())
+        long = b"http://a/" + b"x" * 1_000_000
+        lines = [
+            b"\xef\xbb\xbfhttp://a/",
+            b"",
+            b"\t",
+            b" #no",
+            long,
+            b"#" + long,
+            b"http://a/\xe4",
+        ]
+        path.write_bytes(b"\r\n".join(lines))
+        ((first, cut, last),) = self.all_of(FileSource(path))
+        self.assertEqual((first, parse_url(last).target), ("http://a/", "/%E4"))
+        self.assertEqual(len(cut), MAX_LENGTH + 1)
+        error = self.assertRaises(BadURL, parse_url, cut)
+        self.assertEqual(str(error), "longer than 65536 characters")
 
     def test_a_file_that_is_not_there_is_an_error_at_once(self):
         self.assertRaises(FileNotFoundError, FileSource, Path("none"))

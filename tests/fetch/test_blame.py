@@ -1,0 +1,171 @@
+"""What a proxy does wrong is said of the proxy, and never counted against the origin."""
+
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import DNSLookupError
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.manners import Manners
+from evserve.fetch.polite.retries import PASSING, RetryPolicy
+from evserve.fetch.proxies import Proxies, parse_proxy
+from evserve.fetch.settings import Timeouts
+from tests.fetch.gather import fetch
+from tests.fetch.network import Network
+
+
+PROXY = "http://192.0.2.9:3128"
+HTTP, HTTPS = "http://192.0.2.1/", "https://192.0.2.1/"
+TIMEOUTS = Timeouts(connect=5, idle=8, total=20)
+OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+def refused(network):
+    network.refuse(Refused())
+
+
+def unknown(network):
+    network.refuse(DNSLookupError())
+
+
+def unanswered(network):
+    network.advance(5.5)
+
+
+def silent(network):
+    network.accept()
+    network.advance(8.5)
+
+
+def closed(network):
+    network.accept().close()
+
+
+def answers(text):
+    return lambda network: network.accept().answer(b"HTTP/1.1 %b\r\n\r\n" % text)
+
+
+def opened(network):
+    peer = network.accept()
+    peer.answer(OPENED)
+    return peer
+
+
+def no_tls(network):
+    opened(network).answer(b"not tls at all")
+
+
+def hangs_up(network):
+    opened(network).close()
+
+
+def never_shakes_hands(network):
+    opened(network)
+    network.advance(5.5)
+
+
+# What the proxy does, for which URL: the error, what it says, and whether it is tried again.
+PROXYS = (
+    (refused, HTTP, "ProxyUnreachable", f"{PROXY} refuses connections", True),
+    (refused, HTTPS, "ProxyUnreachable", f"{PROXY} refuses connections", True),
+    (unknown, HTTP, "ProxyUnreachable", "192.0.2.9 cannot be resolved", True),
+    (unknown, HTTPS, "ProxyUnreachable", "192.0.2.9 cannot be resolved", True),
+    (unanswered, HTTP, "ProxyUnreachable", f"{PROXY} does not answer", True),
+    (unanswered, HTTPS, "ProxyUnreachable", f"{PROXY} does not answer", True),
+    (silent, HTTP, "IdleTimeout", f"asked through the proxy {PROXY}", True),
+    (silent, HTTPS, "ProxyUnreachable", f"{PROXY} does not answer", True),
+    (closed, HTTP, "ProxyUnreachable", f"{PROXY} broke off", True),
+    (closed, HTTPS, "ProxyUnreachable", f"{PROXY} broke off", True),
+    (answers(b"407 No"), HTTP, "ProxyFailed", f"{PROXY} answers 407 No: it wants", False),
+    (answers(b"407 No"), HTTPS, "ProxyFailed", f"{PROXY} answers 407 No: it wants", False),
+    (answers(b"502 Bad"), HTTPS, "TunnelFailed", f"{PROXY} answers 502 Bad", True),
+    (answers(b"503 Busy"), HTTPS, "TunnelFailed", f"{PROXY} answers 503 Busy", True),
+)
+ORIGINS = (
+    (no_tls, "TLSFailed", "TLS"),
+    (hangs_up, "ConnectFailed", "https://192.0.2.1 closed the connection"),
+    (never_shakes_hands, "ConnectTimeout", "https://192.0.2.1 does not answer"),
+)
+
+
+class Case(SynchronousTestCase):
+    def client(self, proxy=PROXY, **settings):
+        """Return a client on a network of its own."""
+        self.network = Network()
+        proxy = parse_proxy(proxy)
+        return self.network.client(
+            **{"timeouts": TIMEOUTS, "proxies": Proxies(proxy, proxy), **settings}
+        )
+
+
+class BlameTests(Case):
+    def test_the_error_names_the_proxy_and_not_the_origin(self):
+        for behave, url, name, words, _ in PROXYS:
+            call = fetch(self.client(), url)
+            behave(self.network)
+            self.assertEqual(call.outcome, name, (behave, url))
+            self.assertIn(words, str(call.error))
+            self.assertNotIn("192.0.2.1 ", f"{call.error} ")
+
+    def test_what_may_pass_is_tried_again(self):
+        for behave, url, _, _, passes in PROXYS:
+            call = fetch(self.client(), url)
+            behave(self.network)
+            self.assertEqual(isinstance(call.error, PASSING), passes, (behave, url))
+
+    def test_what_happens_beyond_the_tunnel_is_the_origins(self):
+        for behave, name, words in ORIGINS:
+            call = fetch(self.client(), HTTPS)
+            behave(self.network)
+            self.assertEqual(call.outcome, name)
+            self.assertIn(words, str(call.error))
+            self.assertNotIn(PROXY, str(call.error))
+
+    def test_too_late_for_lack_of_a_proxy_is_not_the_origins_fault(self):
+        for url in (HTTP, HTTPS):
+            call = fetch(self.client(timeouts=Timeouts(total=3)), url)
+            self.network.advance(3.5)
+            self.assertEqual((call.outcome, call.error.is_at_proxy), ("TotalTimeout", True))
+            self.assertIn(PROXY, str(call.error))
+
+    def test_too_late_without_a_proxy_is(self):
+        self.network = Network()
+        call = fetch(self.network.client(timeouts=Timeouts(total=3)), HTTP)
+        self.network.advance(3.5)
+        self.assertEqual((call.outcome, call.error.is_at_proxy), ("TotalTimeout", False))
+
+    def test_tls_that_fails_before_the_proxy_is_the_proxys(self):
+        secure = "https://192.0.2.9:3128"
+        for url in (HTTP, HTTPS):
+            call = fetch(self.client(secure), url)
+            self.network.accept().answer(b"not tls at all")
+            self.assertEqual(call.outcome, "ProxyFailed", url)
+            self.assertIn(f"the proxy {secure} cannot be used: ", str(call.error))
+            self.assertIn("TLS", str(call.error))
+
+
+class BreakerTests(Case):
+    """Five failures in a row, and an origin would rest: the sixth request would have to wait."""
+
+    def asked_after_five(self, behave, url):
+        fetcher = Fetcher(
+            self.client(),
+            self.network.reactor,
+            Manners(robots=False, retry=RetryPolicy(0)),
+            timeouts=TIMEOUTS,
+        )
+        for _ in range(5):
+            result = fetcher.fetch(url)
+            behave(self.network)
+            self.assertIsNotNone(self.successResultOf(result).error)
+        before = self.network.attempts
+        fetcher.fetch(url)
+        self.addCleanup(fetcher.close)
+        return self.network.attempts - before
+
+    def test_a_proxy_that_fails_is_not_counted_against_the_origin(self):
+        for behave, url, *_ in PROXYS:
+            self.assertEqual(self.asked_after_five(behave, url), 1, (behave, url))
+
+    def test_an_origin_that_fails_behind_a_tunnel_is(self):
+        for behave, *_ in ORIGINS:
+            self.assertEqual(self.asked_after_five(behave, HTTPS), 0, behave)

@@ -1,0 +1,87 @@
+"""Names and passwords from the command line: Basic and Digest, to servers and to proxies."""
+
+from urllib.parse import quote
+
+from tests.integration.fetch_case import Case
+from tests.integration.fetch_digest import DigestPage
+from tests.integration.fetch_proxy import Proxy
+
+
+class PasswordCase(Case):
+    def named(self, path, user="me", password="pä:ss"):
+        return self.site.url(path).replace("//", f"//{quote(user)}:{quote(password)}@")
+
+    async def statuses(self, *urls, status=0, words=()):
+        rows = ["--no-robots", "-o", "rows.jsonl", "--per-origin", "1"]
+        await self.fetched(*rows, *words, *urls, status=status)
+        return [row["status_code"] for row in self.rows()]
+
+
+class DigestTests(PasswordCase):
+    def page(self, *details, **more):
+        page = DigestPage(*details, **more)
+        for number in range(4):
+            self.site.answers[f"/{number}"] = page
+        return page
+
+    async def test_the_password_in_a_url_answers_a_challenge(self):
+        for algorithm in ("MD5", "SHA-256"):
+            page = self.page(algorithm)
+            self.assertEqual(await self.statuses(self.named("/0?q=%C3%A4&r=1")), [200])
+            self.assertEqual(page.refusals, 1)
+
+    async def test_a_challenge_is_remembered(self):
+        page = self.page()
+        urls = [self.named(f"/{number}") for number in range(4)]
+        self.assertEqual(await self.statuses(*urls), [200] * 4)
+        self.assertEqual((page.refusals, page.basic), (1, 1))
+
+    async def test_a_stale_nonce_is_replaced(self):
+        page = self.page(uses=1)
+        urls = [self.named(f"/{number}") for number in range(4)]
+        self.assertEqual(await self.statuses(*urls), [200] * 4)
+        self.assertEqual((page.refusals, page.basic), (4, 1))
+
+    async def test_a_wrong_password_is_tried_once(self):
+        page = self.page()
+        url = self.named("/0", password="wrong")
+        self.assertEqual(await self.statuses(url, status=1), [401])
+        self.assertEqual(page.refusals, 2)
+        (row,) = self.rows()
+        self.assertEqual(row["error"], "BadStatus: 401 Unauthorized")
+
+    async def test_a_server_that_calls_every_nonce_stale_is_left(self):
+        page = self.page(uses=0)
+        self.assertEqual(await self.statuses(self.named("/0"), status=1), [401])
+        self.assertEqual(page.refusals, 6)
+
+    async def test_another_server_does_not_get_it(self):
+        page = self.page()
+        self.site.answers["/away"] = lambda request: request.redirect(b"/0") or b""
+        self.assertEqual(await self.statuses(self.named("/away")), [200])
+        other = self.site.url("/0").replace("127.0.0.1", "localhost").encode()
+        self.site.answers["/away"] = lambda request: request.redirect(other) or b""
+        self.assertEqual(await self.statuses(self.named("/away"), status=1), [401])
+        self.assertEqual(self.site.requests[-1].getHeader("authorization"), None)
+        self.assertEqual(page.refusals, 2)
+
+    async def test_through_a_proxy_that_wants_a_name_too(self):
+        page, proxy = self.page(), Proxy(self)
+        proxy.wants = b"Basic dTpw"
+        proxy.relays = True
+        words = ["--proxy", f"http://u:p@{proxy.place}"]
+        self.assertEqual(await self.statuses(self.named("/0"), words=words), [200])
+        self.assertEqual((page.refusals, len(proxy.asked)), (1, 2))
+
+
+class BasicTests(PasswordCase):
+    async def test_the_password_in_a_url_goes_out_at_once(self):
+        self.site.answers["/"] = lambda request: request.getHeader("authorization").encode()
+        self.assertEqual(await self.statuses(self.named("/")), [200])
+        self.assertEqual(self.site.requests[-1].getHeader("authorization"), "Basic bWU6cMOkOnNz")
+
+    async def test_a_password_that_would_break_a_header_is_none(self):
+        url = self.named("/", user="me\r\nX-Evil: 1")
+        self.assertEqual(await self.statuses(url, status=1), [None])
+        error = "BadURL: what stands before the @ holds a control character"
+        self.assertEqual([row["error"] for row in self.rows()], [error])
