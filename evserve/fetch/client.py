@@ -73,7 +73,8 @@ class Client:
     def wire(self, request: Request, slot: Slot) -> bytes:
         """See call.Dispatcher."""
         cookie = None if self.cookies is None else self.cookies.header(request.url)
-        authorization = self.credentials.header(request)
+        is_anonymous = request.auth is None and request.url.credentials is None
+        authorization = None if is_anonymous else self.credentials.header(request)
         if authorization is None and cookie is None and slot.proxy is None and is_plain(request):
             tail = slot.tail
             if tail is None or not tail.fits(request):

@@ -59,6 +59,10 @@ class ChoiceTests(SynchronousTestCase):
             environment = {"http_proxy": "p", "no_proxy": entry}
             self.assertEqual(self.place(environment, url) is None, exempt, (entry, url))
 
+    def test_a_star_exempts_everything(self):
+        origin = parse_url("http://a/").origin
+        self.assertIsNone(Proxies(parse_proxy("p"), exempt=("*",)).choose(origin))
+
     def test_a_proxy_may_want_a_password(self):
         self.assertEqual(parse_proxy("http://u:p@proxy:1").authorization, b"Basic dTpw")
         self.assertIsNone(parse_proxy("proxy").authorization)

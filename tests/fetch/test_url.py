@@ -107,6 +107,15 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual((url.fragment, url.credentials), ("a%20b", ("u@x", "p:w")))
         self.assertEqual(parse_url("http://u@example.com").credentials, ("u", ""))
 
+    def test_a_password_that_would_break_a_header_is_refused_and_not_shown(self):
+        for text in (
+            "http://u:se%0d%0acret@a/",
+            "http://u:se%7fcret@a/",
+            "http://u:se\ud800cret@a/",
+        ):
+            error = self.assertRaises(BadURL, parse_url, text)
+            self.assertTrue(str(error).startswith("what stands before the @ holds "))
+
     def test_an_origin_knows_what_to_say_in_the_host_header(self):
         for text, authority in {
             "http://[::1]/": "[::1]",
