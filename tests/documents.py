@@ -1,8 +1,9 @@
 """Reading the code blocks of a Markdown page, so that what it says can be run."""
 
 import re
-import socket
 from pathlib import Path
+
+from tests.ports import free_port
 
 
 ROOT = Path(__file__).parents[1]
@@ -42,9 +43,3 @@ class Page:
                     command, _, output = part.partition("\n")
                     found.append((command, output))
         return found
-
-
-def free_port():
-    """Return a port that was free a moment ago, for a page that has to name one."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
