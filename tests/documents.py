@@ -26,11 +26,11 @@ class Page:
         return self._ports.setdefault(match[0], str(free_port()))
 
     def write_files(self, folder):
-        """Write each block that begins with a comment naming a file."""
+        """Write each block that begins with a comment naming a file; `/etc/x` is `etc/x` there."""
         for _, text in self.blocks:
             named = FILE.match(text)
             if named:
-                path = Path(folder, named[1])
+                path = Path(folder, named[1].lstrip("/"))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.documents import ROOT, Page
 from tests.integration.processes import TWISTD, run_python
@@ -24,6 +24,13 @@ def as_pattern(shown):
     parts = [re.escape(part) for part in VARYING.split(shown.strip())]
     pattern = NUMBER.join(parts).replace("EPollReactor", r"\w+Reactor")
     return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
+
+
+class FileTests(SynchronousTestCase):
+    def test_a_page_writes_nothing_into_the_system(self):
+        folder = self.mktemp()
+        Page("docs/deployment.md").write_files(folder)
+        self.assertTrue(Path(folder, "etc", "systemd", "system", "evserve.socket").exists())
 
 
 class PageTests(TestCase):
