@@ -1,4 +1,6 @@
-"""Tests, for `trial` and `pytest` alike."""
+"""Tests, for `trial` and `pytest` alike: what holds for all of them."""
+
+import os
 
 from twisted.trial import util
 
@@ -6,3 +8,14 @@ from twisted.trial import util
 # Seconds that a test may take. The limit is there for what hangs, and must spare what is slow: a
 # machine with much else to do takes ten times as long as a quiet one.
 util.DEFAULT_TIMEOUT_DURATION = 300.0
+
+# What would change the programs that tests start: proxies, a service manager, colours, a umask.
+_FOREIGN = {
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+}
+for _name in list(os.environ):
+    if _name in _FOREIGN or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
+os.umask(0o022)

@@ -1,8 +1,9 @@
 """Reading the code blocks of a Markdown page, so that what it says can be run."""
 
 import re
-import socket
 from pathlib import Path
+
+from tests.ports import free_port
 
 
 ROOT = Path(__file__).parents[1]
@@ -25,11 +26,11 @@ class Page:
         return self._ports.setdefault(match[0], str(free_port()))
 
     def write_files(self, folder):
-        """Write each block that begins with a comment naming a file."""
+        """Write each block that begins with a comment naming a file; `/etc/x` is `etc/x` there."""
         for _, text in self.blocks:
             named = FILE.match(text)
             if named:
-                path = Path(folder, named[1])
+                path = Path(folder, named[1].lstrip("/"))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
 
@@ -42,9 +43,3 @@ class Page:
                     command, _, output = part.partition("\n")
                     found.append((command, output))
         return found
-
-
-def free_port():
-    """Return a port that was free a moment ago, for a page that has to name one."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 
+from tests.ports import free_port
+
 
 BEANSTALKD = shutil.which("beanstalkd")
 
@@ -46,12 +48,12 @@ class Server(ProcessProtocol):
         return self.waiting[-1]
 
 
-def start_beanstalkd(test, reactor, port=0):
-    """Start beanstalkd for `test`, on a port of its own choice unless it had one before."""
+def start_beanstalkd(test, reactor, port=None):
+    """Start beanstalkd for `test`, on any port unless it had one before."""
     if BEANSTALKD is None:
         raise SkipTest("beanstalkd is not installed")
     server = Server(rb"bind \d+ [\d.]+:(\d+)")
-    command = [BEANSTALKD, "-V", "-l", "127.0.0.1", "-p", str(port)]
+    command = [BEANSTALKD, "-V", "-l", "127.0.0.1", "-p", str(port or free_port())]
     reactor.spawnProcess(server, command[0], command, env={})
     test.addCleanup(server.stop)
     return server

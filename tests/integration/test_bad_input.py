@@ -4,6 +4,7 @@
 import socket
 
 from tests.integration.commands import CommandCase
+from tests.ports import free_port
 
 
 PORT = "not a port number (0 to 65535)"
@@ -89,8 +90,7 @@ class BadInputTests(CommandCase):
         await self.says(["--listen", "unix:echo.sock"], line)
 
     async def test_two_services_on_one_port_leave_nothing_half_started(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.write(
             "two.toml",
             f"[services.one]\nplugin = 'echo'\nport = {port}\n"

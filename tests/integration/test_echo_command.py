@@ -8,6 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration.processes import spawn
 from tests.integration.streams import Client
+from tests.ports import free_port
 
 
 def ask_udp(address, datagram):
@@ -44,9 +45,8 @@ class CommandTests(Case):
 
     async def test_a_udp_port_in_use_is_one_line_and_status_1(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-            with socket.create_server(("127.0.0.1", 0)) as free:  # its number is free for TCP
-                port = free.getsockname()[1]
-                taken.bind(("127.0.0.1", port))
+            port = free_port()  # for TCP
+            taken.bind(("127.0.0.1", port))
             server = spawn(self, "echo", "--udp", "--port", str(port))
             self.assertEqual(await server.ended, 1)
         line = f"evserve: echo: cannot listen on udp 127.0.0.1:{port}: Address already in use"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -48,7 +49,12 @@ STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SE
 LACKING = (
     "import sys\nsys.stderr.write('mine: needs nosuch: pip install nosuch\\n')\nsys.exit(3)\n"
 )
-FORKING = SERVER.replace("while True:", "import os\nprint(os.fork())\nwhile True:", 1)
+# In one write: what both processes print might mingle.
+FORKING = SERVER.replace(
+    "while True:",
+    "import os\nif pid := os.fork():\n    os.write(1, b'child %d\\n' % pid)\nwhile True:",
+    1,
+)
 
 
 def is_alive(pid):
@@ -152,9 +158,9 @@ class ChildTests(LabTestCase):
     async def test_all_processes_of_a_program_end_with_it(self):
         child = self.child(FORKING)
         await child.start()
-        while not child.out.rstrip().rpartition("\n")[2].isdecimal():
+        while not (found := re.search(r"child (\d+)\n", child.out)):
             await deferLater(child._reactor, 0.01)
-        (other,) = (int(word) for word in child.out.split() if word.isdecimal() and word != "0")
+        other = int(found[1])
         self.assertTrue(is_alive(other))
         await child.stop()
         await self.gone(other)

@@ -50,7 +50,7 @@ class Closer(Silent):
 class LoadTestCase(TestCase):
     async def load(self, *words):
         """Return standard output, standard error and the exit status of a run."""
-        child = spawn(self, "load", *words)
+        child = spawn(self, "load", "--timeout", 120, *words)
         status = await child.ended
         return child.out.decode(), child.err.decode(), status
 

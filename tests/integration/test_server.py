@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.integration.commands import EVSERVE, CommandCase
 from tests.integration.processes import TWISTD
+from tests.ports import free_port
 
 
 SIZE = 32 * 1024 * 1024  # bytes, more than the buffers of two sockets hold
@@ -123,8 +124,7 @@ class DaemonTests(CommandCase):
     def setUp(self):
         super().setUp()
         self.addCleanup(self.kill)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     def kill(self):
         pidfile = self.folder / "twistd.pid"
@@ -175,8 +175,7 @@ class PlaceTests(CommandCase):
         self.assertNotIn(b"Traceback", server.err)
 
     async def test_no_standard_streams_at_all(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         server = self.evserve("--port", port, streams=())
         client = await self.eventually(port)
         client.sendall(b"hello")

@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 from evserve.events import ERRORS, Depth, open_queue
 from tests.integration.processes import spawn
 from tests.integration.servers import start_beanstalkd
+from tests.ports import free_port
 
 
 PLUGINS = """
@@ -225,7 +226,8 @@ class BeanstalkdWorkTests(WorkTestCase):
 
 
 class OwnQueueWorkTests(WorkTestCase):
-    async def start(self, port="0"):
+    async def start(self, port=None):
+        port = port or free_port()
         server = spawn(self, "queue", "--port", port, "--store", "queue.db", folder=self.folder)
         return server, await server.listening()
 

@@ -123,7 +123,7 @@ class SpaceTests(Reopening):
     def test_deleted_space_is_used_again(self):
         _, client = self.open()
         sizes = []
-        for _ in range(6):
+        for _ in range(4):
             for _ in range(20):
                 client.ask(b"put 0 0 1 5000\r\n%b\r\n" % bytes(5000) * 20)
             for _ in range(400):

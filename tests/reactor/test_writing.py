@@ -49,10 +49,10 @@ class WritingTests(SynchronousTestCase):
             client.transport.pauseProducing()
             producer = Producer()
             server.transport.registerProducer(producer, True)
-            server.transport.write(b"x" * 50_000_000)
+            server.transport.write(b"x" * 20_000_000)
             await producer.paused
             client.transport.resumeProducing()
             await producer.resumed
-            await client.receive(50_000_000)
+            await client.receive(20_000_000)
 
         run(self, scenario)
