@@ -13,6 +13,7 @@ from attrs import Factory, define, field
 
 
 _ENOUGH = 1024 * 1024  # bytes to wake a thread for: on a virtual machine that costs most
+_KEPT = 2 * _ENOUGH
 
 _Work = tuple[Any, list[bytes], Lock]
 
@@ -60,6 +61,9 @@ class HashThread:
     def hasher(self, hash_: Any = None) -> Hasher:
         """Return one that feeds `hash_`, or a new SHA-256."""
         if self._thread is None:
+            # glibc keeps freed blocks up to twice the size of the largest one so far. If it gave
+            # the pieces' memory back, every page of the next ones would be a fault.
+            bytes(_KEPT)
             self._thread = Thread(target=self._run, name="evserve-fetch-hash", daemon=True)
             self._thread.start()
         return Hasher(self._work, sha256() if hash_ is None else hash_)
