@@ -17,18 +17,19 @@ def main() -> None:
     """Run what the command line asks for; print as results come."""
     options = _options()
     cores = sorted(os.sched_getaffinity(0))
-    server_core, client_core = (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
+    apart = (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
     clients = [name for name in options.clients if is_installed(name)]
     for name in set(options.clients) - set(clients):
         print(f"{name}: not installed here, left out", file=sys.stderr)
-    with peers.running(server_core) as place:
-        for scenario in SCENARIOS:
-            if not options.scenario or scenario.name in options.scenario:
-                job = scenario.job(place, options.scale)
-                # One body is no contest of cores: whoever has a use for both may take both.
-                core = None if job.save else client_core
-                rows = _measure(scenario, job, clients, options.runs, core)
-                print(report.table(scenario, job, rows), flush=True)
+    for scenario in SCENARIOS:
+        if options.scenario and scenario.name not in options.scenario:
+            continue
+        # One body is no contest of cores: whoever has a use for two may take them.
+        server_core, client_core = (None, None) if scenario.requests == 1 else apart
+        with peers.running(server_core) as place:
+            job = scenario.job(place, options.scale)
+            rows = _measure(scenario, job, clients, options.runs, client_core)
+            print(report.table(scenario, job, rows), flush=True)
 
 
 def _measure(
