@@ -12,7 +12,7 @@ from typing import Any
 from attrs import Factory, define, field
 
 
-_ENOUGH = 1024 * 1024  # bytes to wake a thread for: on a virtual machine that costs most
+_ENOUGH = 1024 * 1024  # bytes to wake a thread for
 _KEPT = 2 * _ENOUGH
 
 _Work = tuple[Any, list[bytes], Lock]
