@@ -9,56 +9,30 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
-from attrs import Factory, define, field
+from attrs import define, field, frozen
 
 
 _ENOUGH = 1024 * 1024  # bytes to wake a thread for
 _KEPT = 2 * _ENOUGH
 
-_Work = tuple[Any, list[bytes], Lock]
-
-
-@define(eq=False)
-class Hasher:
-    """Like hashlib's objects, but `update` returns before its piece is hashed.
-
-    One mebibyte is hashed while the next is gathered; whoever is faster than that waits.
-    """
-
-    _work: "SimpleQueue[_Work]"
-    _hash: Any = Factory(sha256)
-    _busy: Lock = Factory(Lock)
-    _gathered: list[bytes] = Factory(list)
-    _size: int = 0
-
-    def update(self, data: bytes) -> None:
-        """Take a piece."""
-        self._gathered.append(data)
-        self._size += len(data)
-        if self._size >= _ENOUGH:
-            self._hand_over()
-
-    def hexdigest(self) -> str:
-        """Return the checksum of all pieces, waiting for those that are not hashed yet."""
-        self._hand_over()
-        with self._busy:
-            digest: str = self._hash.hexdigest()
-        return digest
-
-    def _hand_over(self) -> None:
-        pieces, self._gathered, self._size = self._gathered, [], 0
-        self._busy.acquire()
-        self._work.put((self._hash, pieces, self._busy))
+_Pieces = list[tuple[Any, bytes]]  # each with the hash that wants it
 
 
 @define(eq=False)
 class HashThread:
-    """Makes hashers that share one thread; it begins with the first and ends with the process."""
+    """Hashes one mebibyte while the next is gathered, of all bodies together.
 
-    _work: "SimpleQueue[_Work]" = field(factory=SimpleQueue, init=False)
+    Whoever is faster than that waits. The thread begins with the first hasher and ends with the
+    process.
+    """
+
+    _work: "SimpleQueue[_Pieces]" = field(factory=SimpleQueue, init=False)
+    _busy: Lock = field(factory=Lock, init=False)
+    _gathered: _Pieces = field(factory=list, init=False)
+    _size: int = field(default=0, init=False)
     _thread: Thread | None = field(default=None, init=False)
 
-    def hasher(self, hash_: Any = None) -> Hasher:
+    def hasher(self, hash_: Any = None) -> "Hasher":
         """Return one that feeds `hash_`, or a new SHA-256."""
         if self._thread is None:
             # glibc keeps freed blocks up to twice the size of the largest one so far. If it gave
@@ -66,17 +40,53 @@ class HashThread:
             bytes(_KEPT)
             self._thread = Thread(target=self._run, name="evserve-fetch-hash", daemon=True)
             self._thread.start()
-        return Hasher(self._work, sha256() if hash_ is None else hash_)
+        return Hasher(self, sha256() if hash_ is None else hash_)
+
+    def take(self, hash_: Any, data: bytes) -> None:
+        """Feed `data` to `hash_` some time."""
+        self._gathered.append((hash_, data))
+        self._size += len(data)
+        if self._size >= _ENOUGH:
+            self._hand_over()
+
+    def finish(self) -> None:
+        """Wait until everything that was taken is hashed."""
+        self._hand_over()
+        with self._busy:
+            pass
+
+    def _hand_over(self) -> None:
+        pieces, self._gathered, self._size = self._gathered, [], 0
+        self._busy.acquire()
+        self._work.put(pieces)
 
     def _run(self) -> None:
         while True:
-            _hash_all(*self._work.get())  # whose locals are gone while this waits
+            _hash_all(self._work.get())  # whose locals are gone while this waits
+            self._busy.release()
 
 
-def _hash_all(hash_: Any, pieces: list[bytes], busy: Lock) -> None:
-    for piece in pieces:
-        hash_.update(piece)
-    busy.release()
+@frozen
+class Hasher:
+    """Like hashlib's objects, but `update` returns before its piece is hashed."""
+
+    _thread: HashThread
+    _hash: Any
+
+    def update(self, data: bytes) -> None:
+        """Take a piece."""
+        self._thread.take(self._hash, data)
+
+    def hexdigest(self) -> str:
+        """Return the checksum of all pieces."""
+        self._thread.finish()
+        digest: str = self._hash.hexdigest()
+        return digest
+
+
+def _hash_all(pieces: _Pieces) -> None:
+    for hash_, data in pieces:
+        hash_.update(data)
 
 
 hash_thread = HashThread()

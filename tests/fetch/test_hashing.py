@@ -48,17 +48,19 @@ class HashThreadTests(SynchronousTestCase):
             hasher.update(b"b")
         self.assertEqual(hasher.hexdigest(), sha256(b"a" + 10 * b"b").hexdigest())
 
-    def test_a_mebibyte_is_hashed_while_the_next_is_gathered_and_no_more(self):
+    def test_a_mebibyte_of_all_bodies_is_hashed_while_the_next_is_gathered_and_no_more(self):
         slow = SlowHash()
-        hasher = self.thread.hasher(slow)
-        mebibyte = 1024 * 1024
-        hasher.update(b"1" * mebibyte)
-        hasher.update(b"2" * (mebibyte - 1))
+        first, second = self.thread.hasher(slow), self.thread.hasher()
+        half = 512 * 1024
+        first.update(b"1" * half)
+        second.update(b"2" * half)
+        first.update(b"3" * half)
+        second.update(b"4" * (half - 1))
         self.assertEqual(slow.pieces, [])
         is_taken = Event()
 
         def bring_more():
-            hasher.update(b"3")
+            first.update(b"5")
             is_taken.set()
 
         other = Thread(target=bring_more)
@@ -67,4 +69,6 @@ class HashThreadTests(SynchronousTestCase):
         slow.let.set()
         other.join(60)
         self.assertTrue(is_taken.is_set())
-        self.assertEqual(hasher.hexdigest(), "1" * mebibyte + "2" * (mebibyte - 1) + "3")
+        self.assertEqual(first.hexdigest(), "1" * half + "3" * half + "5")
+        body = b"2" * half + b"4" * (half - 1)
+        self.assertEqual(second.hexdigest(), sha256(body).hexdigest())
