@@ -5,7 +5,7 @@ from typing import Any, TextIO
 from attrs import define, field
 
 
-ERASE = "\r\x1b[2K"  # what a bar left on its line
+_ERASE = "\r\x1b[2K"  # what a bar left on its line
 
 
 @define(eq=False)
@@ -52,7 +52,7 @@ class Bar:
     def erase(self) -> None:
         """Make room for a line of something else on the same terminal."""
         if self._progress.live.is_started:
-            self._stream.write(ERASE)
+            self._stream.write(_ERASE)
             self._stream.flush()
 
     def stop(self) -> None:

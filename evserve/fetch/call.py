@@ -18,7 +18,7 @@ from evserve.fetch.errors import (
 )
 from evserve.fetch.flow import BodyFlow
 from evserve.fetch.messages import Head
-from evserve.fetch.redirects import REDIRECTS, redirected
+from evserve.fetch.redirects import REDIRECTS, WORTH_READING, redirected
 from evserve.fetch.request import Receiver, Request
 from evserve.fetch.settings import Settings
 from evserve.fetch.slot import Slot
@@ -26,7 +26,6 @@ from evserve.fetch.url import URL
 
 
 _UNAUTHORIZED = 401
-_ENOUGH = 64 * 1024  # bytes of a redirect's body worth reading to keep its connection
 _MAX_STALE = 3
 
 
@@ -144,7 +143,7 @@ class Call:
             self._receiver.received(data)
         else:
             self._drained += len(data)
-            if self._drained > _ENOUGH or self.done:
+            if self._drained > WORTH_READING or self.done:
                 raise Cancelled("this body is not wanted")
 
     def on_end(self) -> None:

@@ -10,7 +10,7 @@ from evserve.fetch.errors import Cancelled
 from evserve.fetch.hashing import hash_thread
 from evserve.fetch.messages import Head
 from evserve.fetch.parser import LARGE
-from evserve.fetch.redirects import REDIRECTS
+from evserve.fetch.redirects import REDIRECTS, WORTH_READING
 from evserve.fetch.refusals import BadStatus
 from evserve.fetch.request import Request
 from evserve.fetch.result import Result
@@ -19,7 +19,6 @@ from evserve.fetch.url import URL
 
 
 Done = Callable[[Result], object]
-_ENOUGH = 64 * 1024  # bytes of a redirect's body worth reading to keep its connection
 
 
 class Job:
@@ -123,7 +122,7 @@ class Job:
     def received(self, data: bytes) -> None:
         """Take a part of the body."""
         self.count += len(data)
-        if self.skips_body and self.count > _ENOUGH:
+        if self.skips_body and self.count > WORTH_READING:
             raise Cancelled("this body is not wanted")
         self.hasher.update(data)
         for copy in self.copies:

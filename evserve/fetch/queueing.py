@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from evserve.events import BadEvent, Event, EventQueue, QueueError, check_type, open_queue
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.orders import BadOrder, Order, parse_order
-from evserve.fetch.recorder import Recorder
+from evserve.fetch.recorder import Recorder, line_on
 from evserve.fetch.result import Result
 from evserve.interfaces import IHost
 
@@ -155,4 +155,4 @@ class QueueService(Service):
             self._host.fail(f"taking events failed: {failure.getErrorMessage()}")
 
     def _broken(self, error: OSError) -> None:
-        self._host.fail(f"{error.filename or 'cannot write results'}: {error.strerror}")
+        self._host.fail(line_on(error))

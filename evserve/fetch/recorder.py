@@ -27,6 +27,11 @@ Kept = Callable[[bool], object]
 _PATIENCE = 1.0  # seconds
 
 
+def line_on(error: OSError) -> str:
+    """Return what to tell a person whose results cannot be written."""
+    return f"{error.filename or 'cannot write results'}: {error.strerror}"
+
+
 def _ignore(error: OSError) -> None:
     """Nobody is interested yet."""
 

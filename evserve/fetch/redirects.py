@@ -9,6 +9,7 @@ from evserve.fetch.url import parse_location
 
 
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
+WORTH_READING = 64 * 1024  # bytes of a redirect's body, to keep its connection
 _OF_BODY = (
     b"content-encoding",
     b"content-language",

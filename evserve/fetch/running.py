@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.recorder import Recorder
+from evserve.fetch.recorder import Recorder, line_on
 from evserve.fetch.run import Run
 from evserve.fetch.summary import size
 from evserve.interfaces import IHost
@@ -106,7 +106,7 @@ class RunService(Service):
         if error.errno == errno.EPIPE:
             self._host.finish(1)  # `| head` has seen enough
         else:
-            self._host.fail(f"{error.filename or 'cannot write results'}: {error.strerror}")
+            self._host.fail(line_on(error))
 
     def _draw(self) -> None:
         run, total = self._run, self.recorder.summary.total

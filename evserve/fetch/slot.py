@@ -15,6 +15,7 @@ from evserve.fetch.deadlines import Deadlines
 from evserve.fetch.errors import (
     Cancelled,
     ConnectFailed,
+    ConnectionLost,
     ConnectTimeout,
     FetchError,
 )
@@ -190,7 +191,7 @@ class Slot:
         attempt = self._attempts.get(connection)
         if attempt is not None:
             never = f"{attempt.place} closed the connection before it could be used"
-            lost = ConnectFailed(never) if type(error).__name__ == "ConnectionLost" else error
+            lost = ConnectFailed(never) if isinstance(error, ConnectionLost) else error
             self.failed(attempt, lost)
             return
         if connection in self.idle:
