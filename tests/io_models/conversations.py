@@ -142,7 +142,10 @@ class Descriptors:
         program = self.start(prepare=few_files)
         first = connect(self, program)
         self.converse(first, b"hello")
-        crowd = [connect(self, program) for _ in range(2 * FILES)]
+        crowd = []
+        for _ in range(2 * FILES):
+            with contextlib.suppress(ConnectionResetError):  # some servers close whom they can't hold
+                crowd.append(connect(self, program))
         self.assertEqual(program.wait_for_line(), f"{self.name}: {self.out}\n")
         self.converse(first, b"still there")
         served = crowd[0]
