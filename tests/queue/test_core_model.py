@@ -315,7 +315,6 @@ TestCore = CoreMachine.TestCase
 TestCore.settings = settings(
     max_examples=150,
     stateful_step_count=40,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -205,7 +205,7 @@ PIECES = st.sampled_from(
 
 
 class SplitTests(SynchronousTestCase):
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=200, database=None)
     @given(st.lists(PIECES, min_size=1, max_size=8), st.integers(1, 40))
     def test_the_portions_do_not_matter(self, pieces, step):
         data = b"".join(pieces)
