@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import shutil
 import sys
 import tempfile
@@ -12,11 +13,19 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
+from twisted.trial.unittest import SkipTest
 
 
 LISTENING = re.compile(rb"^.*?(\S+): listening on (\w+) (\S+)$", re.MULTILINE)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TWISTD = Path(sys.executable).with_name("twistd")
+
+
+def need_open_files(count):
+    """Skip the test if a process may not have that many open files here."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise SkipTest(f"{count} open files are needed, `ulimit -Hn` is {hard}")
 
 
 def on_chosen_reactor(words):

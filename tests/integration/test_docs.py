@@ -11,7 +11,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.documents import ROOT, Page
-from tests.integration.processes import TWISTD, run_python
+from tests.integration.processes import TWISTD, need_open_files, run_python
 
 
 # What differs between two runs: times, durations, amounts, versions, ports, process numbers.
@@ -94,6 +94,7 @@ class PageTests(TestCase):
 
     async def test_readme(self):
         """README.md shows what happens."""
+        need_open_files(3100)
         await self.follow("README.md")
 
     async def test_admin_page(self):

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import TestCase
 
-from tests.integration.processes import EXAMPLES, run_example, run_python, spawn
+from tests.integration.processes import EXAMPLES, need_open_files, run_example, run_python, spawn
 
 
 # Runs the program named first with a soft limit below the files it needs.
@@ -72,6 +72,7 @@ class ManyClientsTests(Case):
         return run_example(self, "many_clients.py", "--connect", endpoint, *words)
 
     async def test_3000_connections_get_every_byte_back_in_order(self):
+        need_open_files(3100)
         await self.serve()
         clients = self.start(self.endpoint, "--messages", "3", *MANY)
         self.assertEqual(await clients.ended, 0, clients.err)

@@ -2,11 +2,9 @@
 
 import json
 import os
-import resource
 import shutil
 import tempfile
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -16,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from evserve.load.plan import Plan
 from evserve.load.run import run_load
 from tests.certificates import NAME, make_certificates
-from tests.integration.processes import spawn
+from tests.integration.processes import need_open_files, spawn
 
 
 TEN_THOUSAND = 10_000
@@ -114,8 +112,7 @@ class EchoTests(LoadTestCase):
         self.assertGreater(report["seconds"], 0.25)
 
     async def test_one_process_drives_ten_thousand_connections(self):
-        if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2 * TEN_THOUSAND:
-            raise SkipTest("the limit of open files is too low")
+        need_open_files(2 * TEN_THOUSAND)
         _, address = await self.echo()
         words = ["--connections", TEN_THOUSAND, "--count", 2 * TEN_THOUSAND, "--timeout", 250]
         report, status = await self.measure("--connect", address, *words)

@@ -144,7 +144,8 @@ class Descriptors:
         self.converse(first, b"hello")
         crowd = []
         for _ in range(2 * FILES):
-            with contextlib.suppress(ConnectionResetError):  # some servers close whom they can't hold
+            # Twisted resets whom it has no descriptor for.
+            with contextlib.suppress(ConnectionResetError):
                 crowd.append(connect(self, program))
         self.assertEqual(program.wait_for_line(), f"{self.name}: {self.out}\n")
         self.converse(first, b"still there")

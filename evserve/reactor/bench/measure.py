@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ from attrs import define, frozen
 
 
 _LISTENING = re.compile(r"(?:listening on tcp \S+:|Site starting on )(\d+)")
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @frozen
@@ -49,9 +49,9 @@ class Server:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * _TICK
+        """Seconds of CPU used so far, to the nanosecond: the ticks in /proc are 10 ms."""
+        clock = (~self.process.pid << 3) | 2  # what clock_getcpuclockid(3) returns on Linux
+        return time.clock_gettime(clock)
 
     @property
     def memory(self) -> int:
