@@ -326,9 +326,9 @@ class ReconnectTests(EngineTestCase):
     def test_the_outage_is_logged_once_and_so_is_its_end(self):
         self.endpoint.down = True
         self.queue.put("a", b"")
-        self.clock.pump([0.01] * 200)
+        self.clock.pump([0.01] * 100)
         self.endpoint.down = False
-        self.clock.pump([0.01] * 500)  # the next attempt may be 3.2 seconds away
+        self.clock.pump([0.01] * 200)  # the next attempt may be 1.6 seconds away
         self.expect(0, b"use a\r\nput 1024 0 60 0\r\n\r\n")
         formats = [event["log_format"].split()[0] for event in self.logged]
         self.assertEqual(formats, ["cannot", "reached"])
