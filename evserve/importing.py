@@ -4,6 +4,7 @@ import importlib
 from types import ModuleType
 
 from attrs import frozen
+from twisted.python.reflect import safe_str
 
 
 class PluginError(Exception):
@@ -14,7 +15,7 @@ def one_line(error: BaseException) -> str:
     """Say in one line what `error` is: its type, its message and, of a SyntaxError, the place."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    text = " ".join(str(error).split())
+    text = " ".join(safe_str(error).split())  # a plugin's own exception may fail at that, too
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
