@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import random
 
 from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -44,7 +45,8 @@ class Runner:
         if hopeless is not None:
             await self._settle(event, route, hopeless, None)
             return
-        attempt = Attempt(self.clock, self.timeout if route.timeout is None else route.timeout)
+        timeout = self.timeout if route.timeout is None else route.timeout
+        attempt = Attempt(self.clock, timeout or None)
         with self.metrics.running.track_inprogress():
             error = await self._run(attempt, route, event)
             await self._settle(event, route, self._verdict(policy, event, error), error)
@@ -57,7 +59,7 @@ class Runner:
 
     async def _run(self, attempt: Attempt, route: Route, event: Event) -> BaseException | None:
         """Let the handler run, and hold on to the event meanwhile."""
-        holding = LoopingCall(self.queue.touch, event)
+        holding = LoopingCall(self._hold, event)
         holding.clock = self.clock
         # Two chances before the TTR ends, should one touch be slow.
         holding.start(event.ttr / 3, now=False).addErrback(self._lost_hold, event)
@@ -68,6 +70,20 @@ class Runner:
         finally:
             if holding.running:
                 holding.stop()
+
+    def _hold(self, event: Event) -> Deferred[None]:
+        """Touch `event`; only that it is not held any more ends the attempts to do so."""
+        return self.queue.touch(event).addErrback(self._not_touched, event)
+
+    def _not_touched(self, failure: Failure, event: Event) -> None:
+        failure.trap(QueueError)
+        if failure.check(NotReserved):
+            failure.raiseException()
+        self._log.warn(
+            "event {event.id} ({event.type}) could not be touched: {reason}",
+            event=event,
+            reason=failure.getErrorMessage(),
+        )
 
     def _lost_hold(self, failure: Failure, event: Event) -> None:
         self._log.warn(

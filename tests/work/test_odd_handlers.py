@@ -18,7 +18,7 @@ class OddHandlerTests(WorkerTestCase):
                 return self.deferred.__await__()
 
         later = Deferred()
-        self.work(Route("mail", lambda event: Later(later)))
+        self.work(Route("mail", lambda _: Later(later)))
         self.put(b"")
         self.assertEqual(self.depth(), {"reserved": 1})
         later.callback(None)
@@ -42,7 +42,7 @@ class OddHandlerTests(WorkerTestCase):
             yield self.calls.append(event)
 
         self.work(
-            Route("deferred", lambda event: Deferred(), blocking=True),
+            Route("deferred", lambda _: Deferred(), blocking=True),
             Route("generator", generator, blocking=True),
             max_attempts=1,
         )
@@ -54,12 +54,12 @@ class OddHandlerTests(WorkerTestCase):
         self.flushLoggedErrors(TypeError)
 
     def test_an_error_that_cannot_be_shown_is_an_error_all_the_same(self):
-        class Shy(Exception):
+        class ShyError(Exception):
             def __str__(self):
                 raise ValueError("no words")
 
         def fails(event):
-            raise Shy
+            raise ShyError
 
         self.work(Route("mail", fails))
         self.put(b"")
