@@ -20,10 +20,15 @@ def one_line(error: BaseException) -> str:
 
 
 def import_named(module: str) -> ModuleType:
-    """Import `module`, turning whatever it raises, `sys.exit` included, into PluginError."""
+    """Import `module`, turning whatever it raises, `sys.exit` included, into PluginError.
+
+    KeyboardInterrupt is the exception: somebody pressed Ctrl-C.
+    """
     try:
         return importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(one_line(error)) from error
 
 

@@ -30,6 +30,13 @@ class HandlerTests(SynchronousTestCase):
             self.assertIn(cause, str(error))
             self.assertNotIn("\n", str(error))
 
+    def test_whatever_an_import_raises_is_one_line(self):
+        for number, raising in enumerate(("SystemExit(3)", "asyncio.CancelledError('x\\ny')")):
+            plugins, name = PluginFolder(self), f"raises_at_import_{number}"
+            (plugins.root / f"{name}.py").write_text(f"import asyncio\nraise {raising}\n")
+            error = self.assertRaises(PluginError, Handler("a", f"{name}.f").load)
+            self.assertNotIn("\n", str(error))
+
     def test_patterns_end_in_a_star_or_are_types(self):
         for pattern in ("a", "image.*", "image*", "*", "x" * 200):
             self.assertEqual(Handler(pattern, "m.f").pattern, pattern)
