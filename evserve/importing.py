@@ -14,7 +14,8 @@ class PluginError(Exception):
 def one_line(error: BaseException) -> str:
     """Say in one line what `error` is: its type, its message and, of a SyntaxError, the place."""
     if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+        place = f" ({error.filename}, line {error.lineno})" if error.filename else ""
+        return f"SyntaxError: {error.msg}{place}"
     text = " ".join(safe_str(error).split())  # a plugin's own exception may fail at that, too
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

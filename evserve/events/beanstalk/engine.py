@@ -20,6 +20,7 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    check_number,
     check_put,
     check_type,
     check_types,
@@ -86,7 +87,7 @@ class BeanstalkQueue:
         ttr: int = DEFAULT_TTR,
     ) -> Deferred[str]:
         """See EventQueue."""
-        check_put(event_type, priority, delay, ttr)
+        check_put(event_type, body, priority, delay, ttr)
         return self._in_tube(event_type, commands.put(body, priority, delay, ttr))
 
     @_never_raising
@@ -104,7 +105,7 @@ class BeanstalkQueue:
     @_never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
         """See EventQueue."""
-        check_put(event.type, event.priority, delay, event.ttr)
+        check_number("delay", delay, int | float, least=0)
         return self._consumers.settle(event, commands.release(event, delay))
 
     def bury(self, event: Event, reason: str) -> Deferred[None]:
