@@ -60,6 +60,8 @@ def lock(path: Path) -> int:
     The lock is on a file of its own: closing any other descriptor of the database would drop the
     locks SQLite has on it.
     """
+    if path.exists() and not path.is_file():
+        raise StoreError(f"cannot open store {path}: it is no regular file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
