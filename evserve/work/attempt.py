@@ -60,9 +60,10 @@ class Attempt:
     def _end(self, result: object) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        # The end first: whoever hears the outcome asks whether the handler still runs.
+        self.ended.callback(None)
         if not self.outcome.called:
             self.outcome.callback(result.value if isinstance(result, Failure) else None)
-        self.ended.callback(None)
 
 
 # Whatever a handler hands back without having run must not pass for success: the event would be

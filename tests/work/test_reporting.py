@@ -61,3 +61,11 @@ class ReportingTests(WorkerTestCase):
             self.work(max_attempts=1)
             self.answer.callback(None)
         self.assertIn("event 1 (mail) is buried: given up without a run", self.logged(events)[0])
+
+    def test_a_handler_that_has_ended_is_not_said_to_go_on(self):
+        """Not even when the queue answers, or fails, at once."""
+        self.answer.errback(NotReserved("it went back"))
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=3)
+        self.assertEqual([line for line in map(formatEvent, events) if "goes on" in line], [])
+        self.assertEqual(self.metric("evserve_work_running"), 0)
