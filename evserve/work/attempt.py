@@ -83,7 +83,7 @@ def _insist_on_plain(result: object) -> None:
 def _to_wait_for(result: object) -> object:
     """Return `result` so that maybeDeferred waits for it, if there is anything to wait for."""
     _insist_on_no_generator(result)
-    if isawaitable(result) and not isinstance(result, Deferred):
+    if isawaitable(result) and not (iscoroutine(result) or isinstance(result, Deferred)):
         return Deferred.fromCoroutine(_wait_for(result))
     return result
 
