@@ -53,7 +53,8 @@ class BeanstalkQueue:
     One connection puts and asks, pipelined; see Consumers for the others.
 
     endpoint: where the server is.  server: its name in messages.  patience: seconds a call waits
-    for a connection, and a connection for a reply.  wall_clock: dates the error records.
+    for a connection, and a connection for a sign of life while replies are due.  wall_clock:
+    dates the error records.
     """
 
     endpoint: IStreamClientEndpoint
