@@ -74,7 +74,8 @@ class Room:
 
     def let_go(self) -> None:
         """Give the ballast back for good: the store is being closed."""
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):  # the next server tries again
+            self._file.unlink(missing_ok=True)
 
     def ran_out(self) -> None:
         """Make what room there is: the disk is full."""

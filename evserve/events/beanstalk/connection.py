@@ -19,8 +19,8 @@ from evserve.events.errors import QueueError, QueueUnavailable
 T = TypeVar("T")
 
 GRACE = 1.0
-"""Seconds between a command's last moment and hanging up: a reactor that was busy otherwise looks at
-the clock before it reads what has long arrived, or even sends what was asked."""
+"""Seconds between a command's last moment and hanging up: a reactor that was busy otherwise looks
+at the clock before it reads what has long arrived, or even sends what was asked."""
 
 GOODBYE = 1.0
 """Seconds that a server which does not read gets before a connection is cut after all."""
@@ -40,8 +40,8 @@ class Connection(Protocol):
     """Runs commands, pipelined; without a reply in time, or with nonsense, it hangs up.
 
     clock: measures `patience`, the seconds the server may be silent beyond what a command may
-    wait.  lost: called once, when the connection is gone.  watching, used: the state that the server
-    keeps for this connection, as far as commands were sent.
+    wait.  lost: called once, when the connection is gone.  watching, used: the state that the
+    server keeps for this connection, as far as commands were sent.
     """
 
     clock: IReactorTime
