@@ -60,9 +60,10 @@ def lock(path: Path) -> int:
     The lock is on a file of its own: closing any other descriptor of the database would drop the
     locks SQLite has on it.
     """
-    if path.exists() and not path.is_file():
-        raise StoreError(f"cannot open store {path}: it is no regular file")
     try:
+        if path.exists() and not path.is_file():
+            what = "a directory" if path.is_dir() else "no regular file"
+            raise StoreError(f"cannot open store {path}: it is {what}")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

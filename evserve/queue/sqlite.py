@@ -86,8 +86,6 @@ class SQLiteStore:
     @classmethod
     def open(cls, path: Path, *, sync: str = "full") -> Self:
         """Open or make the store at `path`; sync: "full" or "normal". Raises StoreError."""
-        if path.is_dir():
-            raise StoreError(f"cannot open store {path}: it is a directory")
         lock = schema.lock(path)
         try:
             writer = schema.connect(path)

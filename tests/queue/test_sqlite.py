@@ -294,6 +294,10 @@ class OpeningTests(Reopening):
         self.assertIn("no regular file", self.refusal())
         self.assertEqual(list(self.path.parent.iterdir()), [self.path])
 
+    def test_a_name_that_is_too_long(self):
+        self.path = self.path.with_name("x" * 300)
+        self.assertIn("File name too long", self.refusal())
+
     def test_a_reserve_that_cannot_be_made(self):
         Path(f"{self.path}-ballast").mkdir(parents=True)
         self.assertIn("Is a directory", self.refusal())
