@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from math import inf
 from types import ModuleType
 from typing import Any, cast
 
@@ -18,11 +19,29 @@ from evserve.interfaces import IHandlerPlugin
 _PATTERN = re.compile(r"(?!-)[A-Za-z0-9+/;.$_()-]{1,200}\*?|\*")
 
 
-def _check_pattern(instance: object, attribute: object, pattern: str) -> None:
-    if not _PATTERN.fullmatch(pattern):
+def _check_pattern(instance: object, attribute: object, pattern: Any) -> None:
+    if not (isinstance(pattern, str) and _PATTERN.fullmatch(pattern)):
         raise ValueError(
             f"{pattern!r} is no event type, nor the beginning of one and '*' (as in 'image.*')"
         )
+
+
+def _check_function(instance: object, attribute: object, function: Any) -> None:
+    if not isinstance(function, str):
+        # The function itself would have its module imported by every command, `echo` too.
+        raise ValueError(
+            f"{function!r} is not the name of a function (such as 'thumbs.make_thumbnail')"
+        )
+
+
+def _check_attempts(instance: object, attribute: object, attempts: Any) -> None:
+    if attempts is not None and not (type(attempts) is int and attempts >= 1):
+        raise ValueError(f"max_attempts={attempts!r} is not a whole number above 0")
+
+
+def _check_timeout(instance: object, attribute: object, timeout: Any) -> None:
+    if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout < inf):
+        raise ValueError(f"timeout={timeout!r} is not a number of seconds (0 is no limit)")
 
 
 @implementer(IPlugin, IHandlerPlugin)
@@ -34,14 +53,14 @@ class Handler:
     handler gets the event.  function: a dotted name, imported when the service starts. It is an
     `async def`, returns a Deferred or, with `blocking=True`, is a plain function for the thread
     pool. Returning acknowledges the event; raising retries it and, in the end, buries it.
-    max_attempts, timeout (seconds): instead of the service's.
+    max_attempts, timeout (seconds; 0 is no limit): instead of the service's.
     """
 
     pattern: str = field(validator=_check_pattern)
-    function: str
+    function: str = field(validator=_check_function)
     blocking: bool = field(default=False, kw_only=True)
-    max_attempts: int | None = field(default=None, kw_only=True)
-    timeout: float | None = field(default=None, kw_only=True)
+    max_attempts: int | None = field(default=None, kw_only=True, validator=_check_attempts)
+    timeout: float | None = field(default=None, kw_only=True, validator=_check_timeout)
 
     def load(self) -> Callable[[Any], object]:
         """See IHandlerPlugin."""

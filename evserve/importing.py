@@ -4,6 +4,7 @@ import importlib
 from types import ModuleType
 
 from attrs import frozen
+from twisted.python.reflect import safe_str
 
 
 class PluginError(Exception):
@@ -13,16 +14,22 @@ class PluginError(Exception):
 def one_line(error: BaseException) -> str:
     """Say in one line what `error` is: its type, its message and, of a SyntaxError, the place."""
     if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    text = " ".join(str(error).split())
+        place = f" ({error.filename}, line {error.lineno})" if error.filename else ""
+        return f"SyntaxError: {error.msg}{place}"
+    text = " ".join(safe_str(error).split())  # a plugin's own exception may fail at that, too
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def import_named(module: str) -> ModuleType:
-    """Import `module`, turning whatever it raises, `sys.exit` included, into PluginError."""
+    """Import `module`, turning whatever it raises, `sys.exit` included, into PluginError.
+
+    KeyboardInterrupt is the exception: somebody pressed Ctrl-C.
+    """
     try:
         return importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(one_line(error)) from error
 
 

@@ -66,7 +66,7 @@ class IHandlerPlugin(Interface):
     function: str = Attribute("The dotted name of the function.")
     blocking: bool = Attribute("Whether it runs in a thread instead of the reactor.")
     max_attempts: int | None = Attribute("Tries before it is buried; None: the service says.")
-    timeout: float | None = Attribute("Seconds for one try; None: the service says.")
+    timeout: float | None = Attribute("Seconds for one try; 0: no limit; None: the service says.")
 
     def load() -> Callable[[Any], object]:
         """Import the function, which takes an evserve.events.Event.

@@ -30,13 +30,40 @@ class HandlerTests(SynchronousTestCase):
             self.assertIn(cause, str(error))
             self.assertNotIn("\n", str(error))
 
+    def test_whatever_an_import_raises_is_one_line(self):
+        for number, raising in enumerate(("SystemExit(3)", "asyncio.CancelledError('x\\ny')")):
+            plugins, name = PluginFolder(self), f"raises_at_import_{number}"
+            (plugins.root / f"{name}.py").write_text(f"import asyncio\nraise {raising}\n")
+            error = self.assertRaises(PluginError, Handler("a", f"{name}.f").load)
+            self.assertNotIn("\n", str(error))
+
     def test_patterns_end_in_a_star_or_are_types(self):
         for pattern in ("a", "image.*", "image*", "*", "x" * 200):
             self.assertEqual(Handler(pattern, "m.f").pattern, pattern)
-        for pattern in ("", "*.uploaded", "image.*.x", "two words", "-a", "-*", "é", "x" * 201):
+        for pattern in ("", "*.uploaded", "image.*.x", "two words", "-a", "-*", "é", "x" * 201, 7):
             self.assertIn(
                 repr(pattern), str(self.assertRaises(ValueError, Handler, pattern, "m.f"))
             )
+
+    def test_a_descriptor_that_cannot_work_is_refused_where_it_is_written(self):
+        for options in (
+            {"max_attempts": 0},
+            {"max_attempts": "3"},
+            {"max_attempts": 2.5},
+            {"timeout": -1},
+            {"timeout": "5"},
+            {"timeout": float("nan")},
+            {"timeout": float("inf")},
+        ):
+            [(name, value)] = options.items()
+            error = self.assertRaises(ValueError, Handler, "a", "m.f", **options)
+            self.assertIn(f"{name}={value!r} is not a", str(error))
+        error = self.assertRaises(ValueError, Handler, "a", double)
+        self.assertIn("is not the name of a function", str(error))
+
+    def test_a_handler_may_have_limits_of_its_own(self):
+        handler = Handler("a", "m.f", max_attempts=1, timeout=0)
+        self.assertEqual((handler.max_attempts, handler.timeout), (1, 0))
 
 
 class DiscoveryTests(SynchronousTestCase):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection
+from types import UnionType
 from typing import Final
 
 from attrs import field, frozen
@@ -62,7 +63,7 @@ def check_type(event_type: str) -> str:
 
     It may not begin with a hyphen (protocol.txt, "Names"). Raises BadEvent.
     """
-    if _TYPE.fullmatch(event_type) is None:
+    if not isinstance(event_type, str) or _TYPE.fullmatch(event_type) is None:
         raise BadEvent(
             f"{event_type!r} is not an event type: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -, "
             "not beginning with -"
@@ -72,18 +73,31 @@ def check_type(event_type: str) -> str:
 
 def check_types(types: Collection[str]) -> frozenset[str]:
     """Return `types` as a set if a consumer may wait for them; raises BadEvent."""
+    if isinstance(types, str):  # a collection of letters, each of which would do as a type
+        raise BadEvent(f"reserve takes a list of event types, such as [{types!r}]")
     if not types:
         raise BadEvent("reserve needs at least one event type")
     return frozenset(check_type(each) for each in types)
 
 
-def check_put(event_type: str, priority: int, delay: float, ttr: int) -> None:
-    """Raise BadEvent unless all are within the limits that every engine shares."""
+def check_put(event_type: str, body: bytes, priority: int, delay: float, ttr: int) -> None:
+    """Raise BadEvent unless all are within the limits that every engine shares.
+
+    Of the right type as well: what one engine would send another might store and never give back.
+    """
     check_type(event_type)
-    limits = (("priority", priority, 0), ("delay", delay, 0), ("ttr", ttr, 1))
-    for name, value, least in limits:
-        if not least <= value <= MAX_NUMBER:
-            raise BadEvent(f"{name} {value} is not between {least} and {MAX_NUMBER}")
+    if not isinstance(body, bytes):
+        raise BadEvent(f"the body of an event is bytes, not {type(body).__name__}")
+    check_number("priority", priority, int, least=0)
+    check_number("delay", delay, int | float, least=0)
+    check_number("ttr", ttr, int, least=1)
+
+
+def check_number(name: str, value: float, kind: type | UnionType, *, least: int) -> None:
+    """Raise BadEvent unless `value` is a `kind` of number from `least` to MAX_NUMBER."""
+    if not (isinstance(value, kind) and least <= value <= MAX_NUMBER):
+        whole = "a whole number" if kind is int else "a number"
+        raise BadEvent(f"{name} {value!r} is not {whole} between {least} and {MAX_NUMBER}")
 
 
 def error_record(event: Event, reason: str, now: float) -> bytes:

@@ -18,6 +18,7 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    check_number,
     check_put,
     check_type,
     check_types,
@@ -81,7 +82,7 @@ class MemoryQueue:
 
     def _put(self, event: Event) -> str:
         self._check_open()
-        check_put(event.type, event.priority, event.delay, event.ttr)
+        check_put(event.type, event.body, event.priority, event.delay, event.ttr)
         stored = self._store(event)
         for target in sorted(self._bindings.get(event.type, set()) - {event.type}):
             self._store(evolve(event, type=target))
@@ -164,7 +165,7 @@ class MemoryQueue:
     @_answered
     def retry(self, event: Event, delay: float = 0) -> None:
         """See EventQueue."""
-        check_put(event.type, event.priority, delay, event.ttr)
+        check_number("delay", delay, int | float, least=0)
         stored = self._held(event)
         self._wait_or_ready(stored, evolve(event, releases=event.releases + 1, delay=delay))
         self._serve()

@@ -50,7 +50,10 @@ class QueueURL:
 def _path(parts: SplitResult) -> str:
     if parts.query or parts.fragment:
         raise ValueError("no ? or # is understood; write %3F or %23 in a path")
-    return unquote(parts.path)
+    path = unquote(parts.path)
+    if "\0" in path:
+        raise ValueError("there is a null character in its path")
+    return path
 
 
 class _EngineModule(Protocol):

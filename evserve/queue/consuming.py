@@ -40,9 +40,12 @@ class Consuming(Channel):
     def _reserve(
         self, verb: str, timeout: int | None, *, with_tube: bool = False, most: int = 0
     ) -> Then:
-        if self.outstanding or self.draining:
+        if self.outstanding or (self.draining and not self.client.reserved):
             return Flow.AGAIN
         self.statistics.counts[verb] += 1
+        if self.draining:
+            # What it has in hand is settled behind this command, and must not wait for it.
+            return self.reply(Refusal.TIMED_OUT.value)
         self.with_tube, self.in_batch = with_tube, most > 0
         engine = self.engine
         answer = engine.core.line.reserve(self.client, engine.now(), timeout, most or 1)
@@ -75,7 +78,7 @@ class Consuming(Channel):
 
     def reserve_job(self, event_id: int) -> Then:
         """Reserve one event by its id."""
-        if self.outstanding or self.draining:
+        if self.outstanding or (self.draining and not self.client.reserved):
             return Flow.AGAIN
         self.with_tube = self.in_batch = False
         engine = self.engine

@@ -26,6 +26,7 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    check_number,
     check_put,
     check_type,
     check_types,
@@ -125,7 +126,7 @@ class EmbeddedQueue:
     async def _put(
         self, event_type: str, body: bytes, priority: int, delay: float, ttr: int
     ) -> str:
-        check_put(event_type, priority, delay, ttr)
+        check_put(event_type, body, priority, delay, ttr)
         if len(body) > MOST_JOB_SIZE:
             raise BadEvent(f"a body of {len(body)} bytes; at most {MOST_JOB_SIZE} are allowed")
         core = self.engine.core
@@ -162,7 +163,7 @@ class EmbeddedQueue:
         return self._run(self._retry(event, delay))
 
     async def _retry(self, event: Event, delay: float) -> None:
-        check_put(event.type, event.priority, delay, event.ttr)
+        check_number("delay", delay, int | float, least=0)
         stored, ledger = self._held(event), self.engine.core.ledger
         now = self.engine.now()
         await self._commit(

@@ -10,6 +10,7 @@ from typing import Protocol
 from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from evserve.queue.book import DEFAULT_TUBE
 from evserve.queue.commits import Commits
@@ -19,6 +20,9 @@ from evserve.queue.ledger import Change
 from evserve.queue.line import Answer
 from evserve.queue.model import Client, Event
 from evserve.queue.store import Store, Writer
+
+
+_log = Logger()
 
 
 class Party(Protocol):
@@ -110,10 +114,10 @@ class Engine:
             for client, answer in answers:
                 party = self.parties.get(client)
                 if party is not None:
-                    party.answer(answer)
+                    _guard(party.answer, answer)
             woken, self._woken = self._woken, {}
             for party in woken:
-                party.resume()
+                _guard(party.resume)
         self._pumping = False
         self._sleep()
 
@@ -154,3 +158,11 @@ class Engine:
         waiting, self._closing = self._closing, []
         for done in waiting:
             done.callback(None)
+
+
+def _guard(call: Callable[..., None], *args: object) -> None:
+    """Let what one client's call raises, be it for want of memory, be no matter of the others."""
+    try:
+        call(*args)
+    except Exception:
+        _log.failure("a client could not be told")

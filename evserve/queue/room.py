@@ -9,6 +9,7 @@ file again, no events are put.
 import errno
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,16 +32,30 @@ class Room:
     path: Path
     writer: sqlite3.Connection
     short: bool = field(default=False, init=False)
-    _ballast: int = field(init=False)
+    _ballast: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._file.unlink(missing_ok=True)
-        about = os.statvfs(self.path.parent)
-        self._ballast = min(MOST, about.f_bavail * about.f_frsize // PART)
+        self._make()
+
+    def _make(self) -> None:
+        self._ballast = self._affordable()
         while not self._hold():  # a quota, or a limit on files, that statvfs does not know
             self._ballast //= 2
         pages = max(self._ballast // PAGE, 16)
         self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+    def _affordable(self) -> int:
+        about = os.statvfs(self.path.parent)
+        return min(MOST, (about.f_bavail * about.f_frsize + self._ballast) // PART)
+
+    def grow(self) -> None:
+        """Hold more if there is much more room than before: a server may start on a full disk."""
+        if self.short or self._ballast == MOST:
+            return
+        with suppress(OSError, sqlite3.Error):
+            if self._affordable() > 2 * max(self._ballast, PAGE):
+                self._make()
 
     @property
     def _file(self) -> Path:
@@ -59,7 +74,8 @@ class Room:
 
     def let_go(self) -> None:
         """Give the ballast back for good: the store is being closed."""
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):  # the next server tries again
+            self._file.unlink(missing_ok=True)
 
     def ran_out(self) -> None:
         """Make what room there is: the disk is full."""

@@ -61,6 +61,9 @@ def lock(path: Path) -> int:
     locks SQLite has on it.
     """
     try:
+        if path.exists() and not path.is_file():
+            what = "a directory" if path.is_dir() else "no regular file"
+            raise StoreError(f"cannot open store {path}: it is {what}")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -23,6 +23,7 @@ from evserve.queue import schema
 from evserve.queue.book import Book
 from evserve.queue.journal import Batch, Outcome, PutRow, Written
 from evserve.queue.model import Event
+from evserve.queue.presence import Presence
 from evserve.queue.room import Room, vacuum
 from evserve.queue.states import State
 from evserve.queue.store import StoreError
@@ -76,6 +77,7 @@ class SQLiteStore:
     _writer: sqlite3.Connection
     _reader: sqlite3.Connection
     _room: Room
+    _presence: Presence
     _commits: int = field(default=0, init=False)
     _next_id: int = field(default=1, init=False)
     _last_id: int = field(default=1, init=False)
@@ -84,16 +86,19 @@ class SQLiteStore:
     @classmethod
     def open(cls, path: Path, *, sync: str = "full") -> Self:
         """Open or make the store at `path`; sync: "full" or "normal". Raises StoreError."""
-        if path.is_dir():
-            raise StoreError(f"cannot open store {path}: it is a directory")
         lock = schema.lock(path)
         try:
             writer = schema.connect(path)
             schema.prepare(writer, path, sync=sync)
-            return cls(path, lock, writer, schema.connect(path), Room(path, writer))
+            reader = schema.connect(path)
+            return cls(path, lock, writer, reader, Room(path, writer), Presence(path))
         except sqlite3.Error as error:
             os.close(lock)
             raise StoreError(f"cannot open store {path}: {error}") from error
+        except OSError as error:
+            os.close(lock)
+            cause = f"{error.strerror} ({error.filename})"
+            raise StoreError(f"cannot open store {path}: {cause}") from error
         except StoreError:
             os.close(lock)
             raise
@@ -115,6 +120,9 @@ class SQLiteStore:
     def write(self, batch: Batch) -> Written:
         """See Store."""
         started = time.perf_counter()
+        if self._presence.is_lost():
+            _log.error("store {path} was deleted, moved or replaced", path=str(self.path))
+            return Written(Outcome.BROKEN, Outcome.BROKEN)
         puts = self._try(batch, with_puts=True) if self._has_room(batch) else Outcome.FULL
         if puts is Outcome.FULL and not self._room.short:
             self._room.ran_out()
@@ -167,6 +175,7 @@ class SQLiteStore:
         """Give unused pages back to the disk, some at a time; called between batches."""
         if self._commits % _VACUUM_EVERY:
             return
+        self._room.grow()
         try:
             free = self._writer.execute("PRAGMA freelist_count").fetchone()[0]
             pages = self._writer.execute("PRAGMA page_count").fetchone()[0]

@@ -42,7 +42,7 @@ class ThreadWriter:
         while (job := self._jobs.get()) is not None:
             batch, done = job
             self.call(done, batch, self._write(batch))
-            self.store.tidy()
+            self._tidy()
 
     def _write(self, batch: Batch) -> Written:
         try:
@@ -51,3 +51,9 @@ class ThreadWriter:
             # The thread must live on to say so, or clients wait for ever.
             _log.failure("the store failed in a way it does not know")
             return Written(Outcome.BROKEN, Outcome.BROKEN)
+
+    def _tidy(self) -> None:
+        try:
+            self.store.tidy()
+        except Exception:
+            _log.failure("the store could not be tidied")

@@ -5,8 +5,8 @@ outcome decides about the event; the slot is free only at the real end, or a han
 ends would soon run more often than `--concurrency` allows.
 """
 
-from collections.abc import Callable
-from inspect import iscoroutine
+from collections.abc import Awaitable, Callable
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 from typing import Any
 
 from attrs import define, field
@@ -45,7 +45,7 @@ class Attempt:
         if route.blocking:
             running = in_thread(lambda: _insist_on_plain(route.function(event)))
         else:
-            running = maybeDeferred(route.function, event)
+            running = maybeDeferred(lambda: _to_wait_for(route.function(event)))
         if self.timeout is not None:
             # A thread's Deferred would claim to have ended when it is cancelled.
             stop = None if route.blocking else running.cancel
@@ -60,13 +60,38 @@ class Attempt:
     def _end(self, result: object) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        # The end first: whoever hears the outcome asks whether the handler still runs.
+        self.ended.callback(None)
         if not self.outcome.called:
             self.outcome.callback(result.value if isinstance(result, Failure) else None)
-        self.ended.callback(None)
+
+
+# Whatever a handler hands back without having run must not pass for success: the event would be
+# acknowledged, and gone.
 
 
 def _insist_on_plain(result: object) -> None:
-    """Raise TypeError for a coroutine, which nobody in a thread would ever run."""
+    """Raise TypeError for what nobody in a thread would ever run or wait for."""
     if iscoroutine(result):
         result.close()
         raise TypeError("an async function cannot be a handler with blocking=True")
+    if isawaitable(result):
+        raise TypeError("a handler with blocking=True cannot return what has to be waited for")
+    _insist_on_no_generator(result)
+
+
+def _to_wait_for(result: object) -> object:
+    """Return `result` so that maybeDeferred waits for it, if there is anything to wait for."""
+    _insist_on_no_generator(result)
+    if isawaitable(result) and not (iscoroutine(result) or isinstance(result, Deferred)):
+        return Deferred.fromCoroutine(_wait_for(result))
+    return result
+
+
+async def _wait_for(result: Awaitable[object]) -> object:
+    return await result
+
+
+def _insist_on_no_generator(result: object) -> None:
+    if isasyncgen(result) or (isgenerator(result) and not isawaitable(result)):
+        raise TypeError("a handler that yields is a generator, which nobody runs")

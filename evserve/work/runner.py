@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import random
 
 from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -42,12 +43,13 @@ class Runner:
         policy = self._policy_for(route)
         hopeless = policy.before(event)
         if hopeless is not None:
-            await self._settle(event, route, hopeless)
+            await self._settle(event, route, hopeless, None)
             return
-        attempt = Attempt(self.clock, self.timeout if route.timeout is None else route.timeout)
+        timeout = self.timeout if route.timeout is None else route.timeout
+        attempt = Attempt(self.clock, timeout or None)
         with self.metrics.running.track_inprogress():
             error = await self._run(attempt, route, event)
-            await self._settle(event, route, self._verdict(policy, event, error))
+            await self._settle(event, route, self._verdict(policy, event, error), error)
             await self._real_end(attempt, route)
 
     def _policy_for(self, route: Route) -> Policy:
@@ -57,7 +59,7 @@ class Runner:
 
     async def _run(self, attempt: Attempt, route: Route, event: Event) -> BaseException | None:
         """Let the handler run, and hold on to the event meanwhile."""
-        holding = LoopingCall(self.queue.touch, event)
+        holding = LoopingCall(self._hold, event)
         holding.clock = self.clock
         # Two chances before the TTR ends, should one touch be slow.
         holding.start(event.ttr / 3, now=False).addErrback(self._lost_hold, event)
@@ -68,6 +70,20 @@ class Runner:
         finally:
             if holding.running:
                 holding.stop()
+
+    def _hold(self, event: Event) -> Deferred[None]:
+        """Touch `event`; only that it is not held any more ends the attempts to do so."""
+        return self.queue.touch(event).addErrback(self._not_touched, event)
+
+    def _not_touched(self, failure: Failure, event: Event) -> None:
+        failure.trap(QueueError)
+        if failure.check(NotReserved):
+            failure.raiseException()
+        self._log.warn(
+            "event {event.id} ({event.type}) could not be touched: {reason}",
+            event=event,
+            reason=failure.getErrorMessage(),
+        )
 
     def _lost_hold(self, failure: Failure, event: Event) -> None:
         self._log.warn(
@@ -81,15 +97,61 @@ class Runner:
     ) -> Retry | Bury | None:
         if error is None:
             return None
-        reason = one_line(error)
-        verdict = policy.after_failure(event, reason, self.roll())
-        if isinstance(verdict, Retry):
+        return policy.after_failure(event, one_line(error), self.roll())
+
+    async def _settle(
+        self, event: Event, route: Route, verdict: Retry | Bury | None, error: BaseException | None
+    ) -> None:
+        """Tell the queue; what becomes of the event is logged once the queue has confirmed it."""
+        try:
+            if verdict is None:
+                await self.queue.ack(event)
+                outcome = Outcome.DONE
+            elif isinstance(verdict, Bury):
+                outcome = await self._bury(event, verdict, error)
+            else:
+                outcome = await self._retry(event, verdict, error)
+        except QueueError as problem:
+            outcome = Outcome.LOST
+            self._log.warn(
+                "event {event.id} ({event.type}) {happened}, but the queue did not confirm it, "
+                "so it may come again: {reason}",
+                event=event,
+                happened="was handled" if error is None else f"failed ({one_line(error)})",
+                reason=str(problem),
+            )
+        self.metrics.events.labels(route.pattern, outcome.value).inc()
+
+    async def _retry(self, event: Event, verdict: Retry, error: BaseException | None) -> Outcome:
+        await self.queue.retry(event, verdict.delay)
+        if error is not None:
             self._log.warn(
                 "event {event.id} ({event.type}) failed, attempt {event.attempts}; "
                 "again in {delay:.1f} seconds: {reason}",
                 event=event,
                 delay=verdict.delay,
-                reason=reason,
+                reason=one_line(error),
+            )
+        return Outcome.RETRIED
+
+    async def _bury(self, event: Event, verdict: Bury, error: BaseException | None) -> Outcome:
+        try:
+            await self.queue.bury(event, verdict.reason)
+        except NotReserved:
+            raise
+        except QueueError as problem:
+            # Most likely there was no room for the record: keep the event until there is.
+            self._log.warn(
+                "event {event.id} ({event.type}) cannot be buried now: {reason}",
+                event=event,
+                reason=str(problem),
+            )
+            return await self._retry(event, Retry(self.policy.back_off.ceiling), error)
+        if error is None:
+            self._log.error(
+                "event {event.id} ({event.type}) is buried: {reason}",
+                event=event,
+                reason=verdict.reason,
             )
         else:
             self._log.failure(
@@ -97,42 +159,7 @@ class Runner:
                 Failure(error, type(error), error.__traceback__),
                 event=event,
             )
-        return verdict
-
-    async def _settle(self, event: Event, route: Route, verdict: Retry | Bury | None) -> None:
-        try:
-            outcome = await self._tell(event, verdict)
-        except QueueError as error:
-            outcome = Outcome.LOST
-            self._log.warn(
-                "event {event.id} ({event.type}) was handled, but the queue did not confirm it, "
-                "so it may come again: {reason}",
-                event=event,
-                reason=str(error),
-            )
-        self.metrics.events.labels(route.pattern, outcome.value).inc()
-
-    async def _tell(self, event: Event, verdict: Retry | Bury | None) -> Outcome:
-        if verdict is None:
-            await self.queue.ack(event)
-            return Outcome.DONE
-        if isinstance(verdict, Bury):
-            try:
-                await self.queue.bury(event, verdict.reason)
-            except NotReserved:
-                raise
-            except QueueError as error:
-                # Most likely there was no room for the record: keep the event until there is.
-                verdict = Retry(self.policy.back_off.ceiling)
-                self._log.warn(
-                    "event {event.id} ({event.type}) cannot be buried now: {reason}",
-                    event=event,
-                    reason=str(error),
-                )
-            else:
-                return Outcome.BURIED
-        await self.queue.retry(event, verdict.delay)
-        return Outcome.RETRIED
+        return Outcome.BURIED
 
     async def _real_end(self, attempt: Attempt, route: Route) -> None:
         if attempt.ended.called:

@@ -33,6 +33,7 @@ class OpenQueueTests(SynchronousTestCase):
             "",
             "beanstalk://h:99999",
             "sqlite:a?b",
+            "sqlite:a%00b",
         ):
             error = self.assertRaises(BadQueueURL, open_queue, text, None)
             self.assertIn(repr(text), str(error))

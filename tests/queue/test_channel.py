@@ -267,5 +267,24 @@ class EndTests(SynchronousTestCase):
         self.client.put()
         self.client.ask(b"reserve\r\n")
         self.client.protocol.drain()
-        self.assertEqual(self.client.ask(b"reserve\r\n"), b"")
+        self.assertEqual(self.client.ask(b"reserve\r\n"), b"TIMED_OUT\r\n")
         self.assertFalse(self.client.transport.disconnecting)
+
+    def test_drain_lets_a_consumer_settle_what_it_has_behind_another_reserve(self):
+        """Or its work would be done twice: here, and after the restart."""
+        self.client.put()
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        said = self.client.ask(b"reserve\r\nreserve-batch 9 9\r\ndelete 1\r\nreserve\r\n")
+        self.assertEqual(said, b"TIMED_OUT\r\nTIMED_OUT\r\nDELETED\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_drain_lets_a_consumer_name_an_event_while_it_has_others(self):
+        self.client.put()
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        said = self.client.ask(b"reserve-job 2\r\ndelete 2\r\ndelete 1\r\nreserve-job 3\r\n")
+        self.assertEqual(said, b"RESERVED 2 4\r\nbody\r\nDELETED\r\nDELETED\r\n")
+        self.assertTrue(self.client.transport.disconnecting)

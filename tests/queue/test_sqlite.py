@@ -4,11 +4,12 @@ import math
 import os
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue import commits
+from evserve.queue import commits, room
 from evserve.queue.book import Book
 from evserve.queue.journal import Batch, Binding, Outcome
 from evserve.queue.model import Limits
@@ -160,6 +161,27 @@ class SpaceTests(Reopening):
         self.assertEqual(other.transport.take(), b"OUT_OF_MEMORY\r\n")
         self.assertEqual(client.put(bytes(30000)), 5)
 
+    def test_a_store_that_was_opened_on_a_full_disk_makes_its_reserve_when_there_is_room(self):
+        full, real = SimpleNamespace(f_bavail=0, f_frsize=4096), os.statvfs
+        self.patch(os, "statvfs", lambda _: full)
+        store = SQLiteStore.open(self.path)
+        self.stores.append(store)
+        ballast = Path(f"{self.path}-ballast")
+        store.tidy()
+        self.assertFalse(ballast.exists())
+        self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10**6, f_frsize=4096))
+        store.tidy()
+        self.assertEqual(ballast.stat().st_size, room.MOST)
+        self.patch(os, "statvfs", real)
+
+    def test_a_disk_that_cannot_be_asked_for_its_room_does_no_harm(self):
+        self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+        store = SQLiteStore.open(self.path)
+        self.stores.append(store)
+        self.patch(os, "statvfs", _no_quota)
+        store.tidy()
+        self.assertIs(store.write(Batch(deletes=[1])).rest, Outcome.COMMITTED)
+
 
 @define(eq=False)
 class Failing:
@@ -264,6 +286,21 @@ class OpeningTests(Reopening):
         connection.execute(statement)
         connection.commit()
         connection.close()
+
+    def test_no_regular_file(self):
+        """And nothing is left beside it: /dev/null.lock, say."""
+        self.path.parent.mkdir(parents=True)
+        os.mkfifo(self.path)
+        self.assertIn("no regular file", self.refusal())
+        self.assertEqual(list(self.path.parent.iterdir()), [self.path])
+
+    def test_a_name_that_is_too_long(self):
+        self.path = self.path.with_name("x" * 300)
+        self.assertIn("File name too long", self.refusal())
+
+    def test_a_reserve_that_cannot_be_made(self):
+        Path(f"{self.path}-ballast").mkdir(parents=True)
+        self.assertIn("Is a directory", self.refusal())
 
     def test_a_path_that_cannot_be(self):
         self.path.parent.parent.mkdir(parents=True)

@@ -98,6 +98,22 @@ class HoldingTests(WorkerTestCase):
         self.calls[0][1].callback(None)
         self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
 
+    def test_a_touch_that_fails_is_not_the_last(self):
+        """A full disk, say, or a moment without a connection, must not cost the hold."""
+
+        class Full(MemoryQueue):
+            full = True
+
+            def touch(self, event):
+                full, self.full = self.full, False
+                return fail(QueueFull("no room")) if full else super().touch(event)
+
+        self.queue = Full(self.clock)
+        self.work(concurrency=1)
+        self.put(b"", ttr=3)
+        self.clock.pump([0.5] * 40)
+        self.assertEqual((len(self.calls), self.depth()), (1, {"reserved": 1}))
+
     def test_nothing_is_touched_after_the_end(self):
         self.work()
         self.put(b"", ttr=3)
@@ -183,10 +199,6 @@ class FailingTests(WorkerTestCase):
         self.flushLoggedErrors(ValueError)
 
 
-def MemoryQueueOf(test):
-    return type(test.queue)
-
-
 class TimeoutTests(WorkerTestCase):
     def test_a_handler_that_never_ends_is_cancelled_and_its_event_retried(self):
         self.work(timeout=10)
@@ -201,6 +213,12 @@ class TimeoutTests(WorkerTestCase):
         self.put(b"")
         self.calls[0][1].callback(None)
         self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
+
+    def test_a_handler_may_have_all_the_time_it_wants(self):
+        self.work(Route("mail", self.handler, timeout=0), timeout=10)
+        self.put(b"", ttr=1000)
+        self.clock.pump([100] * 10)
+        self.assertEqual(self.depth(), {"reserved": 1})
 
     def test_a_handler_has_its_own_time(self):
         self.work(Route("mail", self.handler, timeout=1), timeout=100)

@@ -18,6 +18,10 @@ from evserve.events.errors import QueueError, QueueUnavailable
 
 T = TypeVar("T")
 
+GRACE = 1.0
+"""Seconds between a command's last moment and hanging up: a reactor that was busy otherwise looks
+at the clock before it reads what has long arrived, or even sends what was asked."""
+
 GOODBYE = 1.0
 """Seconds that a server which does not read gets before a connection is cut after all."""
 
@@ -35,9 +39,9 @@ class _Sent:
 class Connection(Protocol):
     """Runs commands, pipelined; without a reply in time, or with nonsense, it hangs up.
 
-    clock: measures `patience`, the seconds the server may take beyond what a command may wait.
-    lost: called once, when the connection is gone.  watching, used: the state that the server
-    keeps for this connection, as far as commands were sent.
+    clock: measures `patience`, the seconds the server may be silent beyond what a command may
+    wait.  lost: called once, when the connection is gone.  watching, used: the state that the
+    server keeps for this connection, as far as commands were sent.
     """
 
     clock: IReactorTime
@@ -50,6 +54,8 @@ class Connection(Protocol):
     _stream: ITCPTransport = field(init=False)
     _parser: ReplyParser = field(init=False, factory=ReplyParser)
     _sent: deque[_Sent] = field(init=False, factory=deque)
+    _heard: float = field(init=False, default=float("-inf"))
+    _late: bool = field(init=False, default=False)
     _giving_up: bool = field(init=False, default=False)
     _timer: IDelayedCall | None = field(init=False, default=None)
 
@@ -100,14 +106,20 @@ class Connection(Protocol):
         self._timer = None
         if not self._sent:
             return
-        left = self._sent[0].deadline - self.clock.seconds()
+        # A thousand puts at once take their time; while some are answered, the others may wait.
+        deadline = max(self._sent[0].deadline, self._heard + self.patience)
+        left = deadline - self.clock.seconds()
         if left > 0:
             self._timer = self.clock.callLater(left, self._look)
+        elif not self._late:
+            self._late = True
+            self._timer = self.clock.callLater(GRACE, self._look)
         else:
             self.hang_up(QueueUnavailable(f"{self.server} did not answer in time"))
 
     def dataReceived(self, data: bytes) -> None:
         """Give each reply to the command it answers."""
+        self._heard, self._late = self.clock.seconds(), False
         try:
             for reply in self._parser.feed(data):
                 if self.error is None:

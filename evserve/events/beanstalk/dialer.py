@@ -6,6 +6,7 @@ from typing import cast
 
 from attrs import Factory, define, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.task import deferLater
@@ -79,7 +80,7 @@ class Dialer:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        self._cause = str(error).rstrip(".") or type(error).__name__
+        self._cause = _cause(error)
         self._not_before = self.clock.seconds() + RECONNECT.delay(self._failures, self.roll())
         if self._failures == 1:
             self._log.warn(
@@ -96,6 +97,12 @@ class Dialer:
                 failures=self._failures,
             )
         self._failures = 0
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, DeferredTimeoutError):
+        return "no answer"  # its own words, (4.99, 'Deferred'), are for programmers
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _cancellable(attempt: Deferred[IProtocol]) -> Deferred[Connection]:

@@ -20,6 +20,7 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    check_number,
     check_put,
     check_type,
     check_types,
@@ -52,7 +53,8 @@ class BeanstalkQueue:
     One connection puts and asks, pipelined; see Consumers for the others.
 
     endpoint: where the server is.  server: its name in messages.  patience: seconds a call waits
-    for a connection, and a connection for a reply.  wall_clock: dates the error records.
+    for a connection, and a connection for a sign of life while replies are due.  wall_clock:
+    dates the error records.
     """
 
     endpoint: IStreamClientEndpoint
@@ -86,7 +88,7 @@ class BeanstalkQueue:
         ttr: int = DEFAULT_TTR,
     ) -> Deferred[str]:
         """See EventQueue."""
-        check_put(event_type, priority, delay, ttr)
+        check_put(event_type, body, priority, delay, ttr)
         return self._in_tube(event_type, commands.put(body, priority, delay, ttr))
 
     @_never_raising
@@ -104,7 +106,7 @@ class BeanstalkQueue:
     @_never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
         """See EventQueue."""
-        check_put(event.type, event.priority, delay, event.ttr)
+        check_number("delay", delay, int | float, least=0)
         return self._consumers.settle(event, commands.release(event, delay))
 
     def bury(self, event: Event, reason: str) -> Deferred[None]:

@@ -122,10 +122,25 @@ class ProducerTests(EngineTestCase):
 
     def test_a_silent_server_is_given_up(self):
         put = self.queue.put("a", b"")
-        self.clock.advance(5)
+        self.clock.pump([5, 1])
         error = self.failureResultOf(put, QueueUnavailable).value
         self.assertIn("did not answer in time", str(error))
         self.assertTrue(self.endpoint.servers[0].disconnected)
+
+    def test_a_server_that_answers_one_after_the_other_is_not_given_up(self):
+        puts = [self.queue.put("a", b"") for _ in range(4)]
+        server = self.endpoint.servers[0]
+        server.protocol.dataReceived(b"USING a\r\n")
+        for number in range(4):
+            self.clock.pump([1] * 4)
+            server.protocol.dataReceived(b"INSERTED %d\r\n" % number)
+        self.assertEqual([self.successResultOf(put) for put in puts], ["0", "1", "2", "3"])
+
+    def test_an_answer_that_lay_unread_while_the_reactor_was_busy_counts(self):
+        put = self.queue.put("a", b"")
+        self.clock.advance(60)
+        self.expect(0, b"use a\r\nput 1024 0 60 0\r\n\r\n", b"USING a\r\nINSERTED 1\r\n")
+        self.assertEqual(self.successResultOf(put), "1")
 
     def test_a_quick_answer_is_awaited_no_longer_because_of_a_slow_one_before(self):
         acked = self.queue.ack(self.take())
@@ -134,7 +149,7 @@ class ProducerTests(EngineTestCase):
         self.clock.advance(5)
         waiting = self.queue.reserve(["mail"], 20)
         self.expect(0, b"reserve-with-timeout 20\r\n", TAKEN)
-        self.clock.advance(5)
+        self.clock.pump([5, 1])
         self.failureResultOf(waiting, QueueUnavailable)
 
     def test_an_answer_that_makes_no_sense_ends_the_connection(self):
@@ -236,7 +251,7 @@ class ConsumerTests(EngineTestCase):
         self.expect(0, b"", b"TIMED_OUT\r\n")
         self.expect(0, b"reserve-with-timeout 30\r\n")
         self.assertNoResult(waiting)
-        self.clock.advance(35)
+        self.clock.pump([35, 1])
         self.failureResultOf(waiting, QueueUnavailable)
 
     def test_a_lost_connection_fails_waits_and_forgets_reservations(self):
@@ -338,7 +353,8 @@ class ReconnectTests(EngineTestCase):
         put = self.queue.put("a", b"")
         self.clock.advance(5)
         self.clock.advance(0)
-        self.failureResultOf(put, QueueUnavailable)
+        error = self.failureResultOf(put, QueueUnavailable).value
+        self.assertEqual(str(error), "cannot reach the test's server: no answer")
 
     def test_a_connection_that_comes_after_all_is_closed(self):
         self.endpoint.slow = True
