@@ -40,16 +40,17 @@ class InputTests(Case):
             space = "http://www.sitemaps.org/schemas/sitemap/0.9"
             return f'<?xml version="1.0"?><{root} xmlns="{space}">{items}</{root}>'.encode()
 
-        parts = [self.site.url("/1.xml"), self.site.url("/2.xml.gz")]
+        parts = [self.site.url(path) for path in ("/1.xml", "/2.xml.gz", "/3.txt.gz")]
         self.site.answers["/index.xml"] = sitemap("sitemap", parts)
         self.site.answers["/1.xml"] = sitemap("url", self.urls[:2])
-        self.site.answers["/2.xml.gz"] = gzip.compress(sitemap("url", self.urls[2:]))
+        self.site.answers["/2.xml.gz"] = gzip.compress(sitemap("url", self.urls[2:4]))
+        self.site.answers["/3.txt.gz"] = gzip.compress("\r\n".join(self.urls[4:]).encode())
         await self.fetched("--sitemap", self.site.url("/index.xml"))
         self.assert_all_fetched_once()
 
     async def test_a_sitemap_that_is_none_fails_the_run(self):
         out = await self.fetched("--sitemap", self.site.url("/"), status=1)
-        self.assertIn("failed: SitemapFailed: not XML", out)
+        self.assertIn("failed: SitemapFailed: neither XML", out)
 
     async def test_options_may_stand_after_urls(self):
         await self.fetched(*self.urls, "--retries", "0", "-o", "rows.jsonl")
