@@ -65,6 +65,18 @@ class URL:
         """Return the URL without fragment and credentials: what logs and rows may show."""
         return f"{self.origin}{self.target}"
 
+    @property
+    def identity(self) -> str:
+        """What tells this URL from another: what `str` gives, and as whom it is asked for.
+
+        Two accounts see different pages, and a password that was wrong is not asked with again.
+        """
+        if self.credentials is None:
+            return str(self)
+        user, password = (quote(part, "", errors="surrogateescape") for part in self.credentials)
+        scheme, authority = self.origin.scheme, self.origin.authority
+        return f"{scheme}://{user}:{password}@{authority}{self.target}"
+
     def join(self, reference: str) -> "URL":
         """Return what `reference` means on the page at this URL; raises BadURL."""
         reference = reference.strip(_AROUND).translate(_IGNORED)

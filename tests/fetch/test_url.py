@@ -102,6 +102,16 @@ class ParseTests(SynchronousTestCase):
         error = self.assertRaises(BadURL, parse_url, "example.com/x")
         self.assertIn("did you mean http://example.com/x", str(error))
 
+    def test_the_identity_says_as_whom_it_is_asked_for(self):
+        table = {
+            "http://a:80/x#y": "http://a/x",
+            "HTTP://u@A/x": "http://u:@a/x",
+            "http://u:@a/x": "http://u:@a/x",
+            "http://u%40:p:%e4%2F@a:8/x?y": "http://u%40:p%3A%E4%2F@a:8/x?y",
+        }
+        for text, identity in table.items():
+            self.assertEqual(parse_url(text).identity, identity)
+
     def test_fragment_and_credentials_are_kept_apart(self):
         url = parse_url("http://u%40x:p:w@example.com/#a b")
         self.assertEqual((url.fragment, url.credentials), ("a%20b", ("u@x", "p:w")))
