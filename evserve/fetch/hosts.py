@@ -42,9 +42,21 @@ def _ascii(text: str) -> str:
             text = unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()
         if text.isascii():
             return text.lower()
-        return idna.encode(text.lower(), uts46=True).decode("ascii")
+        try:
+            return idna.encode(text.lower(), uts46=True).decode("ascii")
+        except idna.InvalidCodepoint:
+            return _with_symbols(text.lower())
     except (UnicodeError, idna.IDNAError) as error:
         raise BadURL(f"{text!r} is not a host name: {error}") from None
+
+
+def _with_symbols(text: str) -> str:
+    """IDNA 2008 knows no symbols such as a snowman; UTS 46, and so browsers, let them pass."""
+    labels = idna.uts46_remap(text, std3_rules=False).split(".")
+    return ".".join(
+        label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
+        for label in labels
+    )
 
 
 def _ipv6(text: str) -> str:

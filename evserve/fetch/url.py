@@ -21,6 +21,7 @@ _PLAIN = re.compile(
     r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?(/[A-Za-z0-9_~!$&()*+,;=:@?/.-]*)?"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_PLACE = re.compile(r"[A-Za-z0-9.-]+:[0-9]+(?:[/?#]|$)")  # not a scheme but a host and a port
 _AROUND = "".join(map(chr, range(0x21)))
 _IGNORED = str.maketrans("", "", "\t\n\r")
 # Beyond letters, digits and `_.-~`; section 1.3, the path and special-query percent-encode sets.
@@ -124,8 +125,10 @@ def parse_location(base: URL, value: bytes) -> URL:
 
 
 def _parse(text: str) -> URL:
+    if not text:
+        raise BadURL("it is empty")
     match = _SCHEME.fullmatch(text)
-    if not match:
+    if not match or _PLACE.match(text):
         raise BadURL(f"{text!r} has no scheme: did you mean http://{text.lstrip('/')} ?")
     scheme = match[1].lower()
     if scheme not in DEFAULT_PORTS:

@@ -37,6 +37,8 @@ AS_BROWSERS_DO = {
     "http://faß.de/": "http://xn--fa-hia.de/",
     "http://b%C3%BCcher.example/": "http://xn--bcher-kva.example/",
     "http://a_b.example./": "http://a_b.example./",
+    "http://a_b.ü.example/": "http://a_b.xn--tda.example/",
+    "http://☃.example/": "http://xn--n3h.example/",
     "http://127.1/": "http://127.0.0.1/",
     "http://2130706433/": "http://127.0.0.1/",
     "http://0x7f.0.0.1/": "http://127.0.0.1/",
@@ -101,6 +103,9 @@ class ParseTests(SynchronousTestCase):
             self.assertRaises(BadURL, parse_url, text)
         error = self.assertRaises(BadURL, parse_url, "example.com/x")
         self.assertIn("did you mean http://example.com/x", str(error))
+        error = self.assertRaises(BadURL, parse_url, "localhost:8000/x")
+        self.assertIn("did you mean http://localhost:8000/x", str(error))
+        self.assertEqual(str(self.assertRaises(BadURL, parse_url, " ")), "it is empty")
 
     def test_the_identity_says_as_whom_it_is_asked_for(self):
         table = {

@@ -64,11 +64,15 @@ class InputTests(Case):
                 (["fetch", "-i", "none"], "fetch: No such file or directory: none"),
                 (
                     ["fetch", "http://a/", "--retries", "x"],
-                    "fetch: --retries 'x': not a whole number",
+                    "fetch: --retries 'x': not a whole number up to 999999999",
                 ),
                 (
                     ["fetch", "http://a/", "--results-tube", "x"],
                     "fetch: --results-tube needs --queue",
+                ),
+                (
+                    ["fetch", "http://a/", "--save", "/dev/null"],
+                    "fetch: Not a directory: /dev/null",
                 ),
                 (["fetch", "http://a/", "-o", "no/x"], "fetch: No such file or directory: no/x"),
             ],

@@ -72,6 +72,7 @@ class StreamSource:
     _reactor: Any
     _descriptor: int
     _cutter: Cutter = field(factory=Cutter, init=False)
+    _trouble: OSError | None = field(default=None, init=False)
     _is_over: bool = field(default=False, init=False)
     _ready: list[str] = field(factory=list, init=False)
     _wanted: "Deferred[None] | None" = field(default=None, init=False)
@@ -86,6 +87,8 @@ class StreamSource:
             finally:
                 self._wanted = None
                 self._reactor.removeReader(self)
+        if self._trouble is not None and not self._ready:
+            raise self._trouble
         ready, self._ready = self._ready, []
         return ready
 
@@ -101,8 +104,10 @@ class StreamSource:
         """See IReadDescriptor."""
         try:
             data = os.read(self._descriptor, _CHUNK)
-        except OSError:
-            data = b""
+        except BlockingIOError:  # whoever shares it was faster
+            return
+        except OSError as error:
+            self._trouble, data = error, b""
         self._take(data)
 
     def connectionLost(self, reason: Failure) -> None:

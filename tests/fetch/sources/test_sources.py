@@ -1,5 +1,6 @@
 """Where URLs come from."""
 
+import errno
 import gzip
 import os
 import sys
@@ -219,6 +220,26 @@ class StreamTests(SynchronousTestCase):
         self.write(b"\xef\xbb\xbfhttp://a/\r\n\xef\xbb\xbfx\n")
         self.assertEqual(self.successResultOf(batch), ["http://a/", "\ufeffx"])
         os.close(self.input)
+
+    def test_what_cannot_be_read_is_an_error_after_what_could(self):
+        self.addCleanup(os.close, self.input)
+        batch = self.batch()
+        self.write(b"http://a/\nhttp://b/")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        batch = self.batch()
+        self.source._descriptor = self.input  # which is only written to
+        self.reactor.reading.doRead()
+        self.assertEqual(self.successResultOf(batch), ["http://b/"])
+        self.assertEqual(self.failureResultOf(self.batch(), OSError).value.errno, errno.EBADF)
+
+    def test_nothing_there_after_all_is_not_the_end(self):
+        self.addCleanup(os.close, self.input)
+        os.set_blocking(self.output, False)
+        batch = self.batch()
+        self.reactor.reading.doRead()
+        self.assertNoResult(batch)
+        self.write(b"http://a/\n")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
 
     def test_bytes_that_are_not_utf_8_stay_what_they_are(self):
         batch = self.batch()
