@@ -1,6 +1,7 @@
 """`twistd -n evserve fetch ...`: where URLs come from, and how politely they are asked for."""
 
 import gzip
+import os
 import re
 import time
 from email.utils import formatdate
@@ -33,6 +34,24 @@ class InputTests(Case):
         self.assertEqual(await child.ended, 0)
         self.assert_all_fetched_once()
 
+    async def test_a_named_pipe_is_read_as_it_comes(self):
+        os.mkfifo(self.folder / "pipe")
+        child = self.fetch("-i", "pipe")
+        await child.until(lambda: b" serves " in child.err)  # although nobody writes yet
+        with (self.folder / "pipe").open("w", buffering=1) as pipe:
+            pipe.write(f"{self.urls[0]}\n")
+            await child.shows(self.urls[0].encode())  # before the input ends
+            pipe.write("\n".join(self.urls[1:]))
+        self.assertEqual(await child.ended, 0)
+        self.assert_all_fetched_once()
+
+    async def test_a_pipe_that_nobody_writes_to_can_be_given_up(self):
+        os.mkfifo(self.folder / "pipe")
+        child = self.fetch("-i", "pipe")
+        await child.until(lambda: b" serves " in child.err)
+        self.assertEqual(await child.stop("INT"), 1)
+        self.assertNotIn(b"Traceback", child.err)
+
     async def test_a_sitemap_index_leads_to_all_pages(self):
         def sitemap(kind, urls):
             items = "".join(f"<{kind}><loc>{url}</loc></{kind}>" for url in urls)
@@ -61,6 +80,7 @@ class InputTests(Case):
         await self.table(
             [
                 (["fetch"], say),
+                (["fetch", "-i", "."], "fetch: Is a directory: ."),
                 (["fetch", "-i", "none"], "fetch: No such file or directory: none"),
                 (
                     ["fetch", "http://a/", "--retries", "x"],

@@ -1,6 +1,7 @@
 """URLs as lines of text, a batch at a time: a million of them need no more memory than a few."""
 
 import os
+import stat
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -52,6 +53,19 @@ class FileSource:
     async def batch(self) -> list[str]:
         """See Source."""
         return list(islice(self._urls, _BATCH))
+
+
+def open_lines(path: Path, reactor: Any) -> Source:
+    """Return the lines of a file; of a pipe or a device as they arrive. Raises OSError.
+
+    Nothing waits here for somebody to write to a named pipe: that is one more pause of it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return StreamSource(reactor, descriptor)
+    os.close(descriptor)
+    return FileSource(path)
 
 
 def _lines_of(file: TextIO) -> Iterator[str]:
