@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
 
-from evserve.fetch.errors import BadURL
+from evserve.fetch.errors import BadURL, brief
 from evserve.fetch.hosts import parse_host
 
 
@@ -129,10 +129,14 @@ def _parse(text: str) -> URL:
         raise BadURL("it is empty")
     match = _SCHEME.fullmatch(text)
     if not match or _PLACE.match(text):
-        raise BadURL(f"{text!r} has no scheme: did you mean http://{text.lstrip('/')} ?")
+        raise BadURL(
+            f"{brief(text)!r} has no scheme: did you mean http://{brief(text.lstrip('/'))} ?"
+        )
     scheme = match[1].lower()
     if scheme not in DEFAULT_PORTS:
-        raise BadURL(f"{text!r}: {scheme} is not a scheme known here, only http and https are")
+        raise BadURL(
+            f"{brief(text)!r}: {brief(scheme)} is not a scheme known here, only http and https are"
+        )
     rest, _, fragment = match[2].partition("#")
     rest = _slashes(rest).lstrip("/")
     end = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
@@ -196,7 +200,7 @@ def _encode(text: str, safe: str) -> str:
     try:
         return quote(text.encode("utf-8", "surrogateescape"), safe)
     except UnicodeEncodeError:
-        raise BadURL(f"{text!r} holds half a character") from None
+        raise BadURL(f"{brief(text)!r} holds half a character") from None
 
 
 def _without_dots(path: str) -> str:

@@ -107,6 +107,17 @@ class ParseTests(SynchronousTestCase):
         self.assertIn("did you mean http://localhost:8000/x", str(error))
         self.assertEqual(str(self.assertRaises(BadURL, parse_url, " ")), "it is empty")
 
+    def test_a_reason_is_short_however_long_the_text_is(self):
+        long = "x" * 60_000
+        for text in (
+            long,
+            f"{long}:y",
+            f"http://{long}/",
+            f"http://{long}☃\x80/",
+            f"http://[{long}]/",
+        ):
+            self.assertLess(len(str(self.assertRaises(BadURL, parse_url, text))), 600)
+
     def test_the_identity_says_as_whom_it_is_asked_for(self):
         table = {
             "http://a:80/x#y": "http://a/x",
