@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from evserve.fetch.errors import Cancelled, TotalTimeout
+from evserve.fetch.errors import Cancelled
 from evserve.fetch.gate import Gate
 from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
@@ -16,7 +16,6 @@ from evserve.fetch.polite.schedule import Schedule
 from evserve.fetch.polite.verdict import Again, Elsewhere, Finished, Judge, Verdict
 from evserve.fetch.proxies import Proxy
 from evserve.fetch.refusals import not_saved
-from evserve.fetch.request import Request
 from evserve.fetch.seam import Engine
 from evserve.fetch.settings import Timeouts
 from evserve.fetch.url import Origin
@@ -102,24 +101,11 @@ class Dispatcher:
         now = self.clock.seconds()
         job.begun_at = now
         try:
-            job.begin(self.engine, self._timed(job, now), self._ended)
+            job.begin(self.engine, job.timed(now, self.timeouts), self._ended)
         except Exception as error:
             job.close_copies(error)
             self.schedule.release(job.request.url.origin, now)
             self._finish(job, error)
-
-    def _timed(self, job: Job, now: float) -> Request:
-        """Return the job's request with what is left of its time; raises FetchError."""
-        if job.is_cancelled:
-            raise Cancelled("given up")
-        timeouts = job.request.timeouts or self.timeouts
-        if job.deadline is None:
-            job.deadline = now + timeouts.total
-            return job.request
-        left = job.deadline - now
-        if left <= 0:
-            raise TotalTimeout(f"not complete after {timeouts.total:g} s")
-        return evolve(job.request, timeouts=evolve(timeouts, total=left))
 
     def _ended(self, job: Job, error: Exception | None) -> None:
         now, origin = self.clock.seconds(), job.request.url.origin
