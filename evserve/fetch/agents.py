@@ -13,10 +13,12 @@ from twisted.web.iweb import IAgent, IResponse
 
 from evserve.fetch.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
 from evserve.fetch.messages import Head, Headers
+from evserve.fetch.proxies import Proxy
 from evserve.fetch.reasons import explain_connecting
 from evserve.fetch.request import Receiver, Request
 from evserve.fetch.seam import Engine
 from evserve.fetch.settings import Timeouts
+from evserve.fetch.url import Origin
 
 
 def as_engine(agent: Any, clock: IReactorTime, user_agent: str) -> Engine:
@@ -52,6 +54,10 @@ class AgentEngine:
         )
         exchange.asking.addCallbacks(exchange.answered, exchange.failed)
         return exchange
+
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """See Engine; if there is one, only the agent knows it."""
+        return None
 
     def close(self) -> None:
         """See Engine; connections that the agent keeps are its owner's to close."""

@@ -12,10 +12,12 @@ from evserve.fetch.deadlines import Deadlines
 from evserve.fetch.errors import Cancelled, PrivateAddress
 from evserve.fetch.guard import is_private_name
 from evserve.fetch.pool import Pool
+from evserve.fetch.proxies import Proxy
 from evserve.fetch.request import Receiver, Request
 from evserve.fetch.settings import Settings
 from evserve.fetch.slot import Slot
 from evserve.fetch.tls import TLS
+from evserve.fetch.url import Origin
 from evserve.fetch.wire import Extra, check, compose, is_plain, tail_of
 
 
@@ -53,6 +55,10 @@ class Client:
         call.begin()
         return call
 
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """See seam.Engine."""
+        return self.settings.proxies.choose(origin)
+
     def close(self) -> None:
         """Cancel what is under way, close every connection, leave no timer."""
         for call in tuple(self._calls):
@@ -65,7 +71,7 @@ class Client:
     def slot(self, request: Request) -> Slot:
         """See call.Dispatcher."""
         origin = request.url.origin
-        proxy = self.settings.proxies.choose(origin)
+        proxy = self.proxy_for(origin)
         if proxy is not None and not self.settings.allow_private and is_private_name(origin.host):
             raise PrivateAddress(f"{origin.host} is not a public address")
         return self.pool.slot(origin, proxy)

@@ -1,37 +1,27 @@
 """Sends jobs to the engine when it is polite to, and decides what comes after each request."""
 
-import os
 from typing import Any
 
-from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from evserve.fetch.errors import (
-    Cancelled,
-    ConnectFailed,
-    ConnectionLost,
-    FetchError,
-    TimedOut,
-    TLSFailed,
-    TotalTimeout,
-)
+from evserve.fetch.errors import Cancelled
 from evserve.fetch.gate import Gate
 from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
-from evserve.fetch.polite.breaker import Breaker
+from evserve.fetch.polite.health import Health, Place
 from evserve.fetch.polite.schedule import Schedule
 from evserve.fetch.polite.verdict import Again, Elsewhere, Finished, Judge, Verdict
-from evserve.fetch.refusals import OriginDown, SaveFailed
-from evserve.fetch.request import Request
+from evserve.fetch.proxies import Proxy
+from evserve.fetch.refusals import not_saved
 from evserve.fetch.seam import Engine
 from evserve.fetch.settings import Timeouts
 from evserve.fetch.url import Origin
 
 
 _log = Logger(namespace="evserve.fetch")
-_SILENCE = (ConnectFailed, ConnectionLost, TimedOut, TLSFailed)  # what breakers count
 _WORTH_SAYING = 2.0  # seconds; shorter pauses are nobody's news
 
 
@@ -44,12 +34,13 @@ class Dispatcher:
     manners: Manners
     judge: Judge
     timeouts: Timeouts = field(factory=Timeouts)
-    schedule: Schedule[Job] = field(init=False)
+    schedule: Schedule[Origin, Job] = field(init=False)
     gate: Gate = field(init=False)
-    _breakers: dict[Origin, Breaker] = field(factory=dict, init=False)
+    _health: Health = field(factory=Health, init=False)
+    _held: dict[Proxy, list[Job]] = field(factory=dict, init=False)  # until a proxy has rested
     _timer: IDelayedCall | None = field(default=None, init=False)
     _pumping: bool = field(default=False, init=False)
-    _resting: dict[Job, IDelayedCall] = field(factory=dict, init=False)
+    _resting: dict[Job | Proxy, IDelayedCall] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         manners = self.manners
@@ -96,44 +87,30 @@ class Dispatcher:
 
     def _enqueue(self, job: Job, delay: float = 0.0) -> None:
         origin, now = job.request.url.origin, self.clock.seconds()
-        breaker = self._breakers.get(origin)
-        if breaker is not None and breaker.is_down(now):
-            down = OriginDown(f"{origin} is down, as it seems: {breaker.reason}")
-            self._finish(job, down if job.failure is None else job.failure)
-            return
-        is_resumed = job.tries > 0
-        self.schedule.add(origin, job, now, delay=delay, first=is_resumed)
+        proxy = self.engine.proxy_for(origin)
+        trouble = self._health.trouble(origin, proxy, now)
+        if trouble is not None:
+            self._finish(job, trouble if job.failure is None else job.failure)
+        elif proxy is not None and proxy in self._held:
+            self._held[proxy].append(job)
+        else:
+            is_resumed = job.tries > 0
+            self.schedule.add(origin, job, now, delay=delay, first=is_resumed)
 
     def _begin(self, job: Job) -> None:
         now = self.clock.seconds()
         job.begun_at = now
         try:
-            job.begin(self.engine, self._timed(job, now), self._ended)
+            job.begin(self.engine, job.timed(now, self.timeouts), self._ended)
         except Exception as error:
             job.close_copies(error)
             self.schedule.release(job.request.url.origin, now)
             self._finish(job, error)
 
-    def _timed(self, job: Job, now: float) -> Request:
-        """Return the job's request with what is left of its time; raises FetchError."""
-        if job.is_cancelled:
-            raise Cancelled("given up")
-        timeouts = job.request.timeouts or self.timeouts
-        if job.deadline is None:
-            job.deadline = now + timeouts.total
-            return job.request
-        left = job.deadline - now
-        if left <= 0:
-            raise TotalTimeout(f"not complete after {timeouts.total:g} s")
-        return evolve(job.request, timeouts=evolve(timeouts, total=left))
-
     def _ended(self, job: Job, error: Exception | None) -> None:
         now, origin = self.clock.seconds(), job.request.url.origin
         job.elapsed += now - job.begun_at
-        if job.head is not None:
-            self._breakers.pop(origin, None)  # any answer is a sign of life
-        elif isinstance(error, _SILENCE) and not error.is_at_proxy:
-            self._failed(origin, error, now)
+        self._note(job, error, now)
         self.schedule.release(origin, now)
         if job.copies:
             self._close_copies(job, error)
@@ -145,7 +122,7 @@ class Dispatcher:
         try:
             waits = job.close_copies(error)
         except Exception as trouble:
-            self._settle(job, error or _not_saved(trouble))
+            self._settle(job, error or not_saved(trouble))
             return
         if not waits:
             self._settle(job, error)
@@ -153,7 +130,7 @@ class Dispatcher:
         done: Deferred[Any] = waits[0] if len(waits) == 1 else gatherResults(waits, True)
         done.addCallbacks(
             lambda _: self._settle(job, error),
-            lambda failure: self._settle(job, _not_saved(_first(failure.value))),
+            lambda failure: self._settle(job, not_saved(failure.value)),
         )
         done.addErrback(lambda failure: _log.failure("a job did not settle", failure))
 
@@ -184,7 +161,7 @@ class Dispatcher:
     def _again(self, job: Job, verdict: Again) -> None:
         now, origin = self.clock.seconds(), job.request.url.origin
         if verdict.pause:
-            self._pause(origin, verdict.pause, f"answered {verdict.error}")
+            self._pause(origin, verdict.pause, f"{origin} answered {verdict.error}")
         assert job.deadline is not None
         if now + verdict.wait >= job.deadline:
             self._finish(job, verdict.error)
@@ -200,44 +177,64 @@ class Dispatcher:
         self._enqueue(job)
         self.pump()
 
-    def _failed(self, origin: Origin, error: Exception, now: float) -> None:
-        breaker = self._breakers.setdefault(origin, Breaker())
-        pause = breaker.failed(str(error), now)
-        if pause:
+    def _note(self, job: Job, error: Exception | None, now: float) -> None:
+        """Note for the breakers what became of a request."""
+        origin = job.request.url.origin
+        proxy = self.engine.proxy_for(origin)
+        if job.head is not None:
+            self._health.answered(origin, proxy)
+            return
+        blamed, pause = self._health.failed(origin, proxy, error, now)
+        if pause and isinstance(blamed, Proxy):
+            self._hold(blamed, pause, str(error))
+        elif pause:
             self._pause(origin, pause, str(error))
-        elif breaker.is_down(now):
-            for job in self.schedule.drain(origin):
-                self._enqueue(job)
+        elif blamed is not None and self._health.is_down(blamed, now):
+            for each in self._waiting_for(blamed):
+                self._enqueue(each)
+
+    def _waiting_for(self, place: Place) -> list[Job]:
+        """Take what waits for an origin, or for all that are behind a proxy."""
+        if isinstance(place, Origin):
+            return self.schedule.drain(place)
+        waiting: list[Job] = []
+        for origin in self.schedule.origins:
+            if self.engine.proxy_for(origin) == place:
+                waiting += self.schedule.drain(origin)
+        return waiting
+
+    def _hold(self, proxy: Proxy, seconds: float, why: str) -> None:
+        self._held.setdefault(proxy, []).extend(self._waiting_for(proxy))
+        if proxy in self._resting:
+            self._resting[proxy].cancel()
+        self._resting[proxy] = self.clock.callLater(seconds, self._let_go, proxy)
+        _say_pause(proxy.origin, seconds, why)
+
+    def _let_go(self, proxy: Proxy) -> None:
+        del self._resting[proxy]
+        for job in self._held.pop(proxy):
+            self.gate.admit(job)  # which knows the delay of its origin
+        self.pump()
 
     def _pause(self, origin: Origin, seconds: float, why: str) -> None:
         now = self.clock.seconds()
         self.schedule.pause(origin, now + seconds, now)
-        if seconds >= _WORTH_SAYING:
-            _log.info(
-                "{origin} {why}: pausing it for {seconds:.1f} s",
-                origin=str(origin),
-                why=why,
-                seconds=seconds,
-            )
+        _say_pause(origin, seconds, why)
 
     def _finish(self, job: Job, error: Exception | None) -> None:
         job.failure = error
         job.done(job.result(error))
 
 
-def _first(error: Exception) -> Any:
-    return error.subFailure.value if isinstance(error, FirstError) else error
-
-
 def _named(error: Exception) -> Exception:
-    return _not_saved(error) if isinstance(error, OSError) else error
+    return not_saved(error) if isinstance(error, OSError) else error
 
 
-def _not_saved(error: Exception) -> Exception:
-    if isinstance(error, FetchError):
-        return error
-    if not isinstance(error, OSError) or not error.strerror:
-        return SaveFailed(str(error))
-    # Of two names, the second is what was to be made.
-    name = error.filename2 or error.filename
-    return SaveFailed(f"{error.strerror}: {os.fsdecode(name)}" if name else error.strerror)
+def _say_pause(origin: Origin, seconds: float, why: str) -> None:
+    if seconds >= _WORTH_SAYING:
+        _log.info(
+            "{why}: pausing {origin} for {seconds:.1f} s",
+            origin=str(origin),
+            why=why,
+            seconds=seconds,
+        )

@@ -1,5 +1,7 @@
 """Every way a fetch can fail, by name: the name goes into the row, the text says why."""
 
+_MOST = 200  # characters
+
 
 class FetchError(Exception):
     """A fetch that failed; `str()` is one line for people."""
@@ -103,3 +105,8 @@ class RequestBodyFailed(FetchError):
 
 class Cancelled(FetchError):
     """The caller gave the fetch up."""
+
+
+def brief(text: str) -> str:
+    """Return as much of `text` as a message can bear."""
+    return text if len(text) <= _MOST else f"{text[:_MOST]}..."

@@ -7,7 +7,7 @@ records and a name that changes its mind (DNS rebinding) all have to come past i
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -32,6 +32,7 @@ from evserve.fetch.errors import PrivateAddress
 # RFC 6761, section 6.3; RFC 6762; RFC 8375; reserved by ICANN in 2024. And no name of the public
 # Internet is without a dot.
 _PRIVATE_NAMES = (".localhost", ".local", ".home.arpa", ".internal")
+_ANY = "host"  # a name that no endpoint refuses
 
 
 @implementer(IStreamClientEndpoint)
@@ -52,14 +53,15 @@ class GuardedEndpoint:
             return literal_endpoint(self._reactor, self._host, self._port, self._timeout).connect(
                 protocolFactory
             )
-        guard = _Guard(self._reactor)
-        endpoint = HostnameEndpoint(guard, self._host, self._port, timeout=self._timeout)
-        return endpoint.connect(protocolFactory).addErrback(self._explain, guard)
+        refused: list[str] = []
+        resolver = _Resolver(self._reactor, self._host, refused)
+        endpoint = HostnameEndpoint(resolver, _ANY, self._port, timeout=self._timeout)
+        return endpoint.connect(protocolFactory).addErrback(self._explain, refused)
 
-    def _explain(self, failure: Failure, guard: "_Guard") -> Failure:
-        if not guard.refused:
+    def _explain(self, failure: Failure, refused: list[str]) -> Failure:
+        if not refused:
             return failure
-        addresses = ", ".join(guard.refused)
+        addresses = ", ".join(refused)
         return Failure(PrivateAddress(f"{self._host} is {addresses}: not a public address"))
 
 
@@ -67,7 +69,7 @@ def plain_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStrea
     """Return an endpoint without guard."""
     if _is_literal(host):
         return literal_endpoint(reactor, host, port, timeout)
-    return HostnameEndpoint(reactor, host, port, timeout=timeout)
+    return HostnameEndpoint(_Resolver(reactor, host), _ANY, port, timeout=timeout)
 
 
 def literal_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
@@ -90,17 +92,23 @@ def _is_literal(host: str) -> bool:
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 @define(eq=False, slots=False)
-class _Guard:
-    """A reactor, to an endpoint, whose resolver drops private addresses and remembers them."""
+class _Resolver:
+    """A reactor, to an endpoint, that resolves one host, whatever it is asked for.
+
+    The endpoint itself would refuse names that are none by the book, such as `my_app` and
+    `r1---sn-a.example.com`, but that servers have.  refused: if given, private addresses are
+    dropped, and remembered there.
+    """
 
     _reactor: Any
-    refused: list[str] = field(factory=list, init=False)
+    _host: str
+    _refused: list[str] | None = None
 
     def __attrs_post_init__(self) -> None:
         alsoProvides(self, IReactorTCP, IReactorTime)  # by way of __getattr__
 
     @property
-    def nameResolver(self) -> "_Guard":
+    def nameResolver(self) -> "_Resolver":
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -117,9 +125,11 @@ class _Guard:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> Any:
-        receiver = _Filter(resolutionReceiver, self.refused)
+        receiver = resolutionReceiver
+        if self._refused is not None:
+            receiver = _Filter(resolutionReceiver, self._refused)
         return self._reactor.nameResolver.resolveHostName(
-            receiver, hostName, portNumber, addressTypes, transportSemantics
+            receiver, self._host, portNumber, addressTypes, transportSemantics
         )
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 
-from evserve.fetch.errors import BadURL
+from evserve.fetch.errors import BadURL, brief
 
 
 # Section 3.5, "forbidden domain code points", and everything beyond printable ASCII.
@@ -27,12 +27,12 @@ def parse_host(text: str) -> str:
         return _ipv6(text)
     name = _ascii(text)
     if not name or _FORBIDDEN.search(name):
-        raise BadURL(f"{text!r} is not a host name")
+        raise BadURL(f"{brief(text)!r} is not a host name")
     labels = name.removesuffix(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(labels, text)
     if len(name) > _MAX_NAME + 1 or not all(0 < len(label) <= _MAX_LABEL for label in labels):
-        raise BadURL(f"{text!r} is not a host name: a part of it is empty or too long")
+        raise BadURL(f"{brief(text)!r} is not a host name: a part of it is empty or too long")
     return name
 
 
@@ -42,16 +42,28 @@ def _ascii(text: str) -> str:
             text = unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()
         if text.isascii():
             return text.lower()
-        return idna.encode(text.lower(), uts46=True).decode("ascii")
+        try:
+            return idna.encode(text.lower(), uts46=True).decode("ascii")
+        except idna.InvalidCodepoint:
+            return _with_symbols(text.lower())
     except (UnicodeError, idna.IDNAError) as error:
-        raise BadURL(f"{text!r} is not a host name: {error}") from None
+        raise BadURL(f"{brief(text)!r} is not a host name: {brief(str(error))}") from None
+
+
+def _with_symbols(text: str) -> str:
+    """IDNA 2008 knows no symbols such as a snowman; UTS 46, and so browsers, let them pass."""
+    labels = idna.uts46_remap(text, std3_rules=False).split(".")
+    return ".".join(
+        label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}"
+        for label in labels
+    )
 
 
 def _ipv6(text: str) -> str:
     if text.endswith("]") and "%" not in text:  # a zone means nothing beyond this machine
         with suppress(AddressValueError):
             return str(IPv6Address(text[1:-1]))
-    raise BadURL(f"{text!r} is not an IPv6 address")
+    raise BadURL(f"{brief(text)!r} is not an IPv6 address")
 
 
 def _ipv4(labels: list[str], text: str) -> str:
@@ -60,7 +72,7 @@ def _ipv4(labels: list[str], text: str) -> str:
     left = _BYTES - len(first)
     fits = left > 0 and all(0 <= number < _BYTE for number in first) and 0 <= last < _BYTE**left
     if not fits:
-        raise BadURL(f"{text!r} is not an IPv4 address")
+        raise BadURL(f"{brief(text)!r} is not an IPv4 address")
     return str(IPv4Address(bytes(first) + last.to_bytes(left, "big")))
 
 

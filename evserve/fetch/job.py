@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.errors import Cancelled
+from evserve.fetch.errors import Cancelled, TotalTimeout
 from evserve.fetch.hashing import hash_thread
 from evserve.fetch.messages import Head
 from evserve.fetch.parser import LARGE
@@ -15,6 +16,7 @@ from evserve.fetch.refusals import BadStatus
 from evserve.fetch.request import Request
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Copy, Engine, Exchange, Store
+from evserve.fetch.settings import Timeouts
 from evserve.fetch.url import URL
 
 
@@ -135,6 +137,22 @@ class Job:
         ended(self, error)
 
     # What the dispatcher asks.
+
+    def timed(self, now: float, timeouts: Timeouts) -> Request:
+        """Return the request with what is left of its time; raises FetchError.
+
+        timeouts: for a request that has none of its own.
+        """
+        if self.is_cancelled:
+            raise Cancelled("given up")
+        timeouts = self.request.timeouts or timeouts
+        if self.deadline is None:
+            self.deadline = now + timeouts.total
+            return self.request
+        left = self.deadline - now
+        if left <= 0:
+            raise TotalTimeout(f"not complete after {timeouts.total:g} s")
+        return evolve(self.request, timeouts=evolve(timeouts, total=left))
 
     def close_copies(self, error: Exception | None) -> "list[Deferred[None]]":
         """End all copies; return what must be waited for. Raises what a copy raises."""

@@ -13,7 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.errors import Cancelled, ConnectFailed
 from evserve.fetch.messages import Head, Headers
+from evserve.fetch.proxies import NO_PROXIES, Proxies, Proxy
 from evserve.fetch.request import Receiver, Request
+from evserve.fetch.url import Origin
 
 
 @frozen
@@ -100,12 +102,13 @@ class MemoryExchange:
 class MemoryEngine:
     """Answers from a mapping; what is not in it refuses connections.
 
-    chunk: bytes of a body that arrive at once.
+    chunk: bytes of a body that arrive at once.  proxies: what requests go through, by name only.
     """
 
     clock: IReactorTime
     pages: Mapping[str, Answer] = field(factory=dict)
     chunk: int = 65536
+    proxies: Proxies = NO_PROXIES
     requests: list[Request] = field(factory=list, init=False)
     under_way: list[MemoryExchange] = field(factory=list, init=False)
     is_closed: bool = field(default=False, init=False)
@@ -125,6 +128,10 @@ class MemoryEngine:
         self.under_way.append(exchange)
         self.clock.callLater(page.takes, exchange.answer)
         return exchange
+
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """See seam.Engine."""
+        return self.proxies.choose(origin)
 
     def close(self) -> None:
         """See seam.Engine."""

@@ -15,21 +15,23 @@ from evserve.fetch.settings import MOST_SECONDS
 def count(text: str) -> int:
     """Return a whole number of at least 1."""
     if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
-        raise ValueError("not a whole number above 0")
+        raise ValueError("not a whole number from 1 to 999999999")
     return int(text)
 
 
 def times(text: str) -> int:
     """Return a whole number, 0 included."""
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        raise ValueError("not a whole number")
+        raise ValueError("not a whole number up to 999999999")
     return int(text)
 
 
 def seconds(text: str) -> float:
     """Return a duration in seconds, 0 or more."""
-    if not (re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII) and float(text) <= MOST_SECONDS):
+    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
         raise ValueError("not a number of seconds (such as 2 or 0.5)")
+    if float(text) > MOST_SECONDS:
+        raise ValueError(f"more than {MOST_SECONDS} seconds")
     return float(text)
 
 
@@ -56,8 +58,8 @@ def header(text: str) -> tuple[bytes, bytes]:
         raise ValueError("not a header (Name: value)")
     try:
         check_headers([line])
-    except FetchError as error:
-        raise ValueError(str(error)) from None
+    except FetchError:
+        raise ValueError("not a header that can be sent (Name: value)") from None
     return line
 
 
@@ -119,6 +121,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Refuse what cannot be meant."""
         given = self["urls"] or self["input"] is not None or self["sitemap"]
+        if self["queue"] == "" or "" in self["sitemap"]:
+            name = "queue" if self["queue"] == "" else "sitemap"
+            raise usage.UsageError(f"--{name} '': not a URL")
         if not given and not self["queue"]:
             raise usage.UsageError("nothing to fetch: give URLs, -i FILE, --sitemap or --queue")
         if given and self["queue"]:

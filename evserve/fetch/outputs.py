@@ -13,6 +13,7 @@ from twisted.python import usage
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.screen import Screen
 from evserve.fetch.seam import Store
+from evserve.fetch.sinks.apart import make_apart, remove_apart, remove_left_behind
 from evserve.fetch.sinks.disk import Disk, DiskThread, Place, sync
 from evserve.fetch.sinks.files import FileStore
 from evserve.fetch.sinks.folders import make_folder
@@ -68,12 +69,13 @@ def stores_for(options: usage.Options, host: IHost, recorder: Recorder) -> list[
         entries = make_folder(folder)
         if recorder.disk is not None:
             recorder.disk.touched(*entries)
-        is_shared = not claim_folder(folder)
-        if is_shared:
+        remove_left_behind(folder)
+        apart = None if claim_folder(folder) else make_apart(folder)
+        if apart is not None:
             _log.info("{folder}: another run saves there, so nothing is continued", folder=folder)
+            host.reactor.addSystemEventTrigger("after", "shutdown", remove_apart, apart)
         # An archive wants whole responses.
-        resumes = recorder.archive is None and not is_shared
-        apart = f".{os.getpid()}" if is_shared else ""
+        resumes = recorder.archive is None and apart is None
         stores.append(FileStore(folder, host.reactor, resumes, recorder.disk, apart))
     if recorder.archive is not None:
         stores.append(recorder.archive)

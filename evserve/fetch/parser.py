@@ -1,8 +1,9 @@
 """HTTP/1 responses from bytes: `httptools` finds the lines, this module decides what to believe.
 
-llhttp already refuses a Content-Length beside a Transfer-Encoding, a second one, a negative one.
-What it leaves to its user is here: limits, answers to HEAD, interim responses, bodies that end
-with the connection, transfer codings other than chunked, and bytes nobody asked for.
+llhttp already refuses a Content-Length beside a Transfer-Encoding, a second one, a negative one;
+a second one that says the same is forgiven here. What it leaves to its user is here, too: limits,
+answers to HEAD, interim responses, bodies that end with the connection, transfer codings other
+than chunked, and bytes nobody asked for.
 """
 
 from typing import Protocol
@@ -18,6 +19,7 @@ from evserve.fetch.errors import (
     TruncatedBody,
 )
 from evserve.fetch.messages import Head, Headers
+from evserve.fetch.repeated import DOUBTS, FirstHead
 
 
 _FRAMING = frozenset([b"content-length", b"transfer-encoding", b"content-encoding"])
@@ -65,17 +67,21 @@ class ResponseParser:
 
     def expect(self, method: bytes, events: Events) -> None:
         """Begin the response to a request of that method."""
-        if self._parser is None:
-            self._parser = _LlhttpParser(self)
-            self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        self._parser = self._parser or self._make_parser()
         self._events = events
         self._bodiless = method == b"HEAD"
         self._connects = method == b"CONNECT"
         self._unread = self._received = self._raw = 0
         self._large = False
         self._head: Head | None = None
+        self._first: FirstHead | None = FirstHead()  # until llhttp has taken it
         self._ends_with_connection = False
         self.done = self.started = False
+
+    def _make_parser(self) -> _LlhttpParser:
+        parser = _LlhttpParser(self)
+        parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        return parser
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the connection; raises FetchError when they cannot be believed."""
@@ -87,15 +93,32 @@ class ResponseParser:
             return
         self.started = True
         self._unread += len(data)
+        first = self._first
+        if first is not None:
+            first.pieces.append(data)
+        if first is None or first.doubt is None:
+            self._parse(data)
+        else:
+            self._reconsider(first)
+        if self._large:
+            self._take_over()
+        elif self._unread > self._limits.size and not self.done:
+            raise HeadersTooLarge(f"more than {self._limits.size} bytes without any body")
+
+    def _parse(self, data: bytes) -> None:
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._refused(error)
-        if self._large:
-            self._take_over()
-        elif self._unread > self._limits.size and not self.done:
-            raise HeadersTooLarge(f"more than {self._limits.size} bytes without any body")
+
+    def _reconsider(self, first: FirstHead) -> None:
+        data = first.mended()
+        if data is not None:
+            self._first = None
+            self._parser = self._make_parser()
+            self._parse(data)
+            self.keep_alive = False  # whoever says it twice may not know which was right
 
     def _take_over(self) -> None:
         """Leave llhttp: it would copy each piece of a body that needs nothing but counting."""
@@ -138,6 +161,10 @@ class ResponseParser:
             raise BadResponse("the server switched protocols unasked")
         if cause is not None:
             raise cause
+        if self._first is not None and str(error) in DOUBTS:
+            self._first.doubt = error
+            self._reconsider(self._first)
+            return
         raise BadResponse(f"not HTTP as it should be: {error}")
 
     # What llhttp calls.
@@ -169,6 +196,7 @@ class ResponseParser:
         if status < _FINAL:
             if status < _INTERIM:
                 raise BadResponse(f"{status} is not a status")
+            self._first = None
             return
         self.keep_alive = parser.should_keep_alive()
         head = Head(
@@ -177,7 +205,7 @@ class ResponseParser:
         self._frame(head)
         self._unread = 0
         self._head = head
-        self._lines = []
+        self._lines, self._first = [], None
         self._events.on_head(head)
         if self._bodiless or (self._connects and status in _OK_CONNECT):
             self.done = True

@@ -2,9 +2,12 @@
 
 # ruff: noqa: N818 - as in `errors`, the name says what happened and goes into the row.
 
+import os
 from http import HTTPStatus
 
-from evserve.fetch.errors import FetchError
+from twisted.internet.defer import FirstError
+
+from evserve.fetch.errors import FetchError, ProxyFailed
 
 
 class BadStatus(FetchError):
@@ -23,6 +26,10 @@ class OriginDown(FetchError):
     """The origin failed so often in a row that it is left in peace for a while."""
 
 
+class ProxyDown(ProxyFailed):
+    """The same of a proxy, and of all that would be asked for through it."""
+
+
 class SaveFailed(FetchError):
     """The body could not be written to disk."""
 
@@ -33,3 +40,16 @@ def bad_status(status: int) -> BadStatus:
         return BadStatus(f"{status} {HTTPStatus(status).phrase}")
     except ValueError:
         return BadStatus(str(status))
+
+
+def not_saved(error: BaseException | None) -> FetchError:
+    """Return the error for what a store raised, or failed with later."""
+    if isinstance(error, FirstError):  # of several stores
+        return not_saved(error.subFailure.value)
+    if isinstance(error, FetchError):
+        return error
+    if not isinstance(error, OSError) or not error.strerror:
+        return SaveFailed(str(error))
+    # Of two names, the second is what was to be made.
+    name = error.filename2 or error.filename
+    return SaveFailed(f"{error.strerror}: {os.fsdecode(name)}" if name else error.strerror)

@@ -59,7 +59,7 @@ class Run:
             if self._is_new(text):
                 self._record(text, Result(text, error=f"BadURL: {error}"), self._kept)
             return
-        key = str(url)
+        key = url.identity
         if self._is_new(key):
             self._fetcher.start_parsed(
                 text,

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from evserve.fetch.messages import Head
+from evserve.fetch.proxies import Proxy
 from evserve.fetch.request import Receiver, Request
+from evserve.fetch.url import Origin
 
 
 class Exchange(Protocol):
@@ -29,6 +31,9 @@ class Engine(Protocol):
 
     def fetch(self, request: Request, receiver: Receiver) -> Exchange:
         """Begin; `receiver.finished` is called once and last, maybe before this returns."""
+
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """Return the proxy that requests to `origin` go through."""
 
     def close(self) -> None:
         """Cancel what is under way and close every connection."""

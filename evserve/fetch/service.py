@@ -20,7 +20,7 @@ from evserve.fetch.running import RunService
 from evserve.fetch.setup import make_fetcher
 from evserve.fetch.sinks.journal import JournalError
 from evserve.fetch.sinks.warc import MissingWarcio
-from evserve.fetch.sources.lines import FileSource, ListSource, Source, StreamSource
+from evserve.fetch.sources.lines import ListSource, Source, StreamSource, open_lines
 from evserve.fetch.sources.sitemaps import SitemapSource
 from evserve.interfaces import IHost
 
@@ -55,7 +55,7 @@ def _sources(
             raise usage.UsageError("-i -: standard input is closed")
         yield StreamSource(host.reactor, sys.stdin.fileno())
     elif options["input"]:
-        yield FileSource(Path(options["input"]))
+        yield open_lines(Path(options["input"]), host.reactor)
     if options["sitemap"]:
 
         def failed(result: Result) -> None:

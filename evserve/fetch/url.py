@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
 
-from evserve.fetch.errors import BadURL
+from evserve.fetch.errors import BadURL, brief
 from evserve.fetch.hosts import parse_host
 
 
@@ -21,6 +21,7 @@ _PLAIN = re.compile(
     r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?(/[A-Za-z0-9_~!$&()*+,;=:@?/.-]*)?"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_PLACE = re.compile(r"[A-Za-z0-9.-]+:[0-9]+(?:[/?#]|$)")  # not a scheme but a host and a port
 _AROUND = "".join(map(chr, range(0x21)))
 _IGNORED = str.maketrans("", "", "\t\n\r")
 # Beyond letters, digits and `_.-~`; section 1.3, the path and special-query percent-encode sets.
@@ -64,6 +65,18 @@ class URL:
     def __str__(self) -> str:
         """Return the URL without fragment and credentials: what logs and rows may show."""
         return f"{self.origin}{self.target}"
+
+    @property
+    def identity(self) -> str:
+        """What tells this URL from another: what `str` gives, and as whom it is asked for.
+
+        Two accounts see different pages, and a password that was wrong is not asked with again.
+        """
+        if self.credentials is None:
+            return str(self)
+        user, password = (quote(part, "", errors="surrogateescape") for part in self.credentials)
+        scheme, authority = self.origin.scheme, self.origin.authority
+        return f"{scheme}://{user}:{password}@{authority}{self.target}"
 
     def join(self, reference: str) -> "URL":
         """Return what `reference` means on the page at this URL; raises BadURL."""
@@ -112,12 +125,18 @@ def parse_location(base: URL, value: bytes) -> URL:
 
 
 def _parse(text: str) -> URL:
+    if not text:
+        raise BadURL("it is empty")
     match = _SCHEME.fullmatch(text)
-    if not match:
-        raise BadURL(f"{text!r} has no scheme: did you mean http://{text.lstrip('/')} ?")
+    if not match or _PLACE.match(text):
+        raise BadURL(
+            f"{brief(text)!r} has no scheme: did you mean http://{brief(text.lstrip('/'))} ?"
+        )
     scheme = match[1].lower()
     if scheme not in DEFAULT_PORTS:
-        raise BadURL(f"{text!r}: {scheme} is not a scheme known here, only http and https are")
+        raise BadURL(
+            f"{brief(text)!r}: {brief(scheme)} is not a scheme known here, only http and https are"
+        )
     rest, _, fragment = match[2].partition("#")
     rest = _slashes(rest).lstrip("/")
     end = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
@@ -181,7 +200,7 @@ def _encode(text: str, safe: str) -> str:
     try:
         return quote(text.encode("utf-8", "surrogateescape"), safe)
     except UnicodeEncodeError:
-        raise BadURL(f"{text!r} holds half a character") from None
+        raise BadURL(f"{brief(text)!r} holds half a character") from None
 
 
 def _without_dots(path: str) -> str:

@@ -103,6 +103,7 @@ CASES = {
     "two-lengths": Case(
         OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "BadResponse"
     ),
+    "length-twice": Case(OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
     "negative-length": Case(OK + b"Content-Length: -5\r\n\r\nhello", "BadResponse"),
     # Bodies.
     "shorter": Case(OK + b"Content-Length: 30\r\n\r\nhello", "TruncatedBody", end="close"),

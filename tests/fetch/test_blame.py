@@ -15,7 +15,8 @@ from tests.fetch.network import Network
 
 PROXY = "http://192.0.2.9:3128"
 HTTP, HTTPS = "http://192.0.2.1/", "https://192.0.2.1/"
-TIMEOUTS = Timeouts(connect=5, idle=8, total=20)
+ELSEWHERE, DIRECT = "http://192.0.2.2/", "http://192.0.2.3/"
+TIMEOUTS = Timeouts(connect=8, idle=8, total=20)
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -28,7 +29,7 @@ def unknown(network):
 
 
 def unanswered(network):
-    network.advance(5.5)
+    network.advance(8.5)
 
 
 def silent(network):
@@ -60,7 +61,7 @@ def hangs_up(network):
 
 def never_shakes_hands(network):
     opened(network)
-    network.advance(5.5)
+    network.advance(8.5)
 
 
 # What the proxy does, for which URL: the error, what it says, and whether it is tried again.
@@ -80,6 +81,7 @@ PROXYS = (
     (answers(b"502 Bad"), HTTPS, "TunnelFailed", f"{PROXY} answers 502 Bad", True),
     (answers(b"503 Busy"), HTTPS, "TunnelFailed", f"{PROXY} answers 503 Busy", True),
 )
+SILENT = [row for row in PROXYS if row[2] in ("ProxyUnreachable", "IdleTimeout")]
 ORIGINS = (
     (no_tls, "TLSFailed", "TLS"),
     (hangs_up, "ConnectFailed", "https://192.0.2.1 closed the connection"),
@@ -144,28 +146,48 @@ class BlameTests(Case):
 
 
 class BreakerTests(Case):
-    """Five failures in a row, and an origin would rest: the sixth request would have to wait."""
+    """Five failures in a row, and who is to blame rests: the sixth request has to wait."""
 
-    def asked_after_five(self, behave, url):
+    def fetcher_after_five(self, behave, url):
+        proxy = parse_proxy(PROXY)
+        proxies = Proxies(proxy, proxy, exempt=("192.0.2.3",))
         fetcher = Fetcher(
-            self.client(),
+            self.client(proxies=proxies),
             self.network.reactor,
             Manners(robots=False, retry=RetryPolicy(0)),
             timeouts=TIMEOUTS,
         )
+        self.addCleanup(fetcher.close)
         for _ in range(5):
             result = fetcher.fetch(url)
             behave(self.network)
             self.assertIsNotNone(self.successResultOf(result).error)
+        return fetcher
+
+    def attempts(self, fetcher, *urls):
+        """Return how many connections are tried when these are to be fetched."""
         before = self.network.attempts
-        fetcher.fetch(url)
-        self.addCleanup(fetcher.close)
+        for url in urls:
+            fetcher.fetch(url)
         return self.network.attempts - before
 
-    def test_a_proxy_that_fails_is_not_counted_against_the_origin(self):
-        for behave, url, *_ in PROXYS:
-            self.assertEqual(self.asked_after_five(behave, url), 1, (behave, url))
+    def test_a_proxy_that_is_silent_rests_and_all_that_is_behind_it(self):
+        for behave, url, *_ in SILENT:
+            fetcher = self.fetcher_after_five(behave, url)
+            self.assertEqual(self.attempts(fetcher, url, ELSEWHERE), 0, (behave, url))
+            self.assertEqual(self.attempts(fetcher, DIRECT), 1, (behave, url))
+            before = self.network.attempts
+            self.network.advance(1.1)
+            self.assertEqual(self.network.attempts - before, 2, (behave, url))
 
-    def test_an_origin_that_fails_behind_a_tunnel_is(self):
+    def test_a_proxy_that_answers_does_not_and_neither_does_the_origin(self):
+        for behave, url, *_ in PROXYS:
+            if (behave, url) not in [each[:2] for each in SILENT]:
+                fetcher = self.fetcher_after_five(behave, url)
+                self.assertEqual(self.attempts(fetcher, url), 1, (behave, url))
+
+    def test_an_origin_that_fails_behind_a_tunnel_rests_and_no_other(self):
         for behave, *_ in ORIGINS:
-            self.assertEqual(self.asked_after_five(behave, HTTPS), 0, behave)
+            fetcher = self.fetcher_after_five(behave, HTTPS)
+            self.assertEqual(self.attempts(fetcher, HTTPS), 0, behave)
+            self.assertEqual(self.attempts(fetcher, ELSEWHERE), 1, behave)

@@ -1,10 +1,13 @@
 """The fetcher among others: retries, origins that are down, robots.txt."""
 
+from collections import Counter
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import ConnectFailed, TruncatedBody
+from evserve.fetch.errors import ConnectFailed, ProxyUnreachable, TruncatedBody
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
+from evserve.fetch.proxies import Proxies, parse_proxy
 from evserve.fetch.settings import Timeouts
 from tests.fetch.polite_world import World, redirect
 
@@ -87,6 +90,54 @@ class BreakerTests(SynchronousTestCase):
         before = len(world.engine.requests)
         self.assertIn("OriginDown", world.fetch("http://a/late", 0).error)
         self.assertEqual(len(world.engine.requests), before)
+
+    def world_behind_a_proxy(self):
+        world = World()
+        proxy = parse_proxy("http://proxy:3128")
+        world.engine.proxies = Proxies(proxy, proxy, exempt=("direct",))
+        return world
+
+    def test_a_proxy_that_is_down_is_left_alone(self):
+        dead = Page(error=ProxyUnreachable("the proxy does not answer"), takes=15.0)
+        urls = [f"http://h{number}/" for number in range(1000)]
+        world = self.world_behind_a_proxy()
+        world.pages.update({**dict.fromkeys(urls, dead), "http://direct/": Page()})
+        world.start(*urls, "http://direct/")
+        world.run(60)
+        self.assertEqual(len(world.results), 1001)
+        self.assertLess(len(world.engine.requests), 500)
+        errors = Counter((each.error or "").partition(":")[0] for each in world.results)
+        self.assertGreaterEqual(errors["ProxyDown"], 700)
+        self.assertEqual((errors[""], errors["OriginDown"]), (1, 0))
+        late = world.fetch("http://late/", 0)
+        self.assertEqual(late.error, "ProxyDown: the proxy does not answer, again and again")
+
+    def test_a_proxy_that_comes_back_loses_nothing(self):
+        dead = Page(error=ProxyUnreachable("the proxy does not answer"))
+        urls = [f"http://h{number % 20}/{number}" for number in range(200)]
+        world = self.world_behind_a_proxy()
+        world.pages.update(dict.fromkeys(urls, dead))
+        world.start(*urls)
+        world.run(0.5)
+        self.assertLess(len(world.engine.requests), 110)
+        world.pages.update({url: Page(b"back") for url in urls})
+        world.run(20)
+        self.assertEqual([each.error for each in world.results], [None] * 200)
+
+    def test_what_goes_wrong_while_a_proxy_begins_to_rest_loses_nothing(self):
+        """Failures come in the moment in which a rest is over, before what is held goes on."""
+        urls = [f"http://h{number}/" for number in range(300)]
+        takes = iter([*[0.0] * 5, *[1.0] * 95])
+        world = self.world_behind_a_proxy()
+
+        def answer(request):
+            error = ProxyUnreachable("the proxy does not answer")
+            return Page(error=error, takes=next(takes, 0.0))
+
+        world.pages.update(dict.fromkeys(urls, answer))
+        world.start(*urls)
+        world.run(60)
+        self.assertEqual(len(world.results), 300)
 
     def test_an_origin_that_comes_back_loses_nothing(self):
         world = World()

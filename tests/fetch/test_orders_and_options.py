@@ -19,7 +19,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_nonsense_is_named(self):
         table = [
-            (b"", "no scheme"),
+            (b"", "empty"),
             (b"ftp://a/", "ftp is not a scheme"),
             (b"{", "not JSON"),
             (b"{}", 'no "url"'),
@@ -68,6 +68,8 @@ class OptionsTests(SynchronousTestCase):
             ["--header", "Bad Name: 1", "u"],
             ["--proxy", "ftp://a/", "u"],
             ["--user-agent", "two\nlines", "u"],
+            ["--queue", "", "u"],
+            ["--sitemap", "", "u"],
             ["--input", ""],
             ["--output", "", "u"],
             ["--save", "", "u"],
@@ -80,6 +82,17 @@ class OptionsTests(SynchronousTestCase):
         ]
         for words in table:
             self.assertRaises(UsageError, self.parse, *words)
+
+    def test_what_is_wrong_with_a_number_or_a_header_is_said(self):
+        table = {
+            ("--timeout", "99999999"): "more than 2000000 seconds",
+            ("--retries", "9999999999"): "not a whole number up to 999999999",
+            ("--concurrency", "9999999999"): "not a whole number from 1 to 999999999",
+            ("--header", ": x"): "not a header that can be sent (Name: value)",
+        }
+        for words, reason in table.items():
+            error = self.assertRaises(UsageError, self.parse, *words, "u")
+            self.assertIn(reason, str(error))
 
     def test_devices_may_be_written_to_twice(self):
         self.parse("--output", "/dev/null", "--journal", "/dev/null", "u")

@@ -45,6 +45,25 @@ GOOD = {
         b"hi",
         True,
     ),
+    "length twice": (
+        OK + b"Content-Length: 2\r\nX: 1\r\ncontent-length:2 \r\n\r\nhi",
+        b"GET",
+        b"hi",
+        False,
+    ),
+    "length twice in one": (OK + b"Content-Length: 2 ,2\r\n\r\nhi", b"GET", b"hi", False),
+    "length twice, bare line feeds": (
+        b"HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 2,2\n\nhi",
+        b"GET",
+        b"hi",
+        False,
+    ),
+    "length twice, head": (
+        OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n",
+        b"HEAD",
+        b"",
+        False,
+    ),
     "bare line feeds": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", b"GET", b"hi", True),
     "no reason": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi", b"GET", b"hi", True),
     "connect": (b"HTTP/1.1 200 Connection established\r\n\r\n", b"CONNECT", b"", False),
@@ -54,6 +73,15 @@ LIES = {
     "both, other order": b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\nhi",
     "two lengths": b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
     "two lengths in one": b"Content-Length: 2, 3\r\n\r\nhi",
+    "two lengths of three": b"Content-Length: 2\r\nContent-Length: 2\r\n"
+    b"Content-Length: 3\r\n\r\nhi",
+    "two spellings of a length": b"Content-Length: 2\r\nContent-Length: 02\r\n\r\nhi",
+    "length twice and chunked": b"Content-Length: 2\r\nContent-Length: 2\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "chunked and length twice": b"Transfer-Encoding: chunked\r\nContent-Length: 2, 2\r\n"
+    b"\r\n2\r\nhi\r\n0\r\n\r\n",
+    "length twice, folded": b"Content-Length: 2\r\nContent-Length: 2\r\n 3\r\n\r\nhi",
+    "length twice, odd name": b"Content-Length: 2\r\nContent-Length : 2\r\n\r\nhi",
     "negative": b"Content-Length: -2\r\n\r\nhi",
     "no number": b"Content-Length: two\r\n\r\nhi",
     "huge": b"Content-Length: 99999999999999999999999\r\n\r\nhi",
@@ -230,6 +258,11 @@ class LimitTests(Case):
     def test_a_long_body_in_the_same_read_is_no_header(self):
         wire = OK + b"Content-Length: 5000\r\n\r\n" + b"x" * 5000
         self.assertEqual(len(self.parse(wire, limits=self.limits).body), 5000)
+
+    def test_two_lengths_do_not_make_a_head_endless(self):
+        for once in (b"X: 1\r\n", b"x"):
+            chunks = [OK + b"Content-Length: 2\r\nContent-Length: 2\r\n", *[once] * 1500]
+            self.assertRaises(HeadersTooLarge, self.parse, *chunks, limits=self.limits)
 
     def test_too_many_lines_are_refused(self):
         wire = OK + b"X: 1\r\n" * 11 + b"\r\n"

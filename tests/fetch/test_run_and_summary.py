@@ -53,6 +53,12 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.run_.skipped, 2)
         self.assertEqual(list(self.recorded), ["no url", "http://a/", "http://a/b"])
 
+    def test_a_url_is_fetched_once_for_each_account(self):
+        self.run_urls(["http://a/", "http://u:p@a/", "http://u:q@a/", "http://u:%70@a/"])
+        self.world.run(5)
+        self.assertEqual(self.world.engine.urls, ["http://a/"] * 3)
+        self.assertEqual(list(self.recorded), ["http://a/", "http://u:p@a/", "http://u:q@a/"])
+
     def test_what_was_done_before_is_not_done_again(self):
         seen = Seen()
         seen.add("http://a/1")

@@ -37,6 +37,8 @@ AS_BROWSERS_DO = {
     "http://faß.de/": "http://xn--fa-hia.de/",
     "http://b%C3%BCcher.example/": "http://xn--bcher-kva.example/",
     "http://a_b.example./": "http://a_b.example./",
+    "http://a_b.ü.example/": "http://a_b.xn--tda.example/",
+    "http://☃.example/": "http://xn--n3h.example/",
     "http://127.1/": "http://127.0.0.1/",
     "http://2130706433/": "http://127.0.0.1/",
     "http://0x7f.0.0.1/": "http://127.0.0.1/",
@@ -101,6 +103,30 @@ class ParseTests(SynchronousTestCase):
             self.assertRaises(BadURL, parse_url, text)
         error = self.assertRaises(BadURL, parse_url, "example.com/x")
         self.assertIn("did you mean http://example.com/x", str(error))
+        error = self.assertRaises(BadURL, parse_url, "localhost:8000/x")
+        self.assertIn("did you mean http://localhost:8000/x", str(error))
+        self.assertEqual(str(self.assertRaises(BadURL, parse_url, " ")), "it is empty")
+
+    def test_a_reason_is_short_however_long_the_text_is(self):
+        long = "x" * 60_000
+        for text in (
+            long,
+            f"{long}:y",
+            f"http://{long}/",
+            f"http://{long}☃\x80/",
+            f"http://[{long}]/",
+        ):
+            self.assertLess(len(str(self.assertRaises(BadURL, parse_url, text))), 600)
+
+    def test_the_identity_says_as_whom_it_is_asked_for(self):
+        table = {
+            "http://a:80/x#y": "http://a/x",
+            "HTTP://u@A/x": "http://u:@a/x",
+            "http://u:@a/x": "http://u:@a/x",
+            "http://u%40:p:%e4%2F@a:8/x?y": "http://u%40:p%3A%E4%2F@a:8/x?y",
+        }
+        for text, identity in table.items():
+            self.assertEqual(parse_url(text).identity, identity)
 
     def test_fragment_and_credentials_are_kept_apart(self):
         url = parse_url("http://u%40x:p:w@example.com/#a b")

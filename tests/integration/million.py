@@ -26,6 +26,9 @@ class Engine:
         self.waiting.append((request, receiver))
         return self
 
+    def proxy_for(self, origin):
+        return None
+
     def answer(self):
         waiting, self.waiting = self.waiting, []
         for request, receiver in waiting:

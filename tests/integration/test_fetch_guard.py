@@ -19,6 +19,7 @@ INSIDE = {
     "6to4.example": ["2002:7f00:1::1"],
     "teredo.example": ["2001:0:4136:e378:8000:63bf:80ff:fffe"],
     "metadata.example": ["169.254.169.254"],
+    "under_score.example": ["127.0.0.1"],
     "two.example": ["10.0.0.1", "192.168.0.1"],
     "localhost": ["127.0.0.1"],
 }
@@ -136,3 +137,20 @@ class AllowedTests(Case):
     async def test_a_person_at_the_command_line_may_go_anywhere(self):
         child = self.evserve("fetch", "--no-robots", f"http://127.1:{self.site.port}/")
         self.assertEqual(await child.ended, 0)
+
+    async def test_names_that_are_none_by_the_book_are_looked_up_like_others(self):
+        names = [
+            "my_app",
+            "r1---sn-a.example",
+            "-a.example",
+            "xn--n3h.example",
+            "xn--bcher-kva.example",
+        ]
+        known = {name: ["127.0.0.1"] for name in names}
+        names[3:] = "☃.example", "Bücher.example"
+        urls = [f"http://{name}:{self.site.port}/" for name in names]
+        child = self.run_command(
+            *(sys.executable, OWN_NAMES, json.dumps(known), "fetch", "--no-robots", *urls)
+        )
+        self.assertEqual(await child.ended, 0, child.out)
+        self.assertEqual(self.site.hits["/"], 5)

@@ -1,6 +1,7 @@
 """`twistd -n evserve fetch ...`: where URLs come from, and how politely they are asked for."""
 
 import gzip
+import os
 import re
 import time
 from email.utils import formatdate
@@ -33,6 +34,24 @@ class InputTests(Case):
         self.assertEqual(await child.ended, 0)
         self.assert_all_fetched_once()
 
+    async def test_a_named_pipe_is_read_as_it_comes(self):
+        os.mkfifo(self.folder / "pipe")
+        child = self.fetch("-i", "pipe")
+        await child.until(lambda: b" serves " in child.err)  # although nobody writes yet
+        with (self.folder / "pipe").open("w", buffering=1) as pipe:
+            pipe.write(f"{self.urls[0]}\n")
+            await child.shows(self.urls[0].encode())  # before the input ends
+            pipe.write("\n".join(self.urls[1:]))
+        self.assertEqual(await child.ended, 0)
+        self.assert_all_fetched_once()
+
+    async def test_a_pipe_that_nobody_writes_to_can_be_given_up(self):
+        os.mkfifo(self.folder / "pipe")
+        child = self.fetch("-i", "pipe")
+        await child.until(lambda: b" serves " in child.err)
+        self.assertEqual(await child.stop("INT"), 1)
+        self.assertNotIn(b"Traceback", child.err)
+
     async def test_a_sitemap_index_leads_to_all_pages(self):
         def sitemap(kind, urls):
             items = "".join(f"<{kind}><loc>{url}</loc></{kind}>" for url in urls)
@@ -40,16 +59,17 @@ class InputTests(Case):
             space = "http://www.sitemaps.org/schemas/sitemap/0.9"
             return f'<?xml version="1.0"?><{root} xmlns="{space}">{items}</{root}>'.encode()
 
-        parts = [self.site.url("/1.xml"), self.site.url("/2.xml.gz")]
+        parts = [self.site.url(path) for path in ("/1.xml", "/2.xml.gz", "/3.txt.gz")]
         self.site.answers["/index.xml"] = sitemap("sitemap", parts)
         self.site.answers["/1.xml"] = sitemap("url", self.urls[:2])
-        self.site.answers["/2.xml.gz"] = gzip.compress(sitemap("url", self.urls[2:]))
+        self.site.answers["/2.xml.gz"] = gzip.compress(sitemap("url", self.urls[2:4]))
+        self.site.answers["/3.txt.gz"] = gzip.compress("\r\n".join(self.urls[4:]).encode())
         await self.fetched("--sitemap", self.site.url("/index.xml"))
         self.assert_all_fetched_once()
 
     async def test_a_sitemap_that_is_none_fails_the_run(self):
         out = await self.fetched("--sitemap", self.site.url("/"), status=1)
-        self.assertIn("failed: SitemapFailed: not XML", out)
+        self.assertIn("failed: SitemapFailed: neither XML", out)
 
     async def test_options_may_stand_after_urls(self):
         await self.fetched(*self.urls, "--retries", "0", "-o", "rows.jsonl")
@@ -60,14 +80,19 @@ class InputTests(Case):
         await self.table(
             [
                 (["fetch"], say),
+                (["fetch", "-i", "."], "fetch: Is a directory: ."),
                 (["fetch", "-i", "none"], "fetch: No such file or directory: none"),
                 (
                     ["fetch", "http://a/", "--retries", "x"],
-                    "fetch: --retries 'x': not a whole number",
+                    "fetch: --retries 'x': not a whole number up to 999999999",
                 ),
                 (
                     ["fetch", "http://a/", "--results-tube", "x"],
                     "fetch: --results-tube needs --queue",
+                ),
+                (
+                    ["fetch", "http://a/", "--save", "/dev/null"],
+                    "fetch: Not a directory: /dev/null",
                 ),
                 (["fetch", "http://a/", "-o", "no/x"], "fetch: No such file or directory: no/x"),
             ],

@@ -1,5 +1,6 @@
 """`twistd -n evserve fetch ...`: outputs that are there already, are pipes, or are in use."""
 
+import contextlib
 import os
 
 from warcio.archiveiterator import ArchiveIterator
@@ -98,26 +99,45 @@ class ClaimTests(Case):
             await self.says(words, f"fetch: already being written to: {name}")
         await child.stop("INT")
 
-    async def test_two_runs_may_save_to_one_folder(self):
+    async def are_under_way(self, count):
+        """Wait until that many downloads are on the disk, half of each."""
         from twisted.internet import reactor
         from twisted.internet.task import deferLater
 
+        def sizes():
+            for path in self.folder.rglob("*.part"):
+                with contextlib.suppress(FileNotFoundError):
+                    yield path.stat().st_size
+
+        while sum(size > MB for size in sizes()) != count:
+            await deferLater(reactor, 0.01)
+
+    async def test_two_runs_may_save_to_one_folder(self):
         body = os.urandom(3 * MB)
         big = self.site.answers["/big"] = Slowly(body, first=2 * MB)
         first = self.fetch(self.site.url("/big"), "--save", "files")
-
-        def is_under_way():
-            return any(path.stat().st_size > MB for path in self.folder.rglob("*.part"))
-
-        while not is_under_way():
-            await deferLater(reactor, 0.01)
+        await self.are_under_way(1)
         big.first = None
         await self.fetched(self.site.url("/big"), "--save", "files", "-o", "rows.jsonl")
         self.assertEqual(big.ranges, [None, None])
         self.assertEqual((self.folder / self.rows()[0]["path"]).read_bytes(), body)
-        self.assertTrue(is_under_way())
+        await self.are_under_way(1)
+        self.assertEqual(list(self.folder.rglob(".parts-*")), [])
         await first.stop("KILL")
         self.assertEqual(len(list(self.folder.rglob("*.part*"))), 2)
         await self.fetched(self.site.url("/big"), "--save", "files", "-o", "rows.jsonl")
         self.assertEqual((self.folder / self.rows()[0]["path"]).read_bytes(), body)
         self.assertIsNotNone(big.ranges[2])
+
+    async def test_what_the_second_of_two_runs_leaves_when_it_is_killed_goes(self):
+        big = self.site.answers["/big"] = Slowly(os.urandom(3 * MB), first=2 * MB)
+        first = self.fetch(self.site.url("/big"), "--save", "files")
+        await self.are_under_way(1)
+        second = self.fetch(self.site.url("/big"), "--save", "files")
+        await self.are_under_way(2)
+        await second.stop("KILL")
+        await first.stop("INT")
+        self.assertEqual(len(list(self.folder.rglob(".parts-*/*.part"))), 1)
+        big.first = None
+        await self.fetched(self.site.url("/big"), "--save", "files")
+        self.assertEqual(list(self.folder.rglob("*.part*")), [])

@@ -10,13 +10,14 @@ from attrs import define, field
 
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 @define(eq=False)
-class Lane(Generic[T]):
+class Lane(Generic[K, T]):
     """What waits for one origin."""
 
-    key: Hashable
+    key: K
     delay: float  # seconds from one start to the next
     waiting: deque[T] = field(factory=deque)
     active: int = 0
@@ -26,7 +27,7 @@ class Lane(Generic[T]):
 
 
 @define(eq=False)
-class Schedule(Generic[T]):
+class Schedule(Generic[K, T]):
     """Items by origin; origins take turns.
 
     total: items at work at once.  per_origin: of one origin.  delay: seconds between the starts
@@ -37,13 +38,13 @@ class Schedule(Generic[T]):
     per_origin: int = 4
     delay: float = 0.0
     active: int = field(default=0, init=False)
-    _lanes: dict[Hashable, Lane[T]] = field(factory=dict, init=False)
-    _ready: deque[Lane[T]] = field(factory=deque, init=False)
-    _asleep: list[tuple[float, int, Lane[T]]] = field(factory=list, init=False)
+    _lanes: dict[K, Lane[K, T]] = field(factory=dict, init=False)
+    _ready: deque[Lane[K, T]] = field(factory=deque, init=False)
+    _asleep: list[tuple[float, int, Lane[K, T]]] = field(factory=list, init=False)
     _numbers: "count[int]" = field(factory=count, init=False)
 
     def add(
-        self, origin: Hashable, item: T, now: float, *, delay: float = 0.0, first: bool = False
+        self, origin: K, item: T, now: float, *, delay: float = 0.0, first: bool = False
     ) -> None:
         """Let `item` wait for its turn.
 
@@ -76,20 +77,20 @@ class Schedule(Generic[T]):
         self._queue(lane, now)
         return item
 
-    def release(self, origin: Hashable, now: float) -> None:
+    def release(self, origin: K, now: float) -> None:
         """Note that an item that was taken is done."""
         lane = self._lanes[origin]
         lane.active -= 1
         self.active -= 1
         self._queue(lane, now)
 
-    def pause(self, origin: Hashable, until: float, now: float) -> None:
+    def pause(self, origin: K, until: float, now: float) -> None:
         """Start nothing more for `origin` before the time `until`."""
         lane = self._lane(origin)
         lane.not_before = max(lane.not_before, until)
         self._queue(lane, now)
 
-    def drain(self, origin: Hashable) -> list[T]:
+    def drain(self, origin: K) -> list[T]:
         """Remove and return what waits for `origin`."""
         lane = self._lanes.get(origin)
         if lane is None:
@@ -102,17 +103,22 @@ class Schedule(Generic[T]):
         return waiting
 
     @property
+    def origins(self) -> list[K]:
+        """Those with something to do, at work or to wait for."""
+        return list(self._lanes)
+
+    @property
     def wakes_at(self) -> float | None:
         """When `take` may find something that it does not find now; None if not by waiting."""
         return self._asleep[0][0] if self._asleep else None
 
-    def _lane(self, origin: Hashable) -> Lane[T]:
+    def _lane(self, origin: K) -> Lane[K, T]:
         lane = self._lanes.get(origin)
         if lane is None:
             lane = self._lanes[origin] = Lane(origin, self.delay)
         return lane
 
-    def _queue(self, lane: Lane[T], now: float) -> None:
+    def _queue(self, lane: Lane[K, T], now: float) -> None:
         """Put a lane where it belongs: ready, asleep or forgotten."""
         if lane.not_before > now:
             if lane.is_queued:

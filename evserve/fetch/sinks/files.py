@@ -44,14 +44,14 @@ class FileStore:
 
     Errors of the disk fail the URL, not the run.  resumes: whether half a file may be continued.
     disk: what syncs each file before it gets its name; None if a power cut is nobody's worry.
-    apart: added to the names of parts where another run writes to the same folder.
+    apart: a folder for parts, where another run writes to the same one; they are not continued.
     """
 
     folder: Path
     _clock: IReactorTime
     _resumes: bool = True
     disk: Disk | None = None
-    _apart: str = ""
+    _apart: Path | None = None
     busy: set[str] = field(factory=set, init=False)  # parts that are being written
     _top: str = field(default=Factory(lambda self: os.fspath(self.folder), True), init=False)
     _made: set[str] = field(factory=set, init=False)  # folders
@@ -102,7 +102,9 @@ class FileStore:
 
         The names are numbered, so that what a killed run left is written over by a later one.
         """
-        part = first = f"{places.part}{self._apart}"
+        part = first = places.part
+        if self._apart is not None:
+            part = first = os.path.join(self._apart, os.path.basename(places.part))
         number = 1
         while part in self.busy:
             number += 1

@@ -23,7 +23,7 @@ def file_name(url: URL) -> str:
     if not stem or len(extension) > 10:  # noqa: PLR2004 - no extension is that long
         stem, extension, dot = stem + dot + extension, "", ""
     stem = stem[:_LONGEST].strip(".-_") or "index"
-    digest = sha256(str(url).encode()).hexdigest()[:10]
+    digest = sha256(url.identity.encode()).hexdigest()[:10]
     folder = _safe(url.origin.authority).strip(".-_") or "_"
     return f"{folder}/{stem}-{digest}{dot}{extension}"
 

@@ -1,8 +1,8 @@
 """URLs as lines of text, a batch at a time: a million of them need no more memory than a few."""
 
-import codecs
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from evserve.fetch.url import MAX_LENGTH
+from evserve.fetch.sources.cutter import ENCODING, TOO_LONG, Cutter, urls_in
 
 
 _BATCH = 500
@@ -26,21 +26,6 @@ class Source(Protocol):
     async def batch(self) -> list[str]:
         """Return the next URLs; none when there are no more. Raises OSError."""
         ...
-
-
-# Lines that are too long are cut, just so that they still are too long for a URL: such a line is
-# one error, and neither many URLs nor a part of one. Bytes that are not UTF-8 stay what they are.
-_TOO_LONG = MAX_LENGTH + 1
-_ENCODING = "utf-8", "surrogateescape"
-_MARK = codecs.BOM_UTF8  # what some editors begin a file with
-
-
-def urls_in(lines: Iterable[str]) -> Iterator[str]:
-    """Yield what is not blank and no comment."""
-    for line in lines:
-        text = line.strip()
-        if text and not text.startswith("#"):
-            yield text
 
 
 @define(eq=False)
@@ -63,18 +48,31 @@ class FileSource:
     _urls: Iterator[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._urls = urls_in(_lines_of(self._path.open(encoding="utf-8-sig", errors=_ENCODING[1])))
+        self._urls = urls_in(_lines_of(self._path.open(encoding="utf-8-sig", errors=ENCODING[1])))
 
     async def batch(self) -> list[str]:
         """See Source."""
         return list(islice(self._urls, _BATCH))
 
 
+def open_lines(path: Path, reactor: Any) -> Source:
+    """Return the lines of a file; of a pipe or a device as they arrive. Raises OSError.
+
+    Nothing waits here for somebody to write to a named pipe: that is one more pause of it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return StreamSource(reactor, descriptor)
+    os.close(descriptor)
+    return FileSource(path)
+
+
 def _lines_of(file: TextIO) -> Iterator[str]:
-    while line := file.readline(_TOO_LONG):
+    while line := file.readline(TOO_LONG):
         yield line
-        while len(line) == _TOO_LONG and not line.endswith("\n"):
-            line = file.readline(_TOO_LONG)
+        while len(line) == TOO_LONG and not line.endswith("\n"):
+            line = file.readline(TOO_LONG)
 
 
 @implementer(IReadDescriptor)
@@ -87,8 +85,8 @@ class StreamSource:
 
     _reactor: Any
     _descriptor: int
-    _rest: bytes = field(default=b"", init=False)
-    _is_first: bool = field(default=True, init=False)
+    _cutter: Cutter = field(factory=Cutter, init=False)
+    _trouble: OSError | None = field(default=None, init=False)
     _is_over: bool = field(default=False, init=False)
     _ready: list[str] = field(factory=list, init=False)
     _wanted: "Deferred[None] | None" = field(default=None, init=False)
@@ -103,6 +101,8 @@ class StreamSource:
             finally:
                 self._wanted = None
                 self._reactor.removeReader(self)
+        if self._trouble is not None and not self._ready:
+            raise self._trouble
         ready, self._ready = self._ready, []
         return ready
 
@@ -118,8 +118,10 @@ class StreamSource:
         """See IReadDescriptor."""
         try:
             data = os.read(self._descriptor, _CHUNK)
-        except OSError:
-            data = b""
+        except BlockingIOError:  # whoever shares it was faster
+            return
+        except OSError as error:
+            self._trouble, data = error, b""
         self._take(data)
 
     def connectionLost(self, reason: Failure) -> None:
@@ -128,14 +130,7 @@ class StreamSource:
 
     def _take(self, data: bytes) -> None:
         """Cut what arrived into lines; nothing means that nothing more will."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
         self._is_over = not data
-        if self._is_over:
-            lines.append(self._rest)
-        if self._is_first and lines:
-            lines[0] = lines[0].removeprefix(_MARK)
-            self._is_first = False
-        self._rest = self._rest[: 4 * _TOO_LONG]  # a character has four bytes at most
-        self._ready += urls_in(line.decode(*_ENCODING)[:_TOO_LONG] for line in lines)
+        self._ready += self._cutter.feed(data) if data else self._cutter.finish()
         if (self._ready or self._is_over) and self._wanted is not None:
             self._wanted.callback(None)

@@ -1,13 +1,20 @@
-"""Sitemaps (sitemaps.org 0.9) and indexes of them, plain or gzipped, taken a piece at a time."""
+"""Sitemaps (sitemaps.org 0.9) and indexes of them, taken a piece at a time.
 
-import zlib
+They may be XML, or text with a URL a line; each plain or gzipped.
+"""
+
 from xml.parsers import expat
 
 from attrs import define, field
 
+from evserve.fetch.codings import Coding, make_coding
+from evserve.fetch.errors import CorruptBody
+from evserve.fetch.sources.cutter import MARK, Cutter
 
-_NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
+
 _GZIP = b"\x1f\x8b"
+_URL = b"http"  # what the text form begins with, and nothing that is XML
+_ROOTS = "urlset", "sitemapindex"
 _MAX_BYTES = 100 * 1024 * 1024  # twice what sitemaps.org allows, unpacked
 _MAX_LOC = 8192  # characters
 
@@ -22,11 +29,13 @@ class SitemapParser:
 
     pages: list[str] = field(factory=list)
     sitemaps: list[str] = field(factory=list)
+    _start: bytes | None = b""  # as long as it does not tell whether this is gzip
+    _gzip: Coding | None = None
+    _head: bytes | None = b""  # as long as it does not tell whether this is text
+    _cutter: Cutter | None = None  # if it is
     _parser: expat.XMLParserType = field(init=False)
-    _start: bytes = b""
-    _unzip: "zlib._Decompress | None" = None
-    _begun: bool = False
     _size: int = 0
+    _namespace: str = ""
     _stack: list[str] = field(factory=list)
     _text: list[str] = field(factory=list)
 
@@ -39,48 +48,64 @@ class SitemapParser:
 
     def feed(self, data: bytes) -> None:
         """Take a piece."""
-        if not self._begun:
+        if self._start is not None:
             self._start += data
             if len(self._start) < len(_GZIP):
                 return
-            self._begun, data = True, self._start
+            data, self._start = self._start, None
             if data.startswith(_GZIP):
-                self._unzip = zlib.decompressobj(wbits=31)
-        if self._unzip is None:
-            self._parse(data)
-        else:
-            self._inflate(self._unzip, data)
+                self._gzip = make_coding("gzip")
+        if self._gzip is None:
+            self._take(data)
+            return
+        try:
+            for piece in self._gzip.feed(data):
+                self._take(piece)
+        except CorruptBody as error:
+            raise BadSitemap(str(error)) from None
 
     def finish(self) -> None:
         """There are no more pieces."""
-        if self._unzip is not None and not self._unzip.eof:
-            raise BadSitemap("the gzip file is cut off")
-        self._parse(b"", final=True)
-
-    def _inflate(self, unzip: "zlib._Decompress", data: bytes) -> None:
         try:
-            while data:
-                self._parse(unzip.decompress(data, 64 * 1024))
-                data = unzip.unconsumed_tail
-        except zlib.error as error:
-            raise BadSitemap(f"not a gzip file: {error}") from None
+            if self._gzip is not None:
+                self._gzip.finish()
+        except CorruptBody as error:
+            raise BadSitemap(str(error)) from None
+        self._read(self._head or b"", final=True)
 
-    def _parse(self, data: bytes, *, final: bool = False) -> None:
+    def _take(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > _MAX_BYTES:
             raise BadSitemap(f"longer than {_MAX_BYTES} bytes")
+        if self._head is not None:
+            self._head = (self._head + data).removeprefix(MARK).lstrip()
+            if len(self._head) < len(_URL):
+                return
+            data, self._head = self._head, None
+            if data[: len(_URL)].lower() == _URL:
+                self._cutter = Cutter()
+        self._read(data)
+
+    def _read(self, data: bytes, *, final: bool = False) -> None:
+        if self._cutter is not None:
+            self.pages += self._cutter.finish() if final else self._cutter.feed(data)
+            return
         try:
             self._parser.Parse(data, final)
         except expat.ExpatError as error:
-            raise BadSitemap(f"not XML: {error}") from None
+            raise BadSitemap(f"neither XML ({error}) nor a list of URLs") from None
 
     def _on_entity(self, *declaration: object) -> None:
         raise BadSitemap("it declares entities, which no sitemap needs")
 
     def _on_start(self, name: str, attributes: object) -> None:
         namespace, _, local = name.rpartition(" ")
-        # Many sites leave the namespace out; another one, such as of images, has its own <loc>.
-        self._stack.append(local if namespace in ("", _NAMESPACE) else name)
+        if not self._stack:
+            if local not in _ROOTS:
+                raise BadSitemap(f"it begins with <{local}>, not with <urlset> or <sitemapindex>")
+            self._namespace = namespace
+        # Many sites leave it out or misspell it; others, such as that of images, have a <loc> too.
+        self._stack.append(local if namespace in ("", self._namespace) else name)
         self._text.clear()
 
     def _on_text(self, text: str) -> None:

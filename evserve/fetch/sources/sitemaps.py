@@ -17,6 +17,9 @@ from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
 from evserve.fetch.url import parse_url
 
 
+_SUCCESS = range(200, 300)
+
+
 class SitemapFailed(FetchError):  # noqa: N818 - named as in `errors`: it goes into the row
     """What was fetched is no sitemap."""
 
@@ -32,7 +35,7 @@ class _Reading:
 
     def open(self, arrival: Arrival, head: Head) -> "_Reading | None":
         self.parser = SitemapParser()
-        return self if head.status == 200 else None  # noqa: PLR2004 - OK
+        return self if head.status in _SUCCESS else None
 
     def write(self, data: bytes) -> None:
         try:

@@ -1,6 +1,7 @@
 """One URL, several times at once."""
 
 from evserve.fetch.memory import Page
+from evserve.fetch.sinks.apart import make_apart
 from tests.fetch.sinks.file_case import Case
 
 
@@ -88,9 +89,14 @@ class AtOnceTests(Case):
 
     def test_another_run_at_the_same_time_writes_elsewhere(self):
         first = self.begin(0)
-        self.begin_run(resumes=False, apart=".77")
+        apart = make_apart(self.folder)
+        self.begin_run(resumes=False, apart=apart)
         second = self.begin(1)
-        self.assertEqual(self.unfinished(), ["part", "part.77", "part.json"])
+        third = self.begin(2)
+        self.assertEqual(self.unfinished(), ["part", "part", "part.2", "part.json"])
+        self.assertEqual(len(list(apart.iterdir())), 2)
+        third()
+        self.assertEqual(self.whole(), [2])
         second()
         self.assertEqual((self.whole(), self.unfinished()), ([1], ["part", "part.json"]))
         first()

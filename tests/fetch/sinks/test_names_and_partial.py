@@ -24,10 +24,8 @@ class NameTests(SynchronousTestCase):
         self.assertRegex(self.name("http://a:8080/"), r"^a_8080/index-[0-9a-f]{10}$")
 
     def test_two_urls_never_share_a_name(self):
-        names = [
-            self.name(text)
-            for text in ("http://a/x", "http://a/x?1", "http://a/x/", "http://a/y/x", "http://b/x")
-        ]
+        urls = ["http://a/x", "http://a/x?1", "http://a/x/", "http://a/y/x", "http://b/x"]
+        names = [self.name(text) for text in [*urls, "http://u:p@a/x", "http://u:q@a/x"]]
         self.assertEqual(len(set(names)), len(names))
 
     def test_dots_and_slashes_lead_nowhere(self):

@@ -1,5 +1,6 @@
 """Where URLs come from."""
 
+import errno
 import gzip
 import os
 import sys
@@ -50,6 +51,33 @@ class SitemapParserTests(SynchronousTestCase):
     def test_gzip_is_recognised_by_its_first_bytes(self):
         self.assertEqual(parse(gzip.compress(sitemap("http://a/")), 1).pages, ["http://a/"])
 
+    def test_gzip_may_have_several_members(self):
+        data = sitemap("http://a/", "http://b/")
+        zipped = gzip.compress(data[:99]) + gzip.compress(data[99:])
+        self.assertEqual(parse(zipped).pages, ["http://a/", "http://b/"])
+
+    def test_text_has_a_url_a_line(self):
+        text = "\ufeff\r\n http://a/ü\r\n\r\nHTTPS://b/?x=1&y=2 \nno url\rhttp://c/".encode()
+        urls = ["http://a/ü", "HTTPS://b/?x=1&y=2", "no url", "http://c/"]
+        members = gzip.compress(text[:20]) + gzip.compress(text[20:])
+        for data in (text, gzip.compress(text), members):
+            for size in (1, 7, 10_000):
+                parser = parse(data, size)
+                self.assertEqual((parser.pages, parser.sitemaps), (urls, []))
+
+    def test_text_without_line_ends_is_cut(self):
+        (long,) = parse(b"http://a/" + b"x" * 1_000_000, 65536).pages
+        self.assertEqual(len(long), MAX_LENGTH + 1)
+
+    def test_xml_may_be_utf_16_or_begin_with_blanks(self):
+        wide = sitemap("http://a/ü").decode().encode("utf-16")
+        self.assertEqual(parse(wide).pages, ["http://a/ü"])
+        self.assertEqual(parse(b"\xef\xbb\xbf \n" + sitemap("http://a/")).pages, ["http://a/"])
+
+    def test_the_namespace_may_be_misspelt(self):
+        old = sitemap("http://a/", space="http://www.google.com/schemas/sitemap/0.84")
+        self.assertEqual(parse(old).pages, ["http://a/"])
+
     def test_the_namespace_may_be_missing_and_others_do_not_count(self):
         self.assertEqual(parse(b"<urlset><url><loc>u</loc></url></urlset>").pages, ["u"])
         image = b'<urlset xmlns:i="urn:i"><url><i:loc>no</i:loc><loc>u</loc></url></urlset>'
@@ -57,13 +85,17 @@ class SitemapParserTests(SynchronousTestCase):
 
     def test_what_is_no_sitemap_is_said(self):
         table = [
-            (b"hello", "not XML"),
-            (b"", "not XML"),
-            (b"<a>", "not XML"),
+            (b"hello", "neither XML (syntax error: line 1, column 0) nor a list of URLs"),
+            (b"", "neither XML"),
+            (b"h", "neither XML"),
+            (b"<urlset>", "neither XML"),
+            (b"<rss><channel/></rss>", "it begins with <rss>"),
             (gzip.compress(sitemap("u"))[:-9], "cut off"),
-            (b"\x1f\x8bnonsense here", "not a gzip file"),
+            (gzip.compress(b"http://a/")[:-9], "cut off"),
+            (b"\x1f\x8bnonsense here", "corrupt"),
             (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities"),
-            (gzip.compress(bytes(101 * 1024 * 1024)), "not XML"),
+            (gzip.compress(bytes(101 * 1024 * 1024)), "neither XML"),
+            (gzip.compress(b"http://a/" + bytes(101 * 1024 * 1024)), "longer than"),
         ]
         for data, reason in table:
             error = self.assertRaises(BadSitemap, parse, data, 65536)
@@ -110,11 +142,13 @@ class SitemapSourceTests(SynchronousTestCase):
             "http://a/2.xml": Page(sitemap("http://a/x")[:-3]),
             "http://a/3.xml": Page(b"gone", status=404),
             "http://a/4.xml": Page(sitemap("http://a/z")),
+            "http://a/5.xml": Page(b"", status=204),
         }
         found, failed = self.read(pages, *reversed(pages), "no url")
         self.assertEqual(found, ["http://a/z"])
         names = [result.error.partition(":")[0] for result in failed]
-        self.assertEqual(names, ["BadURL", "SitemapFailed", "SitemapFailed", "BadStatus"])
+        expected = ["BadURL", "SitemapFailed", "SitemapFailed", "BadStatus", "SitemapFailed"]
+        self.assertEqual(names, expected)
 
 
 class Readers:
@@ -175,7 +209,7 @@ class StreamTests(SynchronousTestCase):
         for _ in range(100):
             self.write("ü".encode() * 5000)
         self.assertNoResult(batch)
-        self.assertLess(sys.getsizeof(self.source._rest), 300_000)
+        self.assertLess(sys.getsizeof(self.source._cutter._rest), 300_000)
         self.write(b"\nhttp://a/\n")
         long, url = self.successResultOf(batch)
         self.assertRaises(BadURL, parse_url, long)
@@ -186,6 +220,26 @@ class StreamTests(SynchronousTestCase):
         self.write(b"\xef\xbb\xbfhttp://a/\r\n\xef\xbb\xbfx\n")
         self.assertEqual(self.successResultOf(batch), ["http://a/", "\ufeffx"])
         os.close(self.input)
+
+    def test_what_cannot_be_read_is_an_error_after_what_could(self):
+        self.addCleanup(os.close, self.input)
+        batch = self.batch()
+        self.write(b"http://a/\nhttp://b/")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        batch = self.batch()
+        self.source._descriptor = self.input  # which is only written to
+        self.reactor.reading.doRead()
+        self.assertEqual(self.successResultOf(batch), ["http://b/"])
+        self.assertEqual(self.failureResultOf(self.batch(), OSError).value.errno, errno.EBADF)
+
+    def test_nothing_there_after_all_is_not_the_end(self):
+        self.addCleanup(os.close, self.input)
+        os.set_blocking(self.output, False)
+        batch = self.batch()
+        self.reactor.reading.doRead()
+        self.assertNoResult(batch)
+        self.write(b"http://a/\n")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
 
     def test_bytes_that_are_not_utf_8_stay_what_they_are(self):
         batch = self.batch()
