@@ -9,11 +9,7 @@ from twisted.trial import util
 # Seconds that a test may take. The limit is there for what hangs, and must spare what is slow: a
 # machine with much else to do takes ten times as long as a quiet one.
 util.DEFAULT_TIMEOUT_DURATION = 300.0
-# Likewise: an example that Hypothesis runs may take longer than a fifth of a second.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
-
-# The same for Hypothesis, which takes a machine with much else to do for a slow test.
+# Likewise Hypothesis, which would take such a machine for a slow test.
 settings.register_profile("evserve", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("evserve")
 
