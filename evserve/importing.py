@@ -22,7 +22,9 @@ def import_named(module: str) -> ModuleType:
     """Import `module`, turning whatever it raises, `sys.exit` included, into PluginError."""
     try:
         return importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # somebody lost patience
+        raise
+    except BaseException as error:
         raise PluginError(one_line(error)) from error
 
 

@@ -24,7 +24,7 @@ from evserve.host.options import (
     seconds,
 )
 from evserve.host.orders import Order, order_from_table, order_from_words
-from evserve.host.process import hold_standard_descriptors
+from evserve.host.process import ending_quietly, hold_standard_descriptors
 from evserve.host.schema import Argument, Schema, argv, scan
 from evserve.host.workers.assignment import become_worker, current
 from evserve.host.workers.rules import check_shareable
@@ -114,8 +114,12 @@ class Options(usage.Options):
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Parse the command line; a mistake ends the process with one line and status 1."""
         hold_standard_descriptors()
+        with ending_quietly():
+            self._parse_all(sys.argv[1:] if options is None else list(options))
+
+    def _parse_all(self, words: list[str]) -> None:
         try:
-            self._parse(sys.argv[1:] if options is None else list(options))
+            self._parse(words)
             if self["workers"]:
                 check_shareable(self.orders)
         except (usage.UsageError, PluginError) as error:
@@ -178,6 +182,11 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """Build the service tree that the options ask for."""
+    with ending_quietly():
+        return _tree(options)
+
+
+def _tree(options: Options) -> IService:
     from twisted.internet import reactor
 
     from evserve.host.admin.service import make_admin

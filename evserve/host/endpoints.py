@@ -33,6 +33,7 @@ _ARGUMENTS = {
 # What Twisted and Python say about a wrong endpoint string, and what a user is told.
 _EXPLANATIONS = (
     ("Unknown endpoint type", "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"),
+    (r"invalid literal for int\(\) with base 8: (.*)", "{} is not an octal number, such as 660"),
     (r"invalid literal for int\(\) with base \d+: (.*)", "{} is not a number"),
     (r"missing .* arguments?: (.*)", "it lacks {}"),
     (r"unexpected keyword argument (.*)", "it has no argument {}"),
@@ -61,6 +62,10 @@ def complete(endpoint: str, interface: str) -> str:
 
     Raises ValueError on what Twisted would stumble over only when it listens, or never.
     """
+    if re.search(r"[\0-\x1f\x7f]", endpoint):
+        raise ValueError("it contains control characters")
+    if re.search(r"(?<!\\)(\\\\)*\\$", endpoint):
+        raise ValueError("it ends with a backslash, which quotes nothing")
     kind, separator, rest = endpoint.partition(":")
     if kind == "haproxy":
         return f"haproxy:{complete(rest, interface)}"
@@ -83,6 +88,8 @@ def _given(rest: str, names: tuple[str, ...]) -> dict[str, str]:
 
 def _check(given: Mapping[str, str]) -> None:
     port, folder = given.get("port"), given.get("path")
+    if given.get("interface") == "":  # which a socket would take for every interface
+        raise ValueError("its interface is empty (0.0.0.0 or :: for every one)")
     if port is not None:
         try:
             port_number(port)

@@ -127,7 +127,7 @@ class Root(MultiService):
         """Stop with status 1 after one line on the terminal; the first failure speaks."""
         if self.failure is not None:
             return
-        self.failure = reason
+        self.failure = reason = " ".join(reason.split())
         self._terminal.write(f"evserve: {reason}\n")
         self._terminal.flush()
         if not self._logs_to_terminal():

@@ -97,6 +97,9 @@ class CompleteTests(SynchronousTestCase):
                 error = self.assertRaises(ValueError, complete, written, "::1")
                 self.assertEqual(str(error), f"{port!r} is not a port number (0 to 65535)")
 
+    def test_a_backslash_may_quote_a_backslash(self):
+        self.completed({"unix:x\\\\": "unix:x\\\\:backlog=1024"})
+
     def test_a_folder_of_certificates_must_be_there(self):
         error = self.assertRaises(ValueError, complete, "tls:nowhere", "::1")
         self.assertEqual(str(error), "no folder 'nowhere' with certificates")
@@ -125,6 +128,12 @@ class ParseTests(SynchronousTestCase):
             "tcp": "it lacks 'port'",
             "tcp:xyz": "'xyz' is not a port number (0 to 65535)",
             "tcp:0:backlog=x": "'x' is not a number",
+            "unix:x:mode=999": "'999' is not an octal number, such as 660",
+            "unix:x\\": "it ends with a backslash, which quotes nothing",
+            "\\": "it ends with a backslash, which quotes nothing",
+            "unix:a\0b": "it contains control characters",
+            "tcp:0:": "its interface is empty (0.0.0.0 or :: for every one)",
+            "tcp:0:interface=": "its interface is empty (0.0.0.0 or :: for every one)",
             "tcp:0:colour=red": "it has no argument 'colour'",
             "tcp:0:1:2:3": "it has too many arguments",
             "systemd:domain=INET:index=0": "systemd passed no sockets to this process",
