@@ -24,6 +24,7 @@ from evserve.host.options import (
     seconds,
 )
 from evserve.host.orders import Order, order_from_table, order_from_words
+from evserve.host.places import check_places
 from evserve.host.process import ending_quietly, hold_standard_descriptors
 from evserve.host.schema import Argument, Schema, argv, scan
 from evserve.host.workers.assignment import become_worker, current
@@ -130,7 +131,8 @@ class Options(usage.Options):
             raise SystemExit(0)
 
     def _parse(self, words: list[str]) -> None:
-        given, rest = scan(words, [self], permute=False)
+        hint = " (the options of a service stand after its name)"
+        given, rest = scan(words, [self], permute=False, otherwise=hint)
         own = [argument for argument in given if argument[0] not in LISTENING]
         listening = [argument for argument in given if argument[0] in LISTENING]
         self._apply(own)  # before the services: --plugin-dir says which there are
@@ -176,7 +178,9 @@ class Options(usage.Options):
         twistd: dict[str, Any] = self.parent or {}
         if twistd.get("nodaemon") and twistd.get("pidfile") == "twistd.pid":
             twistd["pidfile"] = ""
-        if current() is not None:
+        if current() is None:
+            check_places(twistd)
+        else:
             become_worker(twistd, self)
 
 

@@ -12,6 +12,9 @@ from evserve.host.endpoints import complete, endpoint_strings, parse_endpoint
 from evserve.host.options import with_listening_options
 
 
+NOWHERE = r"its interface is empty (0.0.0.0 for every one; \: for a colon in it)"
+
+
 class Nine(usage.Options):
     default_port = 9000
 
@@ -132,8 +135,11 @@ class ParseTests(SynchronousTestCase):
             "unix:x\\": "it ends with a backslash, which quotes nothing",
             "\\": "it ends with a backslash, which quotes nothing",
             "unix:a\0b": "it contains control characters",
-            "tcp:0:": "its interface is empty (0.0.0.0 or :: for every one)",
-            "tcp:0:interface=": "its interface is empty (0.0.0.0 or :: for every one)",
+            "tcp:0:": NOWHERE,
+            "tcp:0:interface=::1": NOWHERE,
+            "stdio:": "nobody can connect to standard input",
+            "haproxy:stdio:": "nobody can connect to standard input",
+            f"ssl:0:privateKey={bad}:sslmethod=foo": "'foo' is not a method of OpenSSL",
             "tcp:0:colour=red": "it has no argument 'colour'",
             "tcp:0:1:2:3": "it has too many arguments",
             "systemd:domain=INET:index=0": "systemd passed no sockets to this process",
