@@ -88,5 +88,12 @@ def on_stop_signals(reactor: Any, stop: Callable[[str], None]) -> None:
     def handler(number: int, frame: object) -> None:
         reactor.callFromThread(stop, signal.Signals(number).name)
 
+    _handle_stop_signals(handler)
+    # While it ends, the interpreter would restore the defaults: a second signal that comes then
+    # would spoil the status of a process that has stopped in good order.
+    atexit.register(_handle_stop_signals, signal.SIG_IGN)
+
+
+def _handle_stop_signals(handler: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, handler)

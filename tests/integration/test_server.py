@@ -26,6 +26,16 @@ class Giver(Protocol):
 def makeService(options, host):
     return host.listen(options, Factory.forProtocol(Giver))
 """
+LAST = """
+import os
+
+class Last:
+    def __del__(self, write=os.write, read=os.read):
+        write(2, b"the last thing")
+        read(0, 1)
+
+last = Last()
+"""
 PLUGIN = """
 from evserve.plugin import ServicePlugin
 it = ServicePlugin("giver", "giver_module", "Gives much more than it gets.")
@@ -133,6 +143,17 @@ class StopTests(CommandCase):
         await server.until(lambda: b"stopping" in server.err)
         self.assertEqual(await server.stop(), 1)
         self.assertIn(b"SIGTERM again: aborted 1 connections", server.err)
+
+    async def test_a_signal_while_the_interpreter_ends_does_not_spoil_the_status(self):
+        self.write("twisted/plugins/giver.py", PLUGIN)
+        self.write("giver_module.py", GIVER + LAST)
+        server = self.evserve("giver", "--port", "0")
+        await server.listening()
+        ended = server.stop()
+        await server.until(lambda: b"the last thing" in server.err)
+        server.stop()
+        server.transport.closeStdin()
+        self.assertEqual(await ended, 0, server.err)
 
     async def server_with_unread_answer(self, *words):
         self.write("twisted/plugins/giver.py", PLUGIN)
