@@ -121,8 +121,6 @@ class Options(usage.Options):
     def _parse_all(self, words: list[str]) -> None:
         try:
             self._parse(words)
-            if self["workers"]:
-                check_shareable(self.orders)
         except (usage.UsageError, PluginError) as error:
             raise SystemExit(f"evserve: {error}") from None
         if self["check"]:
@@ -142,6 +140,7 @@ class Options(usage.Options):
             self._refuse_late(more, name)
             self._apply(more)
             self.orders = [order]
+            self._check_workers("--workers")
         else:
             self._read_config(own, [*rest, *(f"--{name}" for name, _ in listening)])
 
@@ -162,6 +161,12 @@ class Options(usage.Options):
         self._apply(arguments_from(config.host, schema, where), where)
         self._apply(own)  # again: the command line outranks the file
         self.orders = [order_from_table(each, self.catalogue, self) for each in config.services]
+        asked_here = any(self.synonyms[name] == "workers" for name, _ in own)
+        self._check_workers("--workers" if asked_here else f"{where} workers")
+
+    def _check_workers(self, where: str) -> None:
+        if self["workers"]:
+            check_shareable(self.orders, where)
 
     def _apply(self, arguments: list[Argument], where: str = "") -> None:
         try:

@@ -66,6 +66,7 @@ FILES = [
     ("[evserve]\ndrain = 'x'\n[services.echo]", "[evserve] drain: expected a number, not 'x'"),
     ("[evserve]\nport = 1\n[services.echo]", "[evserve] port: belongs into a [services.NAME] table"),
     ("[evserve]\nplugin-dir = 'no'\n[services.echo]", "[evserve] plugin-dir: no plugin folder 'no'"),
+    ("[evserve]\nworkers = 2\n[services.echo]\nudp = true", "[evserve] workers: 'echo' needs one process for --udp"),
     ("[services.web]\nport = 1\nlsten = 1", "[services.web] unknown key 'lsten'; did you mean 'listen'?"),
     ("[services.echo", "not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
 ]  # fmt: skip
