@@ -193,9 +193,9 @@ def load(plugin: IServicePlugin) -> LoadedService:
     try:
         loaded = plugin.load()
         loaded.options()
-    except PluginError:
+    except (PluginError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(one_line(error)) from error
     if not callable(loaded.make_service):
         raise PluginError("its makeService is not a function")

@@ -15,6 +15,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import react
 from twisted.python.failure import Failure
@@ -91,10 +92,19 @@ def raise_file_limit(files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 
 
+def parse_endpoint(reactor: Any, text: str) -> IStreamClientEndpoint:
+    """Return an endpoint; exits if there is no such."""
+    try:
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
+    except Exception as error:
+        sys.exit(f"bad endpoint {text}: {error}")
+    return endpoint
+
+
 async def run(reactor: Any, arguments: argparse.Namespace) -> None:
     """Open every connection, wait for every reply, print the summary."""
     started = reactor.seconds()
-    endpoint = clientFromString(reactor, arguments.connect)
+    endpoint = parse_endpoint(reactor, arguments.connect)
     handshakes = DeferredSemaphore(HANDSHAKES)
     clients = [
         Client(messages_of(number, arguments.messages, arguments.size))
@@ -118,8 +128,6 @@ async def report(reactor: Any, arguments: argparse.Namespace) -> None:
         sys.exit(f"failed: {error.subFailure.getErrorMessage()}")
     except DeferredTimeout:
         sys.exit(f"failed: not every reply came within {arguments.timeout:g} seconds")
-    except ValueError as error:
-        sys.exit(f"bad endpoint {arguments.connect}: {error}")
 
 
 def main(reactor: Any) -> Deferred[None]:

@@ -147,6 +147,14 @@ class BrokenTests(Case):
     def test_a_plugin_file_cannot_end_the_process(self):
         self.assertEqual(self.cause("import sys; sys.exit('bye')"), "SystemExit: bye")
 
+    def test_whatever_it_raises_it_breaks_nothing_else(self):
+        for name in ("GeneratorExit", "BaseException"):
+            self.plugins = PluginFolder(self)
+            self.assertEqual(self.cause(f"raise {name}('odd')"), f"{name}: odd")
+
+    def test_but_whoever_lost_patience_is_obeyed(self):
+        self.assertRaises(KeyboardInterrupt, self.cause, "raise KeyboardInterrupt")
+
     def test_null_bytes_are_no_python(self):
         # ValueError before Python 3.11.4
         self.assertRegex(self.cause("x = '\0'"), "^(Syntax|Value)Error: .*null bytes$")
@@ -217,6 +225,8 @@ class LoadTests(Case):
 
     def test_a_module_cannot_end_the_process(self):
         self.assertEqual(self.refusal("raise SystemExit"), "SystemExit")
+        self.plugins = PluginFolder(self)
+        self.assertEqual(self.refusal("raise GeneratorExit"), "GeneratorExit")
 
     def test_options_that_cannot_be_made_are_found_before_they_are_needed(self):
         text = f"{COMPLETE}\nclass Options:\n def __init__(self): raise RuntimeError('no')"

@@ -68,6 +68,10 @@ class EchoDatagrams(DatagramProtocol):
         line = DelayLine[Reply](self._delay, CAPACITY)
         self._line = TimedLine(line, self._clock, self._send_all)
 
+    def logPrefix(self) -> str:
+        """Mark the line that Twisted writes about the port: the service says where it listens."""
+        return "evserve datagrams"
+
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """Answer, unless the answer could start a loop."""
         self._tally.received.inc()

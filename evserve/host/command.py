@@ -24,7 +24,8 @@ from evserve.host.options import (
     seconds,
 )
 from evserve.host.orders import Order, order_from_table, order_from_words
-from evserve.host.process import hold_standard_descriptors
+from evserve.host.places import check_places
+from evserve.host.process import ending_quietly, hold_standard_descriptors
 from evserve.host.schema import Argument, Schema, argv, scan
 from evserve.host.workers.assignment import become_worker, current
 from evserve.host.workers.rules import check_shareable
@@ -114,10 +115,12 @@ class Options(usage.Options):
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Parse the command line; a mistake ends the process with one line and status 1."""
         hold_standard_descriptors()
+        with ending_quietly():
+            self._parse_all(sys.argv[1:] if options is None else list(options))
+
+    def _parse_all(self, words: list[str]) -> None:
         try:
-            self._parse(sys.argv[1:] if options is None else list(options))
-            if self["workers"]:
-                check_shareable(self.orders)
+            self._parse(words)
         except (usage.UsageError, PluginError) as error:
             raise SystemExit(f"evserve: {error}") from None
         if self["check"]:
@@ -126,7 +129,8 @@ class Options(usage.Options):
             raise SystemExit(0)
 
     def _parse(self, words: list[str]) -> None:
-        given, rest = scan(words, [self], permute=False)
+        hint = " (the options of a service stand after its name)"
+        given, rest = scan(words, [self], permute=False, otherwise=hint)
         own = [argument for argument in given if argument[0] not in LISTENING]
         listening = [argument for argument in given if argument[0] in LISTENING]
         self._apply(own)  # before the services: --plugin-dir says which there are
@@ -136,6 +140,7 @@ class Options(usage.Options):
             self._refuse_late(more, name)
             self._apply(more)
             self.orders = [order]
+            self._check_workers("--workers")
         else:
             self._read_config(own, [*rest, *(f"--{name}" for name, _ in listening)])
 
@@ -156,6 +161,12 @@ class Options(usage.Options):
         self._apply(arguments_from(config.host, schema, where), where)
         self._apply(own)  # again: the command line outranks the file
         self.orders = [order_from_table(each, self.catalogue, self) for each in config.services]
+        asked_here = any(self.synonyms[name] == "workers" for name, _ in own)
+        self._check_workers("--workers" if asked_here else f"{where} workers")
+
+    def _check_workers(self, where: str) -> None:
+        if self["workers"]:
+            check_shareable(self.orders, where)
 
     def _apply(self, arguments: list[Argument], where: str = "") -> None:
         try:
@@ -172,12 +183,19 @@ class Options(usage.Options):
         twistd: dict[str, Any] = self.parent or {}
         if twistd.get("nodaemon") and twistd.get("pidfile") == "twistd.pid":
             twistd["pidfile"] = ""
-        if current() is not None:
+        if current() is None:
+            check_places(twistd)
+        else:
             become_worker(twistd, self)
 
 
 def makeService(options: Options) -> IService:
     """Build the service tree that the options ask for."""
+    with ending_quietly():
+        return _tree(options)
+
+
+def _tree(options: Options) -> IService:
     from twisted.internet import reactor
 
     from evserve.host.admin.service import make_admin

@@ -62,7 +62,7 @@ class DescriptorGuard:
         self.reactor.callLater(RETRY, self._retry)
 
     def _retry(self) -> None:
-        if not self._has_room():
+        if not self.has_room():
             self.reactor.callLater(RETRY, self._retry)
             return
         self.paused = False
@@ -70,7 +70,7 @@ class DescriptorGuard:
         for port in self.ports:
             port.startReading()
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
         """Whether a connection would get a low number, even if each port takes one to accept."""
         probes: list[int] = []
         try:

@@ -26,8 +26,6 @@ from evserve.host.options import Limits
 
 _log = Logger()
 
-PREFIX = "evserve door"  # marks Twisted's own lines about our ports, which say less than ours
-
 
 @define(eq=False)
 class Door(Factory):
@@ -56,8 +54,8 @@ class Door(Factory):
         return getattr(self.inner, name)
 
     def logPrefix(self) -> str:
-        """Mark the lines that Twisted writes about the port."""
-        return PREFIX
+        """Mark the lines that Twisted writes about the port, which say less than ours."""
+        return "evserve door"
 
     def startFactory(self) -> None:
         """Pass on."""

@@ -33,9 +33,12 @@ _ARGUMENTS = {
 # What Twisted and Python say about a wrong endpoint string, and what a user is told.
 _EXPLANATIONS = (
     ("Unknown endpoint type", "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"),
+    (r"invalid literal for int\(\) with base 8: (.*)", "{} is not an octal number, such as 660"),
     (r"invalid literal for int\(\) with base \d+: (.*)", "{} is not a number"),
     (r"missing .* arguments?: (.*)", "it lacks {}"),
     (r"unexpected keyword argument (.*)", "it has no argument {}"),
+    (r"module 'OpenSSL.SSL' has no attribute (.*)", "{} is not a method of OpenSSL"),
+    ("public and private keys do not match", "the private key is not that of the certificate"),
     (r"positional arguments? but", "it has too many arguments"),
 )
 
@@ -61,6 +64,7 @@ def complete(endpoint: str, interface: str) -> str:
 
     Raises ValueError on what Twisted would stumble over only when it listens, or never.
     """
+    _check_text(endpoint)
     kind, separator, rest = endpoint.partition(":")
     if kind == "haproxy":
         return f"haproxy:{complete(rest, interface)}"
@@ -81,8 +85,19 @@ def _given(rest: str, names: tuple[str, ...]) -> dict[str, str]:
     return {**dict(zip(names, positional, strict=False)), **named}
 
 
+def _check_text(endpoint: str) -> None:
+    if re.search(r"[\0-\x1f\x7f]", endpoint):
+        raise ValueError("it contains control characters")
+    if re.search(r"(?<!\\)(\\\\)*\\$", endpoint):
+        raise ValueError("it ends with a backslash, which quotes nothing")
+    if endpoint.partition(":")[0] == "stdio":
+        raise ValueError("nobody can connect to standard input")
+
+
 def _check(given: Mapping[str, str]) -> None:
     port, folder = given.get("port"), given.get("path")
+    if given.get("interface") == "":  # which a socket would take for every interface
+        raise ValueError(r"its interface is empty (0.0.0.0 for every one; \: for a colon in it)")
     if port is not None:
         try:
             port_number(port)

@@ -1,5 +1,7 @@
 """A service that listens: what `host.listen` returns."""
 
+import os
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
@@ -77,7 +79,9 @@ class ListeningService(Service):
             _log.failure("{name}: {written}", failure, name=self.door.name, written=written)
         assert failure.value is not None
         reason = explain(failure.value)
-        if not failure.check(CannotListenError):  # which names the place itself
+        if isinstance(failure.value, CannotListenError):  # which names the place itself
+            _remove_lock(failure.value)
+        else:
             reason = f"cannot listen on {written}: {reason}"
         self.host.fail(reason)
 
@@ -102,6 +106,15 @@ class ListeningService(Service):
             await maybeDeferred(port.stopListening)
         await self.door.drain()
         self._sweep.stop()
+
+
+def _remove_lock(error: CannotListenError) -> None:
+    """Remove the lock that Twisted leaves beside a UNIX socket which it could not bind."""
+    if isinstance(error.port, bytes) and isinstance(error.socketError, OSError):
+        lock = error.port + b".lock"
+        with suppress(OSError):  # it may be none, or not be ours
+            if os.readlink(lock) == str(os.getpid()).encode():  # noqa: PTH115 - of bytes
+                os.unlink(lock)  # noqa: PTH108 - likewise
 
 
 def describe(kind: str, address: Any) -> str:

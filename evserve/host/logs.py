@@ -27,14 +27,13 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from zope.interface import provider
 
-from evserve.host.door import PREFIX
-
 
 FORMATS = ("text", "json")
 
-# Lines of Twisted's that say nothing, or less than the host's own line about the same thing.
+# Lines of Twisted's that say nothing, or less than our own line about the same thing: what
+# announces its port itself has a log prefix that begins with "evserve".
 NOISE = re.compile(
-    rf"{PREFIX}( \(\w+\))? starting on |\((TCP|UNIX|TLS|UDP) Port .* Closed\)$"
+    r"evserve \w+( \(\w+\))* starting on |\((TCP|UNIX|TLS|UDP) Port .* Closed\)$"
     r"|(Starting|Stopping) factory |Main loop terminated|Unable to write to plugin cache"
 )
 

@@ -22,7 +22,7 @@ def port_number(text: str) -> int:
 
 def address(text: str) -> str:
     """Return an address to listen on; an empty one would mean every interface to a socket."""
-    if not text:
+    if not text.isprintable() or not text.strip():
         raise ValueError("not an address (0.0.0.0 or :: for every one)")
     return text
 

@@ -1,12 +1,16 @@
 """The process: its standard streams, its exit status, its signals and its file limit."""
 
 import atexit
+import errno
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from evserve.host.errors import explain
 
 
 # More descriptors than this cost the kernel memory for a table nobody fills.
@@ -23,6 +27,27 @@ def hold_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # POSIX gives the lowest free number: this one
+
+
+@contextmanager
+def ending_quietly() -> Iterator[None]:
+    """Let Ctrl-C, `| head` and a full disk end the command within by SystemExit, no traceback.
+
+    What was printed is written out here: left to the exit of the interpreter, a failure would be
+    two lines of Python's own and status 120.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
+        nobody_reads = error.errno == errno.EPIPE
+        raise SystemExit(1 if nobody_reads else f"evserve: {explain(error)}") from None
 
 
 def raise_file_limit() -> int:
@@ -63,5 +88,12 @@ def on_stop_signals(reactor: Any, stop: Callable[[str], None]) -> None:
     def handler(number: int, frame: object) -> None:
         reactor.callFromThread(stop, signal.Signals(number).name)
 
+    _handle_stop_signals(handler)
+    # While it ends, the interpreter would restore the defaults: a second signal that comes then
+    # would spoil the status of a process that has stopped in good order.
+    atexit.register(_handle_stop_signals, signal.SIG_IGN)
+
+
+def _handle_stop_signals(handler: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, handler)

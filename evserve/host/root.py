@@ -95,6 +95,7 @@ class Root(MultiService):
             self._begin(self.admin, self.admin.startService)
         for child in self:
             self._begin(child, child.startService)
+        self.reactor.callWhenRunning(self._make_sure_of_room)
         self.reactor.callWhenRunning(self._now_running)
 
     def _begin(self, child: IService, start: Any) -> None:
@@ -108,6 +109,12 @@ class Root(MultiService):
             if not isinstance(error, MENDABLE):
                 self._log.failure("{name} did not start", name=child.name)
             self.fail(f"{child.name}: {explain(error)}")
+
+    def _make_sure_of_room(self) -> None:
+        """Fail rather than wait for ever for room that there will never be."""
+        if self.listening and not self.guard.has_room():
+            limit = self.guard.limit
+            self.fail(f"a file limit of {limit} leaves no room for connections (ulimit -n)")
 
     def _now_running(self) -> None:
         process.on_stop_signals(self.reactor, self._signalled)
@@ -127,7 +134,7 @@ class Root(MultiService):
         """Stop with status 1 after one line on the terminal; the first failure speaks."""
         if self.failure is not None:
             return
-        self.failure = reason
+        self.failure = reason = " ".join(reason.split())
         self._terminal.write(f"evserve: {reason}\n")
         self._terminal.flush()
         if not self._logs_to_terminal():

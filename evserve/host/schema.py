@@ -125,11 +125,12 @@ def argv(arguments: Iterable[Argument], positional: Iterable[str] = ()) -> list[
 
 
 def scan(
-    words: list[str], schemas: list[Options], *, permute: bool
+    words: list[str], schemas: list[Options], *, permute: bool, otherwise: str = ""
 ) -> tuple[list[Argument], list[str]]:
     """Split a command line into options and positional arguments by getopt's rules.
 
-    permute: options may also stand after positional arguments. Raises UsageError.
+    permute: options may also stand after positional arguments.  otherwise: what to add about an
+    option that resembles none. Raises UsageError.
     """
     shorts = "".join(each.shortOpt for each in schemas)
     longs = list(dict.fromkeys(long for each in schemas for long in each.longOpt))
@@ -138,7 +139,8 @@ def scan(
         pairs, positional = read(words, shorts, longs)
     except getopt.GetoptError as error:
         known = [long.rstrip("=") for long in longs]
-        hint = did_you_mean(error.opt, known) if "not recognized" in error.msg else ""
+        unknown = "not recognized" in error.msg
+        hint = did_you_mean(error.opt, known) or otherwise if unknown else ""
         raise UsageError(f"{error.msg}{hint}") from error
     takes_value = {long.rstrip("=") for long in longs if long.endswith("=")}
     arguments: list[Argument] = []

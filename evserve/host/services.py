@@ -1,6 +1,5 @@
 """`twistd -n evserve services`: what is installed, from which file, or why it cannot be used."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
+from evserve.host.process import ending_quietly
 from evserve.interfaces import IHost
 from evserve.plugin import Broken, Catalogue, PluginError, load
 
@@ -19,7 +19,8 @@ class Options(usage.Options):
 def makeService(options: Options, host: IHost) -> IService:
     """Print the table and end: there is nothing to serve."""
     host_options: Any = options.parent
-    sys.stdout.write("".join(f"{line}\n" for line in table(host_options.catalogue)))
+    with ending_quietly():
+        print("\n".join(table(host_options.catalogue)))
     raise SystemExit(0)
 
 
@@ -53,5 +54,8 @@ def table(catalogue: Catalogue) -> Iterator[str]:
 
 def _shown(path: str) -> str:
     """Return a path below the current folder without the folder."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it is gone
+        return path
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -8,6 +8,8 @@ from attrs import define, field
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from evserve.host.errors import explain
+
 
 _log = Logger()
 
@@ -48,7 +50,7 @@ class Notifier:
                 sender.setblocking(False)
                 sender.sendto("\n".join(states).encode(), name)
         except OSError as error:
-            _log.warn("cannot notify systemd: {reason}", reason=error.strerror)
+            _log.warn("cannot notify systemd: {reason}", reason=explain(error))
 
 
 def take_notifier(reactor: Any, environ: MutableMapping[str, str], pid: int) -> Notifier:

@@ -18,7 +18,7 @@ from zope.interface import alsoProvides, implementer
 
 from evserve.host.connection import Connection, Refusal
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import PREFIX, Door
+from evserve.host.door import Door
 from evserve.host.options import Limits
 from evserve.interfaces import IDrainable
 
@@ -127,7 +127,7 @@ class PassingOnTests(Case):
         self.assertEqual(self.factory.numPorts, 0)
 
     def test_twisteds_own_lines_about_the_port_can_be_told(self):
-        self.assertEqual(self.door.logPrefix(), PREFIX)
+        self.assertEqual(self.door.logPrefix(), "evserve door")
 
     def test_optional_interfaces_of_the_protocol_show(self):
         for interface in (IHandshakeListener, IFileDescriptorReceiver):

@@ -12,6 +12,9 @@ from evserve.host.endpoints import complete, endpoint_strings, parse_endpoint
 from evserve.host.options import with_listening_options
 
 
+NOWHERE = r"its interface is empty (0.0.0.0 for every one; \: for a colon in it)"
+
+
 class Nine(usage.Options):
     default_port = 9000
 
@@ -97,6 +100,9 @@ class CompleteTests(SynchronousTestCase):
                 error = self.assertRaises(ValueError, complete, written, "::1")
                 self.assertEqual(str(error), f"{port!r} is not a port number (0 to 65535)")
 
+    def test_a_backslash_may_quote_a_backslash(self):
+        self.completed({"unix:x\\\\": "unix:x\\\\:backlog=1024"})
+
     def test_a_folder_of_certificates_must_be_there(self):
         error = self.assertRaises(ValueError, complete, "tls:nowhere", "::1")
         self.assertEqual(str(error), "no folder 'nowhere' with certificates")
@@ -125,6 +131,15 @@ class ParseTests(SynchronousTestCase):
             "tcp": "it lacks 'port'",
             "tcp:xyz": "'xyz' is not a port number (0 to 65535)",
             "tcp:0:backlog=x": "'x' is not a number",
+            "unix:x:mode=999": "'999' is not an octal number, such as 660",
+            "unix:x\\": "it ends with a backslash, which quotes nothing",
+            "\\": "it ends with a backslash, which quotes nothing",
+            "unix:a\0b": "it contains control characters",
+            "tcp:0:": NOWHERE,
+            "tcp:0:interface=::1": NOWHERE,
+            "stdio:": "nobody can connect to standard input",
+            "haproxy:stdio:": "nobody can connect to standard input",
+            f"ssl:0:privateKey={bad}:sslmethod=foo": "'foo' is not a method of OpenSSL",
             "tcp:0:colour=red": "it has no argument 'colour'",
             "tcp:0:1:2:3": "it has too many arguments",
             "systemd:domain=INET:index=0": "systemd passed no sockets to this process",

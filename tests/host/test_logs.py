@@ -56,6 +56,8 @@ class QuietTests(SynchronousTestCase):
         for text in (
             "evserve door starting on 9000",
             "evserve door (TLS) starting on 9000",
+            "evserve door (PROXY) (PROXY) starting on 9000",
+            "evserve datagrams starting on 9000",
             "(TCP Port 9000 Closed)",
             "Starting factory <Factory>",
             "Main loop terminated.",

@@ -26,7 +26,7 @@ class CoercionTests(SynchronousTestCase):
 
     def test_an_empty_address_does_not_expose_a_service(self):
         self.assertEqual([address(text) for text in ("::", "127.0.0.1")], ["::", "127.0.0.1"])
-        self.refused(address, ("",))
+        self.refused(address, ("", " ", "a\0b", "a\nb"))
 
     def test_a_count_is_at_least_one(self):
         self.assertEqual(positive_number("1"), 1)

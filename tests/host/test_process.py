@@ -74,11 +74,16 @@ class StatusTests(SynchronousTestCase):
 
 class SignalTests(SynchronousTestCase):
     def test_both_signals_reach_the_reactor_by_name(self):
-        handlers, names = {}, []
+        handlers, names, hooks = {}, [], []
         self.patch(signal, "signal", handlers.__setitem__)
+        self.patch(atexit, "register", lambda *hook: hooks.append(hook))
         reactor = MemoryReactorClock()
         reactor.callFromThread = lambda function, *args: function(*args)
         process.on_stop_signals(reactor, names.append)
         for number in (signal.SIGINT, signal.SIGTERM):
             handlers[number](number, None)
         self.assertEqual(names, ["SIGINT", "SIGTERM"])
+        for function, *arguments in hooks:
+            function(*arguments)
+        ignored = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
+        self.assertEqual(handlers, ignored)

@@ -141,6 +141,10 @@ class FailTests(Case):
         self.assertEqual(self.terminal.getvalue(), "evserve: one\n")
         self.assertEqual(self.statuses, [1])
 
+    def test_a_reason_of_several_lines_becomes_one(self):
+        self.root.fail("one\n  and\ttwo\n")
+        self.assertEqual(self.terminal.getvalue(), "evserve: one and two\n")
+
     def test_before_the_reactor_runs_it_ends_as_soon_as_it_does(self):
         self.root.fail("too early")
         self.assertEqual(self.reactor.stops, 0)

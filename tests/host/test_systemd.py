@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from twisted.internet.task import Clock
+from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.systemd import take_notifier
@@ -82,4 +83,13 @@ class NotifierTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_socket_that_is_gone_harms_nobody(self):
-        self.notifier(NOTIFY_SOCKET="/nowhere/at/all").ready("x")
+        said = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        for address, reason in (
+            ("/nowhere/at/all", "No such file or directory"),
+            ("/" + "x" * 200, "AF_UNIX path too long"),
+        ):
+            self.notifier(NOTIFY_SOCKET=address).ready("x")
+            line = f"cannot notify systemd: {reason}"
+            self.assertEqual(eventAsText(said.pop(), includeTimestamp=False)[-len(line) :], line)

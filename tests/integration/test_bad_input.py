@@ -2,8 +2,10 @@
 # ruff: noqa: E501 - a row a line, however long, is a table
 
 import socket
+import sys
 
 from tests.integration.commands import CommandCase
+from tests.integration.processes import TWISTD
 from tests.ports import free_port
 
 
@@ -18,10 +20,12 @@ COMMAND_LINES = [
     (["--port", "٣"], f"echo: --port '٣': {PORT}"),
     (["--port"], "option --port requires argument"),
     (["--prot", "0"], "option --prot not recognized; did you mean 'port'?"),
+    (["--transform", "upper"], "option --transform not recognized (the options of a service stand after its name)"),
     (["--port", "0", "echo", "--port", "x"], f"echo: --port 'x': {PORT}"),
     (["--listen", "tcp:xyz"], "echo: bad endpoint 'tcp:xyz': 'xyz' is " + PORT),
     (["--listen", "tcp:99999"], "echo: bad endpoint 'tcp:99999': '99999' is " + PORT),
     (["--listen", ""], f"echo: bad endpoint '': {KINDS}"),
+    (["--listen", "stdio:", "--workers", "2"], "echo: bad endpoint 'stdio:': nobody can connect to standard input"),
     (["--listen", "smoke:1"], f"echo: bad endpoint 'smoke:1': {KINDS}"),
     (["--listen", "tls:nowhere"], "echo: bad endpoint 'tls:nowhere': no folder 'nowhere' with certificates"),
     (["--listen", "unix:/nowhere/x"], "echo: cannot listen on unix:/nowhere/x: No such file or directory: /nowhere/x.lock"),
@@ -54,6 +58,7 @@ FILES = [
     ("[services.echo]\nport = 99999", f"[services.echo] port: '99999': {PORT}"),
     ("[services.echo]\nlisten = ['tcp:xyz']", "[services.echo] bad endpoint 'tcp:xyz': 'xyz' is " + PORT),
     ("[services.echo]\nmax-connections = 0", "[services.echo] max-connections: '0': not a whole number above 0"),
+    ('[services.echo]\ninterface = "a\\u0000b"', r"[services.echo] interface: 'a\x00b': not an address (0.0.0.0 or :: for every one)"),
     ("[services.ecko]", "[services.ecko] no service named 'ecko'; did you mean 'echo'?"),
     ("[services.a]\nplugin = 1", "[services.a] plugin: expected a string, not 1"),
     ("[service.echo]", "unknown table [service]; did you mean 'services'?"),
@@ -61,6 +66,7 @@ FILES = [
     ("[evserve]\ndrain = 'x'\n[services.echo]", "[evserve] drain: expected a number, not 'x'"),
     ("[evserve]\nport = 1\n[services.echo]", "[evserve] port: belongs into a [services.NAME] table"),
     ("[evserve]\nplugin-dir = 'no'\n[services.echo]", "[evserve] plugin-dir: no plugin folder 'no'"),
+    ("[evserve]\nworkers = 2\n[services.echo]\nudp = true", "[evserve] workers: 'echo' needs one process for --udp"),
     ("[services.web]\nport = 1\nlsten = 1", "[services.web] unknown key 'lsten'; did you mean 'listen'?"),
     ("[services.echo", "not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
 ]  # fmt: skip
@@ -88,6 +94,20 @@ class BadInputTests(CommandCase):
         await server.listening("unix")
         line = "echo: cannot listen on echo.sock: Cannot acquire lock"
         await self.says(["--listen", "unix:echo.sock"], line)
+
+    async def test_what_is_no_socket_is_one_line_and_is_left_as_it_was(self):
+        self.write("plain", "text")
+        await self.says(
+            ["--listen", "unix:plain"], "echo: cannot listen on plain: Address already in use"
+        )
+        self.assertEqual([each.name for each in self.folder.iterdir()], ["plain"])
+
+    async def test_a_log_file_that_cannot_be_written_is_one_line(self):
+        words = (sys.executable, TWISTD, "--logfile", "/nowhere/x", "evserve", "--port", "0")
+        child = self.run_command(*words)
+        self.assertEqual(await child.ended, 1)
+        line = b"evserve: twistd's --logfile /nowhere/x: No such file or directory\n"
+        self.assertEqual((child.err, child.out), (line, b""))
 
     async def test_two_services_on_one_port_leave_nothing_half_started(self):
         port = free_port()

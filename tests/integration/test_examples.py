@@ -95,6 +95,13 @@ class ManyClientsTests(Case):
         self.assertEqual(await clients.ended, 1)
         self.assertEqual(len(clients.err.splitlines()), 1)
 
+    async def test_a_bad_endpoint_is_one_line_and_status_1(self):
+        for endpoint in ("smoke:1", "tcp:x"):
+            child = run_example(self, "many_clients.py", "--connect", endpoint)
+            self.assertEqual(await child.ended, 1)
+            self.assertTrue(child.err.startswith(f"bad endpoint {endpoint}: ".encode()), child.err)
+            self.assertEqual(child.err.count(b"\n"), 1, child.err)
+
     async def test_the_soft_file_limit_is_raised(self):
         await self.serve()
         clients = run_python(

@@ -204,6 +204,13 @@ class DescriptorTests(CommandCase):
         self.assertNotIn(b"EMFILE", server.err)
         self.assertEqual(await server.stop(), 0)
 
+    async def test_a_limit_that_leaves_no_room_is_said_instead_of_serving_nobody(self):
+        for words in ([], ["--workers", "1"]):
+            server = self.evserve_after("ulimit -n 18", "--port", "0", *words)
+            self.assertEqual(await server.ended, 1, server.err)
+            line = b"evserve: a file limit of 18 leaves no room for connections (ulimit -n)\n"
+            self.assertTrue(server.err.endswith(line), server.err)
+
     async def test_the_soft_limit_is_raised_to_the_hard_one(self):
         server = self.evserve_after("ulimit -Sn 64; ulimit -Hn 512", "--port", "0")
         address = await server.listening()

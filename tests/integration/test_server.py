@@ -26,6 +26,16 @@ class Giver(Protocol):
 def makeService(options, host):
     return host.listen(options, Factory.forProtocol(Giver))
 """
+LAST = """
+import os
+
+class Last:
+    def __del__(self, write=os.write, read=os.read):
+        write(2, b"the last thing")
+        read(0, 1)
+
+last = Last()
+"""
 PLUGIN = """
 from evserve.plugin import ServicePlugin
 it = ServicePlugin("giver", "giver_module", "Gives much more than it gets.")
@@ -74,6 +84,17 @@ class StopTests(CommandCase):
         await server.until(lambda: b"stopping" in server.err)
         self.assertEqual(await server.stop(), 1)
         self.assertIn(b"SIGTERM again: aborted 1 connections", server.err)
+
+    async def test_a_signal_while_the_interpreter_ends_does_not_spoil_the_status(self):
+        self.write("twisted/plugins/giver.py", PLUGIN)
+        self.write("giver_module.py", GIVER + LAST)
+        server = self.evserve("giver", "--port", "0")
+        await server.listening()
+        ended = server.stop()
+        await server.until(lambda: b"the last thing" in server.err)
+        server.stop()
+        server.transport.closeStdin()
+        self.assertEqual(await ended, 0, server.err)
 
     async def server_with_unread_answer(self, *words):
         self.write("twisted/plugins/giver.py", PLUGIN)
@@ -220,12 +241,22 @@ class PlaceTests(CommandCase):
         server = self.run_command("/bin/sh", "-c", script, "sh", *unprivileged(), *twistd)
         await self.echoes(f"tcp:{await server.listening()}")
 
+    def in_no_folder(self, *words):
+        return self.evserve_after("mkdir gone && cd gone && rmdir ../gone", *words)
+
     async def test_a_current_folder_that_is_gone(self):
-        server = self.run_command(
-            "/bin/sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh",
-            *EVSERVE, "--port", "0",
-        )  # fmt: skip
+        server = self.in_no_folder("--port", "0")
         await self.echoes(f"tcp:{await server.listening()}")
+
+    async def test_there_workers_serve_as_well(self):
+        server = self.in_no_folder("--port", "0", "--workers", "1")
+        await self.echoes(f"tcp:{await server.listening()}")
+        self.assertEqual(await server.stop(), 0, server.err)
+
+    async def test_there_services_are_listed_as_well(self):
+        child = self.in_no_folder("services")
+        self.assertEqual((await child.ended, child.err), (0, b""))
+        self.assertIn(b"\necho  ", child.out)
 
 
 def unprivileged():

@@ -69,6 +69,8 @@ class Crew(Service):
             self._ended(child)
 
     def _ready(self, child: Child) -> None:
+        if self._gone is not None:  # the sockets that others would inherit are closed
+            return
         if self.complete.called:
             _log.info("worker {number} serves (process {pid})", number=child.number, pid=child.pid)
         elif len(self._children) < self.size:

@@ -17,6 +17,14 @@ def _same_command() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
+def _here() -> Path | None:
+    """Return the current folder; None if it is gone, which keeps whoever starts there in it."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 @frozen
 class Launcher:
     """Starts workers in the folder where the parent was started, which `--rundir` leaves.
@@ -27,7 +35,7 @@ class Launcher:
     reactor: Any
     terminal: bool = True
     command: list[str] = field(factory=_same_command)
-    folder: Path = field(factory=Path.cwd)
+    folder: Path | None = field(factory=_here)
 
     def start(self, child: Child, sockets: Mapping[Socket, int]) -> None:
         """Start a process; `sockets` are the descriptors that it gets copies of."""
@@ -41,7 +49,7 @@ class Launcher:
                 self.command[0],
                 self.command,
                 assignment.environment(os.environ),
-                str(self.folder),
+                None if self.folder is None else str(self.folder),
                 childFDs={0: nothing, 1: 1, 2: errors, REPORTS: "r", ORDERS: "w", **inherited},
             )
         finally:

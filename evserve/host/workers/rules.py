@@ -5,8 +5,10 @@ from twisted.python.usage import UsageError
 from evserve.host.orders import Order
 
 
-def check_shareable(orders: list[Order]) -> None:
+def check_shareable(orders: list[Order], where: str = "--workers") -> None:
     """Raise UsageError, with the reason, if a service cannot be run by workers.
+
+    where: what asks for workers, for the message.
 
     A service whose plugin is stateless may still have options that need one process: its Options
     name them in a class attribute `one_process`.
@@ -23,4 +25,4 @@ def check_shareable(orders: list[Order]) -> None:
             if not given:
                 continue
             why = f"needs one process for --{given[0]}"
-        raise UsageError(f"--workers: {order.name!r} {why}")
+        raise UsageError(f"{where}: {order.name!r} {why}")

@@ -137,6 +137,20 @@ class CrewTests(SynchronousTestCase):
         self.clock.advance(LONGEST)
         self.assertEqual(len(self.processes), 3)
 
+    def test_one_that_is_ready_too_late_brings_no_others(self):
+        self.crew.start({})
+        self.crew.stopService()
+        self.processes[0].serve()
+        self.assertEqual(len(self.processes), 1)
+        self.assertNoResult(self.crew.complete)
+
+    def test_one_that_completes_the_crew_too_late_completes_nothing(self):
+        self.crew.size = 1
+        self.crew.start({})
+        self.crew.stopService()
+        self.processes[0].serve()
+        self.assertNoResult(self.crew.complete)
+
     def test_without_workers_it_stops_at_once_and_starts_none(self):
         self.successResultOf(self.crew.stopService())
         self.crew.start({})

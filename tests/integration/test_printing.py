@@ -1,0 +1,68 @@
+"""Commands before anything is served: what they print, and who has enough of it."""
+
+from tests.integration.commands import EVSERVE, CommandCase
+
+
+PLUGIN = """
+from evserve.plugin import ServicePlugin
+it = ServicePlugin("late", "late_module", "Is long in coming.")
+"""
+
+
+class OutputTests(CommandCase):
+    """Commands that only print, when nobody takes what they print."""
+
+    printing = (["--help"], ["--version"], ["--check"], ["services"], ["web", "--help"])
+
+    def rows(self):
+        return [(words, unbuffered) for words in self.printing for unbuffered in ("", "1")]
+
+    async def test_a_full_disk_is_one_line(self):
+        await self.table(self.rows(), self.full)
+
+    async def full(self, words, unbuffered):
+        child = self.shell('exec "$@" >/dev/full', words, unbuffered)
+        self.assertEqual(await child.ended, 1, words)
+        self.assertIn(b"No space left on device\n", child.err)
+        self.assertEqual(child.err.count(b"\n"), 1, child.err)
+
+    async def test_a_reader_who_has_seen_enough_hears_no_complaint(self):
+        await self.table(self.rows(), self.left)
+
+    async def left(self, words, unbuffered):
+        # The reader is gone before anything is written.
+        child = self.shell(
+            'mkfifo $$; exec 3<>$$ 4>$$ 3<&-; rm $$; exec "$@" >&4', words, unbuffered
+        )
+        self.assertEqual((await child.ended, child.err), (1, b""), words)
+
+    async def test_closed_standard_output_is_silence(self):
+        await self.table([(words,) for words in self.printing], self.closed)
+
+    async def closed(self, words):
+        child = self.evserve(*words, streams=(0, 2))
+        self.assertEqual((await child.ended, child.err), (0, b""), words)
+
+    def shell(self, script, words, unbuffered):
+        env = {"PYTHONUNBUFFERED": unbuffered}
+        return self.run_command("/bin/sh", "-c", script, "sh", *EVSERVE, *words, env=env)
+
+
+class ImpatienceTests(CommandCase):
+    """Ctrl-C before the server runs."""
+
+    async def test_it_ends_without_a_word_of_python(self):
+        slow = (
+            "import sys, time; print('slow', end='', file=sys.stderr, flush=True); time.sleep(600)"
+        )
+        for name, words in (
+            ("twisted/plugins/slow_plugin.py", ["--port", "0"]),
+            ("late_module.py", ["late", "--port", "0"]),
+        ):
+            self.write("twisted/plugins/late.py", PLUGIN)
+            path = self.write(name, slow)
+            child = self.evserve(*words)
+            await child.until(lambda child=child: b"slow" in child.err)
+            self.assertEqual(await child.stop("INT"), 130, child.err)
+            self.assertEqual(child.err, b"slow")
+            path.unlink()
