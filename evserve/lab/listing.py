@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from evserve.interfaces import IHost
 from evserve.lab.cells import Bench
 from evserve.lab.child import NotStartedError
+from evserve.lab.output import UnwritableError, print_to
 from evserve.lab.programs import Model
 
 
@@ -52,8 +53,9 @@ class Listing(Service):
                     break
                 why = await self.obstacle(model)
                 note = "" if why is None else f" [cannot run here: {why}]"
-                self._out.write(f"{model.name:<24} {model.description}{note}\n")
-                self._out.flush()
+                print_to(self._out, f"{model.name:<24} {model.description}{note}\n")
+        except UnwritableError as error:
+            self._host.fail(str(error))
         except Exception:
             _log.failure("the list broke off")
             self._host.fail("the list broke off")

@@ -1,5 +1,7 @@
 """Where a result goes: the page, and the JSON beside it or to standard output."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -8,6 +10,26 @@ from attrs import frozen
 from evserve.lab.jsonfile import as_json
 from evserve.lab.report.page import as_html
 from evserve.lab.results import Result
+
+
+class UnwritableError(Exception):
+    """Something cannot be written; the text says what, and why."""
+
+
+@contextlib.contextmanager
+def writing(name: str | Path) -> Iterator[None]:
+    """Turn an OSError into an UnwritableError with a name: those of `write` have none."""
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableError(f"{name}: {error.strerror or error}") from error
+
+
+def print_to(stream: TextIO, text: str) -> None:
+    """Write to standard output at once; raises UnwritableError."""
+    with writing("standard output"):
+        stream.write(text)
+        stream.flush()
 
 
 @frozen
@@ -24,11 +46,19 @@ class Output:
         return ", ".join(str(path) for path in (self.report, self.json) if path is not None)
 
     def write(self, result: Result) -> None:
-        """Write everything; raises OSError."""
-        text = as_json(result)
-        if self.stream is not None:
-            self.stream.write(text)
-            self.stream.flush()
-        if self.json is not None:
-            self.json.write_text(text, "utf-8")
-        self.report.write_text(as_html(result), "utf-8")
+        """Write whatever can be written; raises UnwritableError if something could not."""
+        text, troubles = as_json(result), []
+        try:
+            if self.stream is not None:
+                print_to(self.stream, text)
+        except UnwritableError as error:
+            troubles.append(error)
+        for path, content in ((self.json, text), (self.report, as_html(result))):
+            try:
+                if path is not None:
+                    with writing(path):
+                        path.write_text(content, "utf-8")
+            except UnwritableError as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
