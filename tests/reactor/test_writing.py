@@ -6,7 +6,12 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.reactor.running import Recorder, listen, pair, run
+from tests.reactor.running import SECONDS, Recorder, listen, pair, run
+
+
+def receive_rest(client):
+    with client.makefile("rb") as stream:
+        return stream.read()
 
 
 class WritingTests(SynchronousTestCase):
@@ -29,13 +34,14 @@ class WritingTests(SynchronousTestCase):
         async def scenario(reactor):
             server = Answering()
             port = listen(reactor, lambda: server)
-            with socket.create_connection(("127.0.0.1", port.getHost().port)) as client:
-                client.sendall(b"question")
-                client.shutdown(socket.SHUT_WR)  # both are there before the reactor looks
-                self.assertIs(await server.lost, ConnectionDone)
-                return client.makefile("rb").read()
+            client = socket.create_connection(("127.0.0.1", port.getHost().port), SECONDS)
+            self.addCleanup(client.close)
+            client.sendall(b"question")
+            client.shutdown(socket.SHUT_WR)  # both are there before the reactor looks
+            self.assertIs(await server.lost, ConnectionDone)
+            return client
 
-        self.assertEqual(run(self, scenario), b"<question>")
+        self.assertEqual(receive_rest(run(self, scenario)), b"<question>")
 
     def test_writing_to_a_lost_connection_is_ignored(self):
         async def scenario(reactor):
