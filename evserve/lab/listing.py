@@ -11,8 +11,8 @@ from twisted.logger import Logger
 from evserve.interfaces import IHost
 from evserve.lab.cells import Bench
 from evserve.lab.child import NotStartedError
-from evserve.lab.output import UnwritableError, print_to
 from evserve.lab.programs import Model
+from evserve.writing import UnwritableError, print_to
 
 
 _log = Logger(namespace="evserve.lab")

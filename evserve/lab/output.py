@@ -1,7 +1,5 @@
 """Where a result goes: the page, and the JSON beside it or to standard output."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -10,26 +8,7 @@ from attrs import frozen
 from evserve.lab.jsonfile import as_json
 from evserve.lab.report.page import as_html
 from evserve.lab.results import Result
-
-
-class UnwritableError(Exception):
-    """Something cannot be written; the text says what, and why."""
-
-
-@contextlib.contextmanager
-def writing(name: str | Path) -> Iterator[None]:
-    """Turn an OSError into an UnwritableError with a name: those of `write` have none."""
-    try:
-        yield
-    except OSError as error:
-        raise UnwritableError(f"{name}: {error.strerror or error}") from error
-
-
-def print_to(stream: TextIO, text: str) -> None:
-    """Write to standard output at once; raises UnwritableError."""
-    with writing("standard output"):
-        stream.write(text)
-        stream.flush()
+from evserve.writing import UnwritableError, print_to, writing
 
 
 @frozen

@@ -4,11 +4,11 @@ from typing import TextIO
 
 from attrs import define, field
 
-from evserve.lab.output import print_to
 from evserve.lab.programs import Model
 from evserve.lab.report.units import duration, number
 from evserve.lab.results import Cell, Claim
 from evserve.progress import Bar
+from evserve.writing import print_to
 
 
 def cell_line(model: str, cell: Cell) -> str:

@@ -14,11 +14,12 @@ from evserve.lab.claims.experiments import EXPERIMENTS
 from evserve.lab.jsonfile import NotAResultError, from_json
 from evserve.lab.listing import Listing
 from evserve.lab.options import Options, check_writable
-from evserve.lab.output import Output, UnwritableError
+from evserve.lab.output import Output
 from evserve.lab.results import Outcome, Result
 from evserve.lab.run import LabRun
 from evserve.lab.screen import Screen
 from evserve.lab.settings import allowed, open_files_limit
+from evserve.writing import UnwritableError
 
 
 __all__ = ["Options", "makeService"]
