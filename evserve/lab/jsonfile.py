@@ -75,5 +75,5 @@ def _read_plain(kind: Any, value: Any, where: str) -> Any:
 
 
 def _misfit(kind: Any, value: Any, where: str) -> NotAResultError:
-    wanted = getattr(kind, "__name__", str(kind)).lower()
-    return NotAResultError(f"{where}: {str(value)[:40]!r} is not a {wanted}")
+    wanted = getattr(kind, "__name__", str(kind)).lower().replace("tuple", "list")
+    return NotAResultError(f"{where}: expected {wanted}, not {str(value)[:40]!r}")

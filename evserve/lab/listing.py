@@ -12,6 +12,7 @@ from evserve.interfaces import IHost
 from evserve.lab.cells import Bench
 from evserve.lab.child import NotStartedError
 from evserve.lab.programs import Model
+from evserve.writing import UnwritableError, print_to
 
 
 _log = Logger(namespace="evserve.lab")
@@ -52,8 +53,9 @@ class Listing(Service):
                     break
                 why = await self.obstacle(model)
                 note = "" if why is None else f" [cannot run here: {why}]"
-                self._out.write(f"{model.name:<24} {model.description}{note}\n")
-                self._out.flush()
+                print_to(self._out, f"{model.name:<24} {model.description}{note}\n")
+        except UnwritableError as error:
+            self._host.fail(str(error))
         except Exception:
             _log.failure("the list broke off")
             self._host.fail("the list broke off")

@@ -73,6 +73,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Refuse what contradicts itself, and models that are not there."""
         self.models: list[Model] = []
+        self._check_files()
         if self["from"] is not None:
             for name in ("models", "list", "no-claims"):
                 if self[name]:
@@ -82,6 +83,16 @@ class Options(usage.Options):
             self.models = chosen_models(self["models"])
         except ProgramError as error:
             raise usage.UsageError(f"--models: {error}") from error
+
+    def _check_files(self) -> None:
+        for name in ("report", "json", "from"):
+            if self[name] == "":
+                raise usage.UsageError(f"--{name} '': not the name of a file")
+        if self["report"] == "-":
+            raise usage.UsageError("--report -: the page needs a file; --json - is for the JSON")
+        for name, path in (("json", self.json), ("from", self["from"])):
+            if path is not None and Path(path).absolute() == self.report.absolute():
+                raise usage.UsageError(f"--report and --{name} are the same file: {self.report}")
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -115,7 +126,10 @@ def check_writable(path: Path) -> None:
         number = errno.EISDIR
     elif not folder.is_dir():
         number = errno.ENOENT
-    elif not os.access(path if path.exists() else folder, os.W_OK):
-        number = errno.EACCES
+    elif path.exists():
+        number = 0 if os.access(path, os.W_OK) else errno.EACCES
+    else:
+        path.touch(exist_ok=False)  # what /proc refuses, for one, its permissions don't tell
+        path.unlink()
     if number:
         raise OSError(number, os.strerror(number), str(path))

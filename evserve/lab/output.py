@@ -8,6 +8,7 @@ from attrs import frozen
 from evserve.lab.jsonfile import as_json
 from evserve.lab.report.page import as_html
 from evserve.lab.results import Result
+from evserve.writing import UnwritableError, print_to, writing
 
 
 @frozen
@@ -24,11 +25,19 @@ class Output:
         return ", ".join(str(path) for path in (self.report, self.json) if path is not None)
 
     def write(self, result: Result) -> None:
-        """Write everything; raises OSError."""
-        text = as_json(result)
-        if self.stream is not None:
-            self.stream.write(text)
-            self.stream.flush()
-        if self.json is not None:
-            self.json.write_text(text, "utf-8")
-        self.report.write_text(as_html(result), "utf-8")
+        """Write whatever can be written; raises UnwritableError if something could not."""
+        text, troubles = as_json(result), []
+        try:
+            if self.stream is not None:
+                print_to(self.stream, text)
+        except UnwritableError as error:
+            troubles.append(error)
+        for path, content in ((self.json, text), (self.report, as_html(result))):
+            try:
+                if path is not None:
+                    with writing(path):
+                        path.write_text(content, "utf-8")
+            except UnwritableError as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]

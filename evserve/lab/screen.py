@@ -8,6 +8,7 @@ from evserve.lab.programs import Model
 from evserve.lab.report.units import duration, number
 from evserve.lab.results import Cell, Claim
 from evserve.progress import Bar
+from evserve.writing import print_to
 
 
 def cell_line(model: str, cell: Cell) -> str:
@@ -49,11 +50,10 @@ class Screen:
         self.say(f"{claim.verdict}: {claim.claim}")
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
+        """Print a line above the bar; raises UnwritableError if that is not possible."""
         if self._bar is not None:
             self._bar.erase()
-        self._out.write(f"{line}\n")
-        self._out.flush()
+        print_to(self._out, f"{line}\n")
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -15,10 +15,11 @@ from evserve.lab.jsonfile import NotAResultError, from_json
 from evserve.lab.listing import Listing
 from evserve.lab.options import Options, check_writable
 from evserve.lab.output import Output
-from evserve.lab.results import Result
+from evserve.lab.results import Outcome, Result
 from evserve.lab.run import LabRun
 from evserve.lab.screen import Screen
 from evserve.lab.settings import allowed, open_files_limit
+from evserve.writing import UnwritableError
 
 
 __all__ = ["Options", "makeService"]
@@ -55,39 +56,45 @@ class LabService(Service):
             self._done = Deferred.fromCoroutine(self._work())
 
     async def _work(self) -> None:
-        defect = False
+        trouble = None
         try:
             await self._run.run()
+        except UnwritableError as error:
+            trouble = str(error)
         except Exception:  # whoever mends it wants to see where; the figures are worth keeping
             _log.failure("the run broke off")
-            self._run.cut("the run broke off")
-            defect = True
+            trouble = "the run broke off"
+        if trouble is not None:
+            self._run.cut(trouble)
         self._screen.stop()
-        try:
-            result = self._run.result()
-            self._output.write(result)
-        except OSError as error:
-            self._host.fail(f"{error.strerror}: {error.filename}")
-            return
-        self._end(result, defect)
+        self._end(self._run.result(), trouble)
 
-    def _end(self, result: Result, defect: bool) -> None:
-        self._screen.say(_summary(result, self._output))
-        if defect:
-            self._host.fail("the run broke off")
-        elif not result.measured and result.partial is None:
-            self._host.fail("no model could be measured")
-        else:
+    def _end(self, result: Result, trouble: str | None) -> None:
+        if not result.measured and result.partial is None:
+            trouble = "no model could be measured"
+        try:
+            self._output.write(result)
+            self._screen.say(_summary(result, self._output))
+        except UnwritableError as error:
+            trouble = trouble or str(error)
+        if trouble is None:
             self._host.finish()
+        else:
+            self._host.fail(trouble)
 
 
 def _summary(result: Result, output: Output) -> str:
     cells = sum(len(model.cells) for model in result.models)
-    broke = [model.name for model in result.models if model.broke is not None]
+    ended: dict[Outcome, list[str]] = {Outcome.BROKE: [], Outcome.UNAVAILABLE: []}
+    for model in result.models:
+        if model.broke is not None:
+            ended[model.broke.outcome].append(model.name)
+    lacking = ended[Outcome.UNAVAILABLE]
+    unavailable = f"; unavailable: {', '.join(lacking)}" if lacking else ""
     partial = f" (partial: {result.partial})" if result.partial else ""
     return (
         f"{output.names}: {result.measured} of {cells} measurements in {result.seconds:.0f} s"
-        f"{partial}; broke: {', '.join(broke) or 'none'}"
+        f"{partial}; broke: {', '.join(ended[Outcome.BROKE]) or 'none'}{unavailable}"
     )
 
 
@@ -105,10 +112,10 @@ class Redraw(Service):
         Service.startService(self)
         try:
             self._output.write(self._result)
-        except OSError as error:
-            self._host.fail(f"{error.strerror}: {error.filename}")
-        else:
             self._screen.say(self._output.names)
+        except UnwritableError as error:
+            self._host.fail(str(error))
+        else:
             self._host.finish()
 
 

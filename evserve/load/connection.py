@@ -142,7 +142,12 @@ def cause_of(reason: BaseException | None) -> str:
         (error.ConnectionDone, "closed by the server"),
         (error.ConnectionLost, "reset"),
         (error.TimeoutError, "timed out"),
+        (OverflowError, "not a port number (0 to 65535)"),  # from the socket
     ):
         if isinstance(reason, kind):
             return words
+    if type(reason).__module__.startswith("OpenSSL"):
+        found = getattr(reason, "args", None)
+        if found and isinstance(found[0], list) and found[0]:
+            return f"TLS: {found[0][-1][-1]}"  # each is a library, a function and a reason
     return " ".join(str(reason).split()) or type(reason).__name__

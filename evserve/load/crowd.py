@@ -6,30 +6,17 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from evserve.load.connection import LoadConnection, cause_of
 from evserve.load.conversations import Mismatch
+from evserve.load.endpoints import parse_endpoint
 from evserve.load.sources import Sources
 
 
 _HANDSHAKES = 100  # at a time: more would overflow the backlog of a server that is being measured
 _GOODBYE = 1.0  # seconds
-
-
-class EndpointError(ValueError):
-    """The endpoint string makes no sense; the message is one line."""
-
-
-def parse_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
-    """Return the endpoint that a string describes; raises EndpointError."""
-    try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-    except Exception as error:  # parsers raise whatever they trip over
-        raise EndpointError(f"{description!r}: {error or type(error).__name__}") from error
-    return endpoint
 
 
 @define(eq=False)

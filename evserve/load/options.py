@@ -15,23 +15,23 @@ _MOST_SECONDS = 2_000_000  # beyond, a reactor's timer overflows
 _LARGEST = 2**26  # bytes of a message
 
 
+def _whole(text: str, least: int, problem: str, most: int = 10**12 - 1) -> int:
+    if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not least <= int(text) <= most:
+        raise ValueError(problem)
+    return int(text)
+
+
 def _count(text: str) -> int:
     """Return a whole number of at least 0."""
-    if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
-        raise ValueError("not a whole number")
-    return int(text)
+    return _whole(text, 0, "not a whole number (0 or more)")
 
 
 def _positive(text: str) -> int:
-    if not _count(text):
-        raise ValueError("not a whole number above 0")
-    return int(text)
+    return _whole(text, 1, "not a whole number above 0")
 
 
 def _size(text: str) -> int:
-    if not 1 <= _count(text) <= _LARGEST:
-        raise ValueError(f"not a number of bytes (1 to {_LARGEST})")
-    return int(text)
+    return _whole(text, 1, f"not a number of bytes (1 to {_LARGEST})", _LARGEST)
 
 
 def _number(text: str) -> float:
@@ -40,7 +40,7 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= _MOST_SECONDS:  # nan is neither
-        raise ValueError(f"not a number (such as 2 or 0.5, at most {_MOST_SECONDS})")
+        raise ValueError(f"not a number from 0 to {_MOST_SECONDS} (such as 2 or 0.5)")
     return value
 
 
@@ -94,6 +94,8 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Refuse what contradicts itself."""
+        if self["json"] == "":
+            raise usage.UsageError("--json '': not the name of a file")
         if self["rate"] is not None and self["depth"] is not None:
             raise usage.UsageError("--depth is for a closed loop: leave out --rate or --depth")
         if self._has_lines and self["send"] is None and self["size"] <= len(LINE_BREAK):

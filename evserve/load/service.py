@@ -1,6 +1,8 @@
 """The load generator as a one-shot job: its report goes to standard output."""
 
+import contextlib
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from attrs import define, field
@@ -9,13 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from evserve.interfaces import IHost
-from evserve.load.crowd import parse_endpoint
+from evserve.load.endpoints import parse_endpoint
 from evserve.load.options import Options
 from evserve.load.plan import Plan
 from evserve.load.report import Report
 from evserve.load.run import LoadRun
 from evserve.load.terminal import Terminal
 from evserve.load.text import as_json, as_text
+from evserve.writing import STDOUT, UnwritableError, print_to
 
 
 __all__ = ["Options", "makeService"]
@@ -23,26 +26,38 @@ __all__ = ["Options", "makeService"]
 _log = Logger(namespace="evserve.load")
 
 
+Outlet = tuple[str, TextIO, Callable[[Report], str]]  # its name, and what is written to it
+
+
 @define(eq=False)
 class Output:
-    """Where the report goes: as text to a stream, as JSON to another, or both."""
+    """Where the report goes: as text to standard output, as JSON to another stream, or both."""
 
-    text: TextIO | None
-    json: TextIO | None
+    _outlets: list[Outlet]
 
     @classmethod
     def of(cls, json: str | None, stdout: TextIO) -> "Output":
         """Return the output for `--json`; raises OSError if the file cannot be written."""
         if json == "-":
-            return cls(None, stdout)
-        return cls(stdout, None if json is None else open(json, "w", encoding="utf-8"))  # noqa: PTH123 - a later error would cost the run
+            return cls([(STDOUT, stdout, as_json)])
+        outlets: list[Outlet] = [(STDOUT, stdout, as_text)]
+        if json is not None:  # a later error would cost the run
+            outlets.append((json, open(json, "w", encoding="utf-8"), as_json))  # noqa: PTH123, SIM115
+        return cls(outlets)
 
     def write(self, report: Report) -> None:
-        """Write the report."""
-        for stream, form in ((self.text, as_text), (self.json, as_json)):
-            if stream is not None:
-                stream.write(form(report).rstrip("\n") + "\n")
-                stream.flush()
+        """Write whatever can be written; raises UnwritableError if something could not."""
+        troubles = []
+        for name, stream, form in self._outlets:
+            try:
+                print_to(stream, form(report).rstrip("\n") + "\n", name)
+            except UnwritableError as error:
+                troubles.append(error)
+            if name != STDOUT:
+                with contextlib.suppress(OSError):  # it was told already
+                    stream.close()
+        if troubles:
+            raise troubles[0]
 
 
 @define(eq=False)
@@ -78,7 +93,7 @@ class LoadService(Service):
             report = await run.run()
             self._terminal.clear()
             self._output.write(report)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UnwritableError) as error:
             self._host.fail(str(error))
         except Exception:  # a defect: whoever mends it wants to see where
             _log.failure("the run broke off")

@@ -39,7 +39,7 @@ def _lines(report: Report) -> Iterator[str]:
             f"answers      {report.answered:,} in {report.seconds:.2f} s: {report.rate:,.0f}/s, "
             f"{report.bytes_rate / _MEGA:,.2f} MB/s"
         )
-    if report.answered:
+    if report.latencies.count:
         yield f"latency      {_summary(report.latencies)}"
     if report.lags is not None:
         yield f"sent late    {_summary(report.lags)} (part of the latency)"

@@ -60,9 +60,7 @@ def adopt_connection(reactor: Any, descriptor: int, family: int, factory: Any) -
     connected = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
     name = connected.getpeername()
     is_unix = family == socket.AF_UNIX
-    protocol = factory.buildProtocol(
-        UNIXAddress(name or None) if is_unix else internet_address(name)
-    )
+    protocol = factory.buildProtocol(UNIXAddress(name) if is_unix else internet_address(name))
     if protocol is None:
         connected.close()
         return None

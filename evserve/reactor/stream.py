@@ -9,6 +9,7 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet.abstract import _dataMustBeBytes
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -16,7 +17,6 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ISystemHandle,
 )
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,7 +26,7 @@ from evserve.reactor.handle import Handle
 
 
 _log = Logger()
-_DONE, _LOST = Failure(CONNECTION_DONE), Failure(CONNECTION_LOST)
+_DONE, _LOST = Failure(ConnectionDone()), Failure(ConnectionLost())
 
 
 class Owner(Protocol):

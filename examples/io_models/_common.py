@@ -7,6 +7,7 @@ without that one `accept` fails, and who waits would be reported as ready withou
 
 import contextlib
 import functools
+import os
 import resource
 import signal
 import socket
@@ -48,14 +49,19 @@ def listen() -> socket.socket:
 
 
 def announce(address: str) -> None:
-    """Say that clients may come."""
-    print(f"{NAME}: listening on {address}", file=OUT, flush=True)
+    """Say that clients may come; whoever cannot be told would wait for ever."""
+    try:
+        print(f"{NAME}: listening on {address}", file=OUT, flush=True)
+    except OSError as error:
+        complain(f"standard output: {error.strerror}")
+        os._exit(1)  # what is left in the buffer cannot be written at an orderly exit, either
 
 
 @functools.cache  # once for each reason
 def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can."""
-    print(f"{NAME}: {reason}", file=ERR, flush=True)
+    """Say where this model breaks, and go on serving whom it can, even if nobody hears it."""
+    with contextlib.suppress(OSError):
+        print(f"{NAME}: {reason}", file=ERR, flush=True)
 
 
 def unavailable(reason: str) -> NoReturn:

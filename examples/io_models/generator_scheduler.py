@@ -1,8 +1,9 @@
 """Generators as coroutines: a connection is a generator that yields whenever it has to wait.
 
-`yield connection, EPOLLIN` says what it waits for and gives way to all others; a scheduler of
-twenty lines remembers who waits for what, asks epoll, and resumes with `next`. The code reads
-from top to bottom as the blocking server's does, with every place marked where others may run.
+What cannot be done now (EAGAIN) is tried again after a `yield`, which gives way to all others; a
+scheduler of a few lines asks epoll whose connection has changed, and resumes with `next`. The
+code reads from top to bottom as the blocking server's does, with every place marked where others
+may run.
 
 It costs a generator for each connection, a few hundred bytes instead of a thread's stack, and
 some Python for each switch. `async` and `await` are this, with a syntax and a library.
@@ -14,53 +15,41 @@ it computes or its client always has more to say: nobody can take the processor 
 import contextlib
 import select
 import socket
-from collections import deque
 from collections.abc import Generator
 
 from _common import listen, newcomers
 
 
-Wait = tuple[socket.socket, int]  # a socket, and the event that is waited for
-Task = Generator[Wait, None, None]
+CHANGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
+Task = Generator[None, None, None]
 
 
 class Scheduler:
-    """Runs tasks that can go on; keeps those that wait, by descriptor."""
+    """Resumes tasks, each when something has happened to its connection."""
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
-        self.ready: deque[Task] = deque()
-        self.waiting: dict[int, tuple[Task, int]] = {}
+        self.tasks: dict[int, Task] = {}
+
+    def start(self, connection: socket.socket, task: Task) -> None:
+        """Run a task from now on; epoll's first report, that there is room to send, begins it."""
+        self.tasks[connection.fileno()] = task
+        self.epoll.register(connection, CHANGES)
 
     def run(self) -> None:
-        """Resume everybody who can go on, then sleep until somebody can."""
+        """Resume whoever can go on, up to the next yield; sleep until somebody can."""
         while True:
-            while self.ready:
-                self.resume(self.ready.popleft())
-            self.ready.extend(self.waiting[fd][0] for fd, _ in self.epoll.poll())
-
-    def resume(self, task: Task) -> None:
-        """Run a task up to its next yield, and wait for what it names there."""
-        try:
-            connection, event = next(task)
-        except StopIteration:
-            return
-        fd = connection.fileno()
-        before = self.waiting.get(fd)
-        if before is None or before[0] is not task:  # a new connection, maybe an old number
-            self.epoll.register(fd, event)
-        elif before[1] != event:
-            self.epoll.modify(fd, event)
-        self.waiting[fd] = task, event
+            for fd, _ in self.epoll.poll():
+                next(self.tasks[fd], None)
 
 
-def receive(connection: socket.socket) -> Generator[Wait, None, bytes]:
+def receive(connection: socket.socket) -> Generator[None, None, bytes]:
     """Return the next bytes as soon as there are any, b"" at the end."""
     while True:
         try:
             return connection.recv(65536)
         except BlockingIOError:
-            yield connection, select.EPOLLIN
+            yield
 
 
 def send_all(connection: socket.socket, data: bytes) -> Task:
@@ -69,7 +58,7 @@ def send_all(connection: socket.socket, data: bytes) -> Task:
         try:
             data = data[connection.send(data) :]
         except BlockingIOError:
-            yield connection, select.EPOLLOUT
+            yield
 
 
 def serve(connection: socket.socket) -> Task:
@@ -82,8 +71,9 @@ def serve(connection: socket.socket) -> Task:
 def accept(listener: socket.socket, scheduler: Scheduler) -> Task:
     """Start a task for everybody who comes."""
     while True:
-        scheduler.ready.extend(map(serve, newcomers(listener)))
-        yield listener, select.EPOLLIN
+        for connection in newcomers(listener):
+            scheduler.start(connection, serve(connection))
+        yield
 
 
 def main() -> None:
@@ -91,7 +81,7 @@ def main() -> None:
     listener = listen()
     listener.setblocking(False)
     scheduler = Scheduler()
-    scheduler.ready.append(accept(listener, scheduler))
+    scheduler.start(listener, accept(listener, scheduler))
     scheduler.run()
 
 

@@ -24,68 +24,51 @@ try:
 except ImportError:
     unavailable("needs greenlet: pip install 'evserve[lab]'")
 
-
-class Hub:
-    """Sleeps on behalf of everybody; runs in the main greenlet."""
-
-    def __init__(self) -> None:
-        self.greenlet = getcurrent()
-        self.epoll = select.epoll()
-        self.waiting: dict[int, tuple[greenlet, int]] = {}
-
-    def wait(self, connection: socket.socket, event: int) -> None:
-        """Let others go on until `event` has come; called by whoever has to wait."""
-        fd, caller = connection.fileno(), getcurrent()
-        before = self.waiting.get(fd)
-        if before is None or before[0] is not caller:  # a new connection, maybe an old number
-            self.epoll.register(fd, event)
-        elif before[1] != event:
-            self.epoll.modify(fd, event)
-        self.waiting[fd] = caller, event
-        self.greenlet.switch()
-
-    def run(self, listener: socket.socket) -> None:
-        """Switch to whoever can go on; start a greenlet for everybody who comes."""
-        self.epoll.register(listener, select.EPOLLIN)
-        while True:
-            for fd, _ in self.epoll.poll():
-                if fd != listener.fileno():
-                    self.waiting[fd][0].switch()
-                    continue
-                for connection in newcomers(listener):
-                    greenlet(serve).switch(self, connection)
+CHANGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
+HUB = getcurrent()  # the main greenlet, which sleeps on behalf of everybody
 
 
-def receive(hub: Hub, connection: socket.socket) -> bytes:
+def receive(connection: socket.socket) -> bytes:
     """Return the next bytes as soon as there are any, b"" at the end."""
     while True:
         try:
             return connection.recv(65536)
         except BlockingIOError:
-            hub.wait(connection, select.EPOLLIN)
+            HUB.switch()  # returns when something has happened to the connection
 
 
-def send_all(hub: Hub, connection: socket.socket, data: bytes) -> None:
+def send_all(connection: socket.socket, data: bytes) -> None:
     """Send everything, waiting for room as often as necessary."""
     while data:
         try:
             data = data[connection.send(data) :]
         except BlockingIOError:
-            hub.wait(connection, select.EPOLLOUT)
+            HUB.switch()
 
 
-def serve(hub: Hub, connection: socket.socket) -> None:
+def serve(connection: socket.socket) -> None:
     """Answer in capitals until the client has sent its last byte."""
     with connection, contextlib.suppress(OSError):
-        while data := receive(hub, connection):
-            send_all(hub, connection, data.upper())
+        while data := receive(connection):
+            send_all(connection, data.upper())
 
 
 def main() -> None:
-    """Run the hub."""
+    """Be the hub: switch to whoever can go on, and sleep until somebody can."""
     listener = listen()
     listener.setblocking(False)
-    Hub().run(listener)
+    epoll = select.epoll()
+    epoll.register(listener, select.EPOLLIN)
+    greenlets: dict[int, greenlet] = {}
+    while True:
+        for fd, _ in epoll.poll():
+            if fd != listener.fileno():
+                greenlets[fd].switch()
+                continue
+            for connection in newcomers(listener):
+                epoll.register(connection, CHANGES)
+                greenlets[connection.fileno()] = begun = greenlet(serve)
+                begun.switch(connection)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ It breaks at the limit of open files, and where the kernel has no io_uring or fo
 containers often do.
 """
 
+import contextlib
 import os
-import socket
+from collections.abc import Callable, Iterator
 
 from _common import complain, has_room, listen, unavailable
 
@@ -23,83 +24,67 @@ try:
 except ImportError:
     unavailable("needs liburing: pip install 'evserve[lab]'")
 
-ACCEPT, RECEIVE, SEND = range(3)
-ENTRIES = 4096  # requests that fit into the ring
+RING = uring.Ring()
+ENTRIES = 4096  # requests that fit into it
 SIZE = 8192  # bytes of buffer for each connection
 
 
-class Server:
-    """A ring, and for each connection the memory that the kernel reads from or writes to."""
+def ask(prepare: Callable[..., None], fd: int, *memory: bytes | bytearray) -> None:
+    """Request something; one request at a time is under way for each descriptor."""
+    while (entry := uring.io_uring_get_sqe(RING)) is None:
+        uring.io_uring_submit(RING)  # the ring is full: hand them in
+    prepare(entry, fd, *memory)
+    entry.user_data = fd  # comes back with the completion
 
-    def __init__(self) -> None:
-        self.ring = uring.Ring()
+
+def completions() -> Iterator[tuple[int, int]]:
+    """Hand in requests, sleep until one is done; yield descriptors and what came of theirs."""
+    with contextlib.suppress(InterruptedError):  # Ctrl-Z and `fg`
+        uring.io_uring_submit_and_wait(RING, 1)
+    done, count = uring.Cqe(), 0
+    for _ in uring.CqeIter(RING, done):
+        count += 1
         try:
-            uring.io_uring_queue_init(ENTRIES, self.ring)
+            yield done[0].user_data, done[0].res
         except OSError as error:
-            unavailable(f"the kernel refuses io_uring: {error.strerror}")
-        self.buffers: dict[int, bytearray] = {}
-        self.unsent: dict[int, bytes] = {}
+            yield done[0].user_data, -(error.errno or 1)  # as it is in C
+    uring.io_uring_cq_advance(RING, count)
 
-    def request(self, operation: int, fd: int) -> None:
-        """Ask the kernel for something; one request at a time is under way for each descriptor."""
-        while (entry := uring.io_uring_get_sqe(self.ring)) is None:
-            uring.io_uring_submit(self.ring)  # the ring is full: hand them in
-        if operation == ACCEPT:
-            uring.io_uring_prep_accept(entry, fd)
-        elif operation == RECEIVE:
-            uring.io_uring_prep_recv(entry, fd, self.buffers[fd])
-        else:
-            uring.io_uring_prep_send(entry, fd, self.unsent[fd])
-        entry.user_data = fd * 4 + operation  # comes back with the completion
 
-    def run(self, listener: socket.socket) -> None:
-        """Hand in requests, sleep until something is done, see what follows from it."""
-        self.request(ACCEPT, listener.fileno())
-        done = uring.Cqe()
-        while True:
-            uring.io_uring_submit_and_wait(self.ring, 1)
-            count = 0
-            for _ in uring.CqeIter(self.ring, done):
-                count += 1
-                fd, operation = divmod(done[0].user_data, 4)
-                try:
-                    result = done[0].res
-                except OSError as error:
-                    result = -(error.errno or 1)  # as it is in C
-                self.completed(operation, fd, result)
-            uring.io_uring_cq_advance(self.ring, count)
-
-    def completed(self, operation: int, fd: int, result: int) -> None:
-        """Go on: `result` is a new descriptor, or how many bytes there were; below 0 an error."""
-        if operation == ACCEPT:
-            self.accepted(result)
-            self.request(ACCEPT, fd)
-        elif operation == RECEIVE and result > 0:
-            self.unsent[fd] = bytes(self.buffers[fd][:result]).upper()
-            self.request(SEND, fd)
-        elif operation == SEND and result > 0:
-            self.unsent[fd] = self.unsent[fd][result:]
-            self.request(SEND if self.unsent[fd] else RECEIVE, fd)
-        else:  # the client has sent its last byte, or vanished
-            del self.buffers[fd]
-            self.unsent.pop(fd, None)
-            os.close(fd)
-
-    def accepted(self, fd: int) -> None:
-        """Begin to receive; the last descriptor stays free, or accepting would fail."""
-        if fd < 0:
-            complain(f"accept: {os.strerror(-fd)}")
-        elif has_room(fd):
-            self.buffers[fd] = bytearray(SIZE)
-            self.request(RECEIVE, fd)
-        else:
-            os.close(fd)
+def go_on(fd: int, buffer: bytearray, unsent: bytes, count: int) -> bytes:
+    """Send what was received, all of it, then receive again; return what is being sent."""
+    unsent = unsent[count:] if unsent else bytes(buffer[:count]).upper()
+    prepare = uring.io_uring_prep_send if unsent else uring.io_uring_prep_recv
+    ask(prepare, fd, unsent or buffer)
+    return unsent
 
 
 def main() -> None:
-    """Set up the ring first: whoever cannot have one need not listen."""
-    server = Server()
-    server.run(listen())
+    """Ask for what follows from each completion."""
+    try:
+        uring.io_uring_queue_init(ENTRIES, RING)
+    except OSError as error:
+        unavailable(f"the kernel refuses io_uring: {error.strerror}")
+    listener = listen()
+    ask(uring.io_uring_prep_accept, listener.fileno())
+    buffers: dict[int, bytearray] = {}  # what the kernel fills for each connection
+    unsent: dict[int, bytes] = {}  # what it sends
+    while True:
+        for fd, result in completions():
+            if fd == listener.fileno():
+                ask(uring.io_uring_prep_accept, fd)
+                if result < 0:
+                    complain(f"accept: {os.strerror(-result)}")
+                elif has_room(result):  # the result is a new descriptor
+                    buffers[result], unsent[result] = bytearray(SIZE), b""
+                    ask(uring.io_uring_prep_recv, result, buffers[result])
+                else:
+                    os.close(result)
+            elif result <= 0:  # the client has sent its last byte, or vanished
+                del buffers[fd], unsent[fd]
+                os.close(fd)
+            else:
+                unsent[fd] = go_on(fd, buffers[fd], unsent[fd], result)
 
 
 if __name__ == "__main__":

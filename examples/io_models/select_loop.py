@@ -13,7 +13,6 @@ library. What counts is the number of the descriptor, whatever `ulimit -n` allow
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
 
 from _common import complain, listen, newcomers
 
@@ -22,84 +21,56 @@ FD_SETSIZE = 1024
 LONG = 16  # pieces in a queue of replies after which no more is read
 
 
-class Loop:
-    """Sockets and reply queues by descriptor, and the two sets that `select` gets."""
+def fits(connection: socket.socket) -> bool:
+    """Whether the sets have a bit for this client; if not, turn it away."""
+    if (fd := connection.fileno()) < FD_SETSIZE:
+        return True
+    complain(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
+    connection.close()
+    return False
 
-    def __init__(self, listener: socket.socket) -> None:
-        self.listener = listener
-        self.connections: dict[int, socket.socket] = {}
-        self.replies: dict[int, deque[bytes]] = {}
-        self.reading = {listener.fileno()}
-        self.writing: set[int] = set()
 
-    def run(self) -> None:
-        """Wait for whatever is ready first, and do that."""
-        while True:
-            readable, writable, _ = select.select(self.reading, self.writing, [])
-            for fd in writable:
-                self.try_to(self.write, fd)
-            for fd in readable:
-                if fd == self.listener.fileno():
-                    self.accept()
-                elif fd in self.replies:  # not closed by `write` just now
-                    self.try_to(self.read, fd)
-
-    def try_to(self, step: Callable[[int], None], fd: int) -> None:
-        """Go on with a connection, as far as that is possible now."""
-        try:
-            step(fd)
-        except BlockingIOError:
-            pass
-        except OSError:  # the client has vanished
-            self.close(fd)
-
-    def accept(self) -> None:
-        """Take everybody who waits and whose descriptor fits into the sets."""
-        for connection in newcomers(self.listener):
-            fd = connection.fileno()
-            if fd >= FD_SETSIZE:
-                complain(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
-                connection.close()
-                continue
-            self.connections[fd], self.replies[fd] = connection, deque()
-            self.reading.add(fd)
-
-    def read(self, fd: int) -> None:
-        """Put an answer into the queue; an empty one marks the end."""
-        queue = self.replies[fd]
-        queue.append(self.connections[fd].recv(65536).upper())
-        if not queue[-1] or len(queue) == LONG:
-            self.reading.remove(fd)
-        self.writing.add(fd)
-        self.write(fd)  # most of the time there is room at once
-
-    def write(self, fd: int) -> None:
-        """Send the queue's first answer, or as much of it as the kernel takes."""
-        queue = self.replies[fd]
-        sent = self.connections[fd].send(queue[0])
-        if sent < len(queue[0]):
-            queue[0] = queue[0][sent:]
-        elif not queue.popleft():
-            self.close(fd)
-            return
-        if not queue:
-            self.writing.remove(fd)
-        if not queue or queue[-1]:
-            self.reading.add(fd)
-
-    def close(self, fd: int) -> None:
-        """Forget a connection."""
-        self.reading.discard(fd)
-        self.writing.discard(fd)
-        del self.replies[fd]
-        self.connections.pop(fd).close()
+def step(connection: socket.socket, queue: deque[bytes], *, readable: bool) -> bool:
+    """Put an answer into the queue, send what the kernel takes; return whether to go on."""
+    try:
+        if readable:
+            queue.append(connection.recv(65536).upper())  # an empty one marks the end
+        while queue and queue[0]:
+            queue[0] = queue[0][connection.send(queue[0]) :]
+            if not queue[0]:
+                queue.popleft()
+    except BlockingIOError:
+        return True
+    except OSError:  # the client has vanished
+        return False
+    return not queue
 
 
 def main() -> None:
-    """Listen, and run the loop."""
+    """Sleep until something is ready, do it, and sleep again."""
     listener = listen()
     listener.setblocking(False)
-    Loop(listener).run()
+    clients: dict[int, tuple[socket.socket, deque[bytes]]] = {}  # each with its replies
+    reading, writing = {listener.fileno()}, set[int]()  # the sets that `select` gets
+    while True:
+        readable, writable = map(set[int], select.select(reading, writing, [])[:2])
+        for fd in readable | writable:
+            if fd == listener.fileno():
+                for connection in filter(fits, newcomers(listener)):
+                    clients[connection.fileno()] = connection, deque()
+                    reading.add(connection.fileno())
+                continue
+            connection, queue = clients[fd]
+            reading.discard(fd)
+            writing.discard(fd)
+            if not step(connection, queue, readable=fd in readable):
+                clients.pop(fd)
+                connection.close()
+                continue
+            if len(queue) < LONG and b"" not in queue:
+                reading.add(fd)
+            if queue:
+                writing.add(fd)
 
 
 if __name__ == "__main__":

@@ -14,31 +14,17 @@ one plain SIGIO instead, and every connection has to be looked at. A client that
 to say keeps the others waiting, since it is served until EAGAIN.
 """
 
-import ctypes
 import fcntl
 import os
 import resource
 import signal
 import socket
-import struct
-import sys
 
 from _common import complain, listen, newcomers
 
 
 PENDING = resource.getrlimit(resource.RLIMIT_SIGPENDING)[0]  # signals that may wait
 QUEUED = signal.SIGRTMIN  # real-time signals are queued; SIGIO is merged with one that waits
-SIGINFO = struct.Struct("i20xi100x")  # siginfo_t: the signal's number; for I/O, the descriptor
-LIBC = ctypes.CDLL(None)
-
-
-def wait() -> tuple[int, int]:
-    """Sleep until a signal comes; return its number and the descriptor that it is about."""
-    mask = sum(1 << (number - 1) for number in (QUEUED, signal.SIGIO))
-    info = ctypes.create_string_buffer(SIGINFO.size)
-    LIBC.sigwaitinfo(mask.to_bytes(128, sys.byteorder), info)
-    number, fd = SIGINFO.unpack(info.raw)
-    return number, fd
 
 
 def want_signals(descriptor: socket.socket) -> None:
@@ -63,50 +49,33 @@ def serve(connection: socket.socket, unsent: bytes) -> bytes | None:
     return None
 
 
-class Server:
-    """Connections, and what is still to be sent to each."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self.listener = listener
-        self.connections: dict[int, socket.socket] = {}
-        self.unsent: dict[int, bytes] = {}
-
-    def accept(self) -> None:
-        """Take everybody who waits."""
-        for connection in newcomers(self.listener):
-            want_signals(connection)
-            self.connections[connection.fileno()] = connection
-            self.unsent[connection.fileno()] = b""
-            self.look(connection.fileno())  # for what came before signals were wanted
-
-    def look(self, fd: int) -> None:
-        """Do all that can be done for a descriptor; the signal may be an old one."""
-        if fd == self.listener.fileno():
-            self.accept()
-        elif fd in self.connections:
-            rest = serve(self.connections[fd], self.unsent[fd])
-            if rest is None:
-                self.connections.pop(fd).close()
-            else:
-                self.unsent[fd] = rest
-
-
 def main() -> None:
     """Block the signals before any can come, and take them one by one."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [QUEUED, signal.SIGIO])
     listener = listen()
     listener.setblocking(False)
     want_signals(listener)
-    server = Server(listener)
-    server.accept()  # who came before signals were wanted
+    clients: dict[int, tuple[socket.socket, bytes]] = {}  # each with what is still to be sent
+    to_see = [listener.fileno()]  # whoever came before signals were wanted
     while True:
-        number, fd = wait()
-        if number == QUEUED:
-            server.look(fd)
-        elif number == signal.SIGIO:
+        for fd in to_see:
+            if fd == listener.fileno():
+                for connection in newcomers(listener):
+                    want_signals(connection)
+                    clients[connection.fileno()] = connection, b""
+                    to_see.append(connection.fileno())  # what it sent before signals were wanted
+            elif fd in clients:  # the signal may be an old one
+                connection, unsent = clients.pop(fd)
+                rest = serve(connection, unsent)
+                if rest is None:
+                    connection.close()
+                else:
+                    clients[fd] = connection, rest
+        info = signal.sigwaitinfo([QUEUED, signal.SIGIO])
+        to_see = [info.si_status]  # for I/O, si_fd has this place; Python has no name for it
+        if info.si_signo == signal.SIGIO:
             complain(f"more signals than RLIMIT_SIGPENDING = {PENDING}: looking at everybody")
-            for each in [listener.fileno(), *server.connections]:
-                server.look(each)
+            to_see = [listener.fileno(), *clients]
 
 
 if __name__ == "__main__":

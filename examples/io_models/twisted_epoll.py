@@ -11,19 +11,16 @@ everything for a client that does not read its answers: back-pressure has to be 
 making the transport's reading half the producer of its writing half.
 """
 
-import signal
 import socket
-import sys
 from typing import Any
 
-from _common import allow_many_files, announce, has_room, port
+from _common import has_room, listen
 from twisted.internet import epollreactor
 
 
 epollreactor.install()
 
 from twisted.internet import reactor as installed
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
@@ -40,10 +37,10 @@ class Capitals(Protocol):
 
     def connectionMade(self) -> None:
         """Ask for back-pressure; turn away who would take the last descriptor."""
-        if not has_room(self.transport.getHandle().fileno()):
+        if has_room(self.transport.getHandle().fileno()):
+            self.transport.registerProducer(self.transport, streaming=True)
+        else:
             self.transport.abortConnection()
-            return
-        self.transport.registerProducer(self.transport, streaming=True)
 
     def dataReceived(self, data: bytes) -> None:
         """Answer."""
@@ -60,15 +57,10 @@ class Capitals(Protocol):
 
 def main() -> None:
     """Listen, and run the reactor."""
-    allow_many_files()
-    # Twisted leaves a SIGINT alone that is ignored, as it is in a shell's background jobs.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        factory = Factory.forProtocol(Capitals)
-        listening = reactor.listenTCP(port(), factory, socket.SOMAXCONN, "127.0.0.1")
-    except CannotListenError as error:
-        sys.exit(f"twisted_epoll: {error}")
-    reactor.callWhenRunning(announce, f"127.0.0.1:{listening.getHost().port}")
+    listener = listen()
+    listener.setblocking(False)
+    factory = Factory.forProtocol(Capitals)
+    reactor.adoptStreamPort(listener.fileno(), socket.AF_INET, factory)
     reactor.run()
 
 

@@ -295,11 +295,30 @@ class CommandTests(LabTestCase):
 
         return deferLater(reactor, 0.02)
 
+    async def test_lines_that_nobody_reads_end_it_with_what_there_is(self):
+        words = ["--models", "epoll_level", "--seconds", 0.1, "--no-claims"]
+        child = self.start(*words, "--connections", "1,2,3")
+        child.transport.closeStdout()  # as `| head` does
+        self.assertEqual(await child.ended, 1)
+        lines = child.err.decode().splitlines()
+        self.assertEqual(lines[-1], "evserve: lab: standard output: Broken pipe")
+        self.assertEqual(len([line for line in lines if " serves lab " not in line]), 1, lines)
+        self.assertEqual(self.result().partial, "standard output: Broken pipe")
+        self.assertIn("This report is partial", (self.folder / "lab.html").read_text())
+
+    async def test_a_list_that_nobody_reads_is_one_line(self):
+        child = self.start("--list", "--models", "epoll_level")
+        child.transport.closeStdout()
+        self.assertEqual(await child.ended, 1)
+        self.assertTrue(child.err.endswith(b"\nevserve: lab: standard output: Broken pipe\n"))
+        self.assertNotIn(b"Traceback", child.err)
+
     async def test_nothing_measured_is_a_failure_with_a_report(self):
         self.program(LACKING)
         words = ["--models", "./mine.py", "--connections", "1,10", "--no-claims"]
-        _, err, status = await self.run_lab(*words)
+        out, err, status = await self.run_lab(*words)
         self.assertEqual(status, 1)
+        self.assertIn("; broke: none; unavailable: mine\n", out)
         self.assertIn("evserve: lab: no model could be measured\n", err)
         (model,) = self.result().models
         self.assertEqual({str(cell.outcome) for cell in model.cells}, {"unavailable"})

@@ -231,7 +231,7 @@ class BadServerTests(LoadTestCase):
 
     async def test_a_mistake_is_one_line(self):
         for words, line in (
-            (["--connect", "nonsense"], "evserve: load: 'nonsense': Unknown endpoint type"),
+            (["--connect", "nonsense"], "evserve: load: --connect 'nonsense': unknown kind"),
             (["--json", "/no/such/folder/x"], "evserve: load: No such file or directory: "),
             (["--connections", "0"], "evserve: load: --connections '0': not a whole number"),
         ):

@@ -1,6 +1,8 @@
 """The command line."""
 
+import errno
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +21,13 @@ def options(*words):
     found = Options()
     found.parseOptions(words)
     return found
+
+
+class Full(io.StringIO):
+    """A file on a disk that has no room."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class OptionsTests(SynchronousTestCase):
@@ -50,6 +59,13 @@ class OptionsTests(SynchronousTestCase):
             (["--models", "blocking,,"], "not a list of names"),
             (["--models", "blockin"], "--models: no model named 'blockin'; did you mean"),
             (["--from", "x", "--list"], "--from measures nothing: leave out --list"),
+            (["--report", ""], "--report '': not the name of a file"),
+            (["--json", ""], "--json '': not the name of a file"),
+            (["--from", ""], "--from '': not the name of a file"),
+            (["--report", "-"], "--report -: the page needs a file; --json - is for the JSON"),
+            (["--report", "x", "--json", "./x"], "--report and --json are the same file: x"),
+            (["--report", "x.json"], "--report and --json are the same file: x.json"),
+            (["--from", "x", "--report", "x"], "--report and --from are the same file: x"),
         ):
             problem = self.assertRaises(UsageError, options, *words)
             self.assertIn(part, str(problem))
@@ -72,6 +88,7 @@ class MakingTests(SynchronousTestCase):
             self.assertIn(path, str(problem))
         report = str(self.folder / "x.html")
         self.assertRaises(OSError, self.make, "--report", report, "--json", str(self.folder))
+        self.assertRaises(OSError, self.make, "--report", report, "--json", "/proc/x.json")
         self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_numbers_beyond_the_limit_are_left_out_in_one_line(self):
@@ -92,6 +109,20 @@ class MakingTests(SynchronousTestCase):
         self.assertIn("the same again", page.read_text())
         self.assertEqual((self.host.statuses, self.host.failures), ([0], []))
         self.assertEqual(len(list(self.folder.iterdir())), 2)
+
+    def test_what_cannot_be_written_costs_nothing_else(self):
+        source, page, data = (self.folder / name for name in ("a.json", "b.html", "c.json"))
+        source.write_text(as_json(result(command="the same again")))
+        self.make(
+            "--from", str(source), "--report", "/dev/full", "--json", str(data)
+        ).startService()
+        self.assertEqual(self.host.failures, ["/dev/full: No space left on device"])
+        self.assertIn("the same again", data.read_text())
+        self.patch(sys, "stdout", Full())
+        self.make("--from", str(source), "--report", str(page), "--json", "-").startService()
+        line = "standard output: No space left on device"
+        self.assertEqual(self.host.failures[1:], [line])
+        self.assertIn("the same again", page.read_text())
 
     def test_a_file_that_is_no_result(self):
         source = self.folder / "x.json"

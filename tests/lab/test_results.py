@@ -40,16 +40,18 @@ class JsonTests(SynchronousTestCase):
         self.refused(self.changed(version=2), "version 2; this evserve reads 1")
 
     def test_a_wrong_value_is_named(self):
-        self.refused(self.changed(seconds="5"), "seconds: '5' is not a float")
-        self.refused(self.changed(seconds=True), "seconds: 'True' is not a float")
-        self.refused(self.changed(models={}), "models: '{}' is not a tuple")
-        self.refused(self.changed(models=[5]), "models[0]: '5' is not a modelresult")
+        self.refused(self.changed(seconds="5"), "seconds: expected float, not '5'")
+        self.refused(self.changed(seconds=True), "seconds: expected float, not 'True'")
+        self.refused(self.changed(models={}), "models: expected list, not '{}'")
+        self.refused(self.changed(models=[5]), "models[0]: expected modelresult, not '5'")
         self.refused(self.changed(machine={}), "machine has no 'cpu'")
         value = json.loads(as_json(self.result))
         value["models"][0]["cells"][0]["outcome"] = "fine"
-        self.refused(json.dumps(value), "models[0].cells[0].outcome: 'fine' is not a outcome")
+        self.refused(json.dumps(value), "models[0].cells[0].outcome: expected outcome, not 'fine'")
         del value["models"]
-        self.refused(json.dumps({**value, "models": [], "claims": 5}), "claims: '5'")
+        self.refused(
+            json.dumps({**value, "models": [], "claims": 5}), "claims: expected list, not '5'"
+        )
 
     def test_whole_numbers_are_good_seconds(self):
         self.assertEqual(from_json(self.changed(seconds=5)).seconds, 5.0)

@@ -1,10 +1,11 @@
 """One connection and its transport."""
 
+from OpenSSL.SSL import Error, SysCallError
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.connection import LoadConnection
+from evserve.load.connection import LoadConnection, cause_of
 from evserve.load.conversations import EchoConversation, Stream
 from evserve.load.traffic import Traffic
 
@@ -40,3 +41,18 @@ class WrapperTests(SynchronousTestCase):
         for above in (lambda _: Protocol(), lambda _: Wrapper(Protocol())):
             connection, transport = self.connect(above)
             self.assertIsNot(transport.protocol, connection)
+
+
+class CauseTests(SynchronousTestCase):
+    def test_a_cause_is_a_few_words(self):
+        for reason, words in (
+            (Error([("SSL routines", "", "unexpected message")]), "TLS: unexpected message"),
+            (Error(), "Error"),
+            (
+                OverflowError("connect_ex(): port must be 0-65535."),
+                "not a port number (0 to 65535)",
+            ),
+            (ValueError("two\nlines"), "two lines"),
+        ):
+            self.assertEqual(cause_of(reason), words)
+        self.assertIn("Unexpected EOF", cause_of(SysCallError(-1, "Unexpected EOF")))

@@ -104,6 +104,9 @@ class TextTests(SynchronousTestCase):
             "generator    busy 50% of the time\n",
         )
 
+    def test_answers_that_came_just_after_the_end_have_their_latency(self):
+        self.shows(evolve(REPORT, answered=0), "answers      0 in", "\nlatency      p50 500 us")
+
     def test_an_open_loop_says_how_late_it_was(self):
         plan = Plan("tcp:1", rate=5000, line=b"x", idle=7)
         report = evolve(REPORT, plan=plan, lags=SUMMARY)

@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 
 from evserve.load import marks
-from evserve.load.crowd import EndpointError
+from evserve.load.endpoints import EndpointError
 from evserve.load.files import TooManyFilesError
 from evserve.load.plan import Plan
 from evserve.load.run import run_load
@@ -31,9 +31,17 @@ class StopTests(RunTestCase):
         self.assertEqual(found.connections.failed, {})
 
     def test_a_bad_endpoint_is_one_line(self):
-        _, report = begin(self.reactor, connect="nonsense:1")
-        problem = self.failureResultOf(report, EndpointError).getErrorMessage()
-        self.assertEqual(problem, "'nonsense:1': Unknown endpoint type: 'nonsense'")
+        for endpoint, problem in (
+            ("nonsense:1", "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"),
+            ("", "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"),
+            ("tcp", "it lacks 'host' and 'port'"),
+            ("tcp:127.0.0.1", "it lacks 'port'"),
+            ("tcp:127.0.0.1:x", "'x' is not a number"),
+            ("tcp:127.0.0.1:1:backlog=1", "it has no argument 'backlog'"),
+        ):
+            _, report = begin(self.reactor, connect=endpoint)
+            found = self.failureResultOf(report, EndpointError).getErrorMessage()
+            self.assertEqual(found, f"--connect {endpoint!r}: {problem}")
 
     def test_too_many_connections_are_refused_before_the_first(self):
         _, report = begin(self.reactor, connections=10**11)

@@ -1,7 +1,9 @@
 """The job: from options to an exit status."""
 
+import errno
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +22,13 @@ class Screen(io.StringIO):
 
     def isatty(self):
         return True
+
+
+class Full(io.StringIO):
+    """A file on a disk that has no room."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class ServiceTests(SynchronousTestCase):
@@ -67,6 +76,18 @@ class ServiceTests(SynchronousTestCase):
         self.finish("--connect tcp:127.0.0.1:1 --seconds 1 --json -")
         self.assertEqual(json.loads(self.out.getvalue())["failure"], None)
         self.assertEqual(self.out.getvalue().count("\n"), 1)
+
+    def test_a_file_that_cannot_be_written_is_one_line_and_costs_nothing_else(self):
+        result = self.finish("--connect tcp:127.0.0.1:1 --seconds 1 --json /dev/full")
+        self.assertEqual(result, ([], ["/dev/full: No space left on device"]))
+        self.assertIn("answers", self.out.getvalue())
+
+    def test_standard_output_that_is_full_is_one_line_and_costs_nothing_else(self):
+        path = Path(self.mktemp())
+        self.patch(sys, "stdout", Full())
+        result = self.finish(f"--connect tcp:127.0.0.1:1 --seconds 1 --json {path}")
+        self.assertEqual(result, ([], ["standard output: No space left on device"]))
+        self.assertEqual(json.loads(path.read_text())["connections"]["opened"], 10)
 
     def test_a_failed_run_is_reported_and_fails(self):
         self.reactor.refusals = [error.TimeoutError()] * 10

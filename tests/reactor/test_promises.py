@@ -66,6 +66,27 @@ class TransportTests(SynchronousTestCase):
 
         run(self, scenario)
 
+    def test_the_reason_for_an_end_reads_as_twisteds(self):
+        class Reasons(Recorder):
+            def connectionLost(self, reason):
+                self.why = reason.getErrorMessage()
+                super().connectionLost(reason)
+
+        async def scenario(reactor):
+            for end, why in (
+                ("loseConnection", "Connection was closed cleanly."),
+                ("abortConnection", "Connection to the other side was lost in a non-clean fash"),
+            ):
+                client, server, port = await pair(reactor, Reasons())
+                getattr(client.transport, end)()
+                await server.lost
+                self.assertTrue(server.why.startswith(why), server.why)
+                self.assertTrue(server.why.endswith("."))
+                self.assertNotIn(": Connection", server.why)
+                await port.stopListening()
+
+        run(self, scenario)
+
     def test_a_thread_writes_through_the_reactor(self):
         async def scenario(reactor):
             client, server, _ = await pair(reactor)

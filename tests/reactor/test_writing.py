@@ -1,10 +1,17 @@
 """Writing, closing and back-pressure, where uvloop's ways are not Twisted's."""
 
+import socket
+
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.reactor.running import pair, run
+from tests.reactor.running import SECONDS, Recorder, listen, pair, run
+
+
+def receive_rest(client):
+    with client.makefile("rb") as stream:
+        return stream.read()
 
 
 class WritingTests(SynchronousTestCase):
@@ -17,6 +24,24 @@ class WritingTests(SynchronousTestCase):
             return server.got
 
         self.assertEqual(run(self, scenario), b"last words")
+
+    def test_an_answer_reaches_a_peer_that_half_closed_right_after_its_question(self):
+        class Answering(Recorder):
+            def dataReceived(self, data):
+                self.transport.write(b"<" + data)
+                self.transport.write(b">")
+
+        async def scenario(reactor):
+            server = Answering()
+            port = listen(reactor, lambda: server)
+            client = socket.create_connection(("127.0.0.1", port.getHost().port), SECONDS)
+            self.addCleanup(client.close)
+            client.sendall(b"question")
+            client.shutdown(socket.SHUT_WR)  # both are there before the reactor looks
+            self.assertIs(await server.lost, ConnectionDone)
+            return client
+
+        self.assertEqual(receive_rest(run(self, scenario)), b"<question>")
 
     def test_writing_to_a_lost_connection_is_ignored(self):
         async def scenario(reactor):

@@ -1,0 +1,29 @@
+"""What a command was asked for goes to standard output and to files, and may not fit there."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+
+STDOUT = "standard output"
+
+
+class UnwritableError(Exception):
+    """Something cannot be written; the text says what, and why."""
+
+
+@contextlib.contextmanager
+def writing(name: str | Path) -> Iterator[None]:
+    """Turn an OSError into an UnwritableError with a name: those of `write` have none."""
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableError(f"{name}: {error.strerror or error}") from error
+
+
+def print_to(stream: TextIO, text: str, name: str | Path = STDOUT) -> None:
+    """Write to a stream at once; raises UnwritableError."""
+    with writing(name):
+        stream.write(text)
+        stream.flush()
