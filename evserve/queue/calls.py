@@ -75,6 +75,10 @@ class _Wait:
     def resume(self) -> None:
         """See Party; nobody wakes it."""
 
+    def abandon(self) -> None:
+        """See Party."""
+        self.calls.fire(self.fired, QueueUnavailable("the event could not be handed over"))
+
 
 @define(eq=False, repr=False)
 class Calls:
@@ -100,6 +104,9 @@ class Calls:
                 deferred.callback(Failure(result) if isinstance(result, QueueError) else result)
             elif isinstance(result, Event):
                 self._return(result)
+
+    def abandon(self) -> None:
+        """See Party. What callbacks raise is their Deferred's: nothing else can have been lost."""
 
     def commit(self, *changes: Change) -> Deferred[None]:
         """Have `changes` committed."""

@@ -42,6 +42,10 @@ class Pipe(Protocol):
         """Close when everything has been sent."""
         ...
 
+    def abortConnection(self) -> None:
+        """Close now."""
+        ...
+
     def registerProducer(self, producer: object, streaming: bool) -> None:
         """Tell `producer` when to pause."""
         ...
@@ -203,6 +207,12 @@ class Channel(ABC):
         self._flush()
         self.pipe.unregisterProducer()
         self.pipe.loseConnection()
+
+    def abandon(self) -> None:
+        """See Party. The next reply would pass for the one that is missing: there is none."""
+        self._closed = True
+        self._out.clear()
+        self.pipe.abortConnection()
 
     def lost(self) -> None:
         """The connection is gone."""

@@ -36,6 +36,10 @@ class Party(Protocol):
         """Go on after `Engine.wake`."""
         ...
 
+    def abandon(self) -> None:
+        """One of the above raised: nobody knows what was said and what was not."""
+        ...
+
 
 @define(eq=False, repr=False)
 class Engine:
@@ -114,10 +118,10 @@ class Engine:
             for client, answer in answers:
                 party = self.parties.get(client)
                 if party is not None:
-                    _guard(party.answer, answer)
+                    _tell(party, party.answer, answer)
             woken, self._woken = self._woken, {}
             for party in woken:
-                _guard(party.resume)
+                _tell(party, party.resume)
         self._pumping = False
         self._sleep()
 
@@ -160,9 +164,10 @@ class Engine:
             done.callback(None)
 
 
-def _guard(call: Callable[..., None], *args: object) -> None:
+def _tell(party: Party, call: Callable[..., None], *args: object) -> None:
     """Let what one client's call raises, be it for want of memory, be no matter of the others."""
     try:
         call(*args)
     except Exception:
         _log.failure("a client could not be told")
+        party.abandon()

@@ -22,7 +22,7 @@ class Presence:
 
     path: Path
     now: Callable[[], float] = monotonic
-    _file: tuple[int, int] | None = field(init=False)
+    _file: tuple[int, int] | None = field(default=None, init=False)
     _looked: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -31,8 +31,10 @@ class Presence:
     def _found(self) -> tuple[int, int] | None:
         try:
             about = self.path.stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError:  # it cannot be seen now, which says nothing
+            return self._file
         return about.st_dev, about.st_ino
 
     def is_lost(self) -> bool:

@@ -42,6 +42,9 @@ class Room:
         self._ballast = self._affordable()
         while not self._hold():  # a quota, or a limit on files, that statvfs does not know
             self._ballast //= 2
+        self._limit_journal()
+
+    def _limit_journal(self) -> None:
         pages = max(self._ballast // PAGE, 16)
         self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
@@ -50,12 +53,22 @@ class Room:
         return min(MOST, (about.f_bavail * about.f_frsize + self._ballast) // PART)
 
     def grow(self) -> None:
-        """Hold more if there is much more room than before: a server may start on a full disk."""
-        if self.short or self._ballast == MOST:
-            return
+        """Hold twice as much if there is room for that: a server may start on a full disk."""
+        wanted = 2 * max(self._ballast, PAGE)
         with suppress(OSError, sqlite3.Error):
-            if self._affordable() > 2 * max(self._ballast, PAGE):
-                self._make()
+            if not self.short and wanted <= self._affordable():
+                self._extend(wanted)
+                self._limit_journal()
+
+    def _extend(self, size: int) -> None:
+        """Hold `size` bytes, or what was held before; raises OSError."""
+        with self._file.open("ab") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError:
+                os.ftruncate(file.fileno(), self._ballast)
+                raise
+        self._ballast = size
 
     @property
     def _file(self) -> Path:

@@ -91,7 +91,8 @@ class SQLiteStore:
             writer = schema.connect(path)
             schema.prepare(writer, path, sync=sync)
             reader = schema.connect(path)
-            return cls(path, lock, writer, reader, Room(path, writer), Presence(path))
+            place = path.absolute()  # the process may go elsewhere
+            return cls(path, lock, writer, reader, Room(place, writer), Presence(place))
         except sqlite3.Error as error:
             os.close(lock)
             raise StoreError(f"cannot open store {path}: {error}") from error

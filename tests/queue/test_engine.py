@@ -14,6 +14,7 @@ from tests.queue.doubles import Rig
 class Party:
     error: Exception | None = None
     heard: list = field(factory=list)
+    abandoned: bool = False
 
     def answer(self, answer):
         self._hear("answer")
@@ -21,10 +22,17 @@ class Party:
     def resume(self):
         self._hear("resume")
 
+    def abandon(self):
+        self.abandoned = True
+
     def _hear(self, what):
         self.heard.append(what)
         if self.error is not None:
             raise self.error
+
+
+def _no_memory(data):
+    raise MemoryError
 
 
 class PumpTests(SynchronousTestCase):
@@ -40,7 +48,26 @@ class PumpTests(SynchronousTestCase):
             engine.pump()
         self.assertEqual(bad.heard, ["answer", "resume", "resume"])
         self.assertEqual(good.heard, ["answer", "resume", "resume"])
+        self.assertEqual((bad.abandoned, good.abandoned), (True, False))
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 3)
+
+    def test_no_reply_follows_one_that_was_lost(self):
+        """It would pass for that one: a put that was refused for one that was stored."""
+        rig = Rig()
+        client, other = rig.connect(), rig.connect()
+        client.put()
+        client.ask(b"reserve\r\n")
+        session = client.protocol.session
+        real, session.send = session.send, _no_memory
+        rig.engine.wake(session)
+        session._out.append(b"OUT_OF_MEMORY\r\n")
+        rig.engine.pump()
+        session.send = real
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
+        self.assertTrue(client.transport.disconnected)
+        self.assertEqual(client.ask(b"put 0 0 1 0\r\n\r\n"), b"")
+        client.lose()
+        self.assertTrue(other.ask(b"reserve\r\n").startswith(b"RESERVED 1 "))
 
 
 class Untidy(MemoryStore):

@@ -171,6 +171,14 @@ class SpaceTests(Reopening):
         self.assertFalse(ballast.exists())
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10**6, f_frsize=4096))
         store.tidy()
+        some = ballast.stat().st_size
+        self.assertGreater(some, 0)
+        patched = self.patch(os, "posix_fallocate", _no_quota)
+        store.tidy()
+        patched.restore()
+        self.assertEqual(ballast.stat().st_size, some)
+        for _ in range(10):
+            store.tidy()
         self.assertEqual(ballast.stat().st_size, room.MOST)
         self.patch(os, "statvfs", real)
 
@@ -227,7 +235,7 @@ class FailureTests(Reopening):
         store._writer = real
 
 
-def _no_quota(descriptor):
+def _no_quota(descriptor, *area):
     raise OSError(122, "Disk quota exceeded")
 
 
