@@ -79,8 +79,8 @@ class TerminalTests(CommandCase):
 
         self.site.answers["/busy"] = busy
         child = run_on_terminal(self, "fetch", "--no-robots", self.slow, self.site.url("/busy"))
-        await child.until(lambda: b"pausing it" in child.out)
-        lines = [line for line in self.screen(child).lines if "pausing it" in line]
+        await child.until(lambda: b": pausing " in child.out)
+        lines = [line for line in self.screen(child).lines if ": pausing " in line]
         self.assertRegex(lines[0], r"^\d{4}-\d\d-\d\d ")
         child.transport.write(b"\x03")
         await child.ended
