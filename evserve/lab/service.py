@@ -8,6 +8,7 @@ from attrs import define, field
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from evserve.interfaces import IHost
 from evserve.lab.claims.experiments import EXPERIMENTS
@@ -53,7 +54,11 @@ class LabService(Service):
 
     def _begin(self) -> None:
         if self.running:
-            self._done = Deferred.fromCoroutine(self._work())
+            self._done = Deferred.fromCoroutine(self._work()).addErrback(self._broke_off)
+
+    def _broke_off(self, failure: Failure) -> None:
+        _log.failure("the report broke off", failure)
+        self._host.fail("the report broke off")
 
     async def _work(self) -> None:
         trouble = None
