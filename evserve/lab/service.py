@@ -20,7 +20,7 @@ from evserve.lab.results import Outcome, Result
 from evserve.lab.run import LabRun
 from evserve.lab.screen import Screen
 from evserve.lab.settings import allowed, open_files_limit
-from evserve.writing import UnwritableError
+from evserve.writing import STDERR, STDOUT, UnwritableError
 
 
 __all__ = ["Options", "makeService"]
@@ -135,7 +135,8 @@ def makeService(options: Options, host: IHost) -> IService:
             check_writable(path)
     to_stdout = options["json"] == "-"
     output = Output(report, json_path, sys.stdout if to_stdout else None)
-    screen = Screen(sys.stderr if to_stdout else sys.stdout, sys.stderr)
+    out, name = (sys.stderr, STDERR) if to_stdout else (sys.stdout, STDOUT)
+    screen = Screen(out, sys.stderr, name)
     if options["from"] is not None:
         return Redraw(host, output, read_result(Path(options["from"])), screen)
     return _lab(options, host, output, screen)

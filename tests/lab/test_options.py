@@ -146,6 +146,13 @@ class MakingTests(SynchronousTestCase):
         self.assertEqual(self.host.failures[1:], [line])
         self.assertIn("the same again", page.read_text())
 
+    def test_a_stream_that_cannot_be_written_is_called_by_its_name(self):
+        source, page = self.folder / "a.json", self.folder / "b.html"
+        source.write_text(as_json(result()))
+        self.patch(sys, "stderr", Full())
+        self.make("--from", str(source), "--report", str(page), "--json", "-").startService()
+        self.assertEqual(self.host.failures, ["standard error: No space left on device"])
+
     def test_a_file_that_is_no_result(self):
         source = self.folder / "x.json"
         self.assertRaises(OSError, read_result, source)
