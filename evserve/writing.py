@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 
-STDOUT = "standard output"
+STDOUT, STDERR = "standard output", "standard error"
 
 
 class UnwritableError(Exception):

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.usage import Options, UsageError
 
-from evserve.host.errors import explain
+from evserve.endpoints import check_quoting, explain_endpoint
 from evserve.host.options import port_number
 from evserve.host.passed import check_passed, passed_sockets
 
@@ -30,17 +30,7 @@ _ARGUMENTS = {
     "systemd": ("domain", "index", "name"),
 }
 
-# What Twisted and Python say about a wrong endpoint string, and what a user is told.
-_EXPLANATIONS = (
-    ("Unknown endpoint type", "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"),
-    (r"invalid literal for int\(\) with base 8: (.*)", "{} is not an octal number, such as 660"),
-    (r"invalid literal for int\(\) with base \d+: (.*)", "{} is not a number"),
-    (r"missing .* arguments?: (.*)", "it lacks {}"),
-    (r"unexpected keyword argument (.*)", "it has no argument {}"),
-    (r"module 'OpenSSL.SSL' has no attribute (.*)", "{} is not a method of OpenSSL"),
-    ("public and private keys do not match", "the private key is not that of the certificate"),
-    (r"positional arguments? but", "it has too many arguments"),
-)
+_UNKNOWN = "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"
 
 
 def endpoint_strings(options: Options) -> list[str]:
@@ -88,8 +78,7 @@ def _given(rest: str, names: tuple[str, ...]) -> dict[str, str]:
 def _check_text(endpoint: str) -> None:
     if re.search(r"[\0-\x1f\x7f]", endpoint):
         raise ValueError("it contains control characters")
-    if re.search(r"(?<!\\)(\\\\)*\\$", endpoint):
-        raise ValueError("it ends with a backslash, which quotes nothing")
+    check_quoting(endpoint)
     if endpoint.partition(":")[0] == "stdio":
         raise ValueError("nobody can connect to standard input")
 
@@ -126,11 +115,4 @@ def parse_endpoint(reactor: Any, endpoint: str, interface: str) -> IStreamServer
 def _explain(error: Exception) -> str:
     if isinstance(error, LookupError):  # of the descriptors in LISTEN_FDS
         return "systemd passed no such socket"
-    if type(error).__module__.startswith("OpenSSL"):
-        return "not a private key and its certificate (PEM)"
-    text = str(error)
-    for pattern, words in _EXPLANATIONS:
-        found = re.search(pattern, text)
-        if found:
-            return words.format(*found.groups())
-    return explain(error)
+    return explain_endpoint(error, _UNKNOWN)

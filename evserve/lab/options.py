@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from itertools import combinations
 from pathlib import Path
 
 from twisted.python import usage
@@ -40,6 +41,13 @@ def _seconds(text: str) -> float:
     if not 0 < value <= _LONGEST:
         raise ValueError(f"not a number of seconds above 0, at most {_LONGEST:g}")
     return value
+
+
+def _are_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them is not there: would they be made in the same place?
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 class Options(usage.Options):
@@ -90,9 +98,12 @@ class Options(usage.Options):
                 raise usage.UsageError(f"--{name} '': not the name of a file")
         if self["report"] == "-":
             raise usage.UsageError("--report -: the page needs a file; --json - is for the JSON")
-        for name, path in (("json", self.json), ("from", self["from"])):
-            if path is not None and Path(path).absolute() == self.report.absolute():
-                raise usage.UsageError(f"--report and --{name} are the same file: {self.report}")
+        source = None if self["from"] is None else Path(self["from"])
+        files = (("report", self.report), ("json", self.json), ("from", source))
+        given = [(name, path) for name, path in files if path is not None]
+        for (name, path), (other, there) in combinations(given, 2):
+            if _are_same(path, there):
+                raise usage.UsageError(f"--{name} and --{other} are the same file: {path}")
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -129,7 +140,8 @@ def check_writable(path: Path) -> None:
     elif path.exists():
         number = 0 if os.access(path, os.W_OK) else errno.EACCES
     else:
-        path.touch(exist_ok=False)  # what /proc refuses, for one, its permissions don't tell
-        path.unlink()
+        # What /proc refuses, for one, its permissions don't tell. A link may lead to no file yet.
+        os.close(os.open(str(path), os.O_WRONLY | os.O_CREAT))
+        path.resolve().unlink(missing_ok=True)
     if number:
         raise OSError(number, os.strerror(number), str(path))

@@ -26,17 +26,18 @@ class Output:
 
     def write(self, result: Result) -> None:
         """Write whatever can be written; raises UnwritableError if something could not."""
-        text, troubles = as_json(result), []
+        troubles = []
         try:
             if self.stream is not None:
-                print_to(self.stream, text)
+                print_to(self.stream, as_json(result))
         except UnwritableError as error:
             troubles.append(error)
-        for path, content in ((self.json, text), (self.report, as_html(result))):
+        # The page comes last: a defect in its drawing must not cost the figures.
+        for path, form in ((self.json, as_json), (self.report, as_html)):
             try:
                 if path is not None:
                     with writing(path):
-                        path.write_text(content, "utf-8")
+                        path.write_text(form(result), "utf-8")
             except UnwritableError as error:
                 troubles.append(error)
         if troubles:

@@ -8,7 +8,7 @@ from evserve.lab.programs import Model
 from evserve.lab.report.units import duration, number
 from evserve.lab.results import Cell, Claim
 from evserve.progress import Bar
-from evserve.writing import print_to
+from evserve.writing import STDOUT, print_to
 
 
 def cell_line(model: str, cell: Cell) -> str:
@@ -31,6 +31,7 @@ class Screen:
 
     _out: TextIO
     _err: TextIO
+    _out_name: str = STDOUT
     _bar: Bar | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,7 +54,7 @@ class Screen:
         """Print a line above the bar; raises UnwritableError if that is not possible."""
         if self._bar is not None:
             self._bar.erase()
-        print_to(self._out, f"{line}\n")
+        print_to(self._out, f"{line}\n", self._out_name)
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -8,6 +8,7 @@ from attrs import define, field
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from evserve.interfaces import IHost
 from evserve.lab.claims.experiments import EXPERIMENTS
@@ -19,7 +20,7 @@ from evserve.lab.results import Outcome, Result
 from evserve.lab.run import LabRun
 from evserve.lab.screen import Screen
 from evserve.lab.settings import allowed, open_files_limit
-from evserve.writing import UnwritableError
+from evserve.writing import STDERR, STDOUT, UnwritableError
 
 
 __all__ = ["Options", "makeService"]
@@ -53,7 +54,11 @@ class LabService(Service):
 
     def _begin(self) -> None:
         if self.running:
-            self._done = Deferred.fromCoroutine(self._work())
+            self._done = Deferred.fromCoroutine(self._work()).addErrback(self._broke_off)
+
+    def _broke_off(self, failure: Failure) -> None:
+        _log.failure("the report broke off", failure)
+        self._host.fail("the report broke off")
 
     async def _work(self) -> None:
         trouble = None
@@ -130,7 +135,8 @@ def makeService(options: Options, host: IHost) -> IService:
             check_writable(path)
     to_stdout = options["json"] == "-"
     output = Output(report, json_path, sys.stdout if to_stdout else None)
-    screen = Screen(sys.stderr if to_stdout else sys.stdout, sys.stderr)
+    out, name = (sys.stderr, STDERR) if to_stdout else (sys.stdout, STDOUT)
+    screen = Screen(out, sys.stderr, name)
     if options["from"] is not None:
         return Redraw(host, output, read_result(Path(options["from"])), screen)
     return _lab(options, host, output, screen)

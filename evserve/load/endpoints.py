@@ -6,14 +6,13 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 
+from evserve.endpoints import check_characters, check_quoting, explain_endpoint
 
-# What Twisted and Python say about a wrong endpoint string, and what a user is told.
-_EXPLANATIONS = (
-    ("Unknown endpoint type", "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"),
-    (r"invalid literal for int\(\) with base \d+: (.*)", "{} is not a number"),
-    (r"missing .* arguments?: (.*)", "it lacks {}"),
-    (r"unexpected keyword argument (.*)", "it has no argument {}"),
-)
+
+_UNKNOWN = "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"
+
+# How many arguments may stand without their names; of more than that Twisted's parsers take none.
+_PLACES = {"tcp": 2, "ssl": 2, "unix": 1}
 
 
 class EndpointError(ValueError):
@@ -23,15 +22,18 @@ class EndpointError(ValueError):
 def parse_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
     """Return the endpoint that a string describes; raises EndpointError."""
     try:
+        _check(description)
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
     except Exception as error:  # parsers raise whatever they trip over
-        raise EndpointError(f"--connect {description!r}: {_explain(error)}") from error
+        why = explain_endpoint(error, _UNKNOWN)
+        raise EndpointError(f"--connect {description!r}: {why}") from error
     return endpoint
 
 
-def _explain(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    for pattern, words in _EXPLANATIONS:
-        if found := re.search(pattern, text):
-            return words.format(*found.groups())
-    return text or type(error).__name__
+def _check(description: str) -> None:
+    check_characters(description)
+    check_quoting(description)
+    kind, *arguments = re.sub(r"\\.", "", description).split(":")
+    places = sum("=" not in each for each in arguments)
+    if places > _PLACES.get(kind.lower(), places):
+        raise ValueError("it has too many arguments")

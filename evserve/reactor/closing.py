@@ -12,6 +12,8 @@ from twisted.python.failure import Failure
 from evserve.reactor.reading import Reading
 
 
+# Not twisted.internet.main's, whose text nobody hears on Twisted's reactors.
+DONE, LOST = Failure(error.ConnectionDone()), Failure(error.ConnectionLost())
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 

@@ -6,8 +6,9 @@ from collections import deque
 from typing import Any
 
 from twisted.internet.error import FileDescriptorOverrun
-from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
+
+from evserve.reactor.closing import LOST
 
 
 _QUEUE = 64  # descriptors that wait before a producer is paused, as in Twisted
@@ -55,7 +56,7 @@ class DescriptorWriter:
         except BlockingIOError:
             self._wait()
         except OSError:
-            stream.drop(Failure(CONNECTION_LOST))
+            stream.drop(LOST)
         else:
             self._end()
 

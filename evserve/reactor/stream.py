@@ -9,7 +9,6 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet.abstract import _dataMustBeBytes
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -21,12 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from evserve.reactor.closing import Closing
+from evserve.reactor.closing import DONE, LOST, Closing
 from evserve.reactor.handle import Handle
 
 
 _log = Logger()
-_DONE, _LOST = Failure(ConnectionDone()), Failure(ConnectionLost())
 
 
 class Owner(Protocol):
@@ -99,7 +97,7 @@ class RawStream(Closing):
         self._read_ended = True
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
-            self.drop(_DONE)
+            self.drop(DONE)
             return False
         try:
             half.readConnectionLost()
@@ -208,7 +206,7 @@ class RawStream(Closing):
 def reason_of(problem: BaseException | None) -> Failure:
     """Return what Twisted calls the end that uvloop reports with `problem`."""
     if problem is None:
-        return _DONE
+        return DONE
     if isinstance(problem, OSError) and problem.__traceback__ is None:
-        return _LOST
+        return LOST
     return Failure(problem, type(problem), problem.__traceback__)

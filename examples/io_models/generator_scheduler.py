@@ -32,7 +32,7 @@ class Scheduler:
         self.tasks: dict[int, Task] = {}
 
     def start(self, connection: socket.socket, task: Task) -> None:
-        """Run a task from now on; epoll's first report, that there is room to send, begins it."""
+        """Run a task from epoll's first report on: there is room to send, or somebody has come."""
         self.tasks[connection.fileno()] = task
         self.epoll.register(connection, CHANGES)
 

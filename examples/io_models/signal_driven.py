@@ -4,7 +4,8 @@ Each socket is told whom to signal (F_SETOWN), how (F_SETSIG), and that at all (
 signals are queued, one for each event, and each says which descriptor it is about. It comes once,
 as an edge of epoll does, so a connection is served until EAGAIN. The signals are blocked and taken
 with sigwaitinfo: a handler would interrupt the program anywhere, and Python's is not told the
-descriptor, nor is `signal.sigwaitinfo`.
+descriptor. Python's sigwaitinfo has no name for it (`si_fd`) either, but where pointers have 64
+bits it stands in the place of another, `si_status`.
 
 It costs a signal and a system call for each packet that arrives, even for a connection that is
 not being listened to.
@@ -19,8 +20,9 @@ import os
 import resource
 import signal
 import socket
+import sys
 
-from _common import complain, listen, newcomers
+from _common import complain, listen, newcomers, unavailable
 
 
 PENDING = resource.getrlimit(resource.RLIMIT_SIGPENDING)[0]  # signals that may wait
@@ -51,6 +53,8 @@ def serve(connection: socket.socket, unsent: bytes) -> bytes | None:
 
 def main() -> None:
     """Block the signals before any can come, and take them one by one."""
+    if sys.maxsize < 2**32:
+        unavailable("needs a 64-bit Python: elsewhere si_fd cannot be read")
     signal.pthread_sigmask(signal.SIG_BLOCK, [QUEUED, signal.SIGIO])
     listener = listen()
     listener.setblocking(False)
@@ -72,7 +76,7 @@ def main() -> None:
                 else:
                     clients[fd] = connection, rest
         info = signal.sigwaitinfo([QUEUED, signal.SIGIO])
-        to_see = [info.si_status]  # for I/O, si_fd has this place; Python has no name for it
+        to_see = [info.si_status]  # si_fd, for I/O
         if info.si_signo == signal.SIGIO:
             complain(f"more signals than RLIMIT_SIGPENDING = {PENDING}: looking at everybody")
             to_see = [listener.fileno(), *clients]

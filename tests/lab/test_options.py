@@ -66,9 +66,22 @@ class OptionsTests(SynchronousTestCase):
             (["--report", "x", "--json", "./x"], "--report and --json are the same file: x"),
             (["--report", "x.json"], "--report and --json are the same file: x.json"),
             (["--from", "x", "--report", "x"], "--report and --from are the same file: x"),
+            (["--from", "x", "--json", "x"], "--json and --from are the same file: x"),
         ):
             problem = self.assertRaises(UsageError, options, *words)
             self.assertIn(part, str(problem))
+
+    def test_links_to_one_file_are_the_same_file(self):
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        made, hard, soft = (folder / name for name in ("made", "hard", "soft"))
+        soft.symlink_to("made")
+        words = ("--report", str(soft), "--json", str(made))
+        self.assertRaises(UsageError, options, *words)
+        made.touch()
+        hard.hardlink_to(made)
+        self.assertRaises(UsageError, options, *words)
+        self.assertRaises(UsageError, options, "--from", str(hard), "--json", str(made))
 
 
 class MakingTests(SynchronousTestCase):
@@ -90,6 +103,15 @@ class MakingTests(SynchronousTestCase):
         self.assertRaises(OSError, self.make, "--report", report, "--json", str(self.folder))
         self.assertRaises(OSError, self.make, "--report", report, "--json", "/proc/x.json")
         self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_a_link_to_a_file_that_is_not_there_yet_is_kept(self):
+        page, other = self.folder / "latest.html", self.folder / "loop.html"
+        page.symlink_to("today.html")
+        self.make("--report", str(page))
+        self.assertEqual(list(self.folder.iterdir()), [page])
+        other.symlink_to("loop.html")
+        problem = self.assertRaises(OSError, self.make, "--report", str(other))
+        self.assertEqual(problem.errno, errno.ELOOP)
 
     def test_numbers_beyond_the_limit_are_left_out_in_one_line(self):
         self.patch(service, "open_files_limit", lambda: 1_000)
@@ -123,6 +145,13 @@ class MakingTests(SynchronousTestCase):
         line = "standard output: No space left on device"
         self.assertEqual(self.host.failures[1:], [line])
         self.assertIn("the same again", page.read_text())
+
+    def test_a_stream_that_cannot_be_written_is_called_by_its_name(self):
+        source, page = self.folder / "a.json", self.folder / "b.html"
+        source.write_text(as_json(result()))
+        self.patch(sys, "stderr", Full())
+        self.make("--from", str(source), "--report", str(page), "--json", "-").startService()
+        self.assertEqual(self.host.failures, ["standard error: No space left on device"])
 
     def test_a_file_that_is_no_result(self):
         source = self.folder / "x.json"

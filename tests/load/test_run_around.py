@@ -38,6 +38,9 @@ class StopTests(RunTestCase):
             ("tcp:127.0.0.1", "it lacks 'port'"),
             ("tcp:127.0.0.1:x", "'x' is not a number"),
             ("tcp:127.0.0.1:1:backlog=1", "it has no argument 'backlog'"),
+            ("tcp:127.0.0.1:1\\", "it ends with a backslash, which quotes nothing"),
+            ("ssl:h:1:caCertsDir=/none", "No such file or directory: /none"),
+            ("tcp:1:2:3:4:5:6", "it has too many arguments"),
         ):
             _, report = begin(self.reactor, connect=endpoint)
             found = self.failureResultOf(report, EndpointError).getErrorMessage()

@@ -10,7 +10,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
     wrapClientTLS,
 )
-from twisted.internet.error import ConnectionDone, UserError
+from twisted.internet.error import ConnectionDone, ConnectionLost, UserError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IConsumer,
@@ -19,7 +19,7 @@ from twisted.internet.interfaces import (
     ITLSTransport,
     IUNIXTransport,
 )
-from twisted.internet.protocol import ClientFactory, Factory
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -41,6 +41,14 @@ class Failing(ClientFactory):
 
     def clientConnectionFailed(self, connector, reason):
         self.failed.callback(reason.type)
+
+
+class Reasons(Recorder):
+    """Keeps the words on its end, too."""
+
+    def connectionLost(self, reason):
+        self.why = reason.getErrorMessage()
+        super().connectionLost(reason)
 
 
 class TransportTests(SynchronousTestCase):
@@ -67,11 +75,6 @@ class TransportTests(SynchronousTestCase):
         run(self, scenario)
 
     def test_the_reason_for_an_end_reads_as_twisteds(self):
-        class Reasons(Recorder):
-            def connectionLost(self, reason):
-                self.why = reason.getErrorMessage()
-                super().connectionLost(reason)
-
         async def scenario(reactor):
             for end, why in (
                 ("loseConnection", "Connection was closed cleanly."),
@@ -83,6 +86,21 @@ class TransportTests(SynchronousTestCase):
                 self.assertTrue(server.why.startswith(why), server.why)
                 self.assertTrue(server.why.endswith("."))
                 self.assertNotIn(": Connection", server.why)
+                await port.stopListening()
+
+        run(self, scenario)
+
+    def test_so_does_that_of_a_descriptor_that_cannot_be_sent(self):
+        async def scenario(reactor):
+            with tempfile.TemporaryDirectory() as folder:
+                client = Reasons()
+                port = reactor.listenUNIX(f"{folder}/s", Factory.forProtocol(Protocol))
+                reactor.connectUNIX(f"{folder}/s", ClientFactory.forProtocol(lambda: client))
+                await client.made
+                client.transport.sendFileDescriptor(-1)
+                client.transport.write(b"x")
+                await client.lost
+                self.assertEqual(client.why, str(ConnectionLost()))
                 await port.stopListening()
 
         run(self, scenario)
