@@ -74,6 +74,10 @@ class SitemapParserTests(SynchronousTestCase):
         self.assertEqual(parse(wide).pages, ["http://a/ü"])
         self.assertEqual(parse(b"\xef\xbb\xbf \n" + sitemap("http://a/")).pages, ["http://a/"])
 
+    def test_the_root_alone_may_be_without_the_namespace(self):
+        data = f'<urlset xmlns:s="{SPACE}"><s:url><s:loc>http://a/</s:loc></s:url></urlset>'
+        self.assertEqual(parse(data.encode()).pages, ["http://a/"])
+
     def test_the_namespace_may_be_misspelt(self):
         old = sitemap("http://a/", space="http://www.google.com/schemas/sitemap/0.84")
         self.assertEqual(parse(old).pages, ["http://a/"])
