@@ -34,7 +34,7 @@ def at_proxy(error: Exception, proxy: Proxy) -> Exception:
     if isinstance(error, TLSFailed):
         return ProxyFailed(f"the proxy {place} cannot be used: {error}")
     if isinstance(error, IdleTimeout | TotalTimeout):
-        # Who was silent cannot be told, so the name stays, and the origin is not counted down.
+        # Who was silent cannot be told, so the name stays; see Health for what follows from it.
         late = type(error)(f"{error}, asked through the proxy {place}")
         late.is_at_proxy = True
         return late

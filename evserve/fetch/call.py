@@ -11,7 +11,6 @@ from evserve.fetch.decoding import ContentDecoder
 from evserve.fetch.errors import (
     BodyTooLarge,
     Cancelled,
-    FetchError,
     IdleTimeout,
     TooManyRedirects,
     TotalTimeout,
@@ -98,13 +97,8 @@ class Call:
     # What a slot does.
 
     def begin(self) -> None:
-        """Ask for a connection."""
-        try:
-            self._slot = self._client.slot(self._request)
-        except FetchError as error:
-            self._fail(error)
-        else:
-            self._slot.submit(self)
+        """Ask for a connection; whatever is in the way of that fails the call."""
+        self._guarded(self._submit)
 
     def assign(self, connection: Connection) -> None:
         """See slot.Waiter."""
@@ -213,6 +207,10 @@ class Call:
         if head.length is not None and self._connection is not None:
             self._connection.widen(head.length)
         self._receiver.started(head, self._request.url)
+
+    def _submit(self) -> None:
+        self._slot = self._client.slot(self._request)
+        self._slot.submit(self)
 
     def _proceed(self, request: Request) -> None:
         self._request, self._next, self._drained = request, None, 0

@@ -63,9 +63,14 @@ class Deadlines:
     def _run(self) -> None:
         self._timer = None
         now = self.clock.seconds()
-        for watched in tuple(self._watched):
-            if watched in self._watched:  # an earlier one may have ended it
-                watched.sweep(now)
+        try:
+            for watched in tuple(self._watched):
+                if watched in self._watched:  # an earlier one may have ended it
+                    watched.sweep(now)
+        finally:
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
         # Ending one may have begun another, which then has set the timer.
         if self._watched and self._timer is None:
             soonest = min(watched.deadline for watched in self._watched)

@@ -97,7 +97,11 @@ class Job:
             request = store.prepare(request, self.text)
         self.exchange = None
         self.sent = request
-        exchange = engine.fetch(request, self)
+        try:
+            exchange = engine.fetch(request, self)
+        except BaseException:
+            self._ended = None  # whoever called is told by this
+            raise
         if self._ended is not None:
             self.exchange = exchange
 
@@ -133,8 +137,8 @@ class Job:
     def finished(self, error: Exception | None) -> None:
         """The request is over."""
         ended, self._ended, self.exchange = self._ended, None, None
-        assert ended is not None
-        ended(self, error)
+        if ended is not None:
+            ended(self, error)
 
     # What the dispatcher asks.
 

@@ -60,6 +60,7 @@ class ResponseParser:
         self._parser: _LlhttpParser | None = None
         self._events: Events
         self._bodiless = self._connects = self._large = False
+        self._is_distrusted = False
         self._raw = 0  # bytes of a large body still to come
         self.done = True
         self.started = False  # whether any byte of the response has arrived
@@ -117,8 +118,8 @@ class ResponseParser:
         if data is not None:
             self._first = None
             self._parser = self._make_parser()
+            self._is_distrusted = True  # whoever says it twice may not know which was right
             self._parse(data)
-            self.keep_alive = False  # whoever says it twice may not know which was right
 
     def _take_over(self) -> None:
         """Leave llhttp: it would copy each piece of a body that needs nothing but counting."""
@@ -198,7 +199,7 @@ class ResponseParser:
                 raise BadResponse(f"{status} is not a status")
             self._first = None
             return
-        self.keep_alive = parser.should_keep_alive()
+        self.keep_alive = parser.should_keep_alive() and not self._is_distrusted
         head = Head(
             status, self._reason, parser.get_http_version(), Headers(self._lines), None, None
         )

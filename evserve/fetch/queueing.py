@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 EVENT_TYPE = "fetch.url"
 _PAUSE = 1.0  # seconds after trouble with the queue, whose engine has a back-off of its own
+_PROXY_REST = 60.0  # seconds until an event comes again whose proxy was down
 _log = Logger(namespace="evserve.fetch")
 
 
@@ -116,7 +117,7 @@ class QueueService(Service):
             return
         if await self._fetch(event, order):
             await self._queue.ack(event)
-        # If not, the process is about to end, and the event goes back.
+        # If not, the event goes back, now or when the process ends.
 
     def _kept(self, result: Result) -> Deferred[bool]:
         kept: Deferred[bool] = Deferred()
@@ -124,12 +125,19 @@ class QueueService(Service):
         return kept
 
     async def _fetch(self, event: Event, order: Order) -> bool:
-        """Fetch and keep the result; return whether it is kept. Meanwhile the event is ours."""
+        """Fetch and keep the result; return whether it is kept. Meanwhile the event is ours.
+
+        Behind a proxy that is down there is no result: the event goes back for a while.
+        """
         touching = LoopingCall(self._touch, event)
         touching.clock = self._host.reactor
         touching.start(event.ttr / 2, now=False)
         try:
             result = await self._unless_stopped(self._begin(order))
+            if result.is_proxys:
+                await self._queue.retry(event, _PROXY_REST)
+                await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
+                return False
             is_kept = await self._kept(result)
             if is_kept and self._results_type is not None:
                 await self._queue.put(self._results_type, result.as_json().encode())

@@ -14,6 +14,7 @@ from evserve.fetch.errors import BadResponse
 
 DOUBTS = "Duplicate Content-Length", "Invalid character in Content-Length"  # llhttp's words
 _END = re.compile(rb"\n\r?\n")
+_OVERLAP = 2  # bytes: so much of an end may have come before
 _LENGTH = re.compile(rb"content-length[ \t]*:", re.IGNORECASE)
 _AGREEING = re.compile(
     rb"content-length:[ \t]*([0-9]+)(?:[ \t]*,[ \t]*\1)*[ \t]*\r?", re.IGNORECASE
@@ -27,21 +28,23 @@ class FirstHead:
 
     pieces: list[bytes] = field(factory=list)
     doubt: Exception | None = None
+    _data: bytearray = field(factory=bytearray, init=False)  # the pieces that were searched
 
     def mended(self) -> bytes | None:
         """Return all of it with one length; None if its end is not there yet.
 
         Raises BadResponse if the lengths differ.
         """
-        data = b"".join(self.pieces)
-        self.pieces = [data]
-        end = _END.search(data)
+        searched = max(0, len(self._data) - _OVERLAP)
+        self._data += b"".join(self.pieces)
+        self.pieces.clear()
+        end = _END.search(self._data, searched)
         if end is None:
             return None
-        head = said_once(data[: end.end()])
+        head = said_once(bytes(self._data[: end.end()]))
         if head is None:
             raise BadResponse(f"not HTTP as it should be: {self.doubt}")
-        return head + data[end.end() :]
+        return head + bytes(self._data[end.end() :])
 
 
 def said_once(head: bytes) -> bytes | None:

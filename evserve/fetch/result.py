@@ -5,6 +5,7 @@ from json.encoder import encode_basestring_ascii as _text
 from attrs import frozen
 
 from evserve.fetch.polite.retries import PASSING_STATUSES
+from evserve.fetch.refusals import ProxyDown
 
 
 @frozen
@@ -34,6 +35,11 @@ class Result:
         if self.error is None:
             return True
         return self.sha256 is not None and self.status_code not in PASSING_STATUSES
+
+    @property
+    def is_proxys(self) -> bool:
+        """Whether it says nothing of the URL: the proxy was down, and nobody was asked."""
+        return self.error is not None and self.error.startswith(f"{ProxyDown.__name__}: ")
 
     def as_json(self) -> str:
         """Return the row as one line of JSON, without its end."""

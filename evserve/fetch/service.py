@@ -53,7 +53,7 @@ def _sources(
     if options["input"] == "-":
         if sys.stdin is None:
             raise usage.UsageError("-i -: standard input is closed")
-        yield StreamSource(host.reactor, sys.stdin.fileno())
+        yield StreamSource(host.reactor, sys.stdin.fileno(), "-i -")
     elif options["input"]:
         yield open_lines(Path(options["input"]), host.reactor)
     if options["sitemap"]:

@@ -19,6 +19,8 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion, platformTrust
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from evserve.fetch.errors import BadURL, brief
+
 
 _VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 # The codes of openssl/x509_vfy.h that people meet.
@@ -46,13 +48,16 @@ def verdict_of(transport: object) -> str:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class HostTLS:
-    """Makes TLS connections to one host."""
+    """Makes TLS connections to one host; raises BadURL if it can have no certificate."""
 
     def __init__(self, context: SSL.Context, host: str) -> None:
         self._context = context
         self._host = host
         self._is_address = isIPAddress(host) or isIPv6Address(host)
-        self._id = IPAddress_ID(host) if self._is_address else DNS_ID(host.rstrip("."))
+        try:
+            self._id = IPAddress_ID(host) if self._is_address else DNS_ID(host.rstrip("."))
+        except ValueError:  # URLs know more characters than certificates do
+            raise BadURL(f"{brief(host)!r} is no name that a certificate could be for") from None
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See IOpenSSLClientConnectionCreator."""

@@ -21,7 +21,10 @@ _PLAIN = re.compile(
     r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?(/[A-Za-z0-9_~!$&()*+,;=:@?/.-]*)?"
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
-_PLACE = re.compile(r"[A-Za-z0-9.-]+:[0-9]+(?:[/?#]|$)")  # not a scheme but a host and a port
+# Not a scheme but a host and a port.
+_PLACE = re.compile(
+    r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+):[0-9]+(?:[/?#]|$)", re.IGNORECASE
+)
 _AROUND = "".join(map(chr, range(0x21)))
 _IGNORED = str.maketrans("", "", "\t\n\r")
 # Beyond letters, digits and `_.-~`; section 1.3, the path and special-query percent-encode sets.
@@ -128,11 +131,11 @@ def _parse(text: str) -> URL:
     if not text:
         raise BadURL("it is empty")
     match = _SCHEME.fullmatch(text)
-    if not match or _PLACE.match(text):
+    scheme = match[1].lower() if match else ""
+    if not match or (scheme not in DEFAULT_PORTS and _PLACE.match(text)):
         raise BadURL(
             f"{brief(text)!r} has no scheme: did you mean http://{brief(text.lstrip('/'))} ?"
         )
-    scheme = match[1].lower()
     if scheme not in DEFAULT_PORTS:
         raise BadURL(
             f"{brief(text)!r}: {brief(scheme)} is not a scheme known here, only http and https are"
@@ -164,7 +167,7 @@ def _split_port(place: str) -> tuple[str, str | None]:
     if not colon or "]" in port:
         return place, None
     if port and not (port.isascii() and port.isdigit()):
-        raise BadURL(f"{port!r} is not a port number")
+        raise BadURL(f"{brief(port)!r} is not a port number")
     return host, port.lstrip("0")[:6] or ("0" if port else None)
 
 

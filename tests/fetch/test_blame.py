@@ -4,11 +4,15 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.blame import at_proxy
+from evserve.fetch.errors import IdleTimeout
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
+from evserve.fetch.polite.health import Health
 from evserve.fetch.polite.retries import PASSING, RetryPolicy
 from evserve.fetch.proxies import Proxies, parse_proxy
 from evserve.fetch.settings import Timeouts
+from evserve.fetch.url import parse_url
 from tests.fetch.gather import fetch
 from tests.fetch.network import Network
 
@@ -81,7 +85,8 @@ PROXYS = (
     (answers(b"502 Bad"), HTTPS, "TunnelFailed", f"{PROXY} answers 502 Bad", True),
     (answers(b"503 Busy"), HTTPS, "TunnelFailed", f"{PROXY} answers 503 Busy", True),
 )
-SILENT = [row for row in PROXYS if row[2] in ("ProxyUnreachable", "IdleTimeout")]
+UNREACHABLE = [row for row in PROXYS if row[2] == "ProxyUnreachable"]
+SILENT = [*UNREACHABLE, *(row for row in PROXYS if row[2] == "IdleTimeout")]
 ORIGINS = (
     (no_tls, "TLSFailed", "TLS"),
     (hangs_up, "ConnectFailed", "https://192.0.2.1 closed the connection"),
@@ -149,6 +154,9 @@ class BreakerTests(Case):
     """Five failures in a row, and who is to blame rests: the sixth request has to wait."""
 
     def fetcher_after_five(self, behave, url):
+        return self.fetcher_after(behave, [url] * 5)
+
+    def fetcher_after(self, behave, urls):
         proxy = parse_proxy(PROXY)
         proxies = Proxies(proxy, proxy, exempt=("192.0.2.3",))
         fetcher = Fetcher(
@@ -158,7 +166,7 @@ class BreakerTests(Case):
             timeouts=TIMEOUTS,
         )
         self.addCleanup(fetcher.close)
-        for _ in range(5):
+        for url in urls:
             result = fetcher.fetch(url)
             behave(self.network)
             self.assertIsNotNone(self.successResultOf(result).error)
@@ -172,13 +180,33 @@ class BreakerTests(Case):
         return self.network.attempts - before
 
     def test_a_proxy_that_is_silent_rests_and_all_that_is_behind_it(self):
-        for behave, url, *_ in SILENT:
+        for behave, url, *_ in UNREACHABLE:
             fetcher = self.fetcher_after_five(behave, url)
             self.assertEqual(self.attempts(fetcher, url, ELSEWHERE), 0, (behave, url))
             self.assertEqual(self.attempts(fetcher, DIRECT), 1, (behave, url))
             before = self.network.attempts
             self.network.advance(1.1)
             self.assertEqual(self.network.attempts - before, 2, (behave, url))
+
+    def test_an_origin_that_hangs_behind_a_proxy_rests_and_no_other(self):
+        fetcher = self.fetcher_after_five(silent, HTTP)
+        self.assertEqual(self.attempts(fetcher, HTTP), 0)
+        self.assertEqual(self.attempts(fetcher, ELSEWHERE), 1)
+
+    def test_a_proxy_through_which_several_origins_hang_rests(self):
+        urls = [f"http://192.0.2.{number}/" for number in (11, 12, 13, 11, 12, 13, 14)]
+        fetcher = self.fetcher_after(silent, urls)
+        self.assertEqual(self.attempts(fetcher, HTTP, ELSEWHERE), 0)
+        self.assertEqual(self.attempts(fetcher, DIRECT), 1)
+
+    def test_an_answer_in_between_means_that_the_proxy_is_well(self):
+        proxy = parse_proxy(PROXY)
+        late, health = at_proxy(IdleTimeout("late"), proxy), Health()
+        origins = [parse_url(f"http://h{number}/").origin for number in range(50)]
+        for origin in origins:
+            health.answered(origins[0], proxy)
+            self.assertEqual(health.failed(origin, proxy, late, 0.0), (origin, 0.0))
+            self.assertEqual(health.failed(origin, proxy, late, 0.0), (origin, 0.0))
 
     def test_a_proxy_that_answers_does_not_and_neither_does_the_origin(self):
         for behave, url, *_ in PROXYS:

@@ -70,6 +70,19 @@ class RequestTests(Case):
         ):
             self.assertRaises(BadRequest, fetch, client, HOST, **options)
 
+    def test_a_name_that_no_certificate_can_be_for_is_a_bad_url(self):
+        client = self.network.client()
+        for host in ("a+b.example", "a~b", "x!", "a*b.c"):
+            call = fetch(client, f"https://{host}/")
+            self.assertEqual(call.outcome, "BadURL", host)
+        self.assertIn("'a*b.c' is no name", str(call.error))
+        self.assertEqual((self.network.attempts, client._calls), (0, set()))
+
+    def test_a_redirect_to_such_a_name_ends_the_call_too(self):
+        call, peer = self.begin()
+        peer.ok(b"", b"Location: https://a+b.example/", status=b"302 Found")
+        self.assertEqual(call.outcome, "BadURL")
+
     def test_credentials_go_with_the_request(self):
         basic = b"Authorization: Basic dTpw\r\n"
         for url, auth in ((HOST, Auth("u", "p")), ("http://u:p@192.0.2.1/", None)):

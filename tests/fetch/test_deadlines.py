@@ -58,6 +58,15 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(third.swept, [1.5])
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
+    def test_a_sweep_that_fails_stops_no_other(self):
+        bad, good = Watched(100.0), Watched(100.0)
+        bad.on_sweep = lambda: self.deadlines.discard(bad) or {}["nothing"]
+        self.deadlines.add(bad, 0)
+        self.deadlines.add(good, 0)
+        self.assertRaises(KeyError, self.clock.advance, 1)
+        self.clock.advance(1)
+        self.assertEqual(good.swept, [2.0])
+
     def test_stopping_leaves_no_timer(self):
         self.deadlines.add(Watched(5.0), 0)
         self.deadlines.stop()

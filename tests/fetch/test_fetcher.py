@@ -6,10 +6,10 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import CorruptBody, TruncatedBody
+from evserve.fetch.errors import Cancelled, CorruptBody, TruncatedBody
 from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
-from evserve.fetch.memory import Page
+from evserve.fetch.memory import MemoryEngine, Page
 from tests.fetch.polite_world import World, redirect
 
 
@@ -141,6 +141,20 @@ class LibraryTests(SynchronousTestCase):
             self.assertIn("Cancelled", self.successResultOf(answer).error)
         self.assertTrue(world.engine.is_closed)
         self.assertEqual([call for call in world.clock.getDelayedCalls() if call.active()][1:], [])
+
+    def test_an_engine_that_raises_ends_a_job_once(self):
+        receivers = []
+
+        def fetch(request, receiver):
+            receivers.append(receiver)
+            raise ValueError("no")
+
+        world = World()
+        self.patch(MemoryEngine, "fetch", lambda _, *asked: fetch(*asked))
+        answer = world.fetcher.fetch("http://a/")
+        self.assertEqual(self.successResultOf(answer).error, "ValueError: no")
+        receivers[0].finished(Cancelled("closed"))
+        self.assertEqual(world.fetcher._dispatcher.schedule.active, 0)
 
     def test_close_ends_what_waits_for_its_next_try(self):
         world = World()

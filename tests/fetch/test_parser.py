@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch import repeated
 from evserve.fetch.errors import (
     BadResponse,
     BodyTooLarge,
@@ -185,6 +186,35 @@ class LargeBodyTests(Case):
         self.parse(self.head, self.body[:-1])
         error = self.assertRaises(TruncatedBody, self.parser.finish)
         self.assertIn(f"after {self.size - 1} of {self.size} bytes", str(error))
+
+
+class RepeatedLengthTests(Case):
+    twice = b"Content-Length: 2\r\nContent-Length: 2\r\n"
+
+    def test_who_says_it_twice_is_not_trusted_with_another_request_however_it_is_cut(self):
+        early = b"HTTP/1.1 103 Early Hints\r\n" + self.twice + b"\r\n"
+        for wire in (
+            early + OK + b"Content-Length: 2\r\n\r\nhi",
+            OK + self.twice + b"\r\nhi",
+        ):
+            for places in ([], [50], range(len(wire))):
+                events = self.parse(*cut(wire, places))
+                self.assertEqual((events.body, self.parser.done), (b"hi", True))
+                self.assertFalse(self.parser.keep_alive)
+
+    def test_a_head_in_many_pieces_is_searched_once(self):
+        searched = []
+
+        class End:
+            def search(self, data, start=0):
+                searched.append(len(data) - start)
+                return end.search(data, start)
+
+        end = repeated._END
+        self.patch(repeated, "_END", End())
+        wire = OK + self.twice + b"X: %b\r\n\r\nhi" % (b"x" * 10_000)
+        self.assertEqual(self.parse(*cut(wire, range(0, len(wire), 10))).body, b"hi")
+        self.assertLess(sum(searched), 2 * len(wire))
 
 
 class LyingServerTests(Case):

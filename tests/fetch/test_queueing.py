@@ -11,6 +11,7 @@ from evserve.events import Depth, QueueError
 from evserve.fetch import queueing
 from evserve.fetch.memory import Page
 from evserve.fetch.queueing import QueueService
+from evserve.fetch.refusals import ProxyDown
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.screen import Screen
 from evserve.fetch.sinks.outlets import File
@@ -104,6 +105,19 @@ class QueueingTests(SynchronousTestCase):
         self.start()
         self.put(b"no url")
         self.assertEqual(self.depth(), Depth(buried=1))
+
+    def test_an_event_whose_proxy_is_down_goes_back_and_comes_again(self):
+        answers = [Page(error=ProxyDown("down")), Page(b"hello")]
+        self.world.pages["http://b/"] = lambda _: answers.pop(0)
+        self.start(slots=1)
+        self.put(b"http://b/")
+        self.world.run(1)
+        self.assertEqual(self.depth(), Depth(delayed=1))
+        self.assertFalse(self.slow.is_syncing)
+        self.world.run(61)
+        self.slow.sync()
+        self.assertEqual(self.depth(), Depth())
+        self.assertIn(b"5 bytes received", self.out.getvalue())
 
     def test_an_order_may_set_its_own_time_out(self):
         self.start()

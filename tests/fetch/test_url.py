@@ -106,6 +106,13 @@ class ParseTests(SynchronousTestCase):
         error = self.assertRaises(BadURL, parse_url, "localhost:8000/x")
         self.assertIn("did you mean http://localhost:8000/x", str(error))
         self.assertEqual(str(self.assertRaises(BadURL, parse_url, " ")), "it is empty")
+        error = self.assertRaises(BadURL, parse_url, "tel:12345")
+        self.assertIn("tel is not a scheme known here", str(error))
+
+    def test_a_scheme_that_is_known_is_no_host(self):
+        self.assertEqual(str(parse_url("http:80")), "http://0.0.0.80/")
+        error = self.assertRaises(BadURL, parse_url, "http.example:80")
+        self.assertIn("did you mean http://http.example:80", str(error))
 
     def test_a_reason_is_short_however_long_the_text_is(self):
         long = "x" * 60_000
@@ -115,6 +122,7 @@ class ParseTests(SynchronousTestCase):
             f"http://{long}/",
             f"http://{long}☃\x80/",
             f"http://[{long}]/",
+            f"http://a:{long}",
         ):
             self.assertLess(len(str(self.assertRaises(BadURL, parse_url, text))), 600)
 

@@ -122,7 +122,7 @@ class ClaimTests(Case):
         self.assertEqual(big.ranges, [None, None])
         self.assertEqual((self.folder / self.rows()[0]["path"]).read_bytes(), body)
         await self.are_under_way(1)
-        self.assertEqual(list(self.folder.rglob(".parts-*")), [])
+        self.assertEqual(list(self.folder.rglob(".evserve-parts-*")), [])
         await first.stop("KILL")
         self.assertEqual(len(list(self.folder.rglob("*.part*"))), 2)
         await self.fetched(self.site.url("/big"), "--save", "files", "-o", "rows.jsonl")
@@ -137,7 +137,7 @@ class ClaimTests(Case):
         await self.are_under_way(2)
         await second.stop("KILL")
         await first.stop("INT")
-        self.assertEqual(len(list(self.folder.rglob(".parts-*/*.part"))), 1)
+        self.assertEqual(len(list(self.folder.rglob(".evserve-parts-*/*.part"))), 1)
         big.first = None
         await self.fetched(self.site.url("/big"), "--save", "files")
         self.assertEqual(list(self.folder.rglob("*.part*")), [])

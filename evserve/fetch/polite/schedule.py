@@ -100,11 +100,12 @@ class Schedule(Generic[K, T]):
         if lane.is_queued:
             self._ready.remove(lane)
             lane.is_queued = False
+        self._forget_if_idle(lane)
         return waiting
 
     @property
     def origins(self) -> list[K]:
-        """Those with something to do, at work or to wait for."""
+        """Those that have something to do, or have to be left alone for a while."""
         return list(self._lanes)
 
     @property
@@ -131,7 +132,11 @@ class Schedule(Generic[K, T]):
             if not lane.is_queued and lane.active < self.per_origin:
                 lane.is_queued = True
                 self._ready.append(lane)
-        elif not lane.active and not lane.is_asleep:
+        else:
+            self._forget_if_idle(lane)
+
+    def _forget_if_idle(self, lane: Lane[K, T]) -> None:
+        if not lane.active and not lane.is_asleep:
             self._lanes.pop(lane.key, None)
 
     def _wake(self, now: float) -> None:

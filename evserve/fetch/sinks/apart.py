@@ -5,6 +5,7 @@ nobody needs any more. The number of a process could not say it: each machine co
 """
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,7 +13,8 @@ from tempfile import mkdtemp
 from evserve.fetch.sinks.opening import claim
 
 
-_PREFIX = ".parts-"  # no host's name begins like this
+_PREFIX = ".evserve-parts-"  # no host's name begins like this
+_PART = re.compile(r"\.part(\.[0-9]+)?\Z")  # see FileStore
 
 
 def make_apart(folder: Path) -> Path:
@@ -35,17 +37,22 @@ def remove_apart(made: Path) -> None:
 def remove_left_behind(folder: Path) -> None:
     """Remove what runs that were killed have left in `folder`, as far as that is possible."""
     with suppress(OSError):
-        for left in [each for each in folder.iterdir() if each.name.startswith(_PREFIX)]:
-            with suppress(OSError):
-                _remove_if_unclaimed(left)
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in [each for each in os.listdir(top) if each.startswith(_PREFIX)]:
+                with suppress(OSError):
+                    _remove_if_unclaimed(name, top)
+        finally:
+            os.close(top)
 
 
-def _remove_if_unclaimed(left: Path) -> None:
-    descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+# By descriptors throughout: a path may lead elsewhere by the time it is used.
+def _remove_if_unclaimed(name: str, top: int) -> None:
+    left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
     try:
-        if claim(descriptor):
-            for part in left.iterdir():
-                part.unlink()
-            left.rmdir()
+        if os.fstat(left).st_uid == os.geteuid() and claim(left):
+            for part in filter(_PART.search, os.listdir(left)):
+                os.unlink(part, dir_fd=left)
+            os.rmdir(name, dir_fd=top)
     finally:
-        os.close(descriptor)
+        os.close(left)

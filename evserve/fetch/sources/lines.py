@@ -63,7 +63,7 @@ def open_lines(path: Path, reactor: Any) -> Source:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        return StreamSource(reactor, descriptor)
+        return StreamSource(reactor, descriptor, str(path))
     os.close(descriptor)
     return FileSource(path)
 
@@ -85,6 +85,7 @@ class StreamSource:
 
     _reactor: Any
     _descriptor: int
+    _name: str  # for errors
     _cutter: Cutter = field(factory=Cutter, init=False)
     _trouble: OSError | None = field(default=None, init=False)
     _is_over: bool = field(default=False, init=False)
@@ -121,6 +122,7 @@ class StreamSource:
         except BlockingIOError:  # whoever shares it was faster
             return
         except OSError as error:
+            error.filename = self._name
             self._trouble, data = error, b""
         self._take(data)
 

@@ -16,6 +16,7 @@ _GZIP = b"\x1f\x8b"
 _URL = b"http"  # what the text form begins with, and nothing that is XML
 _ROOTS = "urlset", "sitemapindex"
 _MAX_BYTES = 100 * 1024 * 1024  # twice what sitemaps.org allows, unpacked
+_OFFICIAL = "http://www.sitemaps.org/schemas/sitemap/0.9"
 _MAX_LOC = 8192  # characters
 
 
@@ -105,7 +106,7 @@ class SitemapParser:
                 raise BadSitemap(f"it begins with <{local}>, not with <urlset> or <sitemapindex>")
             self._namespace = namespace
         # Many sites leave it out or misspell it; others, such as that of images, have a <loc> too.
-        self._stack.append(local if namespace in ("", self._namespace) else name)
+        self._stack.append(local if namespace in ("", self._namespace, _OFFICIAL) else name)
         self._text.clear()
 
     def _on_text(self, text: str) -> None:

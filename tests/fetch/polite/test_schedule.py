@@ -54,6 +54,24 @@ class LimitTests(SynchronousTestCase):
             schedule.release(number, 0.0)
         self.assertEqual(schedule._lanes, {})
 
+    def test_origins_that_were_drained_are_forgotten_unless_something_is_at_work(self):
+        schedule = Schedule(per_origin=1)
+        for item in "ab":
+            schedule.add(item, item, 0.0)
+        schedule.take(0.0)
+        self.assertEqual([schedule.drain(item) for item in "ab"], [[], ["b"]])
+        self.assertEqual(schedule.origins, ["a"])
+        schedule.release("a", 0.0)
+        self.assertEqual(schedule.origins, [])
+
+    def test_a_drained_origin_is_still_paused(self):
+        schedule = Schedule()
+        schedule.pause("a", 5.0, 0.0)
+        schedule.drain("a")
+        schedule.add("a", 1, 0.0)
+        self.assertEqual(take_all(schedule), [])
+        self.assertEqual(take_all(schedule, 5.0), [1])
+
 
 class PaceTests(SynchronousTestCase):
     def test_the_delay_lies_between_two_starts_of_an_origin(self):

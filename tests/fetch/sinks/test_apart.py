@@ -1,5 +1,6 @@
 """What is left behind is removed, what is in use is not."""
 
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,7 +26,7 @@ class ApartTests(SynchronousTestCase):
     def test_what_is_in_use_stays_and_the_rest_goes(self):
         used = make_apart(self.folder)
         (used / "x.part").write_bytes(b"x")
-        for left in (".parts-1", ".parts-2"):
+        for left in (".evserve-parts-1", ".evserve-parts-2"):
             (self.folder / left).mkdir()
             (self.folder / left / "y.part.2").write_bytes(b"y")
         remove_left_behind(self.folder)
@@ -33,14 +34,39 @@ class ApartTests(SynchronousTestCase):
 
     def test_nothing_else_is_touched(self):
         (self.folder / "a.part").write_bytes(b"x")
-        (self.folder / ".parts-file").write_bytes(b"x")
-        (self.folder / ".parts-full" / "folder").mkdir(parents=True)
+        (self.folder / ".evserve-parts-file").write_bytes(b"x")
+        (self.folder / ".evserve-parts-full" / "folder").mkdir(parents=True)
         (self.folder / "elsewhere").mkdir()
         (self.folder / "elsewhere" / "x").write_bytes(b"x")
-        (self.folder / ".parts-link").symlink_to("elsewhere")
+        (self.folder / ".evserve-parts-link").symlink_to("elsewhere")
+        (self.folder / ".parts-mine").mkdir()
+        (self.folder / ".parts-mine" / "x.part").write_bytes(b"x")
+        (self.folder / ".evserve-parts-mine").mkdir()
+        (self.folder / ".evserve-parts-mine" / "x.party").write_bytes(b"x")
         before = self.names()
         remove_left_behind(self.folder)
         self.assertEqual(self.names(), before)
+
+    def test_another_users_is_left_alone(self):
+        (self.folder / ".evserve-parts-1").mkdir()
+        self.patch(os, "geteuid", lambda: os.getuid() + 1)
+        remove_left_behind(self.folder)
+        self.assertEqual(self.names(), [".evserve-parts-1"])
+
+    def test_one_that_becomes_a_link_meanwhile_leads_nowhere(self):
+        left, other = self.folder / ".evserve-parts-1", self.folder / "other"
+        left.mkdir()
+        other.mkdir()
+        (other / "x.part").write_bytes(b"x")
+
+        def claim(descriptor):
+            left.rmdir()
+            left.symlink_to("other")
+            return True
+
+        self.patch(apart, "claim", claim)
+        remove_left_behind(self.folder)
+        self.assertTrue((other / "x.part").exists())
 
     def test_a_folder_that_cannot_be_listed_is_left_alone(self):
         remove_left_behind(self.folder / "none")

@@ -1,6 +1,5 @@
 """Where URLs come from."""
 
-import errno
 import gzip
 import os
 import sys
@@ -14,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.fetch.errors import BadURL
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
+from evserve.fetch.recorder import line_on
 from evserve.fetch.sources.lines import FileSource, ListSource, StreamSource
 from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
 from evserve.fetch.sources.sitemaps import SitemapSource
@@ -73,6 +73,10 @@ class SitemapParserTests(SynchronousTestCase):
         wide = sitemap("http://a/ü").decode().encode("utf-16")
         self.assertEqual(parse(wide).pages, ["http://a/ü"])
         self.assertEqual(parse(b"\xef\xbb\xbf \n" + sitemap("http://a/")).pages, ["http://a/"])
+
+    def test_the_root_alone_may_be_without_the_namespace(self):
+        data = f'<urlset xmlns:s="{SPACE}"><s:url><s:loc>http://a/</s:loc></s:url></urlset>'
+        self.assertEqual(parse(data.encode()).pages, ["http://a/"])
 
     def test_the_namespace_may_be_misspelt(self):
         old = sitemap("http://a/", space="http://www.google.com/schemas/sitemap/0.84")
@@ -169,7 +173,7 @@ class StreamTests(SynchronousTestCase):
         self.output, self.input = os.pipe()
         self.addCleanup(os.close, self.output)
         self.reactor = Readers()
-        self.source = StreamSource(self.reactor, self.output)
+        self.source = StreamSource(self.reactor, self.output, "-i -")
 
     def batch(self):
         return Deferred.fromCoroutine(self.source.batch())
@@ -230,7 +234,8 @@ class StreamTests(SynchronousTestCase):
         self.source._descriptor = self.input  # which is only written to
         self.reactor.reading.doRead()
         self.assertEqual(self.successResultOf(batch), ["http://b/"])
-        self.assertEqual(self.failureResultOf(self.batch(), OSError).value.errno, errno.EBADF)
+        error = self.failureResultOf(self.batch(), OSError).value
+        self.assertEqual(line_on(error), "-i -: Bad file descriptor")
 
     def test_nothing_there_after_all_is_not_the_end(self):
         self.addCleanup(os.close, self.input)
