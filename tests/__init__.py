@@ -13,11 +13,14 @@ util.DEFAULT_TIMEOUT_DURATION = 300.0
 settings.register_profile("evserve", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("evserve")
 
-# What would change the programs that tests start: proxies, a service manager, colours, a umask.
+# What would change the programs that tests start: proxies, a service manager, colours, a umask,
+# another mode of Python (not where it looks for modules, which is how they find this project).
 _FOREIGN = {
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM"),
+    *("PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONOPTIMIZE", "PYTHONVERBOSE"),
+    *("PYTHONASYNCIODEBUG", "PYTHONINSPECT", "PYTHONUTF8", "PYTHONIOENCODING"),
 }
 for _name in list(os.environ):
     if _name in _FOREIGN or _name.lower().endswith("_proxy"):

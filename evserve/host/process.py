@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from evserve.host.errors import explain
@@ -69,11 +69,14 @@ def exit_with(status: int) -> None:
 
     def end() -> None:
         atexit.unregister(end)
-        atexit._run_exitfuncs()  # noqa: SLF001 - public in all but name since Python 2
-        for stream in (sys.__stdout__, sys.__stderr__):
-            if stream is not None:
-                stream.flush()
-        os._exit(status)
+        try:
+            atexit._run_exitfuncs()  # noqa: SLF001 - public in all but name since Python 2
+            for stream in (sys.__stdout__, sys.__stderr__):
+                if stream is not None:
+                    with suppress(OSError, ValueError):  # it is full, nobody reads, it is closed
+                        stream.flush()
+        finally:
+            os._exit(status)
 
     atexit.register(end)
 

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from contextlib import suppress
 from enum import Enum
-from typing import Any
+from typing import Any, TextIO
 
 import twisted
 from twisted.application.service import IService, MultiService
@@ -66,7 +67,8 @@ class Root(MultiService):
         self._begun: list[IService] = []
         self._ended = False  # the reactor was told to stop
         self._stopped: Deferred[None] | None = None
-        self._terminal = sys.stderr  # twistd replaces sys.stderr when it starts to log
+        # twistd replaces sys.stderr when it starts to log; it is None if it was closed.
+        self._terminal: TextIO | None = sys.stderr
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and log where and how the user asked."""
@@ -135,12 +137,14 @@ class Root(MultiService):
         if self.failure is not None:
             return
         self.failure = reason = " ".join(reason.split())
-        self._terminal.write(f"evserve: {reason}\n")
-        self._terminal.flush()
+        self.finish(1)  # before anything that may go wrong in turn
+        if self._terminal is not None:
+            with suppress(OSError, ValueError):  # it is full, nobody reads, it is closed
+                self._terminal.write(f"evserve: {reason}\n")
+                self._terminal.flush()
         if not self._logs_to_terminal():
             # Not critical: Twisted would print that once more if logging has not begun (`twist`).
             self._log.error("{reason}", reason=reason)
-        self.finish(1)
 
     def _logs_to_terminal(self) -> bool:
         return logs_to_terminal(self._twistd)

@@ -1,9 +1,12 @@
 """The process: streams, status, signals, limits."""
 
 import atexit
+import errno
+import io
 import os
 import resource
 import signal
+import sys
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,6 +50,11 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.limit(none, none), ([], most))
 
 
+class Full(io.StringIO):
+    def flush(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class StatusTests(SynchronousTestCase):
     def test_the_status_comes_after_all_other_exit_hooks(self):
         happened, hooks = [], []
@@ -60,16 +68,24 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(happened, [True, "others", 3])
 
     def test_streams_that_were_closed_need_no_flush(self):
-        import sys
+        self.assertEqual(self.ends_with(None), [1])
 
+    def test_a_stream_that_cannot_be_written_changes_no_status(self):
+        closed = io.StringIO()
+        closed.close()
+        for stream in (Full(), closed):
+            self.assertEqual(self.ends_with(stream), [1])
+
+    def ends_with(self, stream):
+        """Return the statuses of a process whose standard output is `stream`."""
         hooks, statuses = [], []
         self.patch(atexit, "register", hooks.append)
         self.patch(atexit, "_run_exitfuncs", lambda: None)
         self.patch(os, "_exit", statuses.append)
-        self.patch(sys, "__stdout__", None)
+        self.patch(sys, "__stdout__", stream)
         process.exit_with(1)
         hooks[0]()
-        self.assertEqual(statuses, [1])
+        return statuses
 
 
 class SignalTests(SynchronousTestCase):

@@ -1,6 +1,8 @@
 """The root of the service tree."""
 
+import errno
 import io
+import os
 import sys
 
 from twisted.application.service import MultiService, Service
@@ -58,6 +60,13 @@ class Recorder(Service):
         if isinstance(self.stopped, Exception):
             raise self.stopped
         return self.stopped
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Case(SynchronousTestCase):
@@ -156,6 +165,16 @@ class FailTests(Case):
             del self.logged[:]
             Root(self.reactor, twistd).fail("why")
             self.assertEqual([event.get("reason") for event in self.logged], ["why"])
+
+    def test_a_terminal_that_cannot_be_written_does_not_keep_it_from_ending(self):
+        closed = io.StringIO()
+        closed.close()
+        for terminal in (Full(), closed, None):
+            self.patch(sys, "stderr", terminal)
+            reactor = Reactor()
+            Root(reactor, FOREGROUND).fail("why")
+            reactor.run()
+            self.assertEqual((reactor.stops, self.statuses.pop()), (1, 1))
 
     def test_in_the_foreground_it_is_said_once(self):
         self.root.fail("why")

@@ -43,6 +43,19 @@ class OutputTests(CommandCase):
         child = self.evserve(*words, streams=(0, 2))
         self.assertEqual((await child.ended, child.err), (0, b""), words)
 
+    async def test_a_failure_that_cannot_be_told_ends_it_all_the_same(self):
+        jobs = (
+            ["load", "--connect", "tcp:127.0.0.1:1", "--connections", "1", "--seconds", "0.1"],
+            ["lab", "--list", "--models", "epoll_level"],
+            ["--listen", "unix:/nowhere/x"],
+        )
+        redirections = (">/dev/full 2>&1", ">/dev/full 2>&-")
+        await self.table([(job, where) for job in jobs for where in redirections], self.untold)
+
+    async def untold(self, words, where):
+        child = self.shell(f'exec "$@" {where}', words, "")
+        self.assertEqual((await child.ended, child.out, child.err), (1, b"", b""), words)
+
     def shell(self, script, words, unbuffered):
         env = {"PYTHONUNBUFFERED": unbuffered}
         return self.run_command("/bin/sh", "-c", script, "sh", *EVSERVE, *words, env=env)
