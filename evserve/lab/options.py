@@ -94,8 +94,8 @@ class Options(usage.Options):
 
     def _check_files(self) -> None:
         for name in ("report", "json", "from"):
-            if self[name] == "":
-                raise usage.UsageError(f"--{name} '': not the name of a file")
+            if self[name] == "" or "\0" in (self[name] or ""):
+                raise usage.UsageError(f"--{name} {self[name]!r}: not the name of a file")
         if self["report"] == "-":
             raise usage.UsageError("--report -: the page needs a file; --json - is for the JSON")
         source = None if self["from"] is None else Path(self["from"])

@@ -62,6 +62,7 @@ class OptionsTests(SynchronousTestCase):
             (["--report", ""], "--report '': not the name of a file"),
             (["--json", ""], "--json '': not the name of a file"),
             (["--from", ""], "--from '': not the name of a file"),
+            (["--report", "a\0b"], r"--report 'a\x00b': not the name of a file"),
             (["--report", "-"], "--report -: the page needs a file; --json - is for the JSON"),
             (["--report", "x", "--json", "./x"], "--report and --json are the same file: x"),
             (["--report", "x.json"], "--report and --json are the same file: x.json"),
