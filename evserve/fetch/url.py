@@ -22,9 +22,7 @@ _PLAIN = re.compile(
 )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 # Not a scheme but a host and a port.
-_PLACE = re.compile(
-    r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+):[0-9]+(?:[/?#]|$)", re.IGNORECASE
-)
+_PLACE = re.compile(r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+):[0-9]+(?:[/?#]|$)", re.IGNORECASE)
 _AROUND = "".join(map(chr, range(0x21)))
 _IGNORED = str.maketrans("", "", "\t\n\r")
 # Beyond letters, digits and `_.-~`; section 1.3, the path and special-query percent-encode sets.

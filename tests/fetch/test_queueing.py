@@ -11,8 +11,8 @@ from evserve.events import Depth, QueueError
 from evserve.fetch import queueing
 from evserve.fetch.memory import Page
 from evserve.fetch.queueing import QueueService
-from evserve.fetch.refusals import ProxyDown
 from evserve.fetch.recorder import Recorder
+from evserve.fetch.refusals import ProxyDown
 from evserve.fetch.screen import Screen
 from evserve.fetch.sinks.outlets import File
 from evserve.fetch.sinks.rows import RowFile
