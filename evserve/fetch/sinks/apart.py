@@ -39,7 +39,7 @@ def remove_left_behind(folder: Path) -> None:
     with suppress(OSError):
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            for name in [each for each in os.listdir(top) if each.startswith(_PREFIX)]:  # noqa: PTH208 - of a descriptor
+            for name in [each for each in os.listdir(top) if each.startswith(_PREFIX)]:  # noqa: PTH208 - by its descriptor
                 with suppress(OSError):
                     _remove_if_unclaimed(name, top)
         finally:
@@ -51,7 +51,7 @@ def _remove_if_unclaimed(name: str, top: int) -> None:
     left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
     try:
         if os.fstat(left).st_uid == os.geteuid() and claim(left):
-            for part in filter(_PART.search, os.listdir(left)):  # noqa: PTH208 - likewise
+            for part in filter(_PART.search, os.listdir(left)):  # noqa: PTH208 - by its descriptor
                 os.unlink(part, dir_fd=left)
             os.rmdir(name, dir_fd=top)
     finally:
