@@ -1,6 +1,7 @@
 """The root of the service tree: starts all or nothing, stops in good order, says how it went."""
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from enum import Enum
@@ -107,6 +108,11 @@ class Root(MultiService):
             self._begun.append(child)
         try:
             start()
+        except KeyboardInterrupt:
+            # Nothing more starts. The reactor has to run nevertheless: without it, what has begun
+            # cannot stop, and UNIX sockets and their locks would be left behind.
+            self.failure = "interrupted"
+            self.finish(128 + signal.SIGINT)
         except Exception as error:
             if not isinstance(error, MENDABLE):
                 self._log.failure("{name} did not start", name=child.name)

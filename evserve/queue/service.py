@@ -56,7 +56,7 @@ class QueueService(MultiService):
         gc.disable()  # a million new events would be looked at again and again
         try:
             store.load(book)
-        except StoreError:
+        except BaseException:  # Ctrl-C, too, for whoever has a large store
             writer.stop()
             raise
         finally:

@@ -128,6 +128,18 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
+    def test_ctrl_c_stops_what_has_begun_without_a_word(self):
+        self.add("a")
+        self.add("b", error=KeyboardInterrupt())
+        self.add("c")
+        self.start()
+        self.assertEqual((self.terminal.getvalue(), self.formats()), ("", []))
+        self.assertEqual((self.reactor.stops, self.statuses), (1, [130]))
+        self.assertNotIn("start c", self.happened)
+        del self.happened[:]
+        self.root.stopService()
+        self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
+
     def test_what_did_not_begin_is_not_stopped(self):
         self.add("a", error=ValueError("no"))
         self.add("b")

@@ -8,6 +8,24 @@ from evserve.plugin import ServicePlugin
 it = ServicePlugin("late", "late_module", "Is long in coming.")
 """
 
+# It listens already when its start waits.
+WAITING = """
+import sys, time
+from twisted.application.service import MultiService
+from twisted.internet.protocol import Factory
+from twisted.python.usage import Options
+
+class Waiting(MultiService):
+    def startService(self):
+        print("slow", end="", file=sys.__stderr__, flush=True)
+        time.sleep(600)
+
+def makeService(options, host):
+    service = Waiting()
+    host.listen(options, Factory()).setServiceParent(service)
+    return service
+"""
+
 
 class OutputTests(CommandCase):
     """Commands that only print, when nobody takes what they print."""
@@ -79,3 +97,13 @@ class ImpatienceTests(CommandCase):
             self.assertEqual(await child.stop("INT"), 130, child.err)
             self.assertEqual(child.err, b"slow")
             path.unlink()
+
+    async def test_what_has_begun_is_stopped(self):
+        self.write("twisted/plugins/late.py", PLUGIN)
+        self.write("late_module.py", WAITING)
+        child = self.evserve("late", "--listen", "unix:socket")
+        await child.until(lambda: b"slow" in child.err)
+        self.assertTrue((self.folder / "socket").is_socket())
+        self.assertEqual(await child.stop("INT"), 130, child.err)
+        self.assertEqual(child.err, b"slow")
+        self.assertEqual(list(self.folder.glob("socket*")), [])

@@ -116,6 +116,12 @@ class ServiceTests(SynchronousTestCase):
         self.start("--store", str(self.path))
         self.assertEqual(self.host.reasons, ["cannot read it"])
 
+    def test_so_is_one_that_is_interrupted(self):
+        self.patch(service.SQLiteStore, "load", _interrupted)
+        for _ in range(2):
+            self.host = Host()
+            self.assertRaises(KeyboardInterrupt, self.start, "--store", str(self.path))
+
     def test_sigusr1_drains(self):
         self.start()
         self.host.reactor.run_until(lambda: True)
@@ -159,6 +165,10 @@ class ServiceTests(SynchronousTestCase):
 
 def _unreadable(store, book):
     raise service.StoreError("cannot read it")
+
+
+def _interrupted(store, book):
+    raise KeyboardInterrupt
 
 
 class OptionsTests(SynchronousTestCase):
