@@ -1,6 +1,8 @@
 """What a command was asked for goes to standard output and to files, and may not fit there."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -22,8 +24,13 @@ def writing(name: str | Path) -> Iterator[None]:
         raise UnwritableError(f"{name}: {error.strerror or error}") from error
 
 
-def print_to(stream: TextIO, text: str, name: str | Path = STDOUT) -> None:
-    """Write to a stream at once; raises UnwritableError."""
+def print_to(stream: TextIO | None, text: str, name: str | Path = STDOUT) -> None:
+    """Write to a stream at once; raises UnwritableError.
+
+    A standard stream is None if it was closed when the process began.
+    """
     with writing(name):
+        if stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         stream.write(text)
         stream.flush()

@@ -133,6 +133,7 @@ class ClaimTests(Case):
         big = self.site.answers["/big"] = Slowly(os.urandom(3 * MB), first=2 * MB)
         first = self.fetch(self.site.url("/big"), "--save", "files")
         await self.are_under_way(1)
+        big.first = 2 * MB
         second = self.fetch(self.site.url("/big"), "--save", "files")
         await self.are_under_way(2)
         await second.stop("KILL")
