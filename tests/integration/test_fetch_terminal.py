@@ -2,6 +2,7 @@
 
 import json
 
+from twisted.internet.defer import Deferred
 from twisted.web.server import NOT_DONE_YET
 
 from tests.integration.commands import CommandCase
@@ -14,9 +15,11 @@ class TerminalTests(CommandCase):
         super().setUp()
         self.site = WebSite(self)
         self.waiting = []
+        self.asked = Deferred()
 
         def wait(request):
             self.waiting.append(request)
+            self.asked.callback(None)
             return NOT_DONE_YET
 
         self.site.answers["/quick"] = b"x"
@@ -40,7 +43,8 @@ class TerminalTests(CommandCase):
 
     async def test_a_bar_is_there_until_the_summary(self):
         child = run_on_terminal(self, "fetch", "--no-robots", self.quick, self.slow)
-        await child.until(lambda: b"1/2" in child.out)
+        await child.shows(b"1/2")
+        await self.asked
         shown = self.screen(child)
         self.assertIn("fetching ━", shown.lines[-1])
         self.assertIn("1/2 1 B, 0 failed", shown.lines[-1])
@@ -87,7 +91,8 @@ class TerminalTests(CommandCase):
 
     async def test_rows_on_the_terminal_are_left_alone(self):
         child = run_on_terminal(self, "fetch", "--no-robots", "-o", "-", self.quick, self.slow)
-        await child.until(lambda: b'"url"' in child.out and self.waiting)
+        await child.shows(b'"url"')
+        await self.asked
         self.waiting.pop().finish()
         self.assertEqual(await child.ended, 0)
         rows = [line for line in self.screen(child).lines if line.startswith("{")]

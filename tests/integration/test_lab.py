@@ -270,8 +270,9 @@ class CommandTests(LabTestCase):
     async def test_a_second_signal_ends_it_at_once(self):
         self.program(STUBBORN)
         child = self.start("--models", "./mine.py", "--connections", 1, "--seconds", 60)
-        await child.until(lambda: children_of(child.transport.pid))
-        programs = children_of(child.transport.pid)
+        await child.until(lambda: b"serves lab" in child.err)
+        while not (programs := children_of(child.transport.pid)):
+            await self.pause()
         child.transport.signalProcess("INT")
         await child.until(lambda: b"SIGINT: stopping" in child.err)
         await child.stop("INT")
