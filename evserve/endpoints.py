@@ -20,14 +20,10 @@ _EXPLANATIONS = (
 )
 
 
-def check_characters(endpoint: str) -> None:
-    """Raise ValueError on characters that no endpoint has."""
+def check_text(endpoint: str) -> None:
+    """Raise ValueError on characters that no endpoint has, or that Twisted's parsers stumble over."""
     if re.search(r"[\0-\x1f\x7f]", endpoint):
         raise ValueError("it contains control characters")
-
-
-def check_quoting(endpoint: str) -> None:
-    """Raise ValueError on a backslash that Twisted's parsers stumble over."""
     if re.search(r"(?<!\\)(\\\\)*\\$", endpoint):
         raise ValueError("it ends with a backslash, which quotes nothing")
 

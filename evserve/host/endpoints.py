@@ -13,7 +13,7 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.usage import Options, UsageError
 
-from evserve.endpoints import check_quoting, explain_endpoint
+from evserve.endpoints import check_text, explain_endpoint
 from evserve.host.options import port_number
 from evserve.host.passed import check_passed, passed_sockets
 
@@ -54,8 +54,10 @@ def complete(endpoint: str, interface: str) -> str:
 
     Raises ValueError on what Twisted would stumble over only when it listens, or never.
     """
-    _check_text(endpoint)
+    check_text(endpoint)
     kind, separator, rest = endpoint.partition(":")
+    if kind == "stdio":
+        raise ValueError("nobody can connect to standard input")
     if kind == "haproxy":
         return f"haproxy:{complete(rest, interface)}"
     names = _ARGUMENTS.get(kind, ())
@@ -73,14 +75,6 @@ def _given(rest: str, names: tuple[str, ...]) -> dict[str, str]:
     named = {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
     positional = [pair[0] for pair in pairs if len(pair) == 1]
     return {**dict(zip(names, positional, strict=False)), **named}
-
-
-def _check_text(endpoint: str) -> None:
-    if re.search(r"[\0-\x1f\x7f]", endpoint):
-        raise ValueError("it contains control characters")
-    check_quoting(endpoint)
-    if endpoint.partition(":")[0] == "stdio":
-        raise ValueError("nobody can connect to standard input")
 
 
 def _check(given: Mapping[str, str]) -> None:

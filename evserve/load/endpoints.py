@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from evserve.endpoints import check_characters, check_quoting, explain_endpoint
+from evserve.endpoints import check_text, explain_endpoint
 
 
 _UNKNOWN = "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"
@@ -31,8 +31,7 @@ def parse_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
 
 
 def _check(description: str) -> None:
-    check_characters(description)
-    check_quoting(description)
+    check_text(description)
     kind, *arguments = re.sub(r"\\.", "", description).split(":")
     places = sum("=" not in each for each in arguments)
     if places > _PLACES.get(kind.lower(), places):
