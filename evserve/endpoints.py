@@ -21,7 +21,7 @@ _EXPLANATIONS = (
 
 
 def check_text(endpoint: str) -> None:
-    """Raise ValueError on characters that no endpoint has, or that Twisted's parsers stumble over."""
+    """Raise ValueError on characters that Twisted's parsers stumble over, or no endpoint has."""
     if re.search(r"[\0-\x1f\x7f]", endpoint):
         raise ValueError("it contains control characters")
     if re.search(r"(?<!\\)(\\\\)*\\$", endpoint):
