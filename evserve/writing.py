@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -34,3 +34,15 @@ def print_to(stream: TextIO | None, text: str, name: str | Path = STDOUT) -> Non
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         stream.write(text)
         stream.flush()
+
+
+def write_all(steps: Iterable[Callable[[], object]]) -> None:
+    """Take every step; then raise the UnwritableError of the first that failed."""
+    first: UnwritableError | None = None
+    for step in steps:
+        try:
+            step()
+        except UnwritableError as error:
+            first = first or error
+    if first is not None:
+        raise first

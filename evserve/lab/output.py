@@ -1,5 +1,7 @@
 """Where a result goes: the page, and the JSON beside it or to standard output."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -8,7 +10,7 @@ from attrs import frozen
 from evserve.lab.jsonfile import as_json
 from evserve.lab.report.page import as_html
 from evserve.lab.results import Result
-from evserve.writing import UnwritableError, print_to, writing
+from evserve.writing import print_to, write_all, writing
 
 
 @frozen
@@ -26,19 +28,15 @@ class Output:
 
     def write(self, result: Result) -> None:
         """Write whatever can be written; raises UnwritableError if something could not."""
-        troubles = []
-        try:
-            if self.stream is not None:
-                print_to(self.stream, as_json(result))
-        except UnwritableError as error:
-            troubles.append(error)
+        steps: list[Callable[[], None]] = []
+        if (stream := self.stream) is not None:
+            steps.append(lambda: print_to(stream, as_json(result)))
+        if self.json is not None:
+            steps.append(partial(_write, self.json, as_json, result))
         # The page comes last: a defect in its drawing must not cost the figures.
-        for path, form in ((self.json, as_json), (self.report, as_html)):
-            try:
-                if path is not None:
-                    with writing(path):
-                        path.write_text(form(result), "utf-8")
-            except UnwritableError as error:
-                troubles.append(error)
-        if troubles:
-            raise troubles[0]
+        write_all([*steps, partial(_write, self.report, as_html, result)])
+
+
+def _write(path: Path, form: Callable[[Result], str], result: Result) -> None:
+    with writing(path):
+        path.write_text(form(result), "utf-8")

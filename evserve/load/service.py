@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TextIO
 
 from attrs import define, field
@@ -18,7 +19,7 @@ from evserve.load.report import Report
 from evserve.load.run import LoadRun
 from evserve.load.terminal import Terminal
 from evserve.load.text import as_json, as_text
-from evserve.writing import STDOUT, UnwritableError, print_to
+from evserve.writing import STDOUT, UnwritableError, print_to, write_all
 
 
 __all__ = ["Options", "makeService"]
@@ -47,17 +48,16 @@ class Output:
 
     def write(self, report: Report) -> None:
         """Write whatever can be written; raises UnwritableError if something could not."""
-        troubles = []
-        for name, stream, form in self._outlets:
-            try:
-                print_to(stream, form(report).rstrip("\n") + "\n", name)
-            except UnwritableError as error:
-                troubles.append(error)
-            if name != STDOUT:
-                with contextlib.suppress(OSError):  # it was told already
-                    stream.close()
-        if troubles:
-            raise troubles[0]
+        write_all(partial(_put, report, *each) for each in self._outlets)
+
+
+def _put(report: Report, name: str, stream: TextIO, form: Callable[[Report], str]) -> None:
+    try:
+        print_to(stream, form(report).rstrip("\n") + "\n", name)
+    finally:
+        if name != STDOUT:
+            with contextlib.suppress(OSError):  # it was told already
+                stream.close()
 
 
 @define(eq=False)
