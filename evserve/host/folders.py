@@ -14,6 +14,14 @@ import twisted.plugins
 from evserve.plugin import Broken, PluginError, added_folders
 
 
+def current_folder() -> Path | None:
+    """Return the current folder; None if it was removed under us."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 def add_plugin_folder(name: str, package: ModuleType = twisted.plugins) -> None:
     """Let discovery see the plugin files of a folder, and let Python see the modules they name.
 

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
+from evserve.host.folders import current_folder
 from evserve.host.process import ending_quietly
 from evserve.interfaces import IHost
 from evserve.plugin import Broken, Catalogue, PluginError, load
@@ -19,7 +20,7 @@ class Options(usage.Options):
 def makeService(options: Options, host: IHost) -> IService:
     """Print the table and end: there is nothing to serve."""
     host_options: Any = options.parent
-    with ending_quietly():
+    with ending_quietly():  # what reaches the host as an error is blamed on this service
         print("\n".join(table(host_options.catalogue)))
     raise SystemExit(0)
 
@@ -54,8 +55,7 @@ def table(catalogue: Catalogue) -> Iterator[str]:
 
 def _shown(path: str) -> str:
     """Return a path below the current folder without the folder."""
-    try:
-        here = Path.cwd()
-    except OSError:  # it is gone
+    here = current_folder()
+    if here is None or not Path(path).is_relative_to(here):
         return path
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    return str(Path(path).relative_to(here))

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from evserve.host.folders import current_folder
 from evserve.host.workers.assignment import FIRST_SOCKET, ORDERS, REPORTS, Assignment, Socket
 from evserve.host.workers.child import Child
 
@@ -15,14 +16,6 @@ from evserve.host.workers.child import Child
 def _same_command() -> list[str]:
     """Return the command line of this process, options of the interpreter included."""
     return [sys.executable, *sys.orig_argv[1:]]
-
-
-def _here() -> Path | None:
-    """Return the current folder; None if it is gone, which keeps whoever starts there in it."""
-    try:
-        return Path.cwd()
-    except OSError:
-        return None
 
 
 @frozen
@@ -35,7 +28,7 @@ class Launcher:
     reactor: Any
     terminal: bool = True
     command: list[str] = field(factory=_same_command)
-    folder: Path | None = field(factory=_here)
+    folder: Path | None = field(factory=current_folder)  # None: it is gone, and they start there
 
     def start(self, child: Child, sockets: Mapping[Socket, int]) -> None:
         """Start a process; `sockets` are the descriptors that it gets copies of."""
