@@ -57,18 +57,18 @@ class Room:
         wanted = 2 * max(self._ballast, PAGE)
         with suppress(OSError, sqlite3.Error):
             if not self.short and wanted <= self._affordable():
-                self._extend(wanted)
+                self._extend(self._ballast, wanted)
+                self._ballast = wanted
                 self._limit_journal()
 
-    def _extend(self, size: int) -> None:
-        """Hold `size` bytes, or what was held before; raises OSError."""
+    def _extend(self, size: int, wanted: int) -> None:
+        """Make the file `wanted` bytes long, or leave it at `size`; raises OSError."""
         with self._file.open("ab") as file:
             try:
-                os.posix_fallocate(file.fileno(), 0, size)
+                os.posix_fallocate(file.fileno(), 0, wanted)
             except OSError:
-                os.ftruncate(file.fileno(), self._ballast)
+                os.ftruncate(file.fileno(), size)
                 raise
-        self._ballast = size
 
     @property
     def _file(self) -> Path:
@@ -78,8 +78,7 @@ class Room:
         if self._ballast < PAGE:
             return True
         try:
-            with self._file.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self._ballast)
+            self._extend(0, self._ballast)
         except OSError:
             self._file.unlink(missing_ok=True)
             return False

@@ -88,21 +88,24 @@ class SQLiteStore:
         """Open or make the store at `path`; sync: "full" or "normal". Raises StoreError."""
         lock = schema.lock(path)
         try:
+            return cls._open(path, lock, sync)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def _open(cls, path: Path, lock: int, sync: str) -> Self:
+        try:
             writer = schema.connect(path)
             schema.prepare(writer, path, sync=sync)
             reader = schema.connect(path)
             place = path.absolute()  # the process may go elsewhere
             return cls(path, lock, writer, reader, Room(place, writer), Presence(place))
         except sqlite3.Error as error:
-            os.close(lock)
             raise StoreError(f"cannot open store {path}: {error}") from error
         except OSError as error:
-            os.close(lock)
             cause = f"{error.strerror} ({error.filename})"
             raise StoreError(f"cannot open store {path}: {cause}") from error
-        except StoreError:
-            os.close(lock)
-            raise
 
     def load(self, book: Book) -> None:
         """See Store."""
