@@ -19,7 +19,7 @@ from evserve.fetch.errors import (
     TruncatedBody,
 )
 from evserve.fetch.messages import Head, Headers
-from evserve.fetch.repeated import DOUBTS, FirstHead
+from evserve.fetch.repeated import DOUBTS, DoubtfulHead
 
 
 _FRAMING = frozenset([b"content-length", b"transfer-encoding", b"content-encoding"])
@@ -75,7 +75,8 @@ class ResponseParser:
         self._unread = self._received = self._raw = 0
         self._large = False
         self._head: Head | None = None
-        self._first: FirstHead | None = FirstHead()  # until llhttp has taken it
+        self._pieces: list[bytes] | None = []  # of the first head, until llhttp has taken it
+        self._doubtful: DoubtfulHead | None = None
         self._ends_with_connection = False
         self.done = self.started = False
 
@@ -94,13 +95,12 @@ class ResponseParser:
             return
         self.started = True
         self._unread += len(data)
-        first = self._first
-        if first is not None:
-            first.pieces.append(data)
-        if first is None or first.doubt is None:
+        if self._pieces is not None:
+            self._pieces.append(data)
+        if self._doubtful is None:
             self._parse(data)
         else:
-            self._reconsider(first)
+            self._reconsider(self._doubtful)
         if self._large:
             self._take_over()
         elif self._unread > self._limits.size and not self.done:
@@ -113,10 +113,10 @@ class ResponseParser:
         except (HttpParserError, HttpParserUpgrade) as error:
             self._refused(error)
 
-    def _reconsider(self, first: FirstHead) -> None:
-        data = first.mended()
+    def _reconsider(self, doubtful: DoubtfulHead) -> None:
+        data = doubtful.mended()
         if data is not None:
-            self._first = None
+            self._pieces = self._doubtful = None
             self._parser = self._make_parser()
             self._is_distrusted = True  # whoever says it twice may not know which was right
             self._parse(data)
@@ -162,9 +162,9 @@ class ResponseParser:
             raise BadResponse("the server switched protocols unasked")
         if cause is not None:
             raise cause
-        if self._first is not None and str(error) in DOUBTS:
-            self._first.doubt = error
-            self._reconsider(self._first)
+        if self._pieces is not None and str(error) in DOUBTS:
+            self._doubtful = DoubtfulHead(self._pieces, error)
+            self._reconsider(self._doubtful)
             return
         raise BadResponse(f"not HTTP as it should be: {error}")
 
@@ -197,7 +197,7 @@ class ResponseParser:
         if status < _FINAL:
             if status < _INTERIM:
                 raise BadResponse(f"{status} is not a status")
-            self._first = None
+            self._pieces = None
             return
         self.keep_alive = parser.should_keep_alive() and not self._is_distrusted
         head = Head(
@@ -206,7 +206,7 @@ class ResponseParser:
         self._frame(head)
         self._unread = 0
         self._head = head
-        self._lines, self._first = [], None
+        self._lines, self._pieces = [], None
         self._events.on_head(head)
         if self._bodiless or (self._connects and status in _OK_CONNECT):
             self.done = True

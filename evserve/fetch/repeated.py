@@ -23,11 +23,11 @@ _FOLDED = b" ", b"\t"  # how a line begins that belongs to the one before it
 
 
 @define(eq=False)
-class FirstHead:
+class DoubtfulHead:
     """What there is of a response's head; `doubt`: what llhttp says about its lengths."""
 
-    pieces: list[bytes] = field(factory=list)
-    doubt: Exception | None = None
+    pieces: list[bytes]
+    doubt: Exception
     _data: bytearray = field(factory=bytearray, init=False)  # the pieces that were searched
 
     def mended(self) -> bytes | None:
