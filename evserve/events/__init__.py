@@ -6,6 +6,7 @@
 Engines live elsewhere and are found by the scheme of a URL, so a producer imports no server.
 """
 
+from evserve.events.engines import QueueURL, open_queue
 from evserve.events.errors import (
     BadEvent,
     BadQueueURL,
@@ -28,8 +29,7 @@ from evserve.events.event import (
     check_types,
     error_record,
 )
-from evserve.events.opening import QueueURL, open_queue
-from evserve.events.seam import Capability, Depth, EventQueue
+from evserve.events.event_queue import Capability, Depth, EventQueue
 
 
 __all__ = [

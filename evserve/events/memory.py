@@ -24,7 +24,7 @@ from evserve.events.event import (
     check_types,
     error_record,
 )
-from evserve.events.seam import Capability, Depth, EventQueue
+from evserve.events.event_queue import Capability, Depth, EventQueue
 from evserve.events.stored import State, Stored
 from evserve.events.waiting import WaitingConsumers
 

@@ -11,14 +11,14 @@ from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers as WebHeaders
 from twisted.web.iweb import IAgent, IResponse
 
-from evserve.fetch.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
-from evserve.fetch.messages import Head, Headers
-from evserve.fetch.proxies import Proxy
-from evserve.fetch.reasons import explain_connecting
-from evserve.fetch.request import Receiver, Request
 from evserve.fetch.seam import Engine
-from evserve.fetch.settings import Timeouts
-from evserve.fetch.url import Origin
+from evserve.http.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
+from evserve.http.messages import Head, Headers
+from evserve.http.proxies import Proxy
+from evserve.http.reasons import explain_connecting
+from evserve.http.request import Receiver, Request
+from evserve.http.settings import Timeouts
+from evserve.http.url import Origin
 
 
 def as_engine(agent: Any, clock: IReactorTime, user_agent: str) -> Engine:

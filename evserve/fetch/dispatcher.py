@@ -7,18 +7,18 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from evserve.fetch.errors import Cancelled
 from evserve.fetch.gate import Gate
 from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
 from evserve.fetch.polite.health import Health, Place
 from evserve.fetch.polite.schedule import Schedule
 from evserve.fetch.polite.verdict import Again, Elsewhere, Finished, Judge, Verdict
-from evserve.fetch.proxies import Proxy
 from evserve.fetch.refusals import not_saved
 from evserve.fetch.seam import Engine
-from evserve.fetch.settings import Timeouts
-from evserve.fetch.url import Origin
+from evserve.http.errors import Cancelled
+from evserve.http.proxies import Proxy
+from evserve.http.settings import Timeouts
+from evserve.http.url import Origin
 
 
 _log = Logger(namespace="evserve.fetch")

@@ -12,16 +12,16 @@ from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.agents import as_engine
 from evserve.fetch.dispatcher import Dispatcher
-from evserve.fetch.errors import BadURL, Cancelled
 from evserve.fetch.job import Done, Job
 from evserve.fetch.manners import Manners
-from evserve.fetch.messages import Headers
 from evserve.fetch.polite.verdict import Judge
-from evserve.fetch.request import Request
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Engine, Store
-from evserve.fetch.settings import Timeouts
-from evserve.fetch.url import URL, parse_url
+from evserve.http.errors import BadURL, Cancelled
+from evserve.http.messages import Headers
+from evserve.http.request import Request
+from evserve.http.settings import Timeouts
+from evserve.http.url import URL, parse_url
 
 
 _NO_HEADERS = Headers()
@@ -35,7 +35,7 @@ def _told(result: Result) -> None:
 class Fetcher:
     """Fetches many URLs at once, politely.
 
-    agent: `evserve.fetch.client.Client`, or any IAgent.  clock: the reactor.  stores: what keeps
+    agent: `evserve.http.client.Client`, or any IAgent.  clock: the reactor.  stores: what keeps
     the responses (see `evserve.fetch.sinks`).  random, wall: where jitter and the date come from.
     """
 

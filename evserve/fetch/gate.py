@@ -7,13 +7,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
-from evserve.fetch.messages import Head
 from evserve.fetch.polite.robots import MAX_BYTES, MAX_REDIRECTS, RobotsCache, Rules, read_robots
 from evserve.fetch.refusals import RobotsDenied, RobotsUnavailable
-from evserve.fetch.request import Request
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Arrival
-from evserve.fetch.url import URL, Origin
+from evserve.http.messages import Head
+from evserve.http.request import Request
+from evserve.http.url import URL, Origin
 
 
 @define(eq=False)

@@ -7,17 +7,17 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.errors import Cancelled, TotalTimeout
 from evserve.fetch.hashing import hash_thread
-from evserve.fetch.messages import Head
-from evserve.fetch.parser import LARGE
-from evserve.fetch.redirects import REDIRECTS, WORTH_READING
 from evserve.fetch.refusals import BadStatus
-from evserve.fetch.request import Request
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Copy, Engine, Exchange, Store
-from evserve.fetch.settings import Timeouts
-from evserve.fetch.url import URL
+from evserve.http.errors import Cancelled, TotalTimeout
+from evserve.http.messages import Head
+from evserve.http.parser import LARGE
+from evserve.http.redirects import REDIRECTS, WORTH_READING
+from evserve.http.request import Request
+from evserve.http.settings import Timeouts
+from evserve.http.url import URL
 
 
 Done = Callable[[Result], object]

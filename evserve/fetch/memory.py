@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from evserve.fetch.errors import Cancelled, ConnectFailed
-from evserve.fetch.messages import Head, Headers
-from evserve.fetch.proxies import NO_PROXIES, Proxies, Proxy
-from evserve.fetch.request import Receiver, Request
-from evserve.fetch.url import Origin
+from evserve.http.errors import Cancelled, ConnectFailed
+from evserve.http.messages import Head, Headers
+from evserve.http.proxies import NO_PROXIES, Proxies, Proxy
+from evserve.http.request import Receiver, Request
+from evserve.http.url import Origin
 
 
 @frozen

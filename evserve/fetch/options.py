@@ -6,10 +6,10 @@ from typing import Any
 
 from twisted.python import usage
 
-from evserve.fetch.errors import FetchError
-from evserve.fetch.messages import check_headers
-from evserve.fetch.proxies import named_proxy
-from evserve.fetch.settings import MOST_SECONDS
+from evserve.http.errors import FetchError
+from evserve.http.messages import check_headers
+from evserve.http.proxies import named_proxy
+from evserve.http.settings import MOST_SECONDS
 
 
 def count(text: str) -> int:

@@ -5,10 +5,10 @@ from typing import Any
 
 from attrs import field, frozen
 
-from evserve.fetch.errors import FetchError
-from evserve.fetch.messages import Headers, check_headers
-from evserve.fetch.settings import MOST_SECONDS
-from evserve.fetch.url import parse_url
+from evserve.http.errors import FetchError
+from evserve.http.messages import Headers, check_headers
+from evserve.http.settings import MOST_SECONDS
+from evserve.http.url import parse_url
 
 
 _KEYS = frozenset(["url", "method", "headers", "timeout"])

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from twisted.internet.defer import FirstError
 
-from evserve.fetch.errors import FetchError, ProxyFailed
+from evserve.http.errors import FetchError, ProxyFailed
 
 
 class BadStatus(FetchError):

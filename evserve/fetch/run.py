@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.errors import BadURL
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.messages import Headers
 from evserve.fetch.polite.seen import Seen
 from evserve.fetch.result import Result
 from evserve.fetch.sources.lines import Source
-from evserve.fetch.url import parse_url
+from evserve.http.errors import BadURL
+from evserve.http.messages import Headers
+from evserve.http.url import parse_url
 
 
 # URLs that wait or are under way. Enough for every origin of a mixed list to have its share.

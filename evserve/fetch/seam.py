@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.messages import Head
-from evserve.fetch.proxies import Proxy
-from evserve.fetch.request import Receiver, Request
-from evserve.fetch.url import Origin
+from evserve.http.messages import Head
+from evserve.http.proxies import Proxy
+from evserve.http.request import Receiver, Request
+from evserve.http.url import Origin
 
 
 class Exchange(Protocol):

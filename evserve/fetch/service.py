@@ -7,9 +7,7 @@ from pathlib import Path
 from twisted.application.service import IService
 from twisted.python import usage
 
-from evserve.fetch.errors import FetchError
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.messages import Headers
 from evserve.fetch.options import Options
 from evserve.fetch.outputs import open_recorder, stores_for
 from evserve.fetch.polite.seen import Seen
@@ -22,6 +20,8 @@ from evserve.fetch.sinks.journal import JournalError
 from evserve.fetch.sinks.warc import MissingWarcio
 from evserve.fetch.sources.lines import ListSource, Source, StreamSource, open_lines
 from evserve.fetch.sources.sitemaps import SitemapSource
+from evserve.http.errors import FetchError
+from evserve.http.messages import Headers
 from evserve.interfaces import IHost
 
 

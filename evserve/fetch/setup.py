@@ -7,14 +7,14 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python import usage
 
-from evserve.fetch.client import Client
-from evserve.fetch.cookies import Cookies
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.polite.retries import RetryPolicy
-from evserve.fetch.proxies import Proxies, named_proxy, proxies_from
 from evserve.fetch.seam import Store
-from evserve.fetch.settings import Settings, Timeouts
+from evserve.http.client import Client
+from evserve.http.cookies import Cookies
+from evserve.http.proxies import Proxies, named_proxy, proxies_from
+from evserve.http.settings import Settings, Timeouts
 from evserve.interfaces import IHost
 
 

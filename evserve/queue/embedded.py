@@ -12,6 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from evserve.events.engines import QueueURL
 from evserve.events.errors import (
     BadEvent,
     BadQueueURL,
@@ -32,8 +33,7 @@ from evserve.events.event import (
     check_types,
     error_record,
 )
-from evserve.events.opening import QueueURL
-from evserve.events.seam import Capability, Depth, EventQueue
+from evserve.events.event_queue import Capability, Depth, EventQueue
 from evserve.queue.book import Book
 from evserve.queue.calls import Calls
 from evserve.queue.core import Core
@@ -57,7 +57,7 @@ _CHUNK: Final = 256
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """Open what `sqlite:` and `memory:` name; see evserve.events.opening."""
+    """Open what `sqlite:` and `memory:` name; see evserve.events.engines."""
     if url.host is not None:
         raise BadQueueURL(f"{url.text!r}: write sqlite:///absolute/path or sqlite:relative/path")
     if url.scheme == "memory":

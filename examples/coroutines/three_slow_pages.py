@@ -14,11 +14,11 @@ from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from evserve.fetch.client import Client
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.result import Result
-from evserve.fetch.settings import Settings
+from evserve.http.client import Client
+from evserve.http.settings import Settings
 
 
 WAITS = (0.3, 0.6, 0.9)  # seconds

@@ -10,11 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from evserve.fetch.client import Client
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.result import Result
-from evserve.fetch.settings import Settings
+from evserve.http.client import Client
+from evserve.http.settings import Settings
 
 
 def show(result: Result) -> None:

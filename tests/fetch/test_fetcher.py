@@ -6,10 +6,10 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import Cancelled, CorruptBody, TruncatedBody
 from evserve.fetch.job import Job
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import MemoryEngine, Page
+from evserve.http.errors import Cancelled, CorruptBody, TruncatedBody
 from tests.fetch.polite_world import World, redirect
 
 

@@ -4,11 +4,11 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import ConnectFailed, ProxyUnreachable, TruncatedBody
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
-from evserve.fetch.proxies import Proxies, parse_proxy
-from evserve.fetch.settings import Timeouts
+from evserve.http.errors import ConnectFailed, ProxyUnreachable, TruncatedBody
+from evserve.http.proxies import Proxies, parse_proxy
+from evserve.http.settings import Timeouts
 from tests.fetch.polite_world import World, redirect
 
 

@@ -12,11 +12,11 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.client import Client
-from evserve.fetch.request import Request
-from evserve.fetch.settings import Settings, Timeouts
-from evserve.fetch.url import parse_url
-from tests.fetch.hostile import DRIPPED, SILENT
+from evserve.http.client import Client
+from evserve.http.request import Request
+from evserve.http.settings import Settings, Timeouts
+from evserve.http.url import parse_url
+from tests.http.hostile import DRIPPED, SILENT
 
 
 # Half of what the test allows; the cases that are about a limit have a shorter one.

@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
-from evserve.fetch.messages import Head, Headers
 from evserve.fetch.run import Run
 from evserve.fetch.sources.lines import FileSource
+from evserve.http.messages import Head, Headers
 
 
 HEAD = Head(200, b"OK", "1.1", Headers(), 2, None)

@@ -1,4 +1,4 @@
-"""`python -m evserve.fetch.bench` runs."""
+"""`python -m benchmarks.http` runs."""
 
 import sys
 import unittest
@@ -13,7 +13,7 @@ from tests.integration.web_servers import NGINX
 class BenchTests(TestCase):
     async def bench(self, clients, scenarios):
         """Run it in small; every client has a line for every scenario."""
-        words = ["-m", "evserve.fetch.bench", "--runs", "1", "--scale", "0.005", "--clients"]
+        words = ["-m", "benchmarks.http", "--runs", "1", "--scale", "0.005", "--clients"]
         out, err, status = await getProcessOutputAndValue(
             sys.executable, [*words, *clients, "--scenario", *scenarios], env=None
         )

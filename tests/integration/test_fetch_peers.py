@@ -11,13 +11,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from evserve.fetch.agent import Agent
-from evserve.fetch.auth import Auth
-from evserve.fetch.client import Client
-from evserve.fetch.cookies import Cookies
-from evserve.fetch.errors import TotalTimeout
-from evserve.fetch.settings import Settings, Timeouts
-from tests.fetch.gather import fetch
+from evserve.http.agent import Agent
+from evserve.http.auth import Auth
+from evserve.http.client import Client
+from evserve.http.cookies import Cookies
+from evserve.http.errors import TotalTimeout
+from evserve.http.settings import Settings, Timeouts
+from tests.http.gather import fetch
 from tests.integration.web_servers import HTTPBIN, NGINX, shared_httpbin, start_nginx
 
 

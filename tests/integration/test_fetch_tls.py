@@ -18,10 +18,10 @@ from twisted.internet.ssl import (
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from evserve.fetch.client import Client
-from evserve.fetch.settings import Settings, Timeouts
-from evserve.fetch.tls import TLS
-from tests.fetch.gather import fetch
+from evserve.http.client import Client
+from evserve.http.settings import Settings, Timeouts
+from evserve.http.tls import TLS
+from tests.http.gather import fetch
 
 
 class Hello(Protocol):

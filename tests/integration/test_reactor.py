@@ -115,7 +115,7 @@ class ReactorTests(TestCase):
 
     async def _benchmark(self):
         words = ["--rounds", 1, "--seconds", 0.1, "--only", "10 x 1024 B"]
-        child = run_python(self, "-m", "evserve.reactor.bench", *words, folder=ROOT, stdin=False)
+        child = run_python(self, "-m", "benchmarks.reactor", *words, folder=ROOT, stdin=False)
         self.assertEqual(await child.ended, 0, child.err)
         for name in (b"evserve, uvloop", b"uvloop Protocol", b"C epoll"):
             self.assertRegex(child.out, re.escape(name) + rb" +[\d.]+ us")

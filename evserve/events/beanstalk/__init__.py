@@ -12,16 +12,16 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from evserve.events.beanstalk.engine import BeanstalkQueue
+from evserve.events.engines import QueueURL
 from evserve.events.errors import BadQueueURL
-from evserve.events.opening import QueueURL
-from evserve.events.seam import EventQueue
+from evserve.events.event_queue import EventQueue
 
 
 DEFAULT_PORT = 11300
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """See evserve.events.opening; connects when the first call needs it."""
+    """See evserve.events.engines; connects when the first call needs it."""
     if not url.host or url.path not in ("", "/"):
         raise BadQueueURL(f"{url.text!r} is not a queue URL: beanstalk://HOST:PORT is expected")
     host, port = url.host, url.port or DEFAULT_PORT

@@ -20,7 +20,7 @@ from evserve.events.errors import (
     Unsupported,
 )
 from evserve.events.event import Event
-from evserve.events.seam import Depth
+from evserve.events.event_queue import Depth
 
 
 T = TypeVar("T")

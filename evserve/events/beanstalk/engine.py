@@ -26,7 +26,7 @@ from evserve.events.event import (
     check_types,
     error_record,
 )
-from evserve.events.seam import Capability, Depth
+from evserve.events.event_queue import Capability, Depth
 
 
 P = ParamSpec("P")

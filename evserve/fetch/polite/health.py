@@ -2,7 +2,9 @@
 
 from attrs import define, field
 
-from evserve.fetch.errors import (
+from evserve.fetch.polite.breaker import Breaker
+from evserve.fetch.refusals import OriginDown, ProxyDown
+from evserve.http.errors import (
     ConnectFailed,
     ConnectionLost,
     FetchError,
@@ -10,10 +12,8 @@ from evserve.fetch.errors import (
     TimedOut,
     TLSFailed,
 )
-from evserve.fetch.polite.breaker import Breaker
-from evserve.fetch.proxies import Proxy
-from evserve.fetch.refusals import OriginDown, ProxyDown
-from evserve.fetch.url import Origin
+from evserve.http.proxies import Proxy
+from evserve.http.url import Origin
 
 
 Place = Origin | Proxy

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from evserve.fetch.errors import (
+from evserve.http.errors import (
     ConnectFailed,
     ConnectionLost,
     ConnectTimeout,
@@ -13,7 +13,7 @@ from evserve.fetch.errors import (
     TruncatedBody,
     TunnelFailed,
 )
-from evserve.fetch.messages import IDEMPOTENT
+from evserve.http.messages import IDEMPOTENT
 
 
 # The network's moods. A bad certificate, a corrupt body or a bad URL would be the same next time.

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from attrs import define, frozen
 
-from evserve.fetch.errors import FetchError, TooManyRedirects
 from evserve.fetch.manners import Manners
-from evserve.fetch.messages import Head
 from evserve.fetch.polite.retries import BUSY, PASSING, PASSING_STATUSES
 from evserve.fetch.polite.retry_after import retry_after
-from evserve.fetch.redirects import REDIRECTS, redirected
 from evserve.fetch.refusals import bad_status
-from evserve.fetch.request import Request
+from evserve.http.errors import FetchError, TooManyRedirects
+from evserve.http.messages import Head
+from evserve.http.redirects import REDIRECTS, redirected
+from evserve.http.request import Request
 
 
 _FAILING = 400

@@ -8,9 +8,7 @@ from typing import BinaryIO
 from attrs import Factory, define, evolve, field
 from twisted.internet.interfaces import IReactorTime
 
-from evserve.fetch.messages import Head, Headers
 from evserve.fetch.refusals import SaveFailed
-from evserve.fetch.request import Request
 from evserve.fetch.seam import Arrival
 from evserve.fetch.sinks.disk import Disk
 from evserve.fetch.sinks.download import Download, Places, remove
@@ -23,7 +21,9 @@ from evserve.fetch.sinks.partial import (
     read_partial,
     write_notes,
 )
-from evserve.fetch.url import parse_url
+from evserve.http.messages import Head, Headers
+from evserve.http.request import Request
+from evserve.http.url import parse_url
 
 
 _IDENTITY = (b"Accept-Encoding", b"identity")  # ranges of a compressed form fit nothing

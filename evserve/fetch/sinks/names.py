@@ -4,7 +4,7 @@ import re
 from hashlib import sha256
 from urllib.parse import unquote
 
-from evserve.fetch.url import URL
+from evserve.http.url import URL
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

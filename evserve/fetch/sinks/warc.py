@@ -9,11 +9,11 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredLock
 
 from evserve import __version__
-from evserve.fetch.messages import Head, Headers
-from evserve.fetch.request import Request
 from evserve.fetch.seam import Arrival
 from evserve.fetch.sinks.opening import open_file
 from evserve.fetch.sinks.warc_records import Whole, place_to_go_on
+from evserve.http.messages import Head, Headers
+from evserve.http.request import Request
 
 
 _IDENTITY = (b"Accept-Encoding", b"identity")

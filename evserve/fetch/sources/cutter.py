@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
-from evserve.fetch.url import MAX_LENGTH
+from evserve.http.url import MAX_LENGTH
 
 
 # Lines that are too long are cut, just so that they still are too long for a URL: such a line is

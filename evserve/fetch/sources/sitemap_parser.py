@@ -7,9 +7,9 @@ from xml.parsers import expat
 
 from attrs import define, field
 
-from evserve.fetch.codings import Coding, make_coding
-from evserve.fetch.errors import CorruptBody
 from evserve.fetch.sources.cutter import MARK, Cutter
+from evserve.http.codings import Coding, make_coding
+from evserve.http.errors import CorruptBody
 
 
 _GZIP = b"\x1f\x8b"

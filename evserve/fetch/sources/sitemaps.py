@@ -5,16 +5,16 @@ from collections.abc import Callable
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.errors import BadURL, FetchError
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.job import Job
-from evserve.fetch.messages import Head
 from evserve.fetch.polite.seen import Seen
-from evserve.fetch.request import Request
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Arrival
 from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
-from evserve.fetch.url import parse_url
+from evserve.http.errors import BadURL, FetchError
+from evserve.http.messages import Head
+from evserve.http.request import Request
+from evserve.http.url import parse_url
 
 
 _SUCCESS = range(200, 300)

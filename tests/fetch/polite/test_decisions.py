@@ -4,21 +4,21 @@ from email.utils import formatdate
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import (
+from evserve.fetch.manners import Manners
+from evserve.fetch.polite.breaker import Breaker, State
+from evserve.fetch.polite.retries import RetryPolicy
+from evserve.fetch.polite.retry_after import retry_after
+from evserve.fetch.polite.verdict import Again, Elsewhere, Finished, Judge
+from evserve.http.errors import (
     BadRedirect,
     ConnectFailed,
     CorruptBody,
     TooManyRedirects,
     TruncatedBody,
 )
-from evserve.fetch.manners import Manners
-from evserve.fetch.messages import Head, Headers
-from evserve.fetch.polite.breaker import Breaker, State
-from evserve.fetch.polite.retries import RetryPolicy
-from evserve.fetch.polite.retry_after import retry_after
-from evserve.fetch.polite.verdict import Again, Elsewhere, Finished, Judge
-from evserve.fetch.request import Request
-from evserve.fetch.url import parse_url
+from evserve.http.messages import Head, Headers
+from evserve.http.request import Request
+from evserve.http.url import parse_url
 
 
 class RetryAfterTests(SynchronousTestCase):

@@ -5,11 +5,11 @@ from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
-from evserve.fetch.errors import TruncatedBody
 from evserve.fetch.memory import Page
-from evserve.fetch.messages import Head, Headers
-from evserve.fetch.request import Request
 from evserve.fetch.sinks import files
+from evserve.http.errors import TruncatedBody
+from evserve.http.messages import Head, Headers
+from evserve.http.request import Request
 from tests.fetch.polite_world import redirect
 from tests.fetch.sinks.file_case import Case
 

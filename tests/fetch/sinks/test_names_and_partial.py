@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.messages import Head, Headers
 from evserve.fetch.sinks.names import file_name
 from evserve.fetch.sinks.partial import Partial, Validator, read_partial, write_notes
-from evserve.fetch.url import URL, Origin, parse_url
+from evserve.http.messages import Head, Headers
+from evserve.http.url import URL, Origin, parse_url
 
 
 class NameTests(SynchronousTestCase):

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
-from evserve.fetch.errors import TruncatedBody
 from evserve.fetch.memory import Page
 from evserve.fetch.sinks.warc import Archive
+from evserve.http.errors import TruncatedBody
 from tests.fetch.polite_world import World, redirect
 
 

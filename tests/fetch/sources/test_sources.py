@@ -10,14 +10,14 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.errors import BadURL
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
 from evserve.fetch.recorder import line_on
 from evserve.fetch.sources.lines import FileSource, ListSource, StreamSource
 from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
 from evserve.fetch.sources.sitemaps import SitemapSource
-from evserve.fetch.url import MAX_LENGTH, parse_url
+from evserve.http.errors import BadURL
+from evserve.http.url import MAX_LENGTH, parse_url
 from tests.fetch.polite_world import World
 
 

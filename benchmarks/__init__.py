@@ -1,0 +1,1 @@
+"""Benchmarks: evserve and its peers side by side, `python -m benchmarks.queue`."""

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.http`: the engine beside other clients, against one nginx."""

@@ -1,0 +1,97 @@
+"""The whole fetcher, as the command runs it.
+
+Every duty is done: URLs are told apart, robots.txt is asked for, limits and deadlines are watched,
+bodies are hashed, each URL gives a row of JSON, and what is saved gets its name when it is whole.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.application.reactors import installReactor
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from benchmarks.http import job as bench
+from benchmarks.http.with_engine import make_client
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.manners import Manners
+from evserve.fetch.recorder import Recorder
+from evserve.fetch.result import Result
+from evserve.fetch.run import Run
+from evserve.fetch.screen import Screen
+from evserve.fetch.sinks.files import FileStore
+from evserve.fetch.sinks.outlets import File
+from evserve.fetch.sinks.rows import RowFile
+
+
+_BATCH = 500
+
+
+def run(job: bench.Job) -> bench.Outcome:
+    """Run on epoll."""
+    return _run(job, "epoll")
+
+
+def run_uvloop(job: bench.Job) -> bench.Outcome:
+    """Run on the uvloop reactor."""
+    return _run(job, "uvloop")
+
+
+@define(eq=False)
+class _Source:
+    """Gives the URLs as a file of them would."""
+
+    run: bench.Run
+
+    async def batch(self) -> list[str]:
+        urls: list[str] = []
+        while len(urls) < _BATCH and (url := self.run.next_url()) is not None:
+            urls.append(url)
+        return urls
+
+
+@define(eq=False)
+class _Crawl:
+    run: bench.Run
+    reactor: Any
+    fetcher: Fetcher
+    recorder: Recorder = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        null = open(os.devnull, "wb", buffering=0)  # noqa: PTH123, SIM115 # open to the end
+        screen = Screen(File(null), lines=False)
+        self.recorder = Recorder(screen, screen.say, rows=RowFile(screen.outlet))
+
+    def begin(self) -> None:
+        self.run.begin()
+        whole = Run(self.fetcher, [_Source(self.run)], self._record)
+        Deferred.fromCoroutine(whole.fetch_all()).addBoth(self._over)
+
+    def _record(self, key: str, result: Result, kept: Any) -> None:
+        self.run.failed += result.error is not None
+        self.recorder.record(key, result, kept)
+
+    def _over(self, result: "Failure | None") -> None:
+        if result is not None:
+            result.printTraceback()
+            self.run.failed += 1
+        self.fetcher.close()
+        self.reactor.stop()
+
+
+def _run(job: bench.Job, name: str) -> bench.Outcome:
+    installReactor(name)
+    from twisted.internet import reactor
+
+    client = make_client(job, reactor)
+    manners = Manners(total=job.connections, per_origin=job.connections)
+    stores = [FileStore(Path(f"{job.save}.d"), client.deadlines.clock)] if job.save else []
+    crawl = _Crawl(
+        bench.Run(job), reactor, Fetcher(client, client.deadlines.clock, manners, stores)
+    )
+    started: Any = reactor
+    started.callWhenRunning(crawl.begin)
+    started.run()
+    return crawl.run.outcome()

@@ -1,0 +1,103 @@
+"""The benchmark's table: every load on every server, and how they compare."""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from benchmarks.queue.measure import Load, Result, Tools
+from benchmarks.queue.servers import (
+    BEANSTALKD,
+    BEANSTALKD_MEMORY,
+    EVSERVE,
+    EVSERVE_MEMORY,
+    Kind,
+)
+
+
+LOADS: Final = tuple(Load(what, clients) for clients in (50, 1) for what in ("put", "cycle"))
+_ROW: Final = "{:<24}{:>10}{:>11}{:>11}{:>11}"
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.queue", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--folder", default=".", help="on the disk to be measured")
+    parser.add_argument("--deep", type=int, default=0, help="also measure N events deep")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        tools = Tools.build(Path(folder))
+        print("Bodies of 256 bytes; latencies and CPU of the server in us per operation.")
+        for slow_us, title in ((0, "this disk's sync"), (2000, "a sync of 2 ms more")):
+            compare(tools, (BEANSTALKD, EVSERVE), title, options.seconds, slow_us)
+        compare(tools, (BEANSTALKD_MEMORY, EVSERVE_MEMORY), "no sync", options.seconds, 0)
+        memory(tools)
+        if options.deep:
+            deep(tools, options.deep)
+
+
+def compare(
+    tools: Tools, kinds: tuple[Kind, Kind], title: str, seconds: float, slow_us: int
+) -> None:
+    """Measure two servers in turn under each load; the ratio is the second's to the first's."""
+    theirs, ours = kinds
+    for load in LOADS:
+        print(f"\n{load.what}, {load.clients} clients, {title}")
+        print(_ROW.format("", "ops/s", "p50", "p99", "CPU"))
+        results: list[Result] = []
+        for kind in (theirs, ours):
+            if not kind.installed:
+                print(f"{kind.name}: not installed")
+                continue
+            with tools.serve(kind, slow_us=slow_us) as server:
+                results.append(tools.run(server, load, seconds=seconds))
+            show(kind.name, results[-1])
+        if len(results) == len(kinds):
+            print(_ROW.format("ratio", f"{results[1].rate / results[0].rate:.2f}", "", "", ""))
+
+
+def show(name: str, result: Result) -> None:
+    """Print a row."""
+    figures = (result.rate, result.p50, result.p99, result.cpu)
+    print(_ROW.format(name, *(f"{figure:.0f}" for figure in figures)))
+
+
+def memory(tools: Tools, count: int = 100_000) -> None:
+    """Print what `count` events add to each server's memory."""
+    print(f"\nbytes of memory per event, at {count} events")
+    for kind in (BEANSTALKD_MEMORY, EVSERVE, EVSERVE_MEMORY):
+        if kind.installed:
+            with tools.serve(kind) as server:
+                before = server.usage().memory
+                tools.run(server, Load("put", 50), count=count)
+                print(f"{kind.name:<24}{(server.usage().memory - before) / count:>10.0f}")
+
+
+def deep(tools: Tools, count: int) -> None:
+    """Print how a deep queue does against a shallow one, and how it starts again."""
+    print(f"\nevserve, cycles with 50 clients, 10000 and {count} events deep")
+    rates = []
+    for depth in (10_000, count):
+        with tools.serve(EVSERVE) as server:
+            before = server.usage().memory
+            tools.run(server, Load("put", 50), count=depth)
+            used = (server.usage().memory - before) / depth
+            result = max(
+                (tools.run(server, Load("cycle", 50), count=20_000) for _ in range(3)),
+                key=lambda each: each.rate,
+            )
+        rates.append(result)
+        show(f"{depth} deep", result)
+    print(f"{'ratio of rates':<24}{rates[1].rate / rates[0].rate:>10.2f}")
+    print(f"{'ratio of CPU':<24}{rates[1].cpu / rates[0].cpu:>10.2f}")
+    print(f"{'bytes of memory/event':<24}{used:>10.0f}")
+    with tools.serve(EVSERVE, keep=True) as server:
+        assert server.ask(b"reserve\r\n").startswith(b"RESERVED")
+        print(f"{'restart, first reserve':<24}{time.monotonic() - server.started:>10.2f} s")
+        print(f"{'bytes/event after it':<24}{server.usage().memory / count:>10.0f}")
+
+
+if __name__ == "__main__":
+    main()

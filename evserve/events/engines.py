@@ -1,0 +1,77 @@
+"""From a URL to a queue: the scheme names the module, which is imported only when it is asked for.
+
+An engine is a module with `open_engine(url: QueueURL, reactor) -> EventQueue`. It returns at once
+and may go on opening: calls wait for that. It raises QueueError, in one line, for what it can see
+to be wrong.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, Protocol, cast
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from attrs import frozen
+
+from evserve.events.errors import BadQueueURL
+from evserve.events.event_queue import EventQueue
+
+
+ENGINES: Final[Mapping[str, str]] = {
+    "beanstalk": "evserve.events.beanstalk",
+    "memory": "evserve.queue.embedded",
+    "sqlite": "evserve.queue.embedded",
+}
+
+
+@frozen
+class QueueURL:
+    """A queue's URL taken apart.
+
+    text: as it was given.  host, port: None where the URL has none.  path: unquoted, absolute in
+    `sqlite:///var/queue.db` and relative in `sqlite:var/queue.db`, as in any URL.
+    """
+
+    text: str
+    scheme: str
+    host: str | None = None
+    port: int | None = None
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "QueueURL":
+        """Take `text` apart; raises BadQueueURL."""
+        try:
+            parts = urlsplit(text)
+            return cls(text, parts.scheme, parts.hostname, parts.port, _path(parts))
+        except ValueError as error:
+            raise BadQueueURL(f"{text!r} is not a queue URL: {error}") from error
+
+
+def _path(parts: SplitResult) -> str:
+    if parts.query or parts.fragment:
+        raise ValueError("no ? or # is understood; write %3F or %23 in a path")
+    path = unquote(parts.path)
+    if "\0" in path:
+        raise ValueError("there is a null character in its path")
+    return path
+
+
+class _EngineModule(Protocol):
+    def open_engine(self, url: QueueURL, reactor: Any) -> EventQueue: ...
+
+
+def open_queue(url: str, reactor: Any) -> EventQueue:
+    """Return the queue at `url`; it may still be connecting.
+
+    `sqlite:///absolute/path` or `sqlite:relative/path`: embedded, durable.  `memory:`: embedded,
+    new and gone with the process.  `beanstalk://host:port`: a server.  Raises QueueError.
+    """
+    parsed = QueueURL.parse(url)
+    if parsed.scheme not in ENGINES:
+        known = ", ".join(f"{scheme}:" for scheme in sorted(ENGINES))
+        raise BadQueueURL(f"{url!r} is not a queue URL: it should begin with one of {known}")
+    try:
+        module = import_module(ENGINES[parsed.scheme])
+    except ImportError as error:
+        raise BadQueueURL(f"{parsed.scheme}: queues cannot be used: {error}") from error
+    return cast("_EngineModule", module).open_engine(parsed, reactor)

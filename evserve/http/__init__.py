@@ -1,0 +1,1 @@
+"""The HTTP client: an `IAgent`, a treq client, and the engine under both."""

@@ -1,0 +1,55 @@
+"""Cookies, kept by the standard library's jar and its rules."""
+
+from email.message import Message
+from http.cookiejar import Cookie, CookieJar
+from typing import Any, cast
+from urllib.request import Request as JarRequest
+
+from attrs import define, field
+
+from evserve.http.messages import Head
+from evserve.http.url import URL
+
+
+class _JarResponse:
+    """As much of a response as a jar looks at."""
+
+    def __init__(self, head: Head) -> None:
+        self._message = Message()
+        for value in head.headers.all(b"set-cookie"):
+            self._message["Set-Cookie"] = value.decode("latin-1")
+
+    def info(self) -> Message:
+        return self._message
+
+
+@define(eq=False)
+class Cookies:
+    """A jar that costs nothing while it is empty."""
+
+    jar: CookieJar = field(factory=CookieJar)
+    _empty: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._empty = next(iter(self.jar), None) is None
+
+    def add(self, cookie: Cookie) -> None:
+        """Put a cookie into the jar."""
+        self.jar.set_cookie(cookie)
+        self._empty = False
+
+    def header(self, url: URL) -> bytes | None:
+        """Return the value of the Cookie header for a request to `url`."""
+        if self._empty:
+            return None
+        request = JarRequest(str(url))  # noqa: S310 # nothing is opened
+        self.jar.add_cookie_header(request)
+        value = request.get_header("Cookie")
+        return None if value is None else value.encode("latin-1")
+
+    def store(self, url: URL, head: Head) -> None:
+        """Keep what the response from `url` sets."""
+        if b"set-cookie" in head.headers:
+            request = JarRequest(str(url))  # noqa: S310 # nothing is opened
+            self.jar.extract_cookies(cast(Any, _JarResponse(head)), request)
+            self._empty = False

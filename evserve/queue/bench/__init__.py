@@ -1,1 +1,0 @@
-"""evserve and beanstalkd side by side under the same load: `python -m evserve.queue.bench`."""

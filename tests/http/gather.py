@@ -1,0 +1,50 @@
+"""A receiver that keeps what it gets, for tests."""
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from evserve.http.request import Request
+from evserve.http.url import parse_url
+
+
+@define(eq=False)
+class Gathered:
+    """`ended` fires with this object, whatever came of the call."""
+
+    head: object = None
+    url: object = None
+    pieces: list = field(factory=list)
+    error: Exception | None = None
+    is_over: bool = False
+    ended: Deferred = field(factory=Deferred)
+    call: object = None
+    on_piece: object = None
+
+    @property
+    def body(self):
+        return b"".join(self.pieces)
+
+    @property
+    def outcome(self):
+        """The body, or the name of the error."""
+        return self.body if self.error is None else type(self.error).__name__
+
+    def started(self, head, url):
+        self.head, self.url = head, url
+
+    def received(self, data):
+        self.pieces.append(data)
+        if self.on_piece is not None:
+            self.on_piece(data)
+
+    def finished(self, error):
+        assert not self.is_over
+        self.error, self.is_over = error, True
+        self.ended.callback(self)
+
+
+def fetch(client, url, on_piece=None, **options):
+    """Start a fetch; return what gathers its outcome."""
+    gathered = Gathered(on_piece=on_piece)
+    gathered.call = client.fetch(Request(parse_url(url), **options), gathered)
+    return gathered

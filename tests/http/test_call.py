@@ -1,0 +1,262 @@
+"""A call ends as it should: complete, in time, at the caller's pace."""
+
+import gzip
+
+from evserve.http.auth import Auth
+from evserve.http.errors import BadRequest, Cancelled
+from evserve.http.messages import Headers
+from evserve.http.settings import Timeouts
+from tests.http.call_case import Case
+from tests.http.gather import fetch
+from tests.http.network import HOST
+
+
+class RequestTests(Case):
+    def test_a_request_says_what_is_needed(self):
+        _, peer = self.begin(f"{HOST}/a b?ü")
+        lines = peer.take().split(b"\r\n")
+        self.assertEqual(lines[0], b"GET /a%20b?%C3%BC HTTP/1.1")
+        self.assertEqual(
+            sorted(lines[1:-2]),
+            [
+                b"Accept-Encoding: gzip, deflate, br, zstd",
+                b"Accept: */*",
+                b"Host: 192.0.2.1",
+                b"User-Agent: evserve",
+            ],
+        )
+
+    def test_the_callers_headers_replace_ours(self):
+        headers = Headers(
+            [(b"host", b"example.com"), (b"user-agent", b"me"), (b"Content-Length", b"7")]
+        )
+        _, peer = self.begin(headers=headers, decode=False)
+        self.assertEqual(
+            peer.take(),
+            b"GET / HTTP/1.1\r\nAccept: */*\r\nhost: example.com\r\nuser-agent: me\r\n\r\n",
+        )
+
+    def test_requests_that_follow_one_another_have_their_own_headers(self):
+        mine, other = Headers([(b"X-A", b"1")]), Headers([(b"X-A", b"2")])
+        _, peer = self.begin()
+        for headers, decode, said in (
+            (mine, True, b"X-A: 1\r\n"),
+            (mine, True, b"X-A: 1\r\n"),
+            (other, True, b"X-A: 2\r\n"),
+            (mine, False, b"X-A: 1\r\n"),
+            (Headers(), True, b""),
+        ):
+            peer.ok()
+            peer.take()
+            fetch(self.client, f"{HOST}/next", headers=headers, decode=decode)
+            sent = peer.take()
+            self.assertTrue(sent.startswith(b"GET /next HTTP/1.1\r\nHost: 192.0.2.1\r\n"))
+            self.assertIn(said, sent)
+            self.assertEqual(b"X-A" in sent, bool(said))
+            self.assertEqual(b"Accept-Encoding" in sent, decode)
+
+    def test_bytes_are_sent_with_their_length(self):
+        _, peer = self.begin(method=b"POST", body=b"a=b")
+        self.assertTrue(peer.take().endswith(b"Content-Length: 3\r\n\r\na=b"))
+        _, peer = self.begin(method=b"POST")
+        self.assertIn(b"Content-Length: 0\r\n", peer.take())
+
+    def test_what_cannot_be_sent_is_refused_at_once(self):
+        client = self.network.client()
+        for options in (
+            {"method": b"GET /"},
+            {"method": b"CONNECT"},
+            {"headers": Headers([(b"A", b"b\r\nC: d")])},
+        ):
+            self.assertRaises(BadRequest, fetch, client, HOST, **options)
+
+    def test_a_name_that_no_certificate_can_be_for_is_a_bad_url(self):
+        client = self.network.client()
+        for host in ("a+b.example", "a~b", "x!", "a*b.c"):
+            call = fetch(client, f"https://{host}/")
+            self.assertEqual(call.outcome, "BadURL", host)
+        self.assertIn("'a*b.c' is no name", str(call.error))
+        self.assertEqual((self.network.attempts, client._calls), (0, set()))
+
+    def test_a_redirect_to_such_a_name_ends_the_call_too(self):
+        call, peer = self.begin()
+        peer.ok(b"", b"Location: https://a+b.example/", status=b"302 Found")
+        self.assertEqual(call.outcome, "BadURL")
+
+    def test_credentials_go_with_the_request(self):
+        basic = b"Authorization: Basic dTpw\r\n"
+        for url, auth in ((HOST, Auth("u", "p")), ("http://u:p@192.0.2.1/", None)):
+            _, peer = self.begin(url, auth=auth)
+            self.assertIn(basic, peer.take())
+
+
+class TimeTests(Case):
+    timeouts = Timeouts(connect=5, idle=2, total=10)
+
+    def start(self, **options):
+        return self.begin(settings={"timeouts": self.timeouts}, **options)
+
+    def test_silence_is_not_waited_out(self):
+        call, peer = self.start()
+        self.network.advance(1.5)
+        self.assertFalse(call.is_over)
+        self.network.advance(1)
+        self.assertEqual((call.outcome, peer.is_open), ("IdleTimeout", False))
+
+    def test_the_total_holds_however_lively_the_server(self):
+        call, peer = self.start()
+        peer.answer(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(99):
+            self.network.advance(0.1)
+            peer.answer(b"x")
+        self.assertFalse(call.is_over)
+        self.network.advance(0.2)
+        self.assertEqual(call.outcome, "TotalTimeout")
+
+    def test_the_total_is_exact_however_coarse_the_sweep(self):
+        call, _ = self.begin(timeouts=Timeouts(idle=9, total=0.6))
+        self.network.reactor.pump([0.25, 0.25, 0.09])
+        self.assertFalse(call.is_over)
+        self.network.reactor.pump([0.02])
+        self.assertEqual(call.outcome, "TotalTimeout")
+
+    def test_the_total_counts_waiting_and_redirects(self):
+        client = self.network.client(per_origin=1, timeouts=self.timeouts)
+        first = fetch(client, HOST, timeouts=Timeouts(idle=99, total=99))
+        second = fetch(client, HOST)
+        self.network.accept()
+        self.network.advance(11)
+        self.assertEqual((first.is_over, second.outcome), (False, "TotalTimeout"))
+
+    def test_a_paused_reader_is_not_the_servers_fault(self):
+        call, peer = self.start()
+        peer.answer(b"HTTP/1.1 200 OK\r\n\r\nx")
+        call.call.pause()
+        self.network.advance(5)
+        self.assertFalse(call.is_over)
+        call.call.resume()
+        self.network.advance(2.5)
+        self.assertEqual(call.outcome, "IdleTimeout")
+
+
+class PaceTests(Case):
+    def test_nothing_is_delivered_while_paused(self):
+        def rest(_):
+            call.call.pause()
+
+        call, peer = self.begin(on_piece=rest)
+        peer.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3)
+        self.assertEqual((call.body, peer.wire.producerState), (b"x", "paused"))
+        call.call.resume()
+        self.assertEqual((call.body, peer.wire.producerState), (b"xx", "paused"))
+        call.call.resume()
+        call.on_piece = None
+        call.call.resume()
+        self.assertEqual((call.body, peer.wire.producerState), (b"xxx", "producing"))
+        peer.answer(b"0\r\n\r\n")
+        self.assertEqual(call.outcome, b"xxx")
+
+    def test_a_body_that_ended_meanwhile_frees_its_connection(self):
+        call, peer = self.begin(on_piece=lambda _: call.call.pause())
+        peer.answer(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n1\r\ny\r\n0\r\n\r\n"
+        )
+        self.assertEqual(
+            (call.body, call.is_over, peer.wire.producerState), (b"x", False, "producing")
+        )
+        other = fetch(self.client, HOST)
+        peer.ok()
+        self.assertEqual(other.outcome, b"ok")
+        call.on_piece = None
+        call.call.resume()
+        self.assertEqual(call.outcome, b"xy")
+
+    def test_a_compressed_body_is_not_decompressed_while_paused(self):
+        body = gzip.compress(bytes(1_000_000))
+        call, peer = self.begin(on_piece=lambda _: call.call.pause())
+        peer.ok(body, b"Content-Encoding: gzip")
+        self.assertEqual(len(call.body), 65536)
+        while not call.is_over:
+            call.call.resume()
+        self.assertEqual(len(call.body), 1_000_000)
+
+    def test_resuming_from_within_a_piece_keeps_the_order(self):
+        def blink(_):
+            call.call.pause()
+            call.call.resume()
+
+        call, peer = self.begin(on_piece=blink)
+        peer.answer(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
+        )
+        self.assertEqual(call.outcome, b"ab")
+
+    def test_corruption_found_late_is_still_an_error(self):
+        body = gzip.compress(bytes(200_000))[:-3]
+        call, peer = self.begin(on_piece=lambda _: call.call.pause())
+        peer.ok(body, b"Content-Encoding: gzip")
+        while not call.is_over:
+            call.call.resume()
+        self.assertEqual(call.outcome, "CorruptBody")
+
+    def test_pausing_before_and_resuming_after_the_end_do_no_harm(self):
+        call, peer = self.begin()
+        call.call.pause()
+        call.call.resume()
+        peer.ok()
+        call.call.resume()
+        self.assertEqual(call.outcome, b"ok")
+
+
+class EndingTests(Case):
+    def test_a_call_can_be_given_up_at_every_stage(self):
+        for told in (
+            b"",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx",
+        ):
+            call, peer = self.begin()
+            peer.answer(told)
+            call.call.cancel()
+            call.call.cancel()
+            self.assertEqual((call.outcome, peer.is_open), ("Cancelled", False))
+
+    def test_a_call_that_waits_can_be_given_up(self):
+        client = self.network.client(per_origin=1)
+        fetch(client, HOST)
+        waiting = fetch(client, HOST)
+        waiting.call.cancel(Cancelled("enough"))
+        self.assertEqual(str(waiting.error), "enough")
+
+    def test_giving_up_from_within_a_piece_stops_the_rest(self):
+        call, peer = self.begin(on_piece=lambda _: call.call.cancel())
+        peer.answer(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
+        )
+        self.assertEqual((call.outcome, call.body, peer.is_open), ("Cancelled", b"a", False))
+
+    def test_a_reader_that_fails_ends_the_call_with_its_error(self):
+        def fail(_):
+            raise OSError("disk full")
+
+        call, peer = self.begin(on_piece=fail)
+        peer.ok()
+        self.assertEqual((call.outcome, peer.is_open), ("OSError", False))
+
+    def test_bodies_longer_than_allowed_are_refused_declared_or_not(self):
+        for wire in (
+            b"Content-Length: 11\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n",
+            b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"hello world"),
+        ):
+            call, peer = self.begin(settings={"max_body": 10})
+            peer.answer(b"HTTP/1.1 200 OK\r\n" + wire)
+            self.assertEqual(call.outcome, "BodyTooLarge")
+        call, peer = self.begin(settings={"max_body": 10})
+        peer.ok(b"0123456789")
+        self.assertEqual(call.outcome, b"0123456789")
+
+    def test_bodies_stay_coded_for_who_wants_them_so(self):
+        call, peer = self.begin(decode=False)
+        peer.ok(b"not gzip", b"Content-Encoding: gzip")
+        self.assertEqual(call.outcome, b"not gzip")

@@ -1,0 +1,140 @@
+"""Compressed bodies come out whole, or not at all."""
+
+import gzip
+import zlib
+
+import brotli
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.http import codings
+from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted
+from evserve.http.errors import CorruptBody, DecompressionBomb, UnsupportedEncoding
+from tests.http.cuts import cut
+
+
+def raw_deflate(data):
+    return zlib.compress(data)[2:-4]
+
+
+COMPRESS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+}
+TEXT = b"The quick brown fox jumps over the lazy dog. " * 5000
+
+
+def decode(coding, *chunks, limits=None):
+    decoder = ContentDecoder(coding.encode(), limits or DecodingLimits())
+    pieces = [piece for chunk in chunks for piece in decoder.feed(chunk)]
+    decoder.finish()
+    return pieces
+
+
+class DecodingTests(SynchronousTestCase):
+    @given(
+        st.sampled_from(sorted(COMPRESS)),
+        st.binary(max_size=2000),
+        st.lists(st.integers(0, 3000), max_size=4),
+    )
+    def test_every_coding_is_undone_however_it_is_cut(self, coding, data, places):
+        wire = COMPRESS[coding](data)
+        self.assertEqual(b"".join(decode(coding, *cut(wire, places))), data)
+
+    @given(st.binary(max_size=2000), st.lists(st.integers(0, 3000), max_size=4))
+    def test_deflate_is_undone_without_its_header_too(self, data, places):
+        chunks = cut(raw_deflate(data), places)
+        self.assertEqual(b"".join(decode("deflate", *chunks)), data)
+
+    @given(
+        st.sampled_from(["gzip", "zstd"]),
+        st.lists(st.binary(max_size=500), min_size=1, max_size=4),
+        st.lists(st.integers(0, 3000), max_size=4),
+    )
+    def test_members_follow_each_other(self, coding, parts, places):
+        wire = b"".join(COMPRESS[coding](part) for part in parts)
+        self.assertEqual(b"".join(decode(coding, *cut(wire, places))), b"".join(parts))
+
+    def test_large_bodies_come_in_bounded_pieces(self):
+        for coding, compress in COMPRESS.items():
+            pieces = decode(coding, compress(TEXT * 20))
+            self.assertEqual(b"".join(pieces), TEXT * 20)
+            if coding != "zstd":  # whose library gives whole blocks
+                self.assertLessEqual(max(map(len, pieces)), 2 * codings.PIECE)
+
+    def test_several_codings_are_undone_last_first(self):
+        wire = brotli.compress(gzip.compress(TEXT))
+        self.assertEqual(b"".join(decode("gzip, identity, BR", wire)), TEXT)
+
+    def test_an_empty_body_is_empty_in_every_coding(self):
+        for coding in [*COMPRESS, "gzip, br"]:
+            self.assertEqual(decode(coding), [])
+
+    def test_padding_after_the_end_is_forgiven(self):
+        wire = gzip.compress(b"x")
+        self.assertEqual(b"".join(decode("gzip", wire + b"\0" * 100, b"\0")), b"x")
+
+
+class CorruptionTests(SynchronousTestCase):
+    def test_a_body_cut_off_anywhere_is_an_error(self):
+        for coding, compress in COMPRESS.items():
+            wire = compress(b"hello, hello, hello")
+            for length in range(1, len(wire)):
+                self.assertRaises(CorruptBody, decode, coding, wire[:length])
+
+    def test_garbage_is_an_error(self):
+        for coding in COMPRESS:
+            self.assertRaises(CorruptBody, decode, coding, b"\xff\xff not compressed at all")
+
+    def test_garbage_after_the_end_is_an_error(self):
+        for coding, compress in COMPRESS.items():
+            self.assertRaises(CorruptBody, decode, coding, compress(b"x") + b"garbage")
+
+    def test_a_flipped_bit_is_an_error(self):
+        wire = bytearray(gzip.compress(b"hello, hello, hello"))
+        wire[-8] ^= 1  # the checksum
+        self.assertRaises(CorruptBody, decode, "gzip", bytes(wire))
+
+    def test_unknown_codings_are_refused_before_any_body(self):
+        for coding in ("lzma", "utf-8", "gzip, compress"):
+            self.assertRaises(UnsupportedEncoding, decode, coding)
+        self.assertRaises(UnsupportedEncoding, decode, ", ".join(["gzip"] * 6))
+
+    def test_what_no_library_undoes_is_not_asked_for(self):
+        self.assertEqual(accepted(), b"gzip, deflate, br, zstd")
+        self.patch(codings, "_library", lambda _: None)
+        codings.installed.cache_clear()
+        self.addCleanup(codings.installed.cache_clear)
+        self.assertEqual(accepted(), b"gzip, deflate")
+        self.assertRaises(UnsupportedEncoding, decode, "br")
+
+    def test_an_absent_library_is_no_error(self):
+        self.assertIsNone(codings._library("no_such_library"))
+
+
+class BombTests(SynchronousTestCase):
+    limits = DecodingLimits(ratio=100, free=1000_000)
+
+    def test_a_bomb_is_stopped_early(self):
+        for coding, compress in COMPRESS.items():
+            wire = compress(bytes(30_000_000))
+            self.assertRaises(DecompressionBomb, decode, coding, wire, limits=self.limits)
+
+    def test_a_bomb_in_a_bomb_is_stopped_early(self):
+        wire = gzip.compress(gzip.compress(bytes(30_000_000)))
+        self.assertRaises(DecompressionBomb, decode, "gzip, gzip", wire, limits=self.limits)
+
+    def test_small_bodies_may_shrink_as_they_like(self):
+        wire = gzip.compress(bytes(900_000))
+        self.assertEqual(len(b"".join(decode("gzip", wire, limits=self.limits))), 900_000)
+
+    def test_nothing_is_undone_before_it_is_asked_for(self):
+        decoder = ContentDecoder(b"gzip", DecodingLimits())
+        pieces = decoder.feed(gzip.compress(bytes(5_000_000)))
+        self.assertEqual(len(next(pieces)), codings.PIECE)
+        self.assertEqual(decoder._given, codings.PIECE)

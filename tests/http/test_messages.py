@@ -1,0 +1,28 @@
+"""Requests on the wire, and headers as values."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.http.errors import BadRequest
+from evserve.http.messages import Headers, check_headers, check_method, request_bytes
+
+
+class RequestTests(SynchronousTestCase):
+    def test_a_request_is_its_lines(self):
+        wire = request_bytes(b"GET", "/a?b", [(b"Host", b"example.com"), (b"X", b"")])
+        self.assertEqual(wire, b"GET /a?b HTTP/1.1\r\nHost: example.com\r\nX: \r\n\r\n")
+
+    def test_what_would_smuggle_a_line_is_refused(self):
+        for line in ((b"X", b"a\r\nY: b"), (b"X\n", b"a"), (b"", b"a"), (b"X", b"\0")):
+            self.assertRaises(BadRequest, check_headers, [line])
+        for method in (b"", b"GET /", b"G\r\nT"):
+            self.assertRaises(BadRequest, check_method, method)
+        check_headers([(b"X-Y", "ä".encode())])
+        check_method(b"PROPFIND")
+
+
+class HeadersTests(SynchronousTestCase):
+    def test_headers_are_changed_by_making_others(self):
+        first = Headers([(b"A", b"1"), (b"b", b"2")])
+        self.assertEqual(list(first.without(b"a", b"c")), [(b"b", b"2")])
+        self.assertEqual(list(first.plus((b"C", b"3"))), [*first, (b"C", b"3")])
+        self.assertNotIn(b"c", first)

@@ -1,0 +1,74 @@
+"""Redirects by the Fetch standard: methods, bodies, and what stays at home."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.http.auth import Auth
+from evserve.http.errors import BadRedirect, RequestBodyFailed
+from evserve.http.messages import Head, Headers
+from evserve.http.redirects import redirected
+from evserve.http.request import Request
+from evserve.http.url import parse_url
+
+
+SECRETS = Headers([(b"Authorization", b"x"), (b"COOKIE", b"y"), (b"X-Own", b"z")])
+
+
+class RedirectTests(SynchronousTestCase):
+    def follow(self, status, location=b"/b", **options):
+        lines = [] if location is None else [(b"Location", location)]
+        head = Head(status, b"", "1.1", Headers(lines), 0, None)
+        return redirected(Request(parse_url("http://a.example/a"), **options), head)
+
+    def test_methods(self):
+        for status, before, after in (
+            (301, b"POST", b"GET"),
+            (302, b"POST", b"GET"),
+            (301, b"PUT", b"PUT"),
+            (302, b"DELETE", b"DELETE"),
+            (302, b"HEAD", b"HEAD"),
+            (303, b"POST", b"GET"),
+            (303, b"PUT", b"GET"),
+            (303, b"HEAD", b"HEAD"),
+            (307, b"POST", b"POST"),
+            (308, b"POST", b"POST"),
+            (308, b"GET", b"GET"),
+        ):
+            request = self.follow(status, method=before)
+            self.assertEqual(request.method, after, (status, before))
+            self.assertEqual(str(request.url), "http://a.example/b")
+
+    def test_a_body_goes_with_its_method_and_its_headers(self):
+        headers = Headers([(b"Content-Type", b"x"), (b"X", b"y")])
+        kept = self.follow(308, method=b"POST", body=b"z", headers=headers)
+        self.assertEqual((kept.body, list(kept.headers)), (b"z", list(headers)))
+        gone = self.follow(302, method=b"POST", body=b"z", headers=headers)
+        self.assertEqual((gone.body, list(gone.headers)), (None, [(b"X", b"y")]))
+
+    def test_a_body_we_had_only_once_cannot_be_sent_again(self):
+        producer = object()
+        self.assertIsNone(self.follow(303, method=b"POST", body=producer).body)
+        self.assertRaises(RequestBodyFailed, self.follow, 307, method=b"POST", body=producer)
+
+    def test_secrets_stay_with_their_origin(self):
+        auth = Auth("u", "p")
+        same = self.follow(302, headers=SECRETS, auth=auth)
+        self.assertEqual((list(same.headers), same.auth), (list(SECRETS), auth))
+        for elsewhere in (b"http://b.example/", b"https://a.example/", b"http://a.example:81/"):
+            other = self.follow(302, elsewhere, headers=SECRETS, auth=auth)
+            self.assertEqual((list(other.headers), other.auth), ([(b"X-Own", b"z")], None))
+
+    def test_credentials_of_the_url_stay_with_their_origin_too(self):
+        head = Head(302, b"", "1.1", Headers([(b"Location", b"/b")]), 0, None)
+        url = parse_url("http://u:p@a.example/")
+        self.assertEqual(redirected(Request(url), head).url.credentials, ("u", "p"))
+        away = Head(302, b"", "1.1", Headers([(b"Location", b"http://b.example/")]), 0, None)
+        self.assertIsNone(redirected(Request(url), away).url.credentials)
+
+    def test_without_a_location_it_is_a_response_like_others(self):
+        self.assertIsNone(self.follow(302, None))
+        self.assertIsNone(self.follow(300))
+        self.assertIsNone(self.follow(200))
+
+    def test_places_we_cannot_go_to(self):
+        for location in (b"ftp://a/", b"http://", b"file:///etc/passwd", b"http://a:b/"):
+            self.assertRaises(BadRedirect, self.follow, 302, location)
