@@ -4,11 +4,12 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from tests.documents import ROOT, Page
 from tests.integration.processes import TWISTD, need_open_files, run_python
@@ -26,6 +27,21 @@ def as_pattern(shown):
     return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
 
 
+def need_programs(commands):
+    """Skip the test if a program that a page's commands use is missing here."""
+    for program in ("curl", "grep", "nc", "sed"):
+        if any(re.search(rf"(^|[|;] *){program} ", command) for command, _ in commands):
+            if shutil.which(program) is None:
+                raise SkipTest(f"{program} is not installed")
+            if program == "nc" and "-N" not in nc_options():
+                raise SkipTest("nc is not OpenBSD's (Debian's package netcat-openbsd)")
+
+
+def nc_options():
+    shown = subprocess.run(["nc", "-h"], check=False, capture_output=True, text=True)
+    return shown.stdout + shown.stderr
+
+
 class FileTests(SynchronousTestCase):
     def test_a_page_writes_nothing_into_the_system(self):
         folder = self.mktemp()
@@ -38,6 +54,7 @@ class PageTests(TestCase):
 
     async def follow(self, name):
         page, folder = Page(name), self.mktemp()
+        need_programs(page.commands())
         # No link: hatchling would follow it, and leave the real examples out of the archive.
         shutil.copytree(ROOT / "examples", Path(folder, "examples"))
         page.write_files(folder)

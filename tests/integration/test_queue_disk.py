@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 from pathlib import Path
 from unittest import SkipTest
@@ -48,6 +49,8 @@ class DiskTests(SynchronousTestCase):
     def test_a_small_file_system(self):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir(parents=True)
+        if shutil.which("mount") is None:
+            raise SkipTest("mount is not installed")
         mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(folder)]
         if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
             raise SkipTest("only root can mount a file system")

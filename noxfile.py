@@ -1,0 +1,119 @@
+"""What CI runs, a session each: `nox -l` lists them, `nox -s lint` runs one, `nox -j 3` all."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nox
+
+
+nox.options.allow_parallel = True
+nox.options.stop_on_first_error = False
+
+README_COMMAND = re.search(
+    r"<!-- tests -->\n```sh\n(.*)\n```", Path("README.md").read_text(encoding="utf-8")
+)[1]
+FEWER_CRASHES = {"EVSERVE_CRASH_ROUNDS": "8"}  # README's command kills the queue 25 times
+
+
+def python(version: str) -> str | None:
+    """Return `version` if that Python is installed and starts, None for the one that runs nox."""
+    try:
+        subprocess.run([f"python{version}", "-c", ""], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return version
+
+
+@contextmanager
+def fresh_copy(session: nox.Session) -> Iterator[None]:
+    """Change into a copy of the project, with nothing that git ignores."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = session.run(*listed, external=True, silent=True, stderr=subprocess.DEVNULL).split("\0")
+    with TemporaryDirectory() as copy:
+        for name in filter(os.path.exists, filter(None, names)):
+            Path(copy, name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(name, Path(copy, name))
+        with session.chdir(copy):
+            yield
+
+
+@nox.session(venv_backend="none")
+def readme(session: nox.Session) -> None:
+    """README's test command, word for word."""
+    with fresh_copy(session):
+        session.run("/bin/sh", "-c", README_COMMAND, external=True)
+
+
+@nox.session(venv_backend="none")
+def bare(session: nox.Session) -> None:
+    """README's test command on a machine that has Python, a shell, coreutils and nothing else."""
+    files = session.run("dpkg", "-L", "coreutils", external=True, silent=True).split()
+    programs = [path for path in map(Path, files) if path.parent.name in ("bin", "sbin")]
+    with TemporaryDirectory() as folder, fresh_copy(session):
+        for program in programs:
+            Path(folder, program.name).symlink_to(program)
+        Path(folder, "python3").symlink_to(Path(sys.executable).resolve())
+        environment = {"PATH": folder, **FEWER_CRASHES}
+        session.run("/bin/sh", "-c", README_COMMAND, external=True, env=environment)
+
+
+@nox.session(python=python("3.12"))
+def uvloop(session: nox.Session) -> None:
+    """The tests under trial on the uvloop reactor, and all programs they start on it, too."""
+    session.install("-e", ".[dev]")
+    session.run(
+        *("trial", "--reactor=uvloop", "-j", "2"),
+        *("--temp-directory", str(Path(session.create_tmp(), "trial")), "tests"),
+        env={"EVSERVE_TEST_REACTOR": "uvloop", **FEWER_CRASHES},
+    )
+
+
+def run_pytest(session: nox.Session, *words: str) -> None:
+    """Run pytest, with the branches that are taken counted for the session `coverage`."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "run", "-m", "pytest", "-q", *words, env=FEWER_CRASHES)
+
+
+@nox.session(python=python("3.13"))
+def pytest_integration(session: nox.Session) -> None:
+    """The integration tests under pytest."""
+    run_pytest(session, "tests/integration")
+
+
+@nox.session(python=python("3.13"))
+def pytest_unit(session: nox.Session) -> None:
+    """All other tests under pytest."""
+    run_pytest(session, "tests", "--ignore=tests/integration")
+
+
+@nox.session(requires=["pytest_unit", "pytest_integration"])
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the two."""
+    session.install("coverage[toml]")
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, mypy --strict and import-linter."""
+    session.install("-e", ".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "--strict")
+    session.run("lint-imports")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The wheel: it installs, runs and uninstalls, and leaves Twisted intact."""
+    session.install("build")
+    with TemporaryDirectory() as folder:
+        session.run(".ci/check-wheel", f"{session.bin}/python", folder, external=True)
