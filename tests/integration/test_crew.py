@@ -13,8 +13,8 @@ from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import TestCase
 
-from evserve.host.workers.crew import Crew
 from evserve.host.workers.launch import Launcher
+from evserve.host.workers.supervisor import Crew
 from evserve.host.workers.totals import Totals
 from tests.integration.processes import TWISTD, on_chosen_reactor
 

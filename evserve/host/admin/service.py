@@ -5,7 +5,7 @@ from typing import Any
 from attrs import define
 from twisted.internet.defer import Deferred
 
-from evserve.host.admin.pages import Pages
+from evserve.host.admin.http import Pages
 from evserve.host.admin.site import admin_site
 from evserve.host.descriptors import DescriptorGuard
 from evserve.host.door import Door

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from evserve.host.workers.assignment import ORDERS, REPORTS
-from evserve.host.workers.frames import Frames, Kind, Message, encode
+from evserve.host.workers.messages import Frames, Kind, Message, encode
 
 
 _log = Logger()

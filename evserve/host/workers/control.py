@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from evserve.host.workers.frames import Frames, Kind, Message, encode
+from evserve.host.workers.messages import Frames, Kind, Message, encode
 
 
 @define(eq=False)

@@ -15,8 +15,8 @@ from evserve.host.orders import Order
 from evserve.host.root import GRACE, Root
 from evserve.host.workers.assignment import Socket
 from evserve.host.workers.child import Child
-from evserve.host.workers.crew import Crew, Starter
-from evserve.host.workers.sharing import Binder
+from evserve.host.workers.sockets import Binder
+from evserve.host.workers.supervisor import Crew, Starter
 from evserve.host.workers.totals import ServiceTotals
 from evserve.interfaces import IHost, LoadedService
 

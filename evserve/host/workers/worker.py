@@ -15,9 +15,9 @@ from evserve.host.endpoints import parse_endpoint
 from evserve.host.root import GRACE, Root
 from evserve.host.workers.assignment import ORDERS, REPORTS, Assignment
 from evserve.host.workers.control import Control
-from evserve.host.workers.frames import Kind, Message
 from evserve.host.workers.logs import WorkerObserver
-from evserve.host.workers.sharing import Adopter, adoptable
+from evserve.host.workers.messages import Kind, Message
+from evserve.host.workers.sockets import Adopter, adoptable
 
 
 REPORT_EVERY = 1.0  # seconds between snapshots of the metrics

@@ -4,7 +4,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.workers.control import Control
-from evserve.host.workers.frames import Frames, Kind, Message, encode
+from evserve.host.workers.messages import Frames, Kind, Message, encode
 
 
 class ControlTests(SynchronousTestCase):

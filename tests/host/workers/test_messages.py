@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.workers.frames import Frames, Kind, Message, encode
+from evserve.host.workers.messages import Frames, Kind, Message, encode
 
 
 class FramesTests(SynchronousTestCase):

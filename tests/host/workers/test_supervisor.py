@@ -7,9 +7,9 @@ from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.workers.backoff import LONGEST, SHORTEST, STEADY, Backoff
-from evserve.host.workers.crew import Crew
-from evserve.host.workers.frames import Kind
-from tests.host.workers.doubles import MemoryLauncher
+from evserve.host.workers.messages import Kind
+from evserve.host.workers.supervisor import Crew
+from tests.host.workers.memory_processes import MemoryLauncher
 
 
 class BackoffTests(SynchronousTestCase):

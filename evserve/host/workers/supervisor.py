@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from evserve.host.workers.assignment import Socket
 from evserve.host.workers.backoff import Backoff
 from evserve.host.workers.child import Child
-from evserve.host.workers.frames import Kind
+from evserve.host.workers.messages import Kind
 from evserve.host.workers.totals import Totals
 
 

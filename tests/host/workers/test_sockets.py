@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.workers.assignment import Assignment, become_worker, take
 from evserve.host.workers.logs import WorkerObserver
-from evserve.host.workers.sharing import adoptable
+from evserve.host.workers.sockets import adoptable
 
 
 class AssignmentTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.python.failure import Failure
 
 from evserve.host.workers.assignment import REPORTS
-from evserve.host.workers.frames import Frames, Kind, Message, encode
+from evserve.host.workers.messages import Frames, Kind, Message, encode
 
 
 class MemoryProcess:
