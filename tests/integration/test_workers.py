@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from twisted.internet.endpoints import clientFromString, connectProtocol, wrapCl
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.trial.unittest import TestCase
 
+from evserve.host.workers.supervisor import Launcher, Supervisor
+from evserve.host.workers.totals import Totals
 from tests.certificates import make_certificates
-from tests.integration.processes import spawn
+from tests.integration.processes import TWISTD, on_chosen_reactor, spawn
 from tests.integration.streams import Client
 
 
@@ -254,3 +257,63 @@ class DrainTests(Case):
         self.assertIn(b"SIGTERM again: aborting connections", server.err)
         self.assertIn(b"aborted 1 connections", server.err)
         await client.closed
+
+
+class WatchedTotals(Totals):
+    """Totals with Deferreds that fire when a sum reaches a value."""
+
+    def __init__(self):
+        Totals.__init__(self)
+        self.waiting = []
+
+    def value(self, name):
+        return sum(s.value for m in self.collect() for s in m.samples if s.name == name)
+
+    def reaches(self, name, value):
+        deferred = Deferred()
+        self.waiting.append((name, value, deferred))
+        return deferred
+
+    def update(self, worker, families):
+        Totals.update(self, worker, families)
+        for entry in list(self.waiting):
+            if self.value(entry[0]) == entry[1]:
+                self.waiting.remove(entry)
+                entry[2].callback(None)
+
+
+class TotalsTests(TestCase):
+    def setUp(self):
+        from twisted.internet import reactor
+
+        self.reactor = reactor
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.addCleanup(self.listener.close)
+
+    def start(self):
+        words = ["-n", "evserve", "echo", "--port", "0"]
+        command = on_chosen_reactor([sys.executable, TWISTD, *words])
+        launcher = Launcher(self.reactor, False, command, Path(self.folder))
+        self.supervisor = Supervisor(2, self.reactor, launcher, self.fail, WatchedTotals())
+        self.addCleanup(self.supervisor.stopService)
+        self.supervisor.start({("echo", "tcp:0"): self.listener.fileno()})
+        return self.supervisor.all_serving
+
+    def connect(self):
+        host, port = self.listener.getsockname()
+        return connectProtocol(clientFromString(self.reactor, f"tcp:{host}:{port}"), Protocol())
+
+    async def test_connections_are_summed_and_no_count_goes_back_when_a_worker_dies(self):
+        await self.start()
+        clients = [await self.connect() for _ in range(10)]
+        totals = self.supervisor.totals
+        await totals.reaches("evserve_connections", 10)
+        for pid in self.supervisor.pids():
+            os.kill(pid, signal.SIGKILL)
+        await totals.reaches("evserve_connections", 0)  # what the new ones report
+        self.assertEqual(totals.value("evserve_connections_accepted_total"), 10)
+        for client in clients:
+            client.transport.abortConnection()
