@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from evserve import __version__
-from evserve.host.admin.options import admin_endpoint
+from evserve.host.admin import admin_endpoint
 from evserve.host.config import arguments_from, read_config
 from evserve.host.folders import add_current_folder, add_plugin_folder
 from evserve.host.logs import log_format
@@ -201,7 +201,7 @@ def makeService(options: Options) -> IService:
 def _tree(options: Options) -> IService:
     from twisted.internet import reactor
 
-    from evserve.host.admin.service import make_admin
+    from evserve.host.admin import make_admin
     from evserve.host.serving import build_tree
     from evserve.host.workers import choose_role
 

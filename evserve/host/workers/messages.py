@@ -1,10 +1,10 @@
 """The control channel: messages between the supervisor and a worker over two pipes.
 
-A message is JSON behind its length, so that a worker cannot make the supervisor unpickle anything.
+A message is one line of JSON. It is not a pickle, so that a broken worker cannot make the
+supervisor run anything.
 """
 
 import json
-import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
@@ -15,9 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
-
-
-_LENGTH = struct.Struct("!I")  # bytes of JSON that follow
 
 
 class MessageKind(Enum):
@@ -43,36 +40,29 @@ def encode(message: Message) -> bytes:
         [each.name, each.documentation, each.type, each.unit, [list(s[:3]) for s in each.samples]]
         for each in message.families
     ]
-    content = json.dumps([message.kind.value, families]).encode()
-    return _LENGTH.pack(len(content)) + content
+    return json.dumps([message.kind.value, families]).encode() + b"\n"
 
 
-def _decode(content: bytes) -> Message:
-    kind, families = json.loads(content)
-    return Message(MessageKind(kind), tuple(_metric(*each) for each in families))
-
-
-def _metric(name: str, help_text: str, kind: str, unit: str, samples: list[list[Any]]) -> Metric:
-    metric = Metric(name, help_text, kind, unit)
-    metric.samples = [Sample(*sample) for sample in samples]
-    return metric
+def _decode(line: bytes) -> Message:
+    kind, rows = json.loads(line)
+    families = []
+    for *description, samples in rows:
+        family = Metric(*description)
+        family.samples = [Sample(*sample) for sample in samples]
+        families.append(family)
+    return Message(MessageKind(kind), tuple(families))
 
 
 @define(eq=False)
 class MessageDecoder:
     """Splits the bytes from a pipe into messages."""
 
-    _buffer: bytes = field(init=False, default=b"")
+    _partial_line: bytes = field(init=False, default=b"")
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield the messages that `data` completes."""
-        self._buffer += data
-        while len(self._buffer) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
-            if len(self._buffer) < end:
-                return
-            content, self._buffer = self._buffer[_LENGTH.size : end], self._buffer[end:]
-            yield _decode(content)
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        yield from map(_decode, lines)
 
 
 @define(eq=False)

@@ -8,7 +8,7 @@ from evserve.host.logs import logs_to_terminal
 from evserve.host.orders import Order
 from evserve.host.root import Root
 from evserve.host.workers.sockets import current_assignment
-from evserve.host.workers.supervisor import Launcher, SupervisorRoot, bind_only
+from evserve.host.workers.supervisor import Launcher, SupervisorRoot
 from evserve.host.workers.worker import WorkerRoot
 
 
@@ -25,7 +25,7 @@ def choose_role(options: Options, orders: list[Order], reactor: Any) -> tuple[Ro
     if options["workers"]:
         launcher = Launcher(reactor, logs_to_terminal(twistd))
         root = SupervisorRoot(*common, workers=options["workers"], launcher=launcher)
-        return root, [bind_only(order) for order in orders]
+        return root, [root.bind_only(order) for order in orders]
     return Root(*common), orders
 
 

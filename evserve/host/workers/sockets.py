@@ -27,14 +27,7 @@ FIRST_SOCKET_FD = 5
 
 _VARIABLE = "EVSERVE_WORKER"
 # systemd talks to one process: a worker that answered would confuse it.
-_SYSTEMD_VARIABLES = {
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-}
+_SYSTEMD_VARIABLE = re.compile(r"LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET|WATCHDOG_(PID|USEC)")
 
 SocketKey = tuple[str, str]  # the name of a service, and an endpoint as the user wrote it
 
@@ -52,7 +45,7 @@ class Assignment:
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of the worker: the supervisor's, plus this assignment."""
         rows = [[*key, fileno] for key, fileno in self.sockets.items()]
-        kept = {name: value for name, value in environ.items() if name not in _SYSTEMD_VARIABLES}
+        kept = {k: v for k, v in environ.items() if not _SYSTEMD_VARIABLE.fullmatch(k)}
         return {**kept, _VARIABLE: json.dumps([self.number, rows])}
 
 

@@ -65,9 +65,7 @@ class Supervisor(Service):
     _sockets: Mapping[SocketKey, int] = field(init=False, factory=dict)
     _workers: dict[int, "WorkerProcess"] = field(init=False, factory=dict)  # by number
     _restarts: dict[int, IDelayedCall] = field(init=False, factory=dict)
-    _backoffs: defaultdict[int, "RestartBackoff"] = field(
-        init=False, factory=lambda: defaultdict(RestartBackoff)
-    )
+    _backoffs: dict[int, "Backoff"] = field(init=False, factory=lambda: defaultdict(Backoff))
     _stopped: Deferred[None] | None = field(init=False, default=None)  # set by stopService
 
     def start(self, sockets: Mapping[SocketKey, int]) -> None:
@@ -127,11 +125,11 @@ class Supervisor(Service):
         lifetime = self.reactor.seconds() - worker.started_at
         delay = self._backoffs[worker.number].delay_after(lifetime)
         _log.warn(
-            "worker {number} (process {pid}) {reason}: starting another in {delay:g} seconds",
+            "worker {number} (process {pid}) {end}: starting another in {wait:g} seconds",
             number=worker.number,
             pid=worker.pid,
-            reason=worker.exit_reason,
-            delay=delay,
+            end=worker.exit_reason,
+            wait=delay,
         )
         self._restarts[worker.number] = self.reactor.callLater(delay, self._start, worker.number)
 
@@ -141,14 +139,10 @@ class Supervisor(Service):
         for call in self._restarts.values():
             call.cancel()
         self._restarts.clear()
-        self._send_all(MessageKind.DRAIN)
+        self.send_all(MessageKind.DRAIN)
         if not self._workers:
             stopped.callback(None)
         return stopped
-
-    def abort(self) -> None:
-        """Tell the workers to abort the connections that are still open."""
-        self._send_all(MessageKind.ABORT)
 
     def kill(self) -> int:
         """Kill the workers that are left; return how many there were."""
@@ -157,7 +151,8 @@ class Supervisor(Service):
             worker.kill()
         return len(left)
 
-    def _send_all(self, kind: MessageKind) -> None:
+    def send_all(self, kind: MessageKind) -> None:
+        """Send a message to every worker."""
         for worker in self._workers.values():
             worker.send(kind)
 
@@ -205,10 +200,10 @@ class WorkerProcess(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         error: Any = reason.value
         self.exit_status = error.exitCode
-        if error.signal is None:
-            self.exit_reason = f"ended with status {error.exitCode}"
-        else:
-            self.exit_reason = f"was ended by {signal.Signals(error.signal).name}"
+        name = error.signal and signal.Signals(error.signal).name
+        self.exit_reason = (
+            f"was ended by {name}" if name else f"ended with status {error.exitCode}"
+        )
         self.supervisor.ended(self)
 
     def send(self, kind: MessageKind) -> None:
@@ -223,7 +218,7 @@ class WorkerProcess(ProcessProtocol):
 
 
 @define
-class RestartBackoff:
+class Backoff:
     """Doubles the delay before a restart with each death in a row."""
 
     _next: float = field(init=False, default=MIN_BACKOFF)
@@ -236,22 +231,19 @@ class RestartBackoff:
         return delay
 
 
-def _own_command() -> list[str]:
-    return [sys.executable, *sys.orig_argv[1:]]  # with the options of the interpreter
-
-
 @frozen
 class Launcher:
     """Starts the process of a worker: the supervisor's command line with inherited descriptors.
 
     share_stderr: whether the worker writes to the supervisor's standard error; if not, the
-    supervisor reads what it writes.  folder: where to start it, because `--rundir` changes the
+    supervisor reads what it writes.  command: by default that of this process, with the options of
+    its interpreter.  folder: where to start it, because `--rundir` changes the
     supervisor's own folder; None if that folder no longer exists.
     """
 
     reactor: Any
     share_stderr: bool = True
-    command: list[str] = field(factory=_own_command)
+    command: list[str] = field(factory=lambda: [sys.executable, *sys.orig_argv[1:]])
     folder: Path | None = field(factory=current_folder)
 
     def start(self, worker: WorkerProcess, sockets: Mapping[SocketKey, int]) -> None:
@@ -281,7 +273,7 @@ class Launcher:
 
 
 class SupervisorRoot(Root):
-    """The root of the supervisor's service tree, whose services are those of `bind_only`.
+    """The root of the supervisor's service tree, whose services only bind sockets.
 
     args: those of Root.  workers: how many.
     """
@@ -292,6 +284,16 @@ class SupervisorRoot(Root):
         self.supervisor = Supervisor(workers, self.reactor, launcher, self._start_failed)
         self._reactors: dict[SocketKey, BindOnlyReactor] = {}
 
+    def bind_only(self, order: Order) -> Order:
+        """Return an order for a service that binds the sockets; the workers accept from them."""
+        return evolve(order, loaded=LoadedService(order.loaded.options, self._make_bound))
+
+    def _make_bound(self, options: Options, host: IHost) -> IService:
+        service: Any = host.listen(options, Factory())
+        host.metrics.unregister(service.door)  # it has no connections: those of the workers count
+        host.metrics.register(ServiceTotals(self.supervisor.totals, service.door.name))
+        return IService(service)
+
     @override
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
         reactor = self._reactors[service, written] = BindOnlyReactor(self.reactor)
@@ -300,10 +302,8 @@ class SupervisorRoot(Root):
     @override
     def _now_running(self) -> None:
         process.on_stop_signals(self.reactor, self._signalled)
-        if self.failure is None:
-            self._start_workers()
-
-    def _start_workers(self) -> None:
+        if self.failure is not None:
+            return
         for (service, written), reactor in self._reactors.items():
             if reactor.port is None:
                 self.fail(f"{service}: --workers: {written!r} has no socket that can be shared")
@@ -314,7 +314,7 @@ class SupervisorRoot(Root):
 
     def _all_serving(self, _: None) -> None:
         pids = ", ".join(map(str, self.supervisor.pids()))
-        self._log.info("{count} workers: processes {pids}", count=self.supervisor.count, pids=pids)
+        self._log.info("{size} workers: processes {pids}", size=self.supervisor.count, pids=pids)
         super()._now_running()
 
     def _start_failed(self, worker: WorkerProcess) -> None:
@@ -325,32 +325,19 @@ class SupervisorRoot(Root):
 
     @override
     def stopService(self) -> Deferred[None]:
-        return super().stopService().addCallback(self._set_status)
+        def set_status(_: None) -> None:
+            if not self.supervisor.clean:
+                process.exit_with(1)
 
-    def _set_status(self, _: None) -> None:
-        if not self.supervisor.clean:
-            process.exit_with(1)
+        return super().stopService().addCallback(set_status)
 
     @override
     def _cut(self, why: str) -> None:
         process.exit_with(1)
         self._log.warn("{why}: aborting connections", why=why)
-        self.supervisor.abort()
+        self.supervisor.send_all(MessageKind.ABORT)
         self.reactor.callLater(2 * GRACE, self._kill)
 
     def _kill(self) -> None:
         if self.supervisor.kill():
             self.reactor.callLater(GRACE, self._let_go)
-
-
-def bind_only(order: Order) -> Order:
-    """Return an order for a service that binds the sockets and leaves accepting to the workers."""
-    return evolve(order, loaded=LoadedService(order.loaded.options, _make_bind_only_service))
-
-
-def _make_bind_only_service(options: Options, host: IHost) -> IService:
-    service: Any = host.listen(options, Factory())
-    host.metrics.unregister(service.door)  # it has no connections: those of the workers count
-    root: SupervisorRoot = service.host.root
-    host.metrics.register(ServiceTotals(root.supervisor.totals, service.door.name))
-    return IService(service)

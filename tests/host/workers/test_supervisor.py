@@ -11,7 +11,7 @@ from evserve.host.workers.supervisor import (
     MAX_BACKOFF,
     MIN_BACKOFF,
     STABLE_AFTER,
-    RestartBackoff,
+    Backoff,
     Supervisor,
 )
 from tests.host.workers.memory_processes import MemoryLauncher
@@ -19,13 +19,13 @@ from tests.host.workers.memory_processes import MemoryLauncher
 
 class BackoffTests(SynchronousTestCase):
     def test_each_death_in_a_row_doubles_the_delay_up_to_a_limit(self):
-        backoff = RestartBackoff()
+        backoff = Backoff()
         waits = [backoff.delay_after(0) for _ in range(20)]
         self.assertEqual(waits[:4], [MIN_BACKOFF * 2**n for n in range(4)])
         self.assertEqual(waits[-1], MAX_BACKOFF)
 
     def test_a_worker_that_lived_long_enough_resets_the_delay(self):
-        backoff = RestartBackoff()
+        backoff = Backoff()
         for _ in range(5):
             backoff.delay_after(0)
         self.assertEqual(backoff.delay_after(STABLE_AFTER), MIN_BACKOFF)
@@ -123,7 +123,7 @@ class SupervisorTests(SynchronousTestCase):
     def test_a_worker_that_aborts_connections_makes_the_end_unclean(self):
         processes = self.serve_all()
         self.supervisor.stopService()
-        self.supervisor.abort()
+        self.supervisor.send_all(MessageKind.ABORT)
         self.assertEqual(processes[0].received, [MessageKind.DRAIN, MessageKind.ABORT])
         for status, process in enumerate(processes):
             process.end(status)
