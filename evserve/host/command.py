@@ -207,7 +207,7 @@ def _tree(options: Options) -> IService:
 
     root, orders = choose_role(options, options.orders, reactor)
     build_tree(orders, root)
-    if current_assignment() is None:  # the parent of workers speaks for them
+    if current_assignment() is None:  # the supervisor does this for its workers
         _warn_of_broken_plugins(options)
         if options["admin"] is not None:
             root.admin = make_admin(options["admin"], options.orders, root)

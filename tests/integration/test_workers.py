@@ -27,7 +27,7 @@ REPLACED = re.compile(rb"worker (\d+) serves \(process (\d+)\)\n")
 
 
 class OneEcho(Protocol):
-    """Says `hello`, waits for it to come back and hangs up; `done` fires with what came."""
+    """Sends `hello`, waits for the echo and closes; `done` fires when the echo has arrived."""
 
     def __init__(self):
         self.got, self.done, self.closed = b"", Deferred(), Deferred()
@@ -48,7 +48,7 @@ class OneEcho(Protocol):
 
 
 def pids(server):
-    """The process ids of the workers that serve now, by number."""
+    """Return the process ids of the workers that serve now, by number."""
     first = WORKERS.search(server.err)[1].split(b", ")
     found = dict(enumerate(map(int, first), 1))
     found.update((int(number), int(pid)) for number, pid in REPLACED.findall(server.err))
@@ -70,7 +70,7 @@ class Case(TestCase):
         await client.closed
 
     async def published(self, admin, line):
-        """Wait until a line is among the metrics; workers report once a second."""
+        """Wait until /metrics contains a line; workers report once a second."""
         got = b""
         while line not in got:
             client = Client()
@@ -79,7 +79,7 @@ class Case(TestCase):
             got = await client.closed
 
     async def replaced(self, server, number, name):
-        """End a worker by a signal and wait for the next of its number."""
+        """End a worker with a signal and wait until another one serves under its number."""
         count = len(REPLACED.findall(server.err))
         os.kill(pids(server)[number], name)
         await server.until(lambda: len(REPLACED.findall(server.err)) > count)
@@ -116,7 +116,7 @@ class WorkersTests(Case):
         self.assertEqual(await server.stop(), 0)
 
 
-class MistakeTests(Case):
+class ErrorTests(Case):
     async def one_line(self, *words):
         server = spawn(self, *words)
         self.assertEqual(await server.ended, 1)
@@ -124,19 +124,19 @@ class MistakeTests(Case):
         (line,) = [each for each in lines if "listening on" not in each]
         return line
 
-    async def test_a_busy_port_ends_the_parent_before_any_worker_starts(self):
+    async def test_a_busy_port_ends_the_supervisor_before_any_worker_starts(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             line = await self.one_line("--port", port, "--workers", "2")
         self.assertIn(f"cannot listen on 127.0.0.1:{port}: Address already in use", line)
 
-    async def test_what_cannot_be_shared_is_refused(self):
+    async def test_a_service_that_cannot_be_shared_is_refused(self):
         line = await self.one_line("--workers", "2", "web", "--path", ".")
         self.assertTrue(line.startswith("evserve: --workers: 'web' does not listen"), line)
         line = await self.one_line("--workers", "2", "echo", "--port", "0", "--udp")
         self.assertEqual(line, "evserve: --workers: 'echo' needs one process for --udp")
 
-    async def test_a_service_that_fails_in_the_worker_is_told_once(self):
+    async def test_a_failure_in_the_workers_is_reported_once(self):
         plugins = self.folder / "plugins"
         plugins.mkdir(mode=0o755)
         (plugins / "moody_plugin.py").write_text(
@@ -166,7 +166,7 @@ class EndpointTests(Case):
         self.assertEqual(await server.stop(), 0)
         self.assertFalse(path.exists())
 
-    async def test_tls_is_spoken_by_the_workers(self):
+    async def test_the_workers_speak_tls(self):
         certificates = make_certificates()
         key = self.folder / "server.pem"
         key.write_bytes(certificates.server_pem)
@@ -179,7 +179,7 @@ class EndpointTests(Case):
 
 
 class AdminTests(Case):
-    async def test_the_parent_publishes_the_sums(self):
+    async def test_the_supervisor_publishes_the_sums(self):
         path = self.folder / "echo.sock"
         words = ["echo", "--listen", f"unix:{path}", "--workers", "2", "--admin", "tcp:0"]
         server = spawn(self, *words)
@@ -202,12 +202,12 @@ class LifeTests(Case):
             await self.echo_once(f"tcp:{address}")
         self.assertEqual(await server.stop(), 0)
 
-    async def test_workers_do_not_outlive_a_killed_parent(self):
+    async def test_workers_do_not_outlive_a_killed_supervisor(self):
         server = spawn(self, "--port", "0", "--workers", "2")
         await server.listening()
         found = pids(server)
         await server.stop("KILL")  # fires when the last process has closed standard error
-        self.assertEqual(server.err.count(b"the parent process is gone: stopping"), 2)
+        self.assertEqual(server.err.count(b"the supervisor is gone: stopping"), 2)
         self.assertEqual(len(found), 2)
 
     async def test_clients_notice_nothing_when_workers_are_restarted_under_load(self):
@@ -231,7 +231,7 @@ class LifeTests(Case):
 
 class DrainTests(Case):
     async def serve(self, drain):
-        """Return a server and a client to which it owes an answer."""
+        """Return a server and a client that waits for its echo."""
         path = self.folder / "echo.sock"
         words = ["echo", "--listen", f"unix:{path}", "--delay", "1000", "--workers", "2"]
         server = spawn(self, "--drain", drain, "--admin", "tcp:0", *words)
@@ -243,13 +243,13 @@ class DrainTests(Case):
         await self.published(admin, b'evserve_received_bytes_total{service="echo"} 4.0\n')
         return server, client
 
-    async def test_whoever_does_not_finish_in_time_is_cut_off_with_status_1(self):
+    async def test_connections_left_after_the_drain_are_aborted_with_status_1(self):
         server, client = await self.serve("0.2")
         self.assertEqual(await server.stop(), 1)
         self.assertIn(b"not done after 0.2 seconds: aborted 1 connections", server.err)
         await client.closed
 
-    async def test_a_second_signal_cuts_at_once(self):
+    async def test_a_second_signal_aborts_at_once(self):
         server, client = await self.serve("900")
         server.stop()
         await server.until(lambda: b"SIGTERM: stopping" in server.err)

@@ -60,7 +60,7 @@ class Supervisor(Service):
     launcher: "Launcher"
     on_start_failed: Callable[["WorkerProcess"], None]
     totals: Totals = field(factory=Totals)
-    all_serving: Deferred[None] = field(init=False, factory=Deferred)  # fires once, the first time
+    all_serving: Deferred[None] = field(init=False, factory=Deferred)  # for the first time
     clean: bool = field(init=False, default=True)  # no worker had to abort connections
     _sockets: Mapping[SocketKey, int] = field(init=False, factory=dict)
     _workers: dict[int, "WorkerProcess"] = field(init=False, factory=dict)  # by number
@@ -71,7 +71,7 @@ class Supervisor(Service):
     def start(self, sockets: Mapping[SocketKey, int]) -> None:
         """Start the first worker on these descriptors; the others follow once it serves.
 
-        What keeps one worker from starting keeps all of them, and need be logged only once.
+        A fault that stops one worker stops all of them: it is then reported once, not N times.
         """
         self._sockets = sockets
         if self._stopped is None:
@@ -87,7 +87,7 @@ class Supervisor(Service):
         self._workers[number] = worker
         try:
             self.launcher.start(worker, self._sockets)
-        except OSError as error:  # no memory, or too many processes: as if it had died at once
+        except OSError as error:  # no memory, or too many processes: treat it as a death
             worker.exit_reason = f"could not start ({error.strerror})"
             self.ended(worker)
 
@@ -200,10 +200,10 @@ class WorkerProcess(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         error: Any = reason.value
         self.exit_status = error.exitCode
-        name = error.signal and signal.Signals(error.signal).name
-        self.exit_reason = (
-            f"was ended by {name}" if name else f"ended with status {error.exitCode}"
-        )
+        if error.signal is None:
+            self.exit_reason = f"ended with status {error.exitCode}"
+        else:
+            self.exit_reason = f"was ended by {signal.Signals(error.signal).name}"
         self.supervisor.ended(self)
 
     def send(self, kind: MessageKind) -> None:
@@ -236,9 +236,9 @@ class Launcher:
     """Starts the process of a worker: the supervisor's command line with inherited descriptors.
 
     share_stderr: whether the worker writes to the supervisor's standard error; if not, the
-    supervisor reads what it writes.  command: by default that of this process, with the options of
-    its interpreter.  folder: where to start it, because `--rundir` changes the
-    supervisor's own folder; None if that folder no longer exists.
+    supervisor logs what it writes.  command: by default that of this process, with the options of
+    its interpreter.  folder: where to start it, because `--rundir` changes the current folder of
+    the supervisor; None (the current folder) if the original one no longer exists.
     """
 
     reactor: Any
@@ -251,6 +251,7 @@ class Launcher:
         inherited = dict(enumerate(sockets.values(), FIRST_SOCKET_FD))
         assignment = Assignment(worker.number, dict(zip(sockets, inherited, strict=True)))
         stderr: int | str = 2 if self.share_stderr else "r"
+        pipes = {REPORT_FD: "r", COMMAND_FD: "w"}
         devnull = os.open(os.devnull, os.O_RDONLY)
         try:
             self.reactor.spawnProcess(
@@ -259,14 +260,7 @@ class Launcher:
                 self.command,
                 assignment.environment(os.environ),
                 None if self.folder is None else str(self.folder),
-                childFDs={
-                    0: devnull,
-                    1: 1,
-                    2: stderr,
-                    REPORT_FD: "r",
-                    COMMAND_FD: "w",
-                    **inherited,
-                },
+                childFDs={0: devnull, 1: 1, 2: stderr, **pipes, **inherited},
             )
         finally:
             os.close(devnull)
@@ -286,9 +280,9 @@ class SupervisorRoot(Root):
 
     def bind_only(self, order: Order) -> Order:
         """Return an order for a service that binds the sockets; the workers accept from them."""
-        return evolve(order, loaded=LoadedService(order.loaded.options, self._make_bound))
+        return evolve(order, loaded=LoadedService(order.loaded.options, self._make_bind_only))
 
-    def _make_bound(self, options: Options, host: IHost) -> IService:
+    def _make_bind_only(self, options: Options, host: IHost) -> IService:
         service: Any = host.listen(options, Factory())
         host.metrics.unregister(service.door)  # it has no connections: those of the workers count
         host.metrics.register(ServiceTotals(self.supervisor.totals, service.door.name))

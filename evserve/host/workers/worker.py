@@ -100,7 +100,7 @@ class WorkerRoot(Root):
             self._leave()
 
     def _on_supervisor_lost(self) -> None:
-        self._log.warn("the parent process is gone: stopping")
+        self._log.warn("the supervisor is gone: stopping")
         self._leave()
 
     def _leave(self) -> None:
@@ -121,7 +121,7 @@ class WorkerRoot(Root):
             self._drain = 0
             self._end()
         else:
-            self._cut("the parent process ordered it")
+            self._cut("ordered by the supervisor")
 
     @override
     def stopService(self) -> Deferred[None]:

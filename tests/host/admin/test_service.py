@@ -76,9 +76,7 @@ class AdminTests(SynchronousTestCase):
 
     def serve(self):
         self.start()
-        self.patch(
-            process, "on_stop_signals", lambda *_: None
-        )  # keep the handlers of the test runner
+        self.patch(process, "on_stop_signals", lambda *_: None)  # the test runner's stay
         for hook, words, named in self.reactor.whenRunningHooks:
             hook(*words, **named)
 
