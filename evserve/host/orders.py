@@ -119,9 +119,8 @@ def _parse(options: Options, arguments: list[Argument], positional: list[str]) -
 
 def _check_endpoints(order: Order) -> None:
     """Find bad endpoints now, while a mistake is still one line and nothing has started."""
-    if (
-        not order.plugin.listens or current_assignment() is not None
-    ):  # a worker's parent has looked
+    # The supervisor of a worker has checked them already.
+    if not order.plugin.listens or current_assignment() is not None:
         return
     reactor: Any
     from twisted.internet import reactor

@@ -8,10 +8,10 @@
 The way of a request:
 
     AdminService                  accepts the connection; its own limits, no descriptor guard
-    AdminResource.render          called by twisted.web for every request
-    http.is_allowed_host          refuses a name that was pointed at loopback (DNS rebinding)
-    AdminResource._respond        picks the page by method and path
-    status.current_status         /api/status: Metrics.collect, as one ServiceStatus a service
+    AdminResource.render          called by twisted.web for every request; adds the headers
+    AdminResource._respond        checks the Host header and the method, picks the page by its path
+    http.is_allowed_host          refuses a foreign name for a loopback address (DNS rebinding)
+    status.current_status         /api/status: the metrics, as one ServiceStatus for each service
     http.metrics_response         /metrics: the same metrics, as Prometheus text or OpenMetrics
     status.unready_reason         /readyz: None, or why clients should go elsewhere
 """

@@ -13,7 +13,7 @@ inherited sockets.
 
 The way of a worker through its life:
 
-    roles.choose_role                make_service: this process is the supervisor
+    roles.choose_role                called by makeService: this process is the supervisor
     SupervisorRoot.endpoint          binds the socket (sockets.BindOnlyReactor)
     Supervisor.start                 once the reactor runs
     Launcher.start                   the same command line, with an Assignment in its environment
