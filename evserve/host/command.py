@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from evserve import __version__
-from evserve.host.admin.options import admin_endpoint
+from evserve.host.admin import admin_endpoint
 from evserve.host.config import arguments_from, read_config
 from evserve.host.folders import add_current_folder, add_plugin_folder
 from evserve.host.logs import log_format
@@ -27,8 +27,7 @@ from evserve.host.orders import Order, order_from_table, order_from_words
 from evserve.host.places import check_places
 from evserve.host.process import ending_quietly, hold_standard_descriptors
 from evserve.host.schema import Argument, Schema, argv, scan
-from evserve.host.workers.assignment import become_worker, current
-from evserve.host.workers.rules import check_shareable
+from evserve.host.workers import current_assignment
 from evserve.plugin import (
     Catalogue,
     Found,
@@ -166,6 +165,8 @@ class Options(usage.Options):
 
     def _check_workers(self, where: str) -> None:
         if self["workers"]:
+            from evserve.host.workers import check_shareable
+
             check_shareable(self.orders, where)
 
     def _apply(self, arguments: list[Argument], where: str = "") -> None:
@@ -183,10 +184,12 @@ class Options(usage.Options):
         twistd: dict[str, Any] = self.parent or {}
         if twistd.get("nodaemon") and twistd.get("pidfile") == "twistd.pid":
             twistd["pidfile"] = ""
-        if current() is None:
+        if current_assignment() is None:
             check_places(twistd)
         else:
-            become_worker(twistd, self)
+            from evserve.host.workers import set_worker_options
+
+            set_worker_options(twistd, self)
 
 
 def makeService(options: Options) -> IService:
@@ -198,13 +201,13 @@ def makeService(options: Options) -> IService:
 def _tree(options: Options) -> IService:
     from twisted.internet import reactor
 
-    from evserve.host.admin.service import make_admin
+    from evserve.host.admin import make_admin
     from evserve.host.serving import build_tree
-    from evserve.host.workers.roles import root_and_orders
+    from evserve.host.workers import choose_role
 
-    root, orders = root_and_orders(options, options.orders, reactor)
+    root, orders = choose_role(options, options.orders, reactor)
     build_tree(orders, root)
-    if current() is None:  # the parent of workers speaks for them
+    if current_assignment() is None:  # the supervisor does this for its workers
         _warn_of_broken_plugins(options)
         if options["admin"] is not None:
             root.admin = make_admin(options["admin"], options.orders, root)

@@ -9,7 +9,7 @@ from evserve.host.config import Table, parse_table
 from evserve.host.endpoints import endpoint_strings, parse_endpoint
 from evserve.host.options import LISTENING, LOOPBACK, with_listening_options
 from evserve.host.schema import Argument, Schema, argv, did_you_mean, scan
-from evserve.host.workers.assignment import current
+from evserve.host.workers import current_assignment
 from evserve.interfaces import IServicePlugin, LoadedService
 from evserve.plugin import Catalogue, PluginError, load
 
@@ -119,7 +119,8 @@ def _parse(options: Options, arguments: list[Argument], positional: list[str]) -
 
 def _check_endpoints(order: Order) -> None:
     """Find bad endpoints now, while a mistake is still one line and nothing has started."""
-    if not order.plugin.listens or current() is not None:  # a worker's parent has looked
+    # The supervisor of a worker has checked them already.
+    if not order.plugin.listens or current_assignment() is not None:
         return
     reactor: Any
     from twisted.internet import reactor

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven by its DevTools protocol over a pair of pipes."""
+"""Headless Chromium, driven by the DevTools protocol over a pair of pipes."""
 
 import base64
 import json
@@ -26,9 +26,9 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-WRITE, READ = 3, 4  # the browser's descriptors for what it is told and what it says
+WRITE, READ = 3, 4  # the browser's descriptors for commands and for answers
 
-# Resolves once an expression is true; looks again whenever the page changes.
+# Resolves once an expression is true; evaluates it again whenever the page changes.
 ONCE = """new Promise(resolve => {
   const look = () => { const found = (%s); if (found) resolve(found); };
   new MutationObserver(look).observe(
@@ -39,18 +39,18 @@ ONCE = """new Promise(resolve => {
 
 @define(eq=False)
 class Browser(ProcessProtocol):
-    """A browser with one page; `ended` fires when it is gone."""
+    """A browser with one page; `ended` fires when its process has ended."""
 
     ended: Deferred = field(factory=Deferred)
     _numbers: Iterator[int] = field(factory=count)
     _answers: dict = field(factory=dict)
-    _said: bytes = b""
+    _partial_message: bytes = b""
     _session: dict = field(factory=dict)
 
     def childDataReceived(self, descriptor, data):
         if descriptor != READ:
             return
-        *messages, self._said = (self._said + data).split(b"\0")
+        *messages, self._partial_message = (self._partial_message + data).split(b"\0")
         for message in map(json.loads, messages):
             waiting = self._answers.pop(message.get("id"), None)
             if waiting is not None:
@@ -74,7 +74,7 @@ class Browser(ProcessProtocol):
         return answer["result"]
 
     async def open(self, url, width=1200, height=1400, scheme="light"):
-        """Show a page in a window of that many pixels, in the "light" or the "dark" scheme."""
+        """Open a page in a window of that many pixels; `scheme` is "light" or "dark"."""
         target = await self.call("Target.createTarget", url="about:blank")
         attached = await self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
@@ -101,13 +101,13 @@ class Browser(ProcessProtocol):
         return answer["result"]["value"]
 
     async def screenshot(self):
-        """Return what the window shows, as a PNG file."""
+        """Return the contents of the window as a PNG file."""
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
 
 def start_browser(test):
-    """Start Chromium with a profile of its own; it is killed at the end of `test`."""
+    """Start Chromium with a new profile; it is killed at the end of `test`."""
     from twisted.internet import reactor
 
     browser = Browser()

@@ -18,14 +18,14 @@ from tests.integration.processes import spawn
 
 
 async def address_of(child, name):
-    """Return the address, `127.0.0.1:4711`, that a service of a child says it listens on."""
+    """Return the address, such as `127.0.0.1:4711`, that a service of a child has logged."""
     line = re.compile(rf"{name}: listening on tcp (\S+)\n".encode())
     await child.until(lambda: b" serves " in child.err and line.search(child.err))
     return line.search(child.err)[1].decode()
 
 
 async def send(test, address, data=b""):
-    """Connect to an address and send; the connection is closed at the end of `test`."""
+    """Connect to an address and send data; the connection is aborted at the end of `test`."""
     from twisted.internet import reactor
 
     protocol = Protocol()
@@ -34,11 +34,11 @@ async def send(test, address, data=b""):
     await connectProtocol(clientFromString(reactor, f"tcp:{address}"), protocol)
     protocol.transport.write(data)
 
-    def leave():
+    def abort():
         protocol.transport.abortConnection()
         return gone
 
-    test.addCleanup(leave)
+    test.addCleanup(abort)
     return protocol
 
 
@@ -49,7 +49,7 @@ class AdminTests(TestCase):
         response = await HTTPClient(Agent(reactor)).get(f"http://{address}{path}", headers=headers)
         return response.code, await response.text()
 
-    async def test_every_page_answers(self):
+    async def test_every_path_responds(self):
         child = spawn(self, "--port", "0", "--admin", "tcp:0")
         admin = await address_of(child, "admin")
         echo = await address_of(child, "echo")
@@ -60,13 +60,13 @@ class AdminTests(TestCase):
         self.assertIn("</html>", (await self.get(admin, "/"))[1])
         self.assertEqual(await child.stop(), 0)
 
-    async def test_it_answers_during_a_drain_and_its_clients_hold_nothing_up(self):
+    async def test_it_responds_during_a_drain_and_its_clients_delay_nothing(self):
         child = spawn(
             self, "--admin", "tcp:0", "--drain", "1000", "echo", "--port", "0", "--delay", "900"
         )
         admin = await address_of(child, "admin")
         waiting = await send(self, await address_of(child, "echo"), b"late")
-        await send(self, admin)  # says nothing, and stays
+        await send(self, admin)  # sends nothing and stays connected
         await self.until_status(admin, '"received_bytes": 4')
         ended = child.stop()
         await child.until(lambda: b"stopping" in child.err)
@@ -76,11 +76,11 @@ class AdminTests(TestCase):
         self.assertEqual(await ended, 0)
 
     async def until_status(self, admin, text):
-        """Ask until /api/status holds `text`: what was sent has then arrived."""
+        """Repeat the request until /api/status contains `text`."""
         while text not in (await self.get(admin, "/api/status"))[1]:
             pass
 
-    async def test_a_unix_socket_is_gone_afterwards(self):
+    async def test_a_unix_socket_is_removed_afterwards(self):
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         child = spawn(self, "--port", "0", "--admin", f"unix:{folder}/admin")
@@ -96,8 +96,8 @@ class AdminTests(TestCase):
         reason = f"evserve: admin: cannot listen on {admin}: Address already in use\n"
         self.assertEqual(child.err.decode(), reason)
 
-    async def test_it_brings_no_reactor(self):
-        """The one in prometheus_client's own Twisted support would decide for `--reactor`."""
+    async def test_importing_it_installs_no_reactor(self):
+        """prometheus_client's own Twisted support would, before `--reactor` is read."""
         program = (
             "import sys, evserve.host.command, evserve.host.admin.service; "
             "print('twisted.internet.reactor' in sys.modules)"

@@ -59,7 +59,7 @@ def text(selector):
 class StatusPageTests(TestCase):
     async def setUp(self):
         if CHROMIUM is None:
-            raise SkipTest("there is no chromium (mend: apt-get install chromium)")
+            raise SkipTest("no chromium (apt-get install chromium)")
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         plugins = folder / "twisted" / "plugins"
@@ -75,7 +75,7 @@ class StatusPageTests(TestCase):
         await self.browser.open(f"http://{self.admin}/", **view)
 
     async def shows(self, selector, *parts):
-        """Wait until an element's text holds all of `parts`."""
+        """Wait until an element's text contains all of `parts`."""
         for part in parts:
             await self.browser.once(f"{text(selector)}?.includes('{part}')")
 
@@ -88,7 +88,7 @@ class StatusPageTests(TestCase):
         for count in (1, 2, 3):
             client = await send(self, echo, b"x" * 100)
             await self.shows("[data-service=echo] [data-metric=connections] .value", str(count))
-        # The rate of the last second, which is over by the time a slow browser looks.
+        # Keep sending: a slow browser would miss a rate that lasts one second.
         sending = LoopingCall(client.transport.write, b"x" * 100)
         sending.start(0.1)
         self.addCleanup(sending.stop)
@@ -96,7 +96,7 @@ class StatusPageTests(TestCase):
             "parseFloat(document.querySelector('[data-metric=received] .value').textContent) > 0"
         )
 
-    async def test_it_draws_whatever_a_service_publishes(self):
+    async def test_it_draws_every_kind_of_metric_that_a_service_publishes(self):
         await self.open()
         await self.shows("[data-metric=depot_depth] ul", "upper1.23 k", "lower7")
         await self.shows("[data-metric=depot_puts] .value", "/s")
@@ -104,7 +104,7 @@ class StatusPageTests(TestCase):
         described = "document.querySelector('[data-metric=depot_wait_seconds] svg').ariaLabel"
         await self.browser.once(f"{described}.startsWith('depot wait: p50 15 ms')")
 
-    async def test_it_says_that_the_server_drains_and_that_it_is_gone(self):
+    async def test_it_shows_a_drain_and_then_that_the_server_is_gone(self):
         waiting = await send(self, await address_of(self.child, "echo"), b"late")
         await self.open()
         await self.shows("[data-service=echo] [data-metric=connections] .value", "1")
@@ -114,7 +114,7 @@ class StatusPageTests(TestCase):
         self.assertEqual(await ended, 0)
         await self.shows("#state", "server gone since")
 
-    async def test_it_follows_the_scheme_and_fits_a_phone(self):
+    async def test_it_follows_the_colour_scheme_and_fits_a_phone(self):
         await self.open(scheme="dark", width=360, height=740)
         await self.shows("[data-metric=depot_depth] ul", "upper")
         colours = "getComputedStyle(document.body)"

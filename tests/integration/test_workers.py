@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from twisted.internet.endpoints import clientFromString, connectProtocol, wrapCl
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.trial.unittest import TestCase
 
+from evserve.host.workers.supervisor import Launcher, Supervisor
+from evserve.host.workers.totals import Totals
 from tests.certificates import make_certificates
-from tests.integration.processes import spawn
+from tests.integration.processes import TWISTD, on_chosen_reactor, spawn
 from tests.integration.streams import Client
 
 
@@ -24,7 +27,7 @@ REPLACED = re.compile(rb"worker (\d+) serves \(process (\d+)\)\n")
 
 
 class OneEcho(Protocol):
-    """Says `hello`, waits for it to come back and hangs up; `done` fires with what came."""
+    """Sends `hello`, waits for the echo and closes; `done` fires when the echo has arrived."""
 
     def __init__(self):
         self.got, self.done, self.closed = b"", Deferred(), Deferred()
@@ -45,7 +48,7 @@ class OneEcho(Protocol):
 
 
 def pids(server):
-    """The process ids of the workers that serve now, by number."""
+    """Return the process ids of the workers that serve now, by number."""
     first = WORKERS.search(server.err)[1].split(b", ")
     found = dict(enumerate(map(int, first), 1))
     found.update((int(number), int(pid)) for number, pid in REPLACED.findall(server.err))
@@ -67,7 +70,7 @@ class Case(TestCase):
         await client.closed
 
     async def published(self, admin, line):
-        """Wait until a line is among the metrics; workers report once a second."""
+        """Wait until /metrics contains a line; workers report once a second."""
         got = b""
         while line not in got:
             client = Client()
@@ -76,7 +79,7 @@ class Case(TestCase):
             got = await client.closed
 
     async def replaced(self, server, number, name):
-        """End a worker by a signal and wait for the next of its number."""
+        """End a worker with a signal and wait until another one serves under its number."""
         count = len(REPLACED.findall(server.err))
         os.kill(pids(server)[number], name)
         await server.until(lambda: len(REPLACED.findall(server.err)) > count)
@@ -113,7 +116,7 @@ class WorkersTests(Case):
         self.assertEqual(await server.stop(), 0)
 
 
-class MistakeTests(Case):
+class ErrorTests(Case):
     async def one_line(self, *words):
         server = spawn(self, *words)
         self.assertEqual(await server.ended, 1)
@@ -121,19 +124,19 @@ class MistakeTests(Case):
         (line,) = [each for each in lines if "listening on" not in each]
         return line
 
-    async def test_a_busy_port_ends_the_parent_before_any_worker_starts(self):
+    async def test_a_busy_port_ends_the_supervisor_before_any_worker_starts(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             line = await self.one_line("--port", port, "--workers", "2")
         self.assertIn(f"cannot listen on 127.0.0.1:{port}: Address already in use", line)
 
-    async def test_what_cannot_be_shared_is_refused(self):
+    async def test_a_service_that_cannot_be_shared_is_refused(self):
         line = await self.one_line("--workers", "2", "web", "--path", ".")
         self.assertTrue(line.startswith("evserve: --workers: 'web' does not listen"), line)
         line = await self.one_line("--workers", "2", "echo", "--port", "0", "--udp")
         self.assertEqual(line, "evserve: --workers: 'echo' needs one process for --udp")
 
-    async def test_a_service_that_fails_in_the_worker_is_told_once(self):
+    async def test_a_failure_in_the_workers_is_reported_once(self):
         plugins = self.folder / "plugins"
         plugins.mkdir(mode=0o755)
         (plugins / "moody_plugin.py").write_text(
@@ -163,7 +166,7 @@ class EndpointTests(Case):
         self.assertEqual(await server.stop(), 0)
         self.assertFalse(path.exists())
 
-    async def test_tls_is_spoken_by_the_workers(self):
+    async def test_the_workers_speak_tls(self):
         certificates = make_certificates()
         key = self.folder / "server.pem"
         key.write_bytes(certificates.server_pem)
@@ -176,7 +179,7 @@ class EndpointTests(Case):
 
 
 class AdminTests(Case):
-    async def test_the_parent_publishes_the_sums(self):
+    async def test_the_supervisor_publishes_the_sums(self):
         path = self.folder / "echo.sock"
         words = ["echo", "--listen", f"unix:{path}", "--workers", "2", "--admin", "tcp:0"]
         server = spawn(self, *words)
@@ -199,12 +202,12 @@ class LifeTests(Case):
             await self.echo_once(f"tcp:{address}")
         self.assertEqual(await server.stop(), 0)
 
-    async def test_workers_do_not_outlive_a_killed_parent(self):
+    async def test_workers_do_not_outlive_a_killed_supervisor(self):
         server = spawn(self, "--port", "0", "--workers", "2")
         await server.listening()
         found = pids(server)
         await server.stop("KILL")  # fires when the last process has closed standard error
-        self.assertEqual(server.err.count(b"the parent process is gone: stopping"), 2)
+        self.assertEqual(server.err.count(b"the supervisor is gone: stopping"), 2)
         self.assertEqual(len(found), 2)
 
     async def test_clients_notice_nothing_when_workers_are_restarted_under_load(self):
@@ -228,7 +231,7 @@ class LifeTests(Case):
 
 class DrainTests(Case):
     async def serve(self, drain):
-        """Return a server and a client to which it owes an answer."""
+        """Return a server and a client that waits for its echo."""
         path = self.folder / "echo.sock"
         words = ["echo", "--listen", f"unix:{path}", "--delay", "1000", "--workers", "2"]
         server = spawn(self, "--drain", drain, "--admin", "tcp:0", *words)
@@ -240,13 +243,13 @@ class DrainTests(Case):
         await self.published(admin, b'evserve_received_bytes_total{service="echo"} 4.0\n')
         return server, client
 
-    async def test_whoever_does_not_finish_in_time_is_cut_off_with_status_1(self):
+    async def test_connections_left_after_the_drain_are_aborted_with_status_1(self):
         server, client = await self.serve("0.2")
         self.assertEqual(await server.stop(), 1)
         self.assertIn(b"not done after 0.2 seconds: aborted 1 connections", server.err)
         await client.closed
 
-    async def test_a_second_signal_cuts_at_once(self):
+    async def test_a_second_signal_aborts_at_once(self):
         server, client = await self.serve("900")
         server.stop()
         await server.until(lambda: b"SIGTERM: stopping" in server.err)
@@ -254,3 +257,63 @@ class DrainTests(Case):
         self.assertIn(b"SIGTERM again: aborting connections", server.err)
         self.assertIn(b"aborted 1 connections", server.err)
         await client.closed
+
+
+class WatchedTotals(Totals):
+    """Totals with Deferreds that fire when a sum reaches a value."""
+
+    def __init__(self):
+        Totals.__init__(self)
+        self.waiting = []
+
+    def value(self, name):
+        return sum(s.value for m in self.collect() for s in m.samples if s.name == name)
+
+    def reaches(self, name, value):
+        deferred = Deferred()
+        self.waiting.append((name, value, deferred))
+        return deferred
+
+    def update(self, worker, families):
+        Totals.update(self, worker, families)
+        for entry in list(self.waiting):
+            if self.value(entry[0]) == entry[1]:
+                self.waiting.remove(entry)
+                entry[2].callback(None)
+
+
+class TotalsTests(TestCase):
+    def setUp(self):
+        from twisted.internet import reactor
+
+        self.reactor = reactor
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.addCleanup(self.listener.close)
+
+    def start(self):
+        words = ["-n", "evserve", "echo", "--port", "0"]
+        command = on_chosen_reactor([sys.executable, TWISTD, *words])
+        launcher = Launcher(self.reactor, False, command, Path(self.folder))
+        self.supervisor = Supervisor(2, self.reactor, launcher, self.fail, WatchedTotals())
+        self.addCleanup(self.supervisor.stopService)
+        self.supervisor.start({("echo", "tcp:0"): self.listener.fileno()})
+        return self.supervisor.all_serving
+
+    def connect(self):
+        host, port = self.listener.getsockname()
+        return connectProtocol(clientFromString(self.reactor, f"tcp:{host}:{port}"), Protocol())
+
+    async def test_connections_are_summed_and_no_count_goes_back_when_a_worker_dies(self):
+        await self.start()
+        clients = [await self.connect() for _ in range(10)]
+        totals = self.supervisor.totals
+        await totals.reaches("evserve_connections", 10)
+        for pid in self.supervisor.pids():
+            os.kill(pid, signal.SIGKILL)
+        await totals.reaches("evserve_connections", 0)  # what the new ones report
+        self.assertEqual(totals.value("evserve_connections_accepted_total"), 10)
+        for client in clients:
+            client.transport.abortConnection()

@@ -1,5 +1,48 @@
-"""The admin port: health, metrics and a live status page of the process.
+"""`--admin ENDPOINT`: health, metrics and a live status page of the process.
 
-`service` listens and wires; `site` answers requests by the pages of `pages`, which know nothing of
-HTTP connections; `hosts`, `status` and `exposition` are plain functions of values.
+    service    the listening service: it starts before the others and stops after them
+    http       from a request to a response: paths, headers, foreign Host headers, metrics as text
+    status     what /api/status and /readyz say, as values
+    page.html  the status page, which asks /api/status once a second
+
+The way of a request:
+
+    AdminService                  accepts the connection; its own limits, no descriptor guard
+    AdminResource.render          called by twisted.web for every request; adds the headers
+    AdminResource._respond        checks the Host header and the method, picks the page by its path
+    http.is_allowed_host          refuses a foreign name for a loopback address (DNS rebinding)
+    status.current_status         /api/status: the metrics, as one ServiceStatus for each service
+    http.metrics_response         /metrics: the same metrics, as Prometheus text or OpenMetrics
+    status.unready_reason         /readyz: None, or why clients should go elsewhere
 """
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.python.usage import UsageError
+
+from evserve.host.endpoints import parse_endpoint
+from evserve.host.options import LOOPBACK
+
+
+if TYPE_CHECKING:
+    from evserve.host.admin.service import make_admin as make_admin
+
+
+def admin_endpoint(text: str) -> str:
+    """Return the value of --admin; raises ValueError with one line if it is no endpoint string."""
+    reactor: Any
+    from twisted.internet import reactor
+
+    try:
+        parse_endpoint(reactor, text, LOOPBACK)
+    except UsageError as error:
+        raise ValueError(str(error).removeprefix(f"bad endpoint {text!r}: ")) from error
+    return text
+
+
+def __getattr__(name: str) -> Any:
+    if name == "make_admin":  # lazy: only a process with an admin port needs twisted.web
+        from evserve.host.admin.service import make_admin
+
+        return make_admin
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,40 +1,58 @@
-"""What /api/status says: the process and its services as values, and as JSON."""
+"""What /api/status and /readyz say: the process, its services and their metrics as values."""
 
 import json
+import math
+import os
+import platform
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
-from attrs import frozen
-from prometheus_client.core import Metric
+import twisted
+from attrs import field, frozen
+from prometheus_client.core import Metric, Sample
 
-from evserve.host.admin.series import MetricValues, Number, metric_values
-from evserve.host.root import Phase
+from evserve import __version__
+from evserve.host.orders import Order
+from evserve.host.root import Phase, Root
 
 
-# What the host counts for every listening service; /api/status has fields for it.
-DOOR = (
-    "evserve_connections",
-    "evserve_connections_accepted",
-    "evserve_connections_refused",
-    "evserve_received_bytes",
-)
+# The metrics of every listening service, for which ServiceStatus has fields.
+_CONNECTION_METRICS = {
+    "connections": "evserve_connections",
+    "accepted": "evserve_connections_accepted",
+    "refused": "evserve_connections_refused",
+    "received_bytes": "evserve_received_bytes",
+}
+
+Number = float | None  # JSON has no infinity and no NaN: they become None
+Bucket = tuple[str, Number]  # the upper bound as Prometheus writes it, and the cumulative count
 
 
 @frozen
-class Process:
-    """The process that answers."""
+class Series:
+    """The values of a metric for one set of labels; a histogram has no `value`."""
 
-    version: str
-    pid: int
-    uptime: float  # seconds
-    reactor: str
-    python: str
-    twisted: str
+    labels: dict[str, str]
+    value: Number = None
+    count: Number = None
+    sum: Number = None
+    buckets: tuple[Bucket, ...] = field(converter=tuple, default=())
+
+
+@frozen
+class MetricValues:
+    """A metric of one service."""
+
+    name: str
+    type: str  # of prometheus_client: "gauge", "counter", "histogram", "summary", ...
+    help: str
+    series: tuple[Series, ...]
 
 
 @frozen
 class ServiceStatus:
-    """A service; the counts of connections are None if it does not listen through the host."""
+    """A service; the counts are None if it does not listen through the host."""
 
     name: str
     plugin: str
@@ -44,54 +62,121 @@ class ServiceStatus:
     accepted: Number
     refused: Number
     received_bytes: Number
-    metrics: tuple[MetricValues, ...]  # its own
+    metrics: tuple[MetricValues, ...]  # those that the service itself publishes
 
 
 @frozen
 class Status:
-    """All of it. reason: why the process is not ready, None if it is."""
+    """The process and its services, in the order of the JSON fields.
+
+    reason: why the process is not ready, None if it is.  uptime: seconds.
+    """
 
     phase: Phase
     reason: str | None
-    process: Process
     services: tuple[ServiceStatus, ...]
+    version: str
+    pid: int
+    uptime: float
+    reactor: str
+    python: str
+    twisted: str
 
     def as_json(self) -> bytes:
-        """Return it as JSON, the process's fields at the top."""
-        known = attrs.asdict(self)
-        known |= known.pop("process") | {"phase": self.phase.value}
-        return json.dumps(known, allow_nan=False).encode()
+        """Return the JSON of /api/status."""
+        fields = attrs.asdict(self) | {"phase": self.phase.value}
+        return json.dumps(fields, allow_nan=False).encode()
 
 
-@frozen
-class ServiceMetrics:
-    """What one service publishes, by the names of its metrics."""
+def current_status(root: Root, orders: list[Order], started_at: float) -> Status:
+    """Return the status now; `started_at` is in the reactor's seconds."""
+    families = list(root.metrics.collect())
+    return Status(
+        phase=root.phase,
+        reason=unready_reason(root),
+        services=tuple(_service_status(order, root, families) for order in orders),
+        version=__version__,
+        pid=os.getpid(),
+        uptime=round(root.reactor.seconds() - started_at, 3),
+        reactor=type(root.reactor).__name__,
+        python=platform.python_version(),
+        twisted=twisted.__version__,
+    )
 
-    by_name: dict[str, MetricValues]
 
-    @classmethod
-    def of(cls, service: str, families: Iterable[Metric]) -> "ServiceMetrics":
-        """Pick a service's samples out of the metrics of all services."""
-        by_name = {}
-        for family in families:
-            own = [each for each in family.samples if each.labels.get("service") == service]
-            by_name[family.name] = metric_values(family, own)
-        return cls(by_name)
+def _service_status(order: Order, root: Root, families: list[Metric]) -> ServiceStatus:
+    counts, own = service_metrics(order.name, families)
+    listening = [each for each in root.listening if each.door.name == order.name]
+    return ServiceStatus(
+        name=order.name,
+        plugin=order.plugin.name,
+        description=order.plugin.description,
+        listening=tuple(address for each in listening for address in each.addresses),
+        metrics=own,
+        **counts,
+    )
 
-    @property
-    def listens(self) -> bool:
-        """Whether it has a door: a part of the host that counts its connections."""
-        door = self.by_name.get("evserve_connections")
-        return door is not None and bool(door.series)
 
-    def total(self, name: str) -> Number:
-        """Return the sum of one of the door's metrics; None if the service has no door."""
-        if not self.listens:
-            return None
-        return sum(each.value or 0 for each in self.by_name[name].series)
-
-    def own(self) -> tuple[MetricValues, ...]:
-        """Return what the service itself publishes."""
-        return tuple(
-            each for name, each in self.by_name.items() if name not in DOOR and each.series
+def unready_reason(root: Root) -> str | None:
+    """Return one line that says why the services cannot take clients now; None if they can."""
+    if root.failure is not None:
+        return f"failed: {root.failure}"
+    if root.phase is Phase.DRAINING:
+        # From the metrics, because these include connections in worker processes.
+        left = sum(
+            sample.value
+            for family in root.metrics.collect()
+            if family.name == "evserve_connections"
+            for sample in family.samples
         )
+        return f"draining: {left:g} left"
+    waiting = [each.door.name for each in root.listening if len(each.ports) < len(each.endpoints)]
+    if waiting:
+        return f"starting: {', '.join(waiting)} does not listen yet"
+    return "starting" if root.phase is Phase.STARTING else None
+
+
+def service_metrics(
+    service: str, families: Iterable[Metric]
+) -> tuple[dict[str, Number], tuple[MetricValues, ...]]:
+    """Return the counts of a service's connections by field of ServiceStatus, and its own metrics.
+
+    families: the metrics of all services.  The counts are None if the service does not listen.
+    """
+    by_name = {}
+    for family in families:
+        samples = [each for each in family.samples if each.labels.get("service") == service]
+        by_name[family.name] = metric_values(family, samples)
+    connections = by_name.get("evserve_connections")
+    counts: dict[str, Number] = dict.fromkeys(_CONNECTION_METRICS)
+    if connections is not None and connections.series:
+        for key, name in _CONNECTION_METRICS.items():
+            counts[key] = sum(each.value or 0 for each in by_name[name].series)
+    counted = _CONNECTION_METRICS.values()
+    own = (each for each in by_name.values() if each.series and each.name not in counted)
+    return counts, tuple(own)
+
+
+def metric_values(family: Metric, samples: Iterable[Sample]) -> MetricValues:
+    """Return the samples of a metric as one series for each set of labels.
+
+    The label `service`, quantiles and times of creation are left out.
+    """
+    series: dict[object, dict[str, Any]] = {}
+    for sample in samples:
+        part = sample.name.removeprefix(family.name).removeprefix("_")
+        if part == "created" or "quantile" in sample.labels:
+            continue
+        labels = {k: v for k, v in sample.labels.items() if k not in ("service", "le")}
+        fields = series.setdefault(
+            tuple(sorted(labels.items())), {"labels": labels, "buckets": []}
+        )
+        value = sample.value if math.isfinite(sample.value) else None
+        if part == "bucket":
+            fields["buckets"].append((sample.labels["le"], value))
+        elif part in ("count", "sum"):
+            fields[part] = value
+        elif part in ("", "total"):
+            fields["value"] = value
+    parsed = tuple(Series(**fields) for fields in series.values())
+    return MetricValues(family.name, family.type, family.documentation, parsed)

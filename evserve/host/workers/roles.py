@@ -1,35 +1,52 @@
-"""Which part this process plays: the only one, the parent of workers, or a worker."""
+"""Which role this process has, and which services may run in workers."""
 
 from typing import Any
 
-from twisted.python.usage import Options
+from twisted.python.usage import Options, UsageError
 
 from evserve.host.logs import logs_to_terminal
 from evserve.host.orders import Order
 from evserve.host.root import Root
-from evserve.host.workers.assignment import current
-from evserve.host.workers.launch import Launcher
-from evserve.host.workers.parent import ParentRoot, stand_in
+from evserve.host.workers.sockets import current_assignment
+from evserve.host.workers.supervisor import Launcher, SupervisorRoot
 from evserve.host.workers.worker import WorkerRoot
 
 
-def root_and_orders(
-    options: Options, orders: list[Order], reactor: Any
-) -> tuple[Root, list[Order]]:
-    """Return the root of this process's tree, and the services that belong into it."""
+def choose_role(options: Options, orders: list[Order], reactor: Any) -> tuple[Root, list[Order]]:
+    """Return the root of this process's service tree, and the services to build below it.
+
+    The process is a worker, the supervisor of workers, or (without `--workers`) the only process.
+    """
     twistd: dict[str, Any] = options.parent or {}
-    log_format, drain = options["log-format"], options["drain"]
-    assignment = current()
+    common = (reactor, twistd, options["log-format"], options["drain"])
+    assignment = current_assignment()
     if assignment is not None:
-        return WorkerRoot(reactor, twistd, log_format, drain, assignment), orders
+        return WorkerRoot(*common, assignment=assignment), orders
     if options["workers"]:
-        root = ParentRoot(
-            reactor,
-            twistd,
-            log_format,
-            drain,
-            size=options["workers"],
-            launcher=Launcher(reactor, logs_to_terminal(twistd)),
-        )
-        return root, [stand_in(order) for order in orders]
-    return Root(reactor, twistd, log_format, drain), orders
+        launcher = Launcher(reactor, logs_to_terminal(twistd))
+        root = SupervisorRoot(*common, workers=options["workers"], launcher=launcher)
+        return root, [root.bind_only(order) for order in orders]
+    return Root(*common), orders
+
+
+def check_shareable(orders: list[Order], where: str = "--workers") -> None:
+    """Raise UsageError with the reason if a service cannot run in workers.
+
+    where: the option or config key that asks for workers, for the message.
+
+    A service's plugin declares `stateless`. A class attribute `one_process` of its Options names
+    the options that need a single process all the same.
+    """
+    for order in orders:
+        single = [
+            each for each in getattr(order.options, "one_process", ()) if order.options[each]
+        ]
+        if not order.plugin.listens:
+            reason = "does not listen through the host, so there is nothing to share"
+        elif not order.plugin.stateless:
+            reason = "keeps its state in one process, so it cannot run in several"
+        elif single:
+            reason = f"needs one process for --{single[0]}"
+        else:
+            continue
+        raise UsageError(f"{where}: {order.name!r} {reason}")

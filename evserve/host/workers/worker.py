@@ -1,116 +1,157 @@
-"""A worker: a process that serves from its parent's sockets, and ends with its parent."""
+"""A worker: serves from inherited sockets, reports to its supervisor and ends with it."""
 
+from collections.abc import MutableMapping
 from typing import Any
 
+from attrs import define
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import LoopingCall
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.usage import UsageError
+from typing_extensions import override
+from zope.interface import implementer
 
 from evserve.host import process
 from evserve.host.endpoints import parse_endpoint
+from evserve.host.logs import logs_to_terminal
 from evserve.host.root import GRACE, Root
-from evserve.host.workers.assignment import ORDERS, REPORTS, Assignment
-from evserve.host.workers.control import Control
-from evserve.host.workers.frames import Kind, Message
-from evserve.host.workers.logs import WorkerObserver
-from evserve.host.workers.sharing import Adopter, adoptable
+from evserve.host.workers.messages import ControlChannel, Message, MessageKind
+from evserve.host.workers.sockets import (
+    COMMAND_FD,
+    REPORT_FD,
+    Assignment,
+    InheritingReactor,
+    without_systemd,
+)
 
 
-REPORT_EVERY = 1.0  # seconds between snapshots of the metrics
-SETTLE = 0.2  # seconds in which those let in last may say what they want
+REPORT_INTERVAL = 1.0  # seconds between two reports of the metrics
+LEAVE_DELAY = 0.2  # seconds for the first bytes of connections that were just accepted
+
+
+def set_worker_options(
+    twistd: MutableMapping[str, Any], options: MutableMapping[str, Any]
+) -> None:
+    """Turn off in a worker what the supervisor has done: daemonize, switch users, open a log file.
+
+    Several processes cannot write one log file: a worker logs text to standard error, and the
+    supervisor writes that to its log.
+    """
+    if not logs_to_terminal(twistd):
+        options["log-format"] = "text"
+    twistd.update(nodaemon=True, pidfile="", uid=None, gid=None, chroot=None)
+    twistd.update(logfile=None, syslog=False, logger=None)
 
 
 class WorkerRoot(Root):
-    """The root of a worker's tree."""
+    """The root of a worker's service tree.
 
-    def __init__(
-        self,
-        reactor: Any,
-        twistd: dict[str, Any],
-        log_format: str,
-        drain: float,
-        assignment: Assignment,
-    ) -> None:
-        super().__init__(reactor, twistd, log_format, drain)
+    args: those of Root.
+    """
+
+    def __init__(self, *args: Any, assignment: Assignment) -> None:
+        super().__init__(*args)
         self._assignment = assignment
-        self._control = Control(self._leave, self._cut_by_parent, self._orphaned)
+        self._control = ControlChannel(self._leave, self._on_abort, self._on_supervisor_lost)
         self._leaving = False
         self._reports = LoopingCall(self._report)
-        self._reports.clock = reactor
+        self._reports.clock = self.reactor
 
+    @override
     def setServiceParent(self, parent: Any) -> None:
-        """Log as a worker: what the parent has said already is left to the parent."""
         super().setServiceParent(parent)
         observer = parent.getComponent(ILogObserver)
         if observer is not None:
-            tagged = WorkerObserver(observer, self._assignment.number)
-            parent.setComponent(ILogObserver, tagged)
+            numbered = WorkerLogObserver(observer, self._assignment.number)
+            parent.setComponent(ILogObserver, numbered)
 
+    @override
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
-        """Return an endpoint on the socket that was inherited for it."""
         fileno = self._assignment.sockets.get((service, written))
         if fileno is None:
-            raise UsageError(f"--workers: {written!r} is not an endpoint that its options name")
-        return parse_endpoint(Adopter(self.reactor, fileno), adoptable(written), interface)
+            raise UsageError(f"--workers: {written!r} is not among the endpoints of its options")
+        reactor = InheritingReactor(self.reactor, fileno)
+        return parse_endpoint(reactor, without_systemd(written), interface)
 
+    @override
     def startService(self) -> None:
-        """Start the services, then listen to the parent."""
         super().startService()
-        standard_io: Any = StandardIO  # its stub knows nothing of other descriptors
-        standard_io(self._control, ORDERS, REPORTS, self.reactor)
+        standard_io: Any = StandardIO  # its annotations lack the descriptors
+        standard_io(self._control, COMMAND_FD, REPORT_FD, self.reactor)
 
+    @override
     def _now_running(self) -> None:
         process.on_stop_signals(self.reactor, self._signalled)
         if self.failure is None:
-            self._control.report(Message(Kind.READY))
-            self._reports.start(REPORT_EVERY)
+            self._control.send(Message(MessageKind.READY))
+            self._reports.start(REPORT_INTERVAL)
 
     def _report(self) -> None:
-        self._control.report(Message(Kind.METRICS, tuple(self.metrics.collect())))
+        self._control.send(Message(MessageKind.METRICS, tuple(self.metrics.collect())))
 
+    @override
     def _signalled(self, name: str) -> None:
-        # Ctrl-C reaches every process of the terminal, and it is for the parent to decide. A
-        # second SIGTERM may be systemd's to all of them after the parent's order to drain.
+        # Ctrl-C reaches every process of the terminal; the supervisor handles it. SIGTERM may come
+        # twice: systemd may send it to all processes after the supervisor has sent DRAIN.
         if name == "SIGTERM":
             self._leave()
 
-    def _orphaned(self) -> None:
-        self._log.warn("the parent process is gone: stopping")
+    def _on_supervisor_lost(self) -> None:
+        self._log.warn("the supervisor is gone: stopping")
         self._leave()
 
     def _leave(self) -> None:
-        """Leave new clients to the other workers, then stop.
+        """Stop accepting, then stop.
 
-        A client that was let in a moment ago has yet to send its first word; to close on it would
-        be to lose it, although the server as a whole goes on.
+        A client whose connection was accepted a moment ago may not have sent anything yet. Closing
+        it now would lose a request, although the server as a whole keeps running.
         """
         if self._leaving:
             return
         self._leaving = True
         for service in self.listening:
             service.pause()
-        self.reactor.callLater(SETTLE, self._end)
+        self.reactor.callLater(LEAVE_DELAY, self._end)
 
-    def _cut_by_parent(self) -> None:
+    def _on_abort(self) -> None:
         if self._stopped is None:
             self._drain = 0
             self._end()
         else:
-            self._cut("told to stop now")
+            self._cut("ordered by the supervisor")
 
+    @override
     def stopService(self) -> Deferred[None]:
-        """Stop, then tell the parent what was counted in all."""
-        return super().stopService().addCallback(self._last_report)
+        return super().stopService().addCallback(self._send_last_report)
 
-    def _last_report(self, _: None) -> Deferred[None]:
+    def _send_last_report(self, _: None) -> Deferred[None]:
         if self._reports.running:
             self._reports.stop()
         self._report()
-        left = self._control.leave()
-        left.addTimeout(GRACE, self.reactor)  # a parent that is stopped reads nothing
-        left.addErrback(lambda failure: failure.trap(defer.TimeoutError) and None)
-        return left
+        closed = self._control.close()
+        closed.addTimeout(GRACE, self.reactor)  # a suspended supervisor reads nothing
+        closed.addErrback(lambda failure: failure.trap(defer.TimeoutError) and None)
+        return closed
+
+
+@implementer(ILogObserver)
+@define(eq=False)
+class WorkerLogObserver:
+    """Adds the worker's number to warnings and errors, and drops the host's information lines.
+
+    The supervisor logs those lines (listening on, serves, stopping) once for all workers.
+    """
+
+    inner: ILogObserver
+    number: int
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level", LogLevel.info) > LogLevel.info:
+            text = event.get("log_format") or ""
+            event = {**event, "worker": self.number, "log_format": f"worker {{worker}}: {text}"}
+        elif str(event.get("log_namespace")).startswith("evserve.host."):
+            return
+        self.inner(event)

@@ -1,10 +1,11 @@
+"""What /api/status says: metrics, services and the process as values."""
+
 import json
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.admin.series import Series, metric_values
-from evserve.host.admin.status import Process, ServiceMetrics, Status
+from evserve.host.admin.status import Series, Status, metric_values, service_metrics
 from evserve.host.metrics import Metrics
 from evserve.host.root import Phase
 
@@ -58,22 +59,22 @@ class ServiceMetricsTests(SynchronousTestCase):
         self.metrics = Metrics()
 
     def of(self, name):
-        return ServiceMetrics.of(name, self.metrics.collect())
+        return service_metrics(name, self.metrics.collect())
 
-    def test_a_service_without_a_door_has_no_connections(self):
+    def test_a_service_that_does_not_listen_has_no_counts(self):
         Gauge("depth", "Depth.", registry=self.metrics.of("job")).set(1)
-        self.assertIsNone(self.of("job").total("evserve_connections"))
+        self.assertIsNone(self.of("job")[0]["connections"])
 
     def test_a_service_sees_its_own_metrics_only(self):
         Gauge("depth", "Depth.", registry=self.metrics.of("one")).set(1)
         Gauge("height", "Height.", registry=self.metrics.of("two")).set(2)
-        self.assertEqual([each.name for each in self.of("one").own()], ["depth"])
+        self.assertEqual([each.name for each in self.of("one")[1]], ["depth"])
 
 
 class StatusTests(SynchronousTestCase):
     def test_the_process_stands_at_the_top_of_the_json(self):
-        process = Process("1.0", 7, 1.5, "EPollReactor", "3.13.0", "26.10.0")
-        status = json.loads(Status(Phase.DRAINING, "draining: 1 left", process, ()).as_json())
+        process = ("1.0", 7, 1.5, "EPollReactor", "3.13.0", "26.10.0")
+        status = json.loads(Status(Phase.DRAINING, "draining: 1 left", (), *process).as_json())
         self.assertEqual(
             (status["pid"], status["uptime"], status["phase"], status["services"]),
             (7, 1.5, "draining", []),

@@ -1,4 +1,4 @@
-"""The sums of what the workers count."""
+"""The metrics of the workers, summed."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,7 +8,7 @@ from evserve.host.workers.totals import ServiceTotals, Totals
 
 
 def snapshot(hits=0, connections=0, lag=None, service="echo"):
-    """What a worker would send: the families of its host's metrics."""
+    """Return the metric families that a worker would send."""
     metrics = Metrics()
     registry = metrics.of(service)
     Counter("hits", "Hits.", ["page"], registry=registry).labels("a").inc(hits)

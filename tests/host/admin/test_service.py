@@ -1,4 +1,4 @@
-"""The admin port in memory: requests through the protocol factory that it listens with."""
+"""The admin port in memory: requests through its protocol factory."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def listener(options, host):
 def order_of(name):
     options = with_listening_options(Options)()
     options.parseOptions(["--port", "0"])
-    plugin = ServicePlugin("stub", "stub.service", "Takes what comes.")
+    plugin = ServicePlugin("stub", "stub.service", "Accepts connections.")
     return Order(name, plugin, LoadedService(Options, listener), options)
 
 
@@ -48,8 +48,8 @@ class Client:
         self.protocol = self.transport.protocol = factory.buildProtocol(self.transport.peerAddr)
         self.protocol.makeConnection(self.transport)
 
-    def ask(self, path, method="GET", **headers):
-        """Return status, headers and body of the answer."""
+    def request(self, path, method="GET", **headers):
+        """Send a request; return status, headers and body of the response."""
         lines = {"Host": "localhost:9100", **headers}
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self.transport.clear()
@@ -76,59 +76,59 @@ class AdminTests(SynchronousTestCase):
 
     def serve(self):
         self.start()
-        self.patch(process, "on_stop_signals", lambda *_: None)  # this process is the test's own
+        self.patch(process, "on_stop_signals", lambda *_: None)  # the test runner's stay
         for hook, words, named in self.reactor.whenRunningHooks:
             hook(*words, **named)
 
     def status(self):
-        return json.loads(self.client.ask("/api/status")[2])
+        return json.loads(self.client.request("/api/status")[2])
 
-    def test_healthy_from_the_first_moment(self):
-        self.assertEqual(self.client.ask("/healthz")[::2], (200, b"ok\n"))
+    def test_healthz_is_ok_before_the_start(self):
+        self.assertEqual(self.client.request("/healthz")[::2], (200, b"ok\n"))
 
     def test_not_ready_before_every_service_listens(self):
-        answer = (503, b"starting: one, two does not listen yet\n")
-        self.assertEqual(self.client.ask("/readyz")[::2], answer)
+        expected = (503, b"starting: one, two does not listen yet\n")
+        self.assertEqual(self.client.request("/readyz")[::2], expected)
 
     def test_not_ready_before_the_reactor_runs(self):
         self.start()
-        self.assertEqual(self.client.ask("/readyz")[::2], (503, b"starting\n"))
+        self.assertEqual(self.client.request("/readyz")[::2], (503, b"starting\n"))
 
-    def test_ready_once_all_is_started(self):
+    def test_ready_once_everything_has_started(self):
         self.serve()
-        self.assertEqual(self.client.ask("/readyz")[::2], (200, b"ready\n"))
+        self.assertEqual(self.client.request("/readyz")[::2], (200, b"ready\n"))
 
     def test_a_failure_is_a_reason(self):
         self.patch(self.root, "finish", lambda _: None)
         self.patch(self.root, "_terminal", io.StringIO())
         self.serve()
         self.root.fail("no room")
-        self.assertEqual(self.client.ask("/readyz")[::2], (503, b"failed: no room\n"))
+        self.assertEqual(self.client.request("/readyz")[::2], (503, b"failed: no room\n"))
 
     def test_it_answers_while_the_services_drain_and_no_longer(self):
         self.serve()
         lingering = Client(self.root.listening[0].door)
         lingering.transport.loseConnection = lambda: None
         stopped = self.root.stopService()
-        self.assertEqual(self.client.ask("/readyz")[::2], (503, b"draining: 1 left\n"))
+        self.assertEqual(self.client.request("/readyz")[::2], (503, b"draining: 1 left\n"))
         self.assertEqual(self.status()["phase"], "draining")
         lingering.protocol.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(stopped)
         self.assertFalse(self.client.transport.connected)
 
-    def test_its_own_clients_are_not_waited_for(self):
+    def test_its_own_connections_do_not_delay_the_stop(self):
         self.serve()
         transport = self.client.transport
         transport.abortConnection = transport.loseConnection
-        transport.loseConnection = lambda: None  # this one never reads the end
+        transport.loseConnection = lambda: None  # this client never closes
         self.successResultOf(self.root.stopService())
 
-    def test_it_is_no_service_among_the_others(self):
+    def test_it_is_not_listed_among_the_services(self):
         self.serve()
         self.assertEqual([each["name"] for each in self.status()["services"]], ["one", "two"])
-        self.assertNotIn(b'service="admin"', self.client.ask("/metrics")[2])
+        self.assertNotIn(b'service="admin"', self.client.request("/metrics")[2])
 
-    def test_status_tells_of_the_process(self):
+    def test_status_describes_the_process(self):
         self.serve()
         self.reactor.advance(90)
         status = self.status()
@@ -136,70 +136,70 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual((status["uptime"], status["pid"]), (90, os.getpid()))
         self.assertEqual(status["version"], __version__)
 
-    def test_status_tells_of_each_service(self):
+    def test_status_describes_each_service(self):
         Gauge("depth", "Depth.", registry=self.root.metrics.of("one")).set(5)
         self.serve()
         Client(self.root.listening[0].door).protocol.dataReceived(b"12345")
         one, two = self.status()["services"]
-        self.assertEqual((one["plugin"], one["description"]), ("stub", "Takes what comes."))
-        self.assertEqual(one["listening"], ["tcp 0.0.0.0:0"])  # so says the reactor in memory
+        self.assertEqual((one["plugin"], one["description"]), ("stub", "Accepts connections."))
+        self.assertEqual(one["listening"], ["tcp 0.0.0.0:0"])  # what the memory reactor reports
         self.assertEqual((one["connections"], one["accepted"], one["refused"]), (1, 1, 0))
         self.assertEqual((one["received_bytes"], two["received_bytes"]), (5, 0))
         (depth,) = one["metrics"]
         self.assertEqual((depth["name"], depth["series"][0]["value"]), ("depth", 5))
 
     def test_metrics_in_the_format_that_the_client_accepts(self):
-        _, headers, body = self.client.ask("/metrics", Accept="application/openmetrics-text")
+        _, headers, body = self.client.request("/metrics", Accept="application/openmetrics-text")
         self.assertIn("openmetrics", headers["content-type"])
         self.assertIn(b'evserve_connections{service="two"} 0.0', body)
 
     def test_the_page_is_html(self):
-        status, headers, body = self.client.ask("/")
+        status, headers, body = self.client.request("/")
         self.assertEqual((status, headers["content-type"]), (200, "text/html; charset=utf-8"))
         self.assertIn("script-src 'sha256-", headers["content-security-policy"])
         self.assertTrue(body.startswith(b"<!doctype html>"))
 
-    def test_every_answer_keeps_browsers_honest(self):
+    def test_every_response_has_headers_that_protect_browsers(self):
         for path in ("/", "/metrics", "/nowhere"):
-            _, headers, _ = self.client.ask(path)
+            _, headers, _ = self.client.request(path)
             self.assertIn("default-src 'none'", headers["content-security-policy"])
             self.assertEqual(headers["x-content-type-options"], "nosniff")
             self.assertEqual(headers["referrer-policy"], "no-referrer")
             self.assertEqual(headers["cache-control"], "no-store")
 
-    def test_an_unknown_path_names_those_that_there_are(self):
-        status, _, body = self.client.ask("/metrics/x?y=1")
+    def test_an_unknown_path_lists_the_known_ones(self):
+        status, _, body = self.client.request("/metrics/x?y=1")
         self.assertEqual(status, 404)
         self.assertIn(b"/readyz", body)
 
     def test_a_query_changes_nothing(self):
-        self.assertEqual(self.client.ask("/healthz?verbose=1")[0], 200)
+        self.assertEqual(self.client.request("/healthz?verbose=1")[0], 200)
 
     def test_head_is_get_without_the_body(self):
-        status, headers, body = self.client.ask("/healthz", method="HEAD")
+        status, headers, body = self.client.request("/healthz", method="HEAD")
         self.assertEqual((status, headers["content-length"], body), (200, "3", b""))
 
     def test_other_methods_are_refused(self):
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "BREW"):
-            status, headers, _ = self.client.ask("/healthz", method=method)
+            status, headers, _ = self.client.request("/healthz", method=method)
             self.assertEqual((status, headers["allow"]), (405, "GET, HEAD"))
 
     def test_a_foreign_name_for_loopback_is_refused(self):
-        self.assertEqual(self.client.ask("/api/status", Host="evil.example")[0], 421)
+        self.assertEqual(self.client.request("/api/status", Host="evil.example")[0], 421)
 
-    def test_any_name_will_do_on_an_address_of_the_network(self):
+    def test_any_name_is_allowed_on_an_address_of_the_network(self):
         client = Client(self.admin.door, reached="192.0.2.7")
-        self.assertEqual(client.ask("/healthz", Host="metrics.example.com")[0], 200)
+        self.assertEqual(client.request("/healthz", Host="metrics.example.com")[0], 200)
 
-    def test_a_crowd_cannot_use_up_the_descriptors_of_the_services(self):
-        crowd = [Client(self.admin.door) for _ in range(LIMITS.max_connections + 5)]
+    def test_many_clients_cannot_use_up_the_descriptors_of_the_services(self):
+        clients = [Client(self.admin.door) for _ in range(LIMITS.max_connections + 5)]
         self.assertEqual(len(self.admin.door.connections), LIMITS.max_connections)
-        self.assertFalse(crowd[-1].transport.connected)
+        self.assertFalse(clients[-1].transport.connected)
 
     def test_it_answers_when_the_services_are_out_of_descriptors(self):
         self.serve()
         self.root.guard._pause()
-        self.assertEqual(Client(self.admin.door).ask("/healthz")[0], 200)
+        self.assertEqual(Client(self.admin.door).request("/healthz")[0], 200)
         self.assertNotIn(self.admin.ports[0], self.root.guard.ports)
 
 

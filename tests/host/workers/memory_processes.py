@@ -1,37 +1,37 @@
-"""Processes in memory: a launcher whose workers do as the test says."""
+"""Worker processes in memory, which do what the test tells them."""
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.python.failure import Failure
 
-from evserve.host.workers.assignment import REPORTS
-from evserve.host.workers.frames import Frames, Kind, Message, encode
+from evserve.host.workers.messages import Message, MessageDecoder, MessageKind, encode
+from evserve.host.workers.sockets import REPORT_FD
 
 
 class MemoryProcess:
-    """A worker's process transport; `orders` are the kinds of the parent's messages."""
+    """A worker's process transport; `received` are the kinds of the supervisor's messages."""
 
-    def __init__(self, child, pid):
-        self.child, self.pid = child, pid
-        self.orders = []
-        self._frames = Frames()
+    def __init__(self, worker, pid):
+        self.worker, self.pid = worker, pid
+        self.received = []
+        self._decoder = MessageDecoder()
         self._alive = True
 
     def report(self, message):
-        self.child.childDataReceived(REPORTS, encode(message))
+        self.worker.childDataReceived(REPORT_FD, encode(message))
 
     def serve(self):
-        self.report(Message(Kind.READY))
+        self.report(Message(MessageKind.READY))
 
     def end(self, status=0, signal=None):
         self._alive = False
         done = status == 0 and signal is None
         reason = ProcessDone(0) if done else ProcessTerminated(None if signal else status, signal)
-        self.child.processEnded(Failure(reason))
+        self.worker.processEnded(Failure(reason))
 
     def writeToChild(self, descriptor, data):
         if not self._alive:
             raise KeyError(descriptor)
-        self.orders += [message.kind for message in self._frames.feed(data)]
+        self.received += [message.kind for message in self._decoder.feed(data)]
 
     def signalProcess(self, name):
         if not self._alive:
@@ -46,10 +46,10 @@ class MemoryLauncher:
         self.processes = []
         self.broken = None
 
-    def start(self, child, sockets):
+    def start(self, worker, sockets):
         if self.broken is not None:
             raise self.broken
-        process = MemoryProcess(child, 100 + len(self.processes))
+        process = MemoryProcess(worker, 100 + len(self.processes))
         self.processes.append(process)
-        child.transport = process
-        child.connectionMade()
+        worker.transport = process
+        worker.connectionMade()

@@ -1,10 +1,10 @@
-"""Which services workers may run."""
+"""Which services may run in workers."""
 
 from twisted.python.usage import Options, UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.orders import Order
-from evserve.host.workers.rules import check_shareable
+from evserve.host.workers.roles import check_shareable
 from evserve.interfaces import LoadedService
 from evserve.plugin import ServicePlugin
 
@@ -21,7 +21,7 @@ def order(name, *flags, **kinds):
     return Order(name, plugin, LoadedService(Opts, None), options)
 
 
-class RulesTests(SynchronousTestCase):
+class CheckShareableTests(SynchronousTestCase):
     def refusal(self, *orders):
         return str(self.assertRaises(UsageError, check_shareable, list(orders)))
 
@@ -31,7 +31,7 @@ class RulesTests(SynchronousTestCase):
     def test_one_with_state_may_not_even_among_others(self):
         self.assertEqual(
             self.refusal(order("echo", stateless=True), order("queue")),
-            "--workers: 'queue' keeps state in one process, so several of it would disagree",
+            "--workers: 'queue' keeps its state in one process, so it cannot run in several",
         )
 
     def test_one_that_does_not_listen_may_not(self):

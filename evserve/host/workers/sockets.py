@@ -1,0 +1,156 @@
+"""Sharing listening sockets: the supervisor binds them, the workers inherit and accept.
+
+Both sides give an endpoint a wrapper in place of the reactor, so that what the endpoint puts on
+its socket (TLS, the PROXY protocol) works in each worker as it does in a single process.
+"""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping, MutableMapping
+from functools import cache
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from evserve.host.adopting import SharedUnixPort, adopt, adopted_port
+
+
+# The descriptors that a worker inherits besides standard input, output and error.
+REPORT_FD = 3  # the worker writes messages to this one
+COMMAND_FD = 4  # and reads messages from this one; end of file means that the supervisor is gone
+FIRST_SOCKET_FD = 5
+
+_VARIABLE = "EVSERVE_WORKER"
+# systemd talks to one process: a worker that answered would confuse it.
+_SYSTEMD_VARIABLE = re.compile(r"LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET|WATCHDOG_(PID|USEC)")
+
+SocketKey = tuple[str, str]  # the name of a service, and an endpoint as the user wrote it
+
+
+@frozen
+class Assignment:
+    """What a worker is told at its start.
+
+    number: from 1.  sockets: the descriptor that the worker inherits for each socket.
+    """
+
+    number: int
+    sockets: Mapping[SocketKey, int]
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the worker: the supervisor's, plus this assignment."""
+        rows = [[*key, fileno] for key, fileno in self.sockets.items()]
+        kept = {k: v for k, v in environ.items() if not _SYSTEMD_VARIABLE.fullmatch(k)}
+        return {**kept, _VARIABLE: json.dumps([self.number, rows])}
+
+
+def take_assignment(environ: MutableMapping[str, str]) -> Assignment | None:
+    """Remove the assignment from an environment and return it; None if there is none."""
+    text = environ.pop(_VARIABLE, None)
+    if text is None:
+        return None
+    number, rows = json.loads(text)
+    return Assignment(number, {(service, endpoint): fileno for service, endpoint, fileno in rows})
+
+
+@cache
+def current_assignment() -> Assignment | None:
+    """Return the assignment of this process; None if it is no worker."""
+    return take_assignment(os.environ)
+
+
+class _BoundTCPPort(tcp.Port):
+    _shouldShutdown = False  # a shutdown would reach the workers, which share the socket
+
+
+class _BoundUnixPort(unix.Port):
+    _shouldShutdown = False  # but the file is removed when the supervisor closes the port
+
+
+@define(eq=False)
+class BindOnlyReactor:
+    """The supervisor's reactor for one endpoint: binds and listens, but never accepts.
+
+    port: the bound port; None until the endpoint listens, or if it needs no listening socket.
+    """
+
+    reactor: Any
+    port: Any = field(init=False, default=None)
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        return self._start(_BoundTCPPort(port, factory, backlog, interface, self))
+
+    def listenSSL(
+        self, port: int, factory: IProtocolFactory, contextFactory: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        return self.listenTCP(port, factory, *args, **kwargs)  # the workers speak TLS
+
+    def listenUNIX(self, address: Any, factory: IProtocolFactory, **kwargs: Any) -> Any:
+        return self._start(_BoundUnixPort(address, factory, reactor=self, **kwargs))
+
+    def adoptStreamPort(self, fileno: int, family: int, factory: IProtocolFactory) -> Any:
+        if family == socket.AF_UNIX:
+            return self._start(adopted_port(SharedUnixPort, self, fileno, factory))
+        return self._start(adopted_port(_BoundTCPPort, self, fileno, family, factory))
+
+    def addReader(self, reader: Any) -> None:
+        """Do nothing: only the workers accept."""
+
+    def removeReader(self, reader: Any) -> None:
+        """Do nothing: there was no reader to add."""
+
+    def _start(self, port: Any) -> Any:
+        port.startListening()
+        self.port = port
+        return port
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reactor, name)
+
+
+@define(eq=False)
+class InheritingReactor:
+    """A worker's reactor for one endpoint: accepts from the inherited socket `fileno`.
+
+    The address that the endpoint asks for is ignored: the supervisor has bound it.
+    """
+
+    reactor: Any
+    fileno: int
+
+    def listenTCP(self, port: int, factory: IProtocolFactory, *args: Any, **kwargs: Any) -> Any:
+        return self._adopt(factory)
+
+    def listenSSL(
+        self, port: int, factory: IProtocolFactory, contextFactory: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory))
+
+    def listenUNIX(self, address: Any, factory: IProtocolFactory, **kwargs: Any) -> Any:
+        return self._adopt(factory)
+
+    def _adopt(self, factory: IProtocolFactory) -> Any:
+        inherited = socket.socket(fileno=os.dup(self.fileno))
+        with inherited:
+            inherited.setblocking(False)
+            port = adopt(self.reactor, inherited.fileno(), inherited.family, factory)
+        os.close(self.fileno)
+        return port
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reactor, name)
+
+
+def without_systemd(endpoint: str) -> str:
+    """Return an endpoint string with a placeholder for its `systemd:` part.
+
+    systemd passed the socket to the supervisor; a worker inherits it like any other.
+    """
+    return re.sub(r"(^|:)systemd:.*", r"\1tcp:0", endpoint)

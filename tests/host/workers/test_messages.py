@@ -1,0 +1,71 @@
+"""Messages between supervisor and worker, and the worker's end of the channel."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host.workers.messages import (
+    ControlChannel,
+    Message,
+    MessageDecoder,
+    MessageKind,
+    encode,
+)
+
+
+class MessageTests(SynchronousTestCase):
+    def test_a_message_arrives_as_it_was_sent(self):
+        self.assertEqual(
+            list(MessageDecoder().feed(encode(Message(MessageKind.READY)))),
+            [Message(MessageKind.READY)],
+        )
+
+    def test_bytes_may_come_one_by_one(self):
+        decoder = MessageDecoder()
+        sent = encode(Message(MessageKind.DRAIN)) + encode(Message(MessageKind.ABORT))
+        got = [message for byte in sent for message in decoder.feed(bytes([byte]))]
+        self.assertEqual([message.kind for message in got], [MessageKind.DRAIN, MessageKind.ABORT])
+
+    def test_several_messages_may_come_at_once(self):
+        sent = encode(Message(MessageKind.DRAIN)) * 3
+        self.assertEqual(len(list(MessageDecoder().feed(sent))), 3)
+
+    def test_metrics_keep_type_labels_and_values(self):
+        registry = CollectorRegistry()
+        Counter("hits", "Hits.", ["page"], registry=registry).labels("/a\n").inc(3)
+        Histogram("lag", "Lag.", registry=registry).observe(0.3)
+        families = tuple(registry.collect())
+        (got,) = MessageDecoder().feed(encode(Message(MessageKind.METRICS, families)))
+        self.assertEqual(got.families, families)
+
+
+class ControlChannelTests(SynchronousTestCase):
+    def setUp(self):
+        self.done = []
+        does = [lambda name=name: self.done.append(name) for name in ("drain", "abort", "lost")]
+        self.control = ControlChannel(*does)
+        self.transport = StringTransportWithDisconnection()
+        self.transport.protocol = self.control
+        self.control.makeConnection(self.transport)
+
+    def test_messages_of_the_supervisor_are_carried_out(self):
+        self.control.dataReceived(
+            encode(Message(MessageKind.DRAIN)) + encode(Message(MessageKind.ABORT))
+        )
+        self.assertEqual(self.done, ["drain", "abort"])
+
+    def test_messages_reach_the_supervisor(self):
+        self.control.send(Message(MessageKind.READY))
+        self.assertEqual(
+            list(MessageDecoder().feed(self.transport.value())), [Message(MessageKind.READY)]
+        )
+
+    def test_a_lost_supervisor_is_noticed_and_sent_nothing_more(self):
+        self.transport.loseConnection()
+        self.control.send(Message(MessageKind.READY))
+        self.assertEqual((self.done, self.transport.value()), (["lost"], b""))
+        self.successResultOf(self.control.close())
+
+    def test_closing_the_channel_does_not_lose_the_supervisor(self):
+        self.successResultOf(self.control.close())
+        self.assertEqual(self.done, [])

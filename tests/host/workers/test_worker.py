@@ -1,0 +1,42 @@
+"""The options and the log of a worker."""
+
+from twisted.logger import LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.host.workers.worker import WorkerLogObserver, set_worker_options
+
+
+class WorkerOptionsTests(SynchronousTestCase):
+    def test_a_worker_of_a_daemon_stays_in_the_foreground_and_writes_no_file(self):
+        twistd = {"nodaemon": False, "pidfile": "twistd.pid", "uid": 5, "logfile": "x"}
+        options = {"log-format": "json"}
+        set_worker_options(twistd, options)
+        self.assertTrue(twistd["nodaemon"])
+        self.assertFalse(twistd["pidfile"] or twistd["uid"] or twistd["logfile"])
+        self.assertEqual(options, {"log-format": "text"})
+
+    def test_a_worker_on_a_terminal_keeps_the_log_format(self):
+        options = {"log-format": "json"}
+        set_worker_options({"nodaemon": True}, options)
+        self.assertEqual(options, {"log-format": "json"})
+
+
+class WorkerLogObserverTests(SynchronousTestCase):
+    def setUp(self):
+        self.events = []
+        self.observer = WorkerLogObserver(self.events.append, 3)
+
+    def observe(self, level, namespace, text="hello"):
+        event = {"log_level": level, "log_namespace": namespace, "log_format": text}
+        self.observer(event)
+        return self.events
+
+    def test_information_lines_of_the_host_are_dropped(self):
+        self.assertEqual(self.observe(LogLevel.info, "evserve.host.root.Root"), [])
+
+    def test_information_lines_of_a_service_are_kept(self):
+        self.assertEqual(len(self.observe(LogLevel.info, "evserve.echo")), 1)
+
+    def test_a_warning_names_the_worker(self):
+        (event,) = self.observe(LogLevel.warn, "evserve.host.door")
+        self.assertEqual(event["log_format"].format(**event), "worker 3: hello")
