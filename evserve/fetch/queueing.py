@@ -1,16 +1,15 @@
 """`--queue URL`: fetches what events ask for, and acknowledges them when the result is on disk."""
 
-from typing import Any, TypeVar
-
 from attrs import define, evolve, field
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python import usage
-from twisted.python.failure import Failure
 
-from evserve.events import BadEvent, Event, EventQueue, QueueError, check_type, open_queue
+from evserve.events import BadEvent, EventQueue, QueueError, check_type, open_queue
+from evserve.events.backoff import BackOff
+from evserve.events.consumer import Consumer, Delivery
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.orders import BadOrder, Order, parse_order
 from evserve.fetch.recorder import Recorder, line_on
@@ -18,10 +17,8 @@ from evserve.fetch.result import Result
 from evserve.interfaces import IHost
 
 
-T = TypeVar("T")
-
 EVENT_TYPE = "fetch.url"
-_PAUSE = 1.0  # seconds after trouble with the queue, whose engine has a back-off of its own
+_PAUSE = 1.0  # seconds between attempts while the queue or a proxy fails
 _PROXY_REST = 60.0  # seconds until an event comes again whose proxy was down
 _log = Logger(namespace="evserve.fetch")
 
@@ -44,7 +41,7 @@ def queue_service(
 
 @define(eq=False, slots=False)
 class QueueService(Service):
-    """Has `slots` loops, each of which takes one event at a time.
+    """Fetches what events ask for, at most `concurrency` URLs at once.
 
     results_type: of the events that carry results; None for none.
     """
@@ -53,19 +50,25 @@ class QueueService(Service):
     _queue: EventQueue
     _fetcher: Fetcher
     _recorder: Recorder
-    _slots: int
+    _concurrency: int
     _results_type: str | None = None
-    _loops: list[Deferred[None]] = field(factory=list, init=False)
-    _given_up: set[Deferred[Any]] = field(factory=set, init=False)  # at the end, if not yet there
-    _trouble: str = field(default="", init=False)  # with the queue, said already
+    _consumer: Consumer = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._consumer = Consumer(
+            self._queue,
+            self._host.reactor,
+            self._concurrency,
+            frozenset([EVENT_TYPE]),
+            self._handle,
+            back_off=BackOff(_PAUSE, _PAUSE),
+        )
 
     def startService(self) -> None:
-        """Begin to take events."""
+        """Start to reserve events."""
         Service.startService(self)
         self._recorder.broken = self._broken
-        self._loops = [Deferred.fromCoroutine(self._loop()) for _ in range(self._slots)]
-        for loop in self._loops:
-            loop.addErrback(self._unforeseen)
+        self._consumer.start()
 
     def stopService(self) -> Deferred[None]:
         """Give events back whose URL is not fetched yet; keep and acknowledge the others."""
@@ -73,10 +76,9 @@ class QueueService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for waiting in list(self._given_up):
-            waiting.cancel()
+        stopped = self._consumer.stop()
         with self._recorder.patience(self._host.reactor):
-            await DeferredList(self._loops)
+            await stopped
             self._recorder.is_over = True
             self._fetcher.close()
             await self._recorder.settle()
@@ -84,66 +86,33 @@ class QueueService(Service):
         self._recorder.screen.stop()
         await self._recorder.close()
 
-    async def _loop(self) -> None:
-        while self.running:
-            try:
-                event = await self._unless_stopped(self._queue.reserve([EVENT_TYPE]))
-                self._trouble = ""
-                if event is not None:
-                    await self._serve(event)
-            except QueueError as error:
-                self._complain(str(error))
-                await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
-
-    def _complain(self, trouble: str) -> None:
-        """Say it once, and not once for each loop and second."""
-        if trouble != self._trouble:
-            self._trouble = trouble
-            _log.warn("the queue: {error}", error=trouble)
-
-    async def _unless_stopped(self, waited_for: Deferred[T]) -> T:
-        self._given_up.add(waited_for)
+    async def _handle(self, delivery: Delivery) -> None:
         try:
-            return await waited_for
-        finally:
-            self._given_up.discard(waited_for)
+            await self._serve(delivery)
+        except (CancelledError, QueueError):
+            raise
+        except Exception as error:
+            _log.failure("taking events failed")
+            self._host.fail(f"taking events failed: {error}")
 
-    async def _serve(self, event: Event) -> None:
+    async def _serve(self, delivery: Delivery) -> None:
         try:
-            order = parse_order(event.body)
+            order = parse_order(delivery.event.body)
         except BadOrder as error:
-            _log.warn("event {id}: {error}", id=event.id, error=error)
-            await self._queue.bury(event, str(error))
+            _log.warn("event {id}: {error}", id=delivery.event.id, error=error)
+            await delivery.bury(str(error))
             return
-        if await self._fetch(event, order):
-            await self._queue.ack(event)
-        # If not, the event goes back, now or when the process ends.
-
-    def _kept(self, result: Result) -> Deferred[bool]:
-        kept: Deferred[bool] = Deferred()
-        self._recorder.record(result.url, result, kept.callback)
-        return kept
-
-    async def _fetch(self, event: Event, order: Order) -> bool:
-        """Fetch and keep the result; return whether it is kept. Meanwhile the event is ours.
-
-        Behind a proxy that is down there is no result: the event goes back for a while.
-        """
-        touching = LoopingCall(self._touch, event)
-        touching.clock = self._host.reactor
-        touching.start(event.ttr / 2, now=False)
-        try:
-            result = await self._unless_stopped(self._begin(order))
-            if result.is_proxys:
-                await self._queue.retry(event, _PROXY_REST)
-                await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
-                return False
-            is_kept = await self._kept(result)
-            if is_kept and self._results_type is not None:
-                await self._queue.put(self._results_type, result.as_json().encode())
-        finally:
-            touching.stop()
-        return is_kept
+        result = await self._consumer.until_stopped(self._begin(order))
+        if result.is_proxys:
+            # There is no result while the proxy is down.
+            await delivery.retry(_PROXY_REST)
+            await self._consumer.until_stopped(deferLater(self._host.reactor, _PAUSE))
+            return
+        if not await self._kept(result):
+            return  # the event comes back, at the latest when the process ends
+        if self._results_type is not None:
+            await self._queue.put(self._results_type, result.as_json().encode())
+        await delivery.ack()
 
     def _begin(self, order: Order) -> Deferred[Result]:
         timeouts = self._fetcher.timeouts
@@ -151,16 +120,10 @@ class QueueService(Service):
             timeouts = evolve(timeouts, total=order.timeout)
         return self._fetcher.fetch(order.url, order.method, order.headers, timeouts)
 
-    def _touch(self, event: Event) -> Any:
-        return self._queue.touch(event).addErrback(self._untouched, event)
-
-    def _untouched(self, failure: Failure, event: Event) -> None:
-        _log.warn("event {id}: {error}", id=event.id, error=failure.getErrorMessage())
-
-    def _unforeseen(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            _log.failure("taking events failed", failure)
-            self._host.fail(f"taking events failed: {failure.getErrorMessage()}")
+    def _kept(self, result: Result) -> Deferred[bool]:
+        kept: Deferred[bool] = Deferred()
+        self._recorder.record(result.url, result, kept.callback)
+        return kept
 
     def _broken(self, error: OSError) -> None:
         self._host.fail(line_on(error))

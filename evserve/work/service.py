@@ -17,7 +17,6 @@ from evserve.work.metrics import WorkMetrics
 from evserve.work.options import Options
 from evserve.work.policy import Policy
 from evserve.work.routing import Routes
-from evserve.work.runner import Runner
 from evserve.work.threads import HandlerThreads
 from evserve.work.worker import Worker
 
@@ -87,14 +86,14 @@ def work_service(
     reactor: Any = host.reactor
     metrics = WorkMetrics(host.metrics)
     threads = HandlerThreads(reactor, options["concurrency"])
-    runner = Runner(
+    worker = Worker(
         queue,
         routes,
         reactor,
         metrics,
         threads.call,
+        options["concurrency"],
         Policy(options["max-attempts"]),
         options["timeout"] or None,
     )
-    worker = Worker(queue, routes, runner, reactor, metrics, options["concurrency"])
     return WorkService(queue, worker, threads, demo)

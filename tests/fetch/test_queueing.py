@@ -7,8 +7,7 @@ from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Depth, QueueError
-from evserve.fetch import queueing
+from evserve.events import Depth, QueueError, consumer
 from evserve.fetch.memory import Page
 from evserve.fetch.queueing import QueueService
 from evserve.fetch.recorder import Recorder
@@ -89,7 +88,7 @@ class QueueingTests(SynchronousTestCase):
 
     def test_trouble_with_the_queue_is_said_once(self):
         said = []
-        self.patch(queueing._log, "warn", lambda _, error: said.append(error))
+        self.patch(consumer._log, "warn", lambda _, reason: said.append(reason))
         gone = self.patch(MemoryQueue, "reserve", lambda *_: fail(QueueError("gone")))
         self.start(slots=20)
         self.world.run(5)

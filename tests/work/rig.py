@@ -9,7 +9,6 @@ from evserve.testing import MemoryQueue
 from evserve.work.metrics import WorkMetrics
 from evserve.work.policy import Policy
 from evserve.work.routing import Route, Routes
-from evserve.work.runner import Runner
 from evserve.work.worker import Worker
 
 
@@ -37,18 +36,16 @@ class WorkerTestCase(SynchronousTestCase):
     def work(self, *routes, concurrency=2, timeout=None, max_attempts=3):
         routes = Routes(routes or [Route("mail", self.handler)])
         metrics = WorkMetrics(self.registry)
-        runner = Runner(
+        self.worker = Worker(
             self.queue,
             routes,
             self.clock,
             metrics,
             self.in_thread,
+            concurrency,
             Policy(max_attempts),
             timeout,
             roll=lambda: 1.0,
-        )
-        self.worker = Worker(
-            self.queue, routes, runner, self.clock, metrics, concurrency, roll=lambda: 1.0
         )
         self.worker.start()
         return self.worker
