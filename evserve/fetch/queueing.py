@@ -1,6 +1,13 @@
-"""`--queue URL`: fetches what events ask for, and acknowledges them when the result is on disk."""
+"""`--queue URL`: fetch what events of the type `fetch.url` ask for.
 
-from attrs import define, evolve, field
+An event is acknowledged when its result is on disk. Its body is a URL, or a JSON object with
+`url` and optionally `method`, `headers` and `timeout`.
+"""
+
+import json
+from typing import Any
+
+from attrs import define, evolve, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -11,15 +18,20 @@ from evserve.events import BadEvent, EventQueue, QueueError, check_type, open_qu
 from evserve.events.backoff import BackOff
 from evserve.events.consumer import Consumer, Delivery
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.orders import BadOrder, Order, parse_order
 from evserve.fetch.recorder import Recorder, line_on
 from evserve.fetch.result import Result
+from evserve.http.errors import FetchError
+from evserve.http.messages import Headers, check_headers
+from evserve.http.settings import MOST_SECONDS
+from evserve.http.url import parse_url
 from evserve.interfaces import IHost
 
 
 EVENT_TYPE = "fetch.url"
 _PAUSE = 1.0  # seconds between attempts while the queue or a proxy fails
-_PROXY_REST = 60.0  # seconds until an event comes again whose proxy was down
+_PROXY_RETRY = 60.0  # seconds until an event comes again whose proxy was down
+_KEYS = frozenset(["url", "method", "headers", "timeout"])
+_METHODS = ("GET", "HEAD")  # an event may come twice, so its method must be safe to repeat
 _log = Logger(namespace="evserve.fetch")
 
 
@@ -43,7 +55,7 @@ def queue_service(
 class QueueService(Service):
     """Fetches what events ask for, at most `concurrency` URLs at once.
 
-    results_type: of the events that carry results; None for none.
+    results_type: the type of the events that carry results; None for no such events.
     """
 
     _host: IHost
@@ -71,7 +83,7 @@ class QueueService(Service):
         self._consumer.start()
 
     def stopService(self) -> Deferred[None]:
-        """Give events back whose URL is not fetched yet; keep and acknowledge the others."""
+        """Give back events whose URL is not fetched yet; keep and acknowledge the others."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
@@ -88,24 +100,29 @@ class QueueService(Service):
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
-            await self._serve(delivery)
+            await self._fetch(delivery)
         except (CancelledError, QueueError):
             raise
         except Exception as error:
-            _log.failure("taking events failed")
-            self._host.fail(f"taking events failed: {error}")
+            _log.failure("handling an event failed")
+            self._host.fail(f"handling an event failed: {error}")
 
-    async def _serve(self, delivery: Delivery) -> None:
+    async def _fetch(self, delivery: Delivery) -> None:
         try:
-            order = parse_order(delivery.event.body)
-        except BadOrder as error:
+            request = parse_request(delivery.event.body)
+        except InvalidRequest as error:
             _log.warn("event {id}: {error}", id=delivery.event.id, error=error)
             await delivery.bury(str(error))
             return
-        result = await self._consumer.until_stopped(self._begin(order))
+        timeouts = self._fetcher.timeouts
+        if request.timeout is not None:
+            timeouts = evolve(timeouts, total=request.timeout)
+        result = await self._consumer.until_stopped(
+            self._fetcher.fetch(request.url, request.method, request.headers, timeouts)
+        )
         if result.is_proxys:
             # There is no result while the proxy is down.
-            await delivery.retry(_PROXY_REST)
+            await delivery.retry(_PROXY_RETRY)
             await self._consumer.until_stopped(deferLater(self._host.reactor, _PAUSE))
             return
         if not await self._kept(result):
@@ -114,12 +131,6 @@ class QueueService(Service):
             await self._queue.put(self._results_type, result.as_json().encode())
         await delivery.ack()
 
-    def _begin(self, order: Order) -> Deferred[Result]:
-        timeouts = self._fetcher.timeouts
-        if order.timeout is not None:
-            timeouts = evolve(timeouts, total=order.timeout)
-        return self._fetcher.fetch(order.url, order.method, order.headers, timeouts)
-
     def _kept(self, result: Result) -> Deferred[bool]:
         kept: Deferred[bool] = Deferred()
         self._recorder.record(result.url, result, kept.callback)
@@ -127,3 +138,72 @@ class QueueService(Service):
 
     def _broken(self, error: OSError) -> None:
         self._host.fail(line_on(error))
+
+
+class InvalidRequest(Exception):  # noqa: N818 - named as in `errors`
+    """The event's body is neither a URL nor a JSON object with valid keys."""
+
+
+@frozen
+class QueuedRequest:
+    """What an event asks for. timeout: seconds, None for the fetcher's own."""
+
+    url: str
+    method: bytes = b"GET"
+    headers: Headers = field(factory=Headers)
+    timeout: float | None = None
+
+
+def parse_request(body: bytes) -> QueuedRequest:
+    """Return what an event's body asks for; raises InvalidRequest with the reason in one line."""
+    text = body.decode("utf-8", "replace").strip()
+    request = _from_object(text) if text.startswith("{") else QueuedRequest(text)
+    try:
+        parse_url(request.url)
+        check_headers(request.headers)
+    except FetchError as error:
+        raise InvalidRequest(str(error)) from None
+    return request
+
+
+def _from_object(text: str) -> QueuedRequest:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("not JSON: too deep") from None
+    unknown = sorted(given.keys() - _KEYS)
+    if unknown:
+        raise InvalidRequest(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+    url, method = given.get("url"), given.get("method", "GET")
+    if not isinstance(url, str):
+        raise InvalidRequest('no "url" that is a string')
+    if method not in _METHODS:
+        raise InvalidRequest(f"method {method!r} is not one of {', '.join(_METHODS)}")
+    return QueuedRequest(url, method.encode(), _headers(given), _timeout(given))
+
+
+def _headers(given: dict[str, Any]) -> Headers:
+    headers = given.get("headers", {})
+    if not (
+        isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
+    ):
+        raise InvalidRequest('"headers" is not an object of strings')
+    return Headers(
+        [
+            (name.encode(errors="replace"), value.encode(errors="replace"))
+            for name, value in headers.items()
+        ]
+    )
+
+
+def _timeout(given: dict[str, Any]) -> float | None:
+    timeout = given.get("timeout")
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise InvalidRequest('"timeout" is not a number of seconds')
+    if not 0 < timeout <= MOST_SECONDS:
+        raise InvalidRequest(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
+    return float(timeout)
