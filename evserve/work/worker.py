@@ -1,21 +1,71 @@
 """The worker: runs the handler of each event and settles the event by the outcome."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 from random import random
+from threading import Thread
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
-from evserve.events import EventQueue, NotReserved, QueueError
+from evserve.events import Event, EventQueue, NotReserved, QueueError
 from evserve.events.consumer import Consumer, Delivery
 from evserve.plugin import one_line
-from evserve.work.attempt import Attempt, InThread
-from evserve.work.metrics import Outcome, WorkMetrics
-from evserve.work.policy import Bury, Policy, Retry
+from evserve.work.policy import Bury, Retry, RetryPolicy
 from evserve.work.routing import Route, Routes
+
+
+T = TypeVar("T")
+
+InThread = Callable[[Callable[[], Any]], Deferred[Any]]
+"""Calls a function in a thread; the Deferred fires when the function has returned or raised."""
+
+
+class Outcome(Enum):
+    """What became of an event after a run of its handler: the label `outcome` of a metric."""
+
+    DONE = "done"
+    RETRIED = "retried"
+    BURIED = "buried"
+    LOST = "lost"
+    """The queue did not confirm what it was told: the event may come again."""
+
+
+@define(eq=False)
+class WorkMetrics:
+    """The metrics of one worker. The label `handler` is the handler's pattern."""
+
+    registry: CollectorRegistry
+    events: Counter = field(init=False)
+    seconds: Histogram = field(init=False)
+    running: Gauge = field(init=False)
+    overdue: Gauge = field(init=False)
+    connected: Gauge = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        registry = self.registry
+        self.events = Counter(
+            "evserve_work_events", "Events handled.", ["handler", "outcome"], registry=registry
+        )
+        self.seconds = Histogram(
+            "evserve_work_handler_seconds", "Time a handler took.", ["handler"], registry=registry
+        )
+        self.running = Gauge("evserve_work_running", "Handlers running now.", registry=registry)
+        self.overdue = Gauge(
+            "evserve_work_overdue",
+            "Handlers still running after their timeout.",
+            registry=registry,
+        )
+        self.connected = Gauge(
+            "evserve_work_queue_up", "Whether the queue answered last time.", registry=registry
+        )
 
 
 @define(eq=False)
@@ -23,7 +73,7 @@ class Worker:
     """Runs the handlers of events, at most `concurrency` at once.
 
     in_thread: runs blocking handlers.  policy, timeout (seconds, None for no limit): for handlers
-    that bring none of their own.  roll: a random number from 0 to 1.
+    without limits of their own.  roll: a random number from 0 to 1.
     """
 
     queue: EventQueue
@@ -32,7 +82,7 @@ class Worker:
     metrics: WorkMetrics
     in_thread: InThread
     concurrency: int
-    policy: Policy = field(factory=Policy)
+    policy: RetryPolicy = field(factory=RetryPolicy)
     timeout: float | None = None
     roll: Callable[[], float] = random
     _consumer: Consumer = field(init=False)
@@ -63,27 +113,31 @@ class Worker:
         event = delivery.event
         route = self.routes.find(event.type)
         assert route is not None, f"{event.type} was reserved, but has no handler"
-        policy = self._policy_for(route)
-        hopeless = policy.before(event)
+        policy = self.policy
+        if route.max_attempts is not None:
+            policy = evolve(policy, max_attempts=route.max_attempts)
+        hopeless = policy.before_attempt(event)
         if hopeless is not None:
             await self._settle(delivery, route, hopeless, None)
             return
         timeout = self.timeout if route.timeout is None else route.timeout
-        attempt = Attempt(self.clock, timeout or None)
+        attempt = _Attempt(self.clock, timeout or None)
         with self.metrics.running.track_inprogress():
             with self.metrics.seconds.labels(route.pattern).time():
-                attempt.begin(route, event, self.in_thread)
+                attempt.start(route, event, self.in_thread)
                 error = await attempt.outcome
             verdict = None
             if error is not None:
                 verdict = policy.after_failure(event, one_line(error), self.roll())
             await self._settle(delivery, route, verdict, error)
-            await self._real_end(attempt, route)
-
-    def _policy_for(self, route: Route) -> Policy:
-        if route.max_attempts is None:
-            return self.policy
-        return evolve(self.policy, max_attempts=route.max_attempts)
+            if not attempt.ended.called:
+                self._log.warn(
+                    "the handler of {pattern} goes on after its time-out, and counts as running "
+                    "until it ends",
+                    pattern=route.pattern,
+                )
+                with self.metrics.overdue.track_inprogress():
+                    await attempt.ended
 
     async def _settle(
         self,
@@ -98,7 +152,7 @@ class Worker:
                 await delivery.ack()
                 outcome = Outcome.DONE
             elif isinstance(verdict, Bury):
-                outcome = await self._bury(delivery, verdict, error)
+                outcome = await self._bury(delivery, verdict.reason, error)
             else:
                 outcome = await self._retry(delivery, verdict.delay, error)
         except QueueError as problem:
@@ -126,43 +180,155 @@ class Worker:
             )
         return Outcome.RETRIED
 
-    async def _bury(
-        self, delivery: Delivery, verdict: Bury, error: BaseException | None
-    ) -> Outcome:
-        event = delivery.event
+    async def _bury(self, delivery: Delivery, reason: str, error: BaseException | None) -> Outcome:
         try:
-            await delivery.bury(verdict.reason)
+            await delivery.bury(reason)
         except NotReserved:
             raise
         except QueueError as problem:
-            # Most likely there was no room for the record: keep the event until there is.
+            # Most likely there is no room for the record: retry the event until there is.
             self._log.warn(
                 "event {event.id} ({event.type}) cannot be buried now: {reason}",
-                event=event,
+                event=delivery.event,
                 reason=str(problem),
             )
             return await self._retry(delivery, self.policy.back_off.ceiling, error)
         if error is None:
             self._log.error(
                 "event {event.id} ({event.type}) is buried: {reason}",
-                event=event,
-                reason=verdict.reason,
+                event=delivery.event,
+                reason=reason,
             )
         else:
             self._log.failure(
                 "event {event.id} ({event.type}) is buried after attempt {event.attempts}",
                 Failure(error, type(error), error.__traceback__),
-                event=event,
+                event=delivery.event,
             )
         return Outcome.BURIED
 
-    async def _real_end(self, attempt: Attempt, route: Route) -> None:
-        if attempt.ended.called:
-            return
-        self._log.warn(
-            "the handler of {pattern} goes on after its time-out; it keeps its place among those "
-            "that may run at once",
-            pattern=route.pattern,
-        )
-        with self.metrics.overdue.track_inprogress():
-            await attempt.ended
+
+class HandlerTimeout(Exception):  # noqa: N818 - read by operators, as Twisted's names are
+    """A handler did not end in time."""
+
+
+@define(eq=False)
+class _Attempt:
+    """One run of a handler.
+
+    The run may outlast its outcome, because a thread cannot be stopped and a coroutine may ignore
+    that it was cancelled. The outcome decides about the event, but only the end makes place for
+    another handler: otherwise handlers that never end would exceed the concurrency.
+
+    timeout: seconds, None for no limit.  outcome: what the handler raised, or None when it
+    returned; HandlerTimeout when the timeout is over.  ended: fires when the handler has really
+    returned or raised.  Neither Deferred ever fails.
+    """
+
+    clock: IReactorTime
+    timeout: float | None
+    outcome: Deferred[BaseException | None] = field(init=False, factory=Deferred)
+    ended: Deferred[None] = field(init=False, factory=Deferred)
+    _timer: IDelayedCall | None = field(init=False, default=None)
+
+    def start(self, route: Route, event: Event, in_thread: InThread) -> None:
+        """Call the handler."""
+        if route.blocking:
+            running = in_thread(lambda: _check_blocking_result(route.function(event)))
+        else:
+            running = maybeDeferred(lambda: _as_deferred(route.function(event)))
+        if self.timeout is not None:
+            # Cancelling the Deferred of a thread would only make it seem to have ended.
+            cancel = None if route.blocking else running.cancel
+            self._timer = self.clock.callLater(self.timeout, self._time_out, cancel)
+        running.addBoth(self._end)
+
+    def _time_out(self, cancel: Callable[[], None] | None) -> None:
+        self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
+        if cancel is not None:
+            cancel()
+
+    def _end(self, result: object) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        # The end comes first: a callback of the outcome asks whether the handler still runs.
+        self.ended.callback(None)
+        if not self.outcome.called:
+            self.outcome.callback(result.value if isinstance(result, Failure) else None)
+
+
+# A handler that returns something that was never run must not count as done: its event would be
+# acknowledged, and lost.
+
+
+def _check_blocking_result(result: object) -> None:
+    """Raise TypeError for a result that nothing in a thread would run or wait for."""
+    if iscoroutine(result):
+        result.close()
+        raise TypeError("an async function cannot be a handler with blocking=True")
+    if isawaitable(result):
+        raise TypeError("a handler with blocking=True cannot return an awaitable")
+    _refuse_generator(result)
+
+
+def _as_deferred(result: object) -> object:
+    """Return `result` so that maybeDeferred waits for it if it is an awaitable."""
+    _refuse_generator(result)
+    if isawaitable(result) and not (iscoroutine(result) or isinstance(result, Deferred)):
+        return Deferred.fromCoroutine(_await(result))
+    return result
+
+
+async def _await(result: Awaitable[object]) -> object:
+    return await result
+
+
+def _refuse_generator(result: object) -> None:
+    if isasyncgen(result) or (isgenerator(result) and not isawaitable(result)):
+        raise TypeError("a handler cannot be a generator: nothing would run it")
+
+
+class _DaemonThread(Thread):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, daemon=True, **kwargs)
+
+
+class _DaemonPool(ThreadPool):
+    threadFactory = _DaemonThread
+
+
+@define(eq=False)
+class HandlerThreads:
+    """A pool of up to `size` threads for blocking handlers, started when first needed.
+
+    It is not the reactor's own pool, which looks up names. Its threads are daemons: a handler
+    that never returns must not keep the process from ending.
+    """
+
+    reactor: Any
+    size: int
+    _pool: ThreadPool | None = field(init=False, default=None)
+    _busy: int = field(init=False, default=0)
+
+    def call(self, function: Callable[[], T]) -> Deferred[T]:
+        """Call `function` in a thread; the Deferred fires when it has returned or raised."""
+        if self._pool is None:
+            self._pool = _DaemonPool(minthreads=0, maxthreads=self.size, name="handlers")
+            self._pool.start()
+        result: Deferred[T] = Deferred()
+        self._busy += 1
+
+        def returned(success: bool, outcome: T | Failure) -> None:
+            self.reactor.callFromThread(self._returned, result, outcome)
+
+        self._pool.callInThreadWithCallback(returned, function)
+        return result
+
+    def _returned(self, result: Deferred[T], outcome: T | Failure) -> None:
+        self._busy -= 1
+        result.callback(outcome)
+
+    def stop(self) -> None:
+        """Stop the threads, unless one is busy: `ThreadPool.stop` would wait for it."""
+        if self._pool is not None and not self._busy:
+            self._pool.stop()

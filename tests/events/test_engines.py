@@ -1,11 +1,10 @@
-import json
 import subprocess
 import sys
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import BadQueueURL, Event, QueueURL, engines, error_record, open_queue
+from evserve.events import BadQueueURL, QueueURL, engines, open_queue
 
 
 class QueueURLTests(SynchronousTestCase):
@@ -62,22 +61,3 @@ class OpenQueueTests(SynchronousTestCase):
 def open_engine(url, reactor):
     """This module plays an engine."""
     return url, reactor
-
-
-class ErrorRecordTests(SynchronousTestCase):
-    def test_a_record_names_the_event_and_the_reason(self):
-        event = Event("17", "mail.sent", b"body", attempts=5)
-        self.assertEqual(
-            json.loads(error_record(event, "ValueError: é", 12.34567)),
-            {
-                "id": "17",
-                "type": "mail.sent",
-                "attempts": 5,
-                "reason": "ValueError: é",
-                "at": 12.346,
-            },
-        )
-
-    def test_a_record_of_a_long_reason_is_still_a_small_event(self):
-        record = error_record(Event("17", "mail", b""), "\U0001f600" * 100_000, 0)
-        self.assertLess(len(record), 65_536)

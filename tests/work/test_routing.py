@@ -1,7 +1,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import ERRORS
-from evserve.work.routing import Route, Routes
+from evserve.plugin import Broken, Catalogue, FoundHandler, Handler
+from evserve.work.routing import NoHandlersError, Route, Routes, load_routes
 
 
 def routes(*patterns):
@@ -38,3 +39,35 @@ class RoutesTests(SynchronousTestCase):
     def test_patterns_are_told_from_names(self):
         both = routes("mail", "image.*", "*")
         self.assertEqual((both.exact, both.patterns), ({"mail"}, ["image.*", "*"]))
+
+
+def record(event):
+    """A handler that is never called."""
+
+
+class LoadingTests(SynchronousTestCase):
+    def catalogue(self, *handlers, broken=()):
+        found = {each.pattern: FoundHandler(each, "some/file.py") for each in handlers}
+        return Catalogue({}, broken, found)
+
+    def test_handlers_become_routes_with_their_own_limits(self):
+        name = f"{__name__}.record"
+        handler = Handler("mail", name, blocking=True, max_attempts=2, timeout=3)
+        routes = load_routes(self.catalogue(handler))
+        self.assertEqual(routes.find("mail"), Route("mail", record, True, 2, 3))
+
+    def test_a_handler_that_cannot_be_imported_leaves_the_others(self):
+        catalogue = self.catalogue(Handler("a", "no_such.f"), Handler("b", f"{__name__}.record"))
+        self.assertEqual(load_routes(catalogue).exact, {"b"})
+
+    def test_no_handler_at_all_is_said_with_the_reason(self):
+        broken = Broken("thumbs", "thumbs.py", "SyntaxError: oops")
+        error = self.assertRaises(
+            NoHandlersError,
+            load_routes,
+            self.catalogue(Handler("a", "no_such.f"), broken=(broken,)),
+        )
+        self.assertIn("No module named 'no_such'", str(error))
+        self.assertIn("oops", str(error))
+        error = self.assertRaises(NoHandlersError, load_routes, self.catalogue())
+        self.assertIn("twisted/plugins", str(error))

@@ -2,11 +2,12 @@ import json
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
 
-from evserve.events import ERRORS, QueueFull, QueueUnavailable
+from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
-from tests.work.rig import WorkerTestCase
+from tests.work.worker_case import WorkerTestCase
 
 
 class HandlingTests(WorkerTestCase):
@@ -350,3 +351,130 @@ class StoppingTests(WorkerTestCase):
         worker = self.work(Route("image.*", self.handler))
         self.successResultOf(worker.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ReportingTests(WorkerTestCase):
+    """What is logged about an event is what the queue has confirmed."""
+
+    def setUp(self):
+        super().setUp()
+        self.answer = answer = Deferred()
+
+        class Slow(MemoryQueue):
+            def bury(self, event, reason):
+                return answer
+
+            def retry(self, event, delay=0):
+                return answer
+
+        self.queue = Slow(self.clock)
+
+    def logged(self, events):
+        return [line for line in map(formatEvent, events) if line.startswith("event 1")]
+
+    def fail_once(self, max_attempts):
+        self.work(max_attempts=max_attempts)
+        self.put(b"")
+        self.calls[-1][1].errback(ValueError("no such image"))
+
+    def test_an_event_is_called_buried_when_it_is(self):
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=1)
+            self.assertEqual(self.logged(events), [])
+            self.answer.callback(None)
+        self.assertEqual(self.logged(events), ["event 1 (mail) is buried after attempt 1"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_an_event_that_was_not_buried_is_not_called_so(self):
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=1)
+            self.answer.errback(NotReserved("it went back"))
+        [line] = self.logged(events)
+        self.assertIn("failed (ValueError: no such image), but the queue did not confirm", line)
+
+    def test_a_retry_is_announced_when_the_queue_has_agreed(self):
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=3)
+            self.assertEqual(self.logged(events), [])
+            self.answer.callback(None)
+        self.assertIn("failed, attempt 1; again in 1.0 seconds", self.logged(events)[0])
+
+    def test_an_event_that_is_given_up_without_a_run_is_reported(self):
+        self.put(b"")
+        self.successResultOf(self.queue.reserve(["mail"]))
+        self.queue.go_away()
+        self.queue.come_back()
+        with capturedLogs() as events:
+            self.work(max_attempts=1)
+            self.answer.callback(None)
+        self.assertIn("event 1 (mail) is buried: given up without a run", self.logged(events)[0])
+
+    def test_a_handler_that_has_ended_is_not_said_to_go_on(self):
+        """Not even when the queue answers, or fails, at once."""
+        self.answer.errback(NotReserved("it went back"))
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=3)
+        self.assertEqual([line for line in map(formatEvent, events) if "goes on" in line], [])
+        self.assertEqual(self.metric("evserve_work_running"), 0)
+
+
+class OddHandlerTests(WorkerTestCase):
+    """What no handler should return or raise: no event may be lost by it."""
+
+    def test_what_has_to_be_waited_for_is_waited_for(self):
+        """And not taken for the end of the handler, which loses the event."""
+
+        class Later:
+            def __init__(self, deferred):
+                self.deferred = deferred
+
+            def __await__(self):
+                return self.deferred.__await__()
+
+        later = Deferred()
+        self.work(Route("mail", lambda _: Later(later)))
+        self.put(b"")
+        self.assertEqual(self.depth(), {"reserved": 1})
+        later.callback(None)
+        self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
+
+    def test_a_generator_is_refused_since_nobody_would_run_it(self):
+        def plain(event):
+            yield self.calls.append(event)
+
+        async def asynchronous(event):
+            yield self.calls.append(event)
+
+        self.work(Route("plain", plain), Route("async", asynchronous), max_attempts=1)
+        for kind in ("plain", "async"):
+            self.put(b"", kind=kind)
+            self.assertEqual(self.depth(kind), {"buried": 1})
+        self.assertEqual((self.calls, len(self.flushLoggedErrors(TypeError))), ([], 2))
+
+    def test_a_blocking_handler_returns_nothing_to_wait_for(self):
+        def generator(event):
+            yield self.calls.append(event)
+
+        self.work(
+            Route("deferred", lambda _: Deferred(), blocking=True),
+            Route("generator", generator, blocking=True),
+            max_attempts=1,
+        )
+        for kind in ("deferred", "generator"):
+            self.put(b"", kind=kind)
+            function, result = self.threads.pop()
+            result.errback(self.assertRaises(TypeError, function))
+            self.assertEqual(self.depth(kind), {"buried": 1})
+        self.flushLoggedErrors(TypeError)
+
+    def test_an_error_that_cannot_be_shown_is_an_error_all_the_same(self):
+        class ShyError(Exception):
+            def __str__(self):
+                raise ValueError("no words")
+
+        def fails(event):
+            raise ShyError
+
+        self.work(Route("mail", fails))
+        self.put(b"")
+        self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))

@@ -6,10 +6,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.testing import MemoryQueue
-from evserve.work.metrics import WorkMetrics
-from evserve.work.policy import Policy
+from evserve.work.policy import RetryPolicy
 from evserve.work.routing import Route, Routes
-from evserve.work.worker import Worker
+from evserve.work.worker import Worker, WorkMetrics
 
 
 class WorkerTestCase(SynchronousTestCase):
@@ -43,7 +42,7 @@ class WorkerTestCase(SynchronousTestCase):
             metrics,
             self.in_thread,
             concurrency,
-            Policy(max_attempts),
+            RetryPolicy(max_attempts),
             timeout,
             roll=lambda: 1.0,
         )
