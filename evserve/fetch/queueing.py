@@ -14,9 +14,16 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python import usage
 
-from evserve.events import BadEvent, EventQueue, QueueError, check_type, open_queue
-from evserve.events.backoff import BackOff
-from evserve.events.consumer import Consumer, Delivery
+from evserve.events import (
+    BackOff,
+    BadEvent,
+    Consumer,
+    Delivery,
+    EventQueue,
+    QueueError,
+    check_type,
+    open_queue,
+)
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.recorder import Recorder, line_on
 from evserve.fetch.result import Result

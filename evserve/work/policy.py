@@ -2,8 +2,7 @@
 
 from attrs import frozen
 
-from evserve.events import Event
-from evserve.events.backoff import BackOff
+from evserve.events import BackOff, Event
 
 
 @frozen

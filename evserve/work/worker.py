@@ -15,8 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from evserve.events import Event, EventQueue, NotReserved, QueueError
-from evserve.events.consumer import Consumer, Delivery
+from evserve.events import Consumer, Delivery, Event, EventQueue, NotReserved, QueueError
 from evserve.plugin import one_line
 from evserve.work.policy import Bury, Retry, RetryPolicy
 from evserve.work.routing import Route, Routes

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events.backoff import BackOff
+from evserve.events import BackOff
 
 
 class BackOffTests(SynchronousTestCase):

@@ -5,9 +5,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Depth, NotReserved, QueueFull, QueueUnavailable
-from evserve.events.backoff import BackOff
-from evserve.events.consumer import Consumer
+from evserve.events import (
+    BackOff,
+    Consumer,
+    Depth,
+    NotReserved,
+    QueueFull,
+    QueueUnavailable,
+)
 from evserve.testing import MemoryQueue
 
 

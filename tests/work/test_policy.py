@@ -1,7 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Event
-from evserve.events.backoff import BackOff
+from evserve.events import BackOff, Event
 from evserve.work.policy import Bury, Retry, RetryPolicy
 
 
