@@ -84,7 +84,7 @@ class Delivery:
 
     def _warn(self, happened: str, failure: Failure) -> None:
         _log.warn(
-            "event {event.id} ({event.type}) {happened}: {reason}",
+            "{event} {happened}: {reason}",
             event=self.event,
             happened=happened,
             reason=failure.getErrorMessage(),
@@ -111,7 +111,7 @@ class Consumer:
     handle: Callable[[Delivery], Awaitable[None]]
     select: Callable[[Iterable[str]], frozenset[str]] | None = None
     back_off: BackOff = QUEUE_RETRIES
-    connected: Callable[[bool], object] = bool
+    connected: Callable[[bool], object] = lambda _: None
     roll: Callable[[], float] = random
     _looked_up: float = field(init=False, default=float("-inf"))
     _failures: int = field(init=False, default=0)
@@ -173,14 +173,10 @@ class Consumer:
         except CancelledError:
             raise
         except QueueError as error:
-            _log.warn(
-                "event {event.id} ({event.type}) was not settled: {reason}",
-                event=event,
-                reason=str(error),
-            )
+            _log.warn("{event} was not settled: {reason}", event=event, reason=str(error))
             await self._pause(self.back_off.initial)
         except Exception:
-            _log.failure("event {event.id} ({event.type}) was not settled", event=event)
+            _log.failure("{event} was not settled", event=event)
         finally:
             delivery.stop_touching()
 

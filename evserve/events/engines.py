@@ -7,7 +7,7 @@ raises QueueError, in one line, for mistakes that it can see at once.
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import frozen
@@ -56,10 +56,6 @@ def _path(parts: SplitResult) -> str:
     return path
 
 
-class _EngineModule(Protocol):
-    def open_engine(self, url: QueueURL, reactor: Any) -> EventQueue: ...
-
-
 def open_queue(url: str, reactor: Any) -> EventQueue:
     """Return the queue at `url`; it may still be connecting.
 
@@ -75,4 +71,5 @@ def open_queue(url: str, reactor: Any) -> EventQueue:
         module = import_module(ENGINES[parsed.scheme])
     except ImportError as error:
         raise BadQueueURL(f"{parsed.scheme}: queues cannot be used: {error}") from error
-    return cast("_EngineModule", module).open_engine(parsed, reactor)
+    queue: EventQueue = module.open_engine(parsed, reactor)
+    return queue

@@ -58,6 +58,9 @@ class Event:
     kicks: int = 0
     receipt: object = field(default=None, eq=False, repr=False)
 
+    def __str__(self) -> str:
+        return f"event {self.id} ({self.type})"
+
 
 def check_type(event_type: str) -> str:
     """Return `event_type` if it is valid: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -.

@@ -274,7 +274,7 @@ class MemoryQueue:
             or stored.state is not _State.RESERVED
             or stored.event.receipt is not event.receipt
         ):
-            raise NotReserved(f"event {event.id} ({event.type}) is not reserved here any more")
+            raise NotReserved(f"{event} is not reserved here any more")
         return stored
 
     def _in_state(self, state: _State) -> list[_Stored]:

@@ -8,7 +8,6 @@ from typing import TextIO
 
 from attrs import define, field
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -56,9 +55,9 @@ class Demo:
 
     def start(self) -> None:
         """Start to produce and to report."""
-        self._loop(LoopingCall.withCount(self._produce), 1 / PRODUCED)
+        self._loop(LoopingCall.withCount(self._put), 1 / PRODUCED)
         # Between two puts, so that no event is on its way while the others are counted.
-        report = LoopingCall(self._report)
+        report = LoopingCall(self._write)
         self._first_report = self.clock.callLater(0.5 / PRODUCED, self._loop, report, 1.0)
 
     def _loop(self, loop: LoopingCall, interval: float) -> None:
@@ -69,16 +68,10 @@ class Demo:
     def _failed(self, failure: Failure) -> None:
         self._log.failure("the demo failed", failure)
 
-    def _produce(self, missed: int) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._put(missed))
-
     async def _put(self, count: int) -> None:
         for _ in range(count):
             await self.queue.put(TYPE, b"event %d" % self._produced)
             self._produced += 1
-
-    def _report(self) -> Deferred[int]:
-        return Deferred.fromCoroutine(self._write())
 
     async def _write(self) -> int:
         """Write a line; return the number of events that are missing."""

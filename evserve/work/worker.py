@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -37,19 +38,10 @@ class Outcome(Enum):
     """The queue did not confirm what it was told: the event may come again."""
 
 
-@define(eq=False)
 class WorkMetrics:
     """The metrics of one worker. The label `handler` is the handler's pattern."""
 
-    registry: CollectorRegistry
-    events: Counter = field(init=False)
-    seconds: Histogram = field(init=False)
-    running: Gauge = field(init=False)
-    overdue: Gauge = field(init=False)
-    connected: Gauge = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        registry = self.registry
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "evserve_work_events", "Events handled.", ["handler", "outcome"], registry=registry
         )
@@ -157,8 +149,8 @@ class Worker:
         except QueueError as problem:
             outcome = Outcome.LOST
             self._log.warn(
-                "event {event.id} ({event.type}) {happened}, but the queue did not confirm it, "
-                "so it may come again: {reason}",
+                "{event} {happened}, but the queue did not confirm it, so it may come again: "
+                "{reason}",
                 event=delivery.event,
                 happened="was handled" if error is None else f"failed ({one_line(error)})",
                 reason=str(problem),
@@ -171,8 +163,7 @@ class Worker:
         await delivery.retry(delay)
         if error is not None:
             self._log.warn(
-                "event {event.id} ({event.type}) failed, attempt {event.attempts}; "
-                "again in {delay:.1f} seconds: {reason}",
+                "{event} failed, attempt {event.attempts}; again in {delay:.1f} seconds: {reason}",
                 event=delivery.event,
                 delay=delay,
                 reason=one_line(error),
@@ -180,6 +171,7 @@ class Worker:
         return Outcome.RETRIED
 
     async def _bury(self, delivery: Delivery, reason: str, error: BaseException | None) -> Outcome:
+        event = delivery.event
         try:
             await delivery.bury(reason)
         except NotReserved:
@@ -187,23 +179,15 @@ class Worker:
         except QueueError as problem:
             # Most likely there is no room for the record: retry the event until there is.
             self._log.warn(
-                "event {event.id} ({event.type}) cannot be buried now: {reason}",
-                event=delivery.event,
-                reason=str(problem),
+                "{event} cannot be buried now: {reason}", event=event, reason=str(problem)
             )
             return await self._retry(delivery, self.policy.back_off.ceiling, error)
         if error is None:
-            self._log.error(
-                "event {event.id} ({event.type}) is buried: {reason}",
-                event=delivery.event,
-                reason=reason,
-            )
+            self._log.error("{event} is buried: {reason}", event=event, reason=reason)
         else:
-            self._log.failure(
-                "event {event.id} ({event.type}) is buried after attempt {event.attempts}",
-                Failure(error, type(error), error.__traceback__),
-                event=delivery.event,
-            )
+            failure = Failure(error, type(error), error.__traceback__)
+            text = "{event} is buried after attempt {event.attempts}"
+            self._log.failure(text, failure, event=event)
         return Outcome.BURIED
 
 
@@ -292,10 +276,6 @@ class _DaemonThread(Thread):
         super().__init__(*args, daemon=True, **kwargs)
 
 
-class _DaemonPool(ThreadPool):
-    threadFactory = _DaemonThread
-
-
 @define(eq=False)
 class HandlerThreads:
     """A pool of up to `size` threads for blocking handlers, started when first needed.
@@ -312,20 +292,15 @@ class HandlerThreads:
     def call(self, function: Callable[[], T]) -> Deferred[T]:
         """Call `function` in a thread; the Deferred fires when it has returned or raised."""
         if self._pool is None:
-            self._pool = _DaemonPool(minthreads=0, maxthreads=self.size, name="handlers")
+            self._pool = ThreadPool(minthreads=0, maxthreads=self.size, name="handlers")
+            self._pool.threadFactory = _DaemonThread
             self._pool.start()
-        result: Deferred[T] = Deferred()
         self._busy += 1
+        return deferToThreadPool(self.reactor, self._pool, function).addBoth(self._returned)
 
-        def returned(success: bool, outcome: T | Failure) -> None:
-            self.reactor.callFromThread(self._returned, result, outcome)
-
-        self._pool.callInThreadWithCallback(returned, function)
-        return result
-
-    def _returned(self, result: Deferred[T], outcome: T | Failure) -> None:
+    def _returned(self, outcome: T) -> T:
         self._busy -= 1
-        result.callback(outcome)
+        return outcome
 
     def stop(self) -> None:
         """Stop the threads, unless one is busy: `ThreadPool.stop` would wait for it."""

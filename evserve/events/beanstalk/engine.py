@@ -157,11 +157,9 @@ class BeanstalkQueue:
         """Return the reservation of `event`; raises NotReserved."""
         reservation = event.receipt
         if not isinstance(reservation, _Reservation) or reservation.settled:
-            raise NotReserved(f"event {event.id} ({event.type}) is not reserved here any more")
+            raise NotReserved(f"{event} is not reserved here any more")
         if reservation.connection.error is not None:
-            raise NotReserved(
-                f"event {event.id} ({event.type}) went back: {reservation.connection.error}"
-            )
+            raise NotReserved(f"{event} went back: {reservation.connection.error}")
         return reservation
 
     def _claim(self, event: Event) -> _Reservation:

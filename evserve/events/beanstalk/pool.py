@@ -12,9 +12,10 @@ from typing import TypeVar
 from attrs import Factory, define, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.python.failure import Failure
 
 from evserve.events.beanstalk.connection import Connection, Connector
-from evserve.events.errors import QueueClosed, QueueError
+from evserve.events.errors import QueueClosed
 
 
 T = TypeVar("T")
@@ -78,21 +79,18 @@ class ConnectionPool:
         waiting: Deferred[Connection] = Deferred()
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._share())
+            Deferred.fromCoroutine(self._connect()).addBoth(self._share)
         return waiting.addCallback(send)
 
-    async def _share(self) -> None:
-        outcome: Connection | QueueError
-        try:
-            self._shared = outcome = await self._connect()
-        except QueueError as error:
-            outcome = error
+    def _share(self, outcome: Connection | Failure) -> None:
+        if isinstance(outcome, Connection):
+            self._shared = outcome
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            if isinstance(outcome, QueueError):
-                each.errback(outcome)
-            else:
+            if isinstance(outcome, Connection):
                 each.callback(outcome)
+            else:
+                each.errback(outcome.value)
 
     async def _connect(self) -> Connection:
         if self._closed is not None:

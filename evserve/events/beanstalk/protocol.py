@@ -135,11 +135,10 @@ def _command(line: str, word: bytes) -> Command[None]:
 def put(body: bytes, priority: int, delay: float, ttr: int) -> Command[str]:
     """Store a new job in the tube in use; the result is its id."""
     head = f"put {priority} {ceil(delay)} {ttr} {len(body)}\r\n"
-    return Command(head.encode() + body + b"\r\n", _inserted)
-
-
-def _inserted(reply: Reply) -> str:
-    return _expect(reply, b"INSERTED").arguments[0].decode()
+    return Command(
+        head.encode() + body + b"\r\n",
+        lambda reply: _expect(reply, b"INSERTED").arguments[0].decode(),
+    )
 
 
 def use(tube: str) -> Command[None]:
@@ -222,11 +221,9 @@ def touch(event: Event) -> Command[None]:
 
 def kick(limit: int) -> Command[int]:
     """Make up to `limit` jobs of the tube in use ready; the result is how many there were."""
-    return Command(f"kick {limit}\r\n".encode(), _kicked)
-
-
-def _kicked(reply: Reply) -> int:
-    return int(_expect(reply, b"KICKED").arguments[0])
+    return Command(
+        f"kick {limit}\r\n".encode(), lambda reply: int(_expect(reply, b"KICKED").arguments[0])
+    )
 
 
 def stats_tube(tube: str) -> Command[Depth]:
