@@ -2,11 +2,11 @@
 
 engine.py      BeanstalkQueue, the EventQueue
 pool.py        ConnectionPool: one shared connection, and one for each wait and reserved event
-connection.py  Connection: pipelined commands; Connector: attempts with back-off
+connection.py  Connection: pipelined commands, deadlines for their replies
 protocol.py    the commands and replies as bytes, without a network
 
 A `put`: BeanstalkQueue.put checks the event and makes a Command; ConnectionPool.on_shared gives
-the shared connection, made by the Connector if there is none; Connection.run sends the command;
+the shared connection, which it makes if there is none; Connection.run sends the command;
 Connection.dataReceived parses the reply, whose outcome fires the caller's Deferred.
 """
 

@@ -1,29 +1,17 @@
-"""A connection to a beanstalkd server, and the connector that makes them with back-off."""
+"""One connection to a beanstalkd server: commands out, replies back in the same order."""
 
 from collections import deque
 from collections.abc import Callable
-from random import random
 from typing import Any, TypeVar, cast
 
-from attrs import Factory, define, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail
-from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IProtocol,
-    IReactorTime,
-    IStreamClientEndpoint,
-    ITCPTransport,
-)
-from twisted.internet.protocol import Factory as ProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from evserve.events.backoff import BackOff
 from evserve.events.beanstalk.protocol import (
     Command,
     MalformedReply,
@@ -44,9 +32,6 @@ before it reads replies that arrived long ago, or even sends the command."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that a server which does not read gets before its connection is aborted."""
-
-RECONNECT = BackOff(initial=0.1, ceiling=10)
-"""Between attempts to reach a server that is away."""
 
 
 @define(eq=False)
@@ -205,102 +190,3 @@ class Connection(Protocol):
         unanswered, self._sent = self._sent, deque()
         for sent in unanswered:
             sent.result.errback(error)
-
-
-@define(eq=False)
-class Connector:
-    """Connects to one server for all callers, one attempt at a time.
-
-    Twisted's `ClientService` keeps one connection; consumers need one each, and an error that
-    tells why there is none. Because attempts are sequential, a hundred waiting consumers do not
-    overrun a server that comes back.
-
-    server: its name in messages.  patience: seconds to try for one caller.  build: makes the
-    connection's protocol.  roll: a random number from 0 to 1.
-    """
-
-    endpoint: IStreamClientEndpoint
-    clock: IReactorTime
-    server: str
-    patience: float
-    build: Callable[[], Connection]
-    roll: Callable[[], float] = random
-    _log: Logger = field(init=False, default=Logger())
-    _lock: DeferredLock = field(init=False, factory=DeferredLock)
-    _failures: int = field(init=False, default=0)
-    _cause: str = field(init=False, default="no answer")
-    _not_before: float = field(
-        init=False, default=Factory(lambda self: self.clock.seconds(), takes_self=True)
-    )
-
-    async def connect(self) -> Connection:
-        """Return a new connection; raises QueueUnavailable when the patience is over."""
-        deadline = self.clock.seconds() + self.patience
-        while True:
-            await self._lock.acquire()
-            try:
-                await self._pause(deadline)
-                return await self._attempt(deadline)
-            except (CancelledError, QueueUnavailable):
-                raise
-            except Exception as error:
-                self._failed(error)
-            finally:
-                self._lock.release()
-
-    async def _pause(self, deadline: float) -> None:
-        """Wait for the back-off; raises QueueUnavailable at `deadline`."""
-        until = min(self._not_before, deadline)
-        if until > self.clock.seconds():
-            await deferLater(self.clock, until - self.clock.seconds())
-        if self.clock.seconds() >= deadline:
-            raise QueueUnavailable(f"cannot reach {self.server}: {self._cause}")
-
-    async def _attempt(self, deadline: float) -> Connection:
-        connecting = _cancellable(self.endpoint.connect(ProtocolFactory.forProtocol(self.build)))
-        connecting.addTimeout(deadline - self.clock.seconds(), self.clock)
-        connection = await connecting
-        if self._failures:
-            self._log.info(
-                "reached {server} after {failures} failed attempts",
-                server=self.server,
-                failures=self._failures,
-            )
-        self._failures = 0
-        return connection
-
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if isinstance(error, DeferredTimeoutError):
-            self._cause = "no answer"  # its own text, (4.99, 'Deferred'), is for programmers
-        else:
-            self._cause = str(error).rstrip(".") or type(error).__name__
-        self._not_before = self.clock.seconds() + RECONNECT.delay(self._failures, self.roll())
-        if self._failures == 1:
-            self._log.warn(
-                "cannot reach {server}: {cause}; trying again",
-                server=self.server,
-                cause=self._cause,
-            )
-
-
-def _cancellable(attempt: Deferred[IProtocol]) -> Deferred[Connection]:
-    """Return a Deferred that fails with CancelledError and nothing else when it is cancelled.
-
-    Endpoints fail with ConnectingCancelledError or even DNSLookupError, which look like reasons
-    to try again to the caller; and some connect all the same.
-    """
-
-    def cancel(result: Deferred[Connection]) -> None:
-        result.errback(CancelledError())
-        attempt.cancel()
-
-    def finish(outcome: IProtocol | Failure) -> None:
-        if not result.called:
-            result.callback(cast("Connection", outcome))
-        elif isinstance(outcome, Connection):
-            outcome.abort(QueueUnavailable("the attempt to connect was cancelled"))
-
-    result: Deferred[Connection] = Deferred(cancel)
-    attempt.addBoth(finish)
-    return result
