@@ -1,4 +1,4 @@
-"""Events are taken, fetched, and acknowledged when their results are kept."""
+"""Events are fetched, and acknowledged when their results are kept."""
 
 import json
 from io import BytesIO
@@ -100,7 +100,7 @@ class QueueingTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth())
         self.stop()
 
-    def test_nonsense_is_buried_with_the_reason(self):
+    def test_an_invalid_request_is_buried_with_the_reason(self):
         self.start()
         self.put(b"no url")
         self.assertEqual(self.depth(), Depth(buried=1))
@@ -161,14 +161,14 @@ class QueueingTests(SynchronousTestCase):
         self.slow.sync()
         self.assertEqual(self.host.failures, [])
 
-    def test_what_was_under_way_goes_back(self):
+    def test_an_event_that_is_being_fetched_goes_back(self):
         self.start()
         self.put(b"http://a/slow")
         self.world.run(1)
         self.stop()
         self.assertEqual(self.out.getvalue(), b"")
 
-    def test_what_is_fetched_when_the_end_comes_is_still_acknowledged(self):
+    def test_an_event_that_is_fetched_when_the_service_stops_is_still_acknowledged(self):
         done = []
         self.patch(MemoryQueue, "ack", lambda _, event: done.append(event.body) or succeed(None))
         self.start()

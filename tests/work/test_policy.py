@@ -28,7 +28,7 @@ class PolicyTests(SynchronousTestCase):
         outcomes = [self.after(attempts, buries=1) for attempts in (4, 5, 6)]
         self.assertEqual(outcomes, [Retry(1), Retry(2), Bury("ValueError")])
 
-    def test_an_event_that_ends_its_workers_is_buried_without_a_run(self):
+    def test_an_event_that_kills_its_workers_is_buried_without_a_run(self):
         self.assertIsNone(POLICY.before_attempt(event(3)))
         self.assertIn("3 attempts", POLICY.before_attempt(event(4)).reason)
         self.assertIsNone(POLICY.before_attempt(event(6, buries=1)))

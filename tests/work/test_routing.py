@@ -14,7 +14,7 @@ class RoutesTests(SynchronousTestCase):
         route = routes(*patterns).find(event_type)
         return route and route.pattern
 
-    def test_the_most_specific_wins_in_whatever_order_they_stand(self):
+    def test_the_most_specific_wins_in_any_order_of_definition(self):
         patterns = ["*", "image.png", "image.*", "image.p*"]
         for order in (patterns, patterns[::-1]):
             self.assertEqual(self.found("image.png", *order), "image.png")
@@ -22,21 +22,21 @@ class RoutesTests(SynchronousTestCase):
             self.assertEqual(self.found("image.gif", *order), "image.*")
             self.assertEqual(self.found("mail", *order), "*")
 
-    def test_a_prefix_reaches_over_dots(self):
+    def test_a_prefix_matches_across_dots(self):
         self.assertEqual(self.found("image.png.small", "image.*"), "image.*")
 
-    def test_what_no_handler_wants_has_no_route(self):
+    def test_a_type_without_a_handler_has_no_route(self):
         self.assertIsNone(self.found("mail", "image.*", "mails"))
 
     def test_error_records_go_only_to_a_handler_that_names_them(self):
         self.assertIsNone(self.found(ERRORS, "*", "evserve.*"))
         self.assertEqual(self.found(ERRORS, "*", ERRORS), ERRORS)
 
-    def test_types_wanted_by_name_are_wanted_before_they_exist(self):
+    def test_named_types_are_reserved_before_they_exist(self):
         wanted = routes("mail", "image.*").wanted(["image.png", "fax", ERRORS])
         self.assertEqual(wanted, {"mail", "image.png"})
 
-    def test_patterns_are_told_from_names(self):
+    def test_patterns_and_names_are_distinguished(self):
         both = routes("mail", "image.*", "*")
         self.assertEqual((both.exact, both.patterns), ({"mail"}, ["image.*", "*"]))
 
@@ -60,7 +60,7 @@ class LoadingTests(SynchronousTestCase):
         catalogue = self.catalogue(Handler("a", "no_such.f"), Handler("b", f"{__name__}.record"))
         self.assertEqual(load_routes(catalogue).exact, {"b"})
 
-    def test_no_handler_at_all_is_said_with_the_reason(self):
+    def test_the_error_without_any_handler_names_the_causes(self):
         broken = Broken("thumbs", "thumbs.py", "SyntaxError: oops")
         error = self.assertRaises(
             NoHandlersError,

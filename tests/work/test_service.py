@@ -62,7 +62,7 @@ class ServiceTests(ServiceTestCase):
         self.assertEqual(self.host.metric("evserve_work_events_total", **done), 1)
         self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
 
-    def test_what_a_person_can_mend_is_one_line(self):
+    def test_a_mistake_of_the_user_is_a_usage_error(self):
         self.patch(service, "discover", lambda: Catalogue({}, ()))
         options = parse("--queue=nonsense")
         self.assertRaises(UsageError, service.makeService, options, self.host)
@@ -83,7 +83,7 @@ class ServiceTests(ServiceTestCase):
 
 
 class DemoTests(ServiceTestCase):
-    """10 events/s in, 8/s out, and every one of them accounted for."""
+    """10 events/s in, 8/s out, and none is lost."""
 
     def test_demo(self):
         self.patch(service, "open_queue", lambda *_: self.queue)
@@ -105,7 +105,7 @@ class DemoTests(ServiceTestCase):
         self.assertEqual(output.lines()[-1], "lost 0")
         self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
 
-    def test_it_may_end_before_it_began(self):
+    def test_it_may_stop_before_its_first_report(self):
         self.patch(service, "open_queue", lambda *_: self.queue)
         output = self.capture()
         demo = service.makeService(parse("--demo"), self.host)

@@ -27,7 +27,7 @@ class WorkerTestCase(SynchronousTestCase):
         return running
 
     def in_thread(self, function):
-        """Play a thread: `function` runs when the test calls it, `result` fires when it ends."""
+        """Simulate a thread: the test calls `function`, and fires `result` when it has ended."""
         result = Deferred()
         self.threads.append((function, result))
         return result

@@ -38,7 +38,7 @@ class ReplyParserTests(SynchronousTestCase):
         pieces = [WIRE[start:end] for start, end in pairwise(edges)]
         self.assertEqual([reply for piece in pieces for reply in parser.feed(piece)], REPLIES)
 
-    def test_nonsense_is_refused(self):
+    def test_malformed_replies_are_refused(self):
         for wire in (
             b"RESERVED 7 x\r\n",
             b"RESERVED 7\r\n",
@@ -85,7 +85,7 @@ class CommandTests(SynchronousTestCase):
     def test_unbinding_what_is_not_bound_is_no_error(self):
         self.assertIsNone(protocol.unbind("a", "b").outcome(Reply(b"NOT_FOUND")))
 
-    def test_kick_says_how_many(self):
+    def test_kick_returns_the_number_of_events(self):
         self.assertEqual(protocol.kick(5).outcome(Reply(b"KICKED", (b"2",))), 2)
 
     def test_no_event_in_time_is_none(self):
