@@ -188,29 +188,22 @@ def _from_object(text: str) -> QueuedRequest:
         raise InvalidRequest('no "url" that is a string')
     if method not in _METHODS:
         raise InvalidRequest(f"method {method!r} is not one of {', '.join(_METHODS)}")
-    return QueuedRequest(url, method.encode(), _headers(given), _timeout(given))
+    headers, timeout = _headers(given.get("headers", {})), _timeout(given.get("timeout"))
+    return QueuedRequest(url, method.encode("ascii"), headers, timeout)
 
 
-def _headers(given: dict[str, Any]) -> Headers:
-    headers = given.get("headers", {})
-    if not (
-        isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
-    ):
+def _headers(given: Any) -> Headers:
+    if not (isinstance(given, dict) and all(isinstance(each, str) for each in given.values())):
         raise InvalidRequest('"headers" is not an object of strings')
-    return Headers(
-        [
-            (name.encode(errors="replace"), value.encode(errors="replace"))
-            for name, value in headers.items()
-        ]
-    )
+    lines = given.items()
+    return Headers([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in lines])
 
 
-def _timeout(given: dict[str, Any]) -> float | None:
-    timeout = given.get("timeout")
-    if timeout is None:
+def _timeout(given: Any) -> float | None:
+    if given is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+    if isinstance(given, bool) or not isinstance(given, int | float):
         raise InvalidRequest('"timeout" is not a number of seconds')
-    if not 0 < timeout <= MOST_SECONDS:
+    if not 0 < given <= MOST_SECONDS:
         raise InvalidRequest(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
-    return float(timeout)
+    return float(given)
