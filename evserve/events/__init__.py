@@ -1,11 +1,25 @@
-"""Events and queues of them: the one seam that handlers, producers and engines share.
+"""Events and queues: what handlers, producers and engines share.
 
     queue = open_queue("beanstalk://127.0.0.1:11300", reactor)
     await queue.put("image.uploaded", b"cat.png")
 
-Engines live elsewhere and are found by the scheme of a URL, so a producer imports no server.
+event.py        Event, its limits, and the record of a buried one
+event_queue.py  EventQueue: what every engine can do; Capability, Depth
+errors.py       QueueError and its kinds
+engines.py      open_queue: from a URL to an engine, which is imported only then
+consumer.py     Consumer: the loop that reserves events for handlers; Delivery
+backoff.py      BackOff: delays between attempts
+memory.py       MemoryQueue: the engine for tests (public in evserve.testing)
+beanstalk/      the engine for `beanstalk://`; `sqlite:` and `memory:` are in evserve.queue
+
+The way of an event: EventQueue.put stores it; a Consumer, which waits in EventQueue.reserve, gets
+it and passes it to a handler as a Delivery; the Consumer touches it before its TTR ends;
+Delivery.ack removes it, Delivery.retry makes it ready again later, and Delivery.bury sets it aside
+and puts a record of the reason under the type ERRORS.
 """
 
+from evserve.events.backoff import BackOff
+from evserve.events.consumer import Consumer, Delivery
 from evserve.events.engines import QueueURL, open_queue
 from evserve.events.errors import (
     BadEvent,
@@ -37,9 +51,12 @@ __all__ = [
     "DEFAULT_TTR",
     "ERRORS",
     "MAX_NUMBER",
+    "BackOff",
     "BadEvent",
     "BadQueueURL",
     "Capability",
+    "Consumer",
+    "Delivery",
     "Depth",
     "Event",
     "EventQueue",

@@ -1,13 +1,13 @@
-"""How long to wait before trying again: ever longer, never long beyond reason, never in step."""
+"""Exponential back-off with jitter."""
 
 from attrs import frozen
 
 
 @frozen
 class BackOff:
-    """An exponential delay with jitter.
+    """Delays between attempts that grow with each failure.
 
-    initial, ceiling: seconds.  factor: how much longer each attempt waits than the one before.
+    initial, ceiling: seconds.  factor: how much longer each delay is than the one before.
     """
 
     initial: float
@@ -17,9 +17,9 @@ class BackOff:
     def delay(self, failures: int, roll: float) -> float:
         """Return the seconds to wait after `failures` in a row (at least 1).
 
-        `roll` is a random number from 0 to 1: between half of the exponential delay and all of it,
-        so that those who failed together do not come back together.
+        `roll` is a random number from 0 to 1. It scales the exponential delay to between a half
+        and all of it, so that clients that failed together do not come back together.
         """
-        # Beyond 64 doublings every ceiling is reached, and a float would overflow at last.
+        # The exponent is bounded, because a float would overflow; 64 doublings reach any ceiling.
         exponential = self.initial * self.factor ** min(failures - 1, 64)
         return min(exponential, self.ceiling) * (0.5 + roll / 2)

@@ -1,13 +1,13 @@
-"""From a URL to a queue: the scheme names the module, which is imported only when it is asked for.
+"""From a URL to a queue: the scheme selects the module of the engine, which is imported only then.
 
-An engine is a module with `open_engine(url: QueueURL, reactor) -> EventQueue`. It returns at once
-and may go on opening: calls wait for that. It raises QueueError, in one line, for what it can see
-to be wrong.
+A new engine is a module with `open_engine(url: QueueURL, reactor) -> EventQueue`, and a row in
+ENGINES. `open_engine` returns at once and may still be opening the queue: calls wait for that. It
+raises QueueError, in one line, for mistakes that it can see at once.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import frozen
@@ -25,9 +25,9 @@ ENGINES: Final[Mapping[str, str]] = {
 
 @frozen
 class QueueURL:
-    """A queue's URL taken apart.
+    """The parts of a queue's URL.
 
-    text: as it was given.  host, port: None where the URL has none.  path: unquoted, absolute in
+    text: the whole URL.  host, port: None where the URL has none.  path: unquoted, absolute in
     `sqlite:///var/queue.db` and relative in `sqlite:var/queue.db`, as in any URL.
     """
 
@@ -39,7 +39,7 @@ class QueueURL:
 
     @classmethod
     def parse(cls, text: str) -> "QueueURL":
-        """Take `text` apart; raises BadQueueURL."""
+        """Parse `text`; raises BadQueueURL."""
         try:
             parts = urlsplit(text)
             return cls(text, parts.scheme, parts.hostname, parts.port, _path(parts))
@@ -49,22 +49,19 @@ class QueueURL:
 
 def _path(parts: SplitResult) -> str:
     if parts.query or parts.fragment:
-        raise ValueError("no ? or # is understood; write %3F or %23 in a path")
+        raise ValueError("? and # are not supported; write %3F or %23 in a path")
     path = unquote(parts.path)
     if "\0" in path:
         raise ValueError("there is a null character in its path")
     return path
 
 
-class _EngineModule(Protocol):
-    def open_engine(self, url: QueueURL, reactor: Any) -> EventQueue: ...
-
-
 def open_queue(url: str, reactor: Any) -> EventQueue:
     """Return the queue at `url`; it may still be connecting.
 
     `sqlite:///absolute/path` or `sqlite:relative/path`: embedded, durable.  `memory:`: embedded,
-    new and gone with the process.  `beanstalk://host:port`: a server.  Raises QueueError.
+    empty at first and gone with the process.  `beanstalk://host:port`: a server.  Raises
+    QueueError.
     """
     parsed = QueueURL.parse(url)
     if parsed.scheme not in ENGINES:
@@ -74,4 +71,5 @@ def open_queue(url: str, reactor: Any) -> EventQueue:
         module = import_module(ENGINES[parsed.scheme])
     except ImportError as error:
         raise BadQueueURL(f"{parsed.scheme}: queues cannot be used: {error}") from error
-    return cast("_EngineModule", module).open_engine(parsed, reactor)
+    queue: EventQueue = module.open_engine(parsed, reactor)
+    return queue

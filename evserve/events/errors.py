@@ -1,4 +1,4 @@
-"""What can go wrong with a queue, in words every engine shares.
+"""The errors of a queue, the same for every engine.
 
 The message of each is one line, fit for standard error.
 """
@@ -7,22 +7,22 @@ The message of each is one line, fit for standard error.
 
 
 class QueueError(Exception):
-    """Something a queue was asked for did not happen, or nobody knows whether it did."""
+    """A call to a queue failed, or its outcome is unknown."""
 
 
 class BadQueueURL(QueueError):
-    """The URL names no engine, or not what the engine needs."""
+    """The URL names no engine, or lacks what the engine needs."""
 
 
 class BadEvent(QueueError):
-    """The event can never be taken: its type, numbers or size are not allowed.
+    """The event is invalid: its type, numbers or size are not allowed.
 
     Trying again does not help.
     """
 
 
 class QueueFull(QueueError):
-    """The queue takes no events now: it is out of room, or draining before it stops.
+    """The queue accepts no events now: it is out of room, or draining before it stops.
 
     The event was not stored; the producer may try again later.
     """
@@ -31,18 +31,18 @@ class QueueFull(QueueError):
 class QueueUnavailable(QueueError):
     """There is no connection, or it was lost before the reply.
 
-    A call that had been sent may or may not have happened: a `put` may be stored, an `ack` may
-    have been heeded. The engine repeats nothing by itself, because it cannot know. Of an event
-    that was reserved, at-least-once delivery decides: either the acknowledgement arrived, or the
-    event is ready again and comes back with `attempts` one higher.
+    A call that was sent may or may not have taken effect: a `put` may be stored, an event may be
+    acknowledged. The engine repeats nothing by itself, because it cannot know. For a reserved
+    event, at-least-once delivery decides: either the acknowledgement arrived, or the event is
+    ready again and comes back with `attempts` one higher.
     """
 
 
 class NotReserved(QueueError):
     """The event is not, or no longer, reserved by this queue object.
 
-    It was settled before, its TTR ran out, or the connection that held it was lost. Whoever
-    holds it now decides; the caller changed nothing.
+    It was settled before, its TTR ran out, or the connection that held it was lost. The call
+    changed nothing; another consumer may hold the event now.
     """
 
 
@@ -51,4 +51,4 @@ class QueueClosed(QueueError):
 
 
 class Unsupported(QueueError):
-    """This engine, or the server behind it, lacks what was asked for (see Capability)."""
+    """This engine, or the server behind it, lacks the feature (see Capability)."""

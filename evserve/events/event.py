@@ -1,4 +1,4 @@
-"""The event itself, the limits on one, and the record kept of one that was given up."""
+"""Event, the limits that every engine shares, and the record of a buried event."""
 
 import json
 import re
@@ -12,36 +12,37 @@ from evserve.events.errors import BadEvent
 
 
 DEFAULT_PRIORITY: Final = 1024
-"""Where an event stands that names no priority; below it, beanstalkd's statistics say urgent."""
+"""The priority of an event by default; beanstalkd counts lower ones as urgent."""
 
 DEFAULT_TTR: Final = 60
-"""Seconds a consumer has, unless the producer says otherwise."""
+"""Seconds that a consumer has by default."""
 
 MAX_NUMBER: Final = 2**32 - 1
 """The largest priority, and the largest delay and TTR in seconds (protocol.txt of beanstalkd)."""
 
 ERRORS: Final = "evserve.errors"
-"""The type of the records that `bury` leaves (see error_record)."""
+"""The type of the records that `bury` puts (see error_record)."""
 
-_REASON: Final = 2000
-"""Characters kept of a reason, so that its record is no larger than any server takes."""
+_MAX_REASON: Final = 2000
+"""Characters kept of a reason, so that its record is smaller than any server's limit."""
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
 
 
 @frozen
 class Event:
-    """An event as its consumer sees it.
+    """An event as its consumer sees it; beanstalkd calls it a job.
 
-    id: unique within its queue.  type: what routes it; beanstalkd says tube.  body: any bytes.
-    priority: 0 is the most urgent.  delay: the seconds it waited, last time, before it was ready.
-    ttr: seconds until it is taken from a consumer that neither settles nor touches it.
+    id: unique within its queue.  type: decides which consumers get it; beanstalkd's tube.  body:
+    any bytes.  priority: 0 is the most urgent.  delay: seconds that it waited, the last time,
+    before it was ready.  ttr: seconds until it is taken from a consumer that neither settles nor
+    touches it.
 
     Counters over its life: attempts, how often it was reserved, this time included; timeouts, how
-    often the TTR ran out; releases, how often a consumer asked for a retry; buries; kicks.
+    often the TTR ran out; releases, how often a consumer retried it; buries; kicks.
 
-    receipt: the engine's own proof of this one reservation. An event that comes back is equal but
-    for the counters and has another receipt, so a consumer that overran cannot settle it.
+    receipt: the engine's proof of this one reservation. An event that comes back has another
+    receipt, so that a consumer that overran the TTR cannot settle it.
     """
 
     id: str
@@ -57,9 +58,12 @@ class Event:
     kicks: int = 0
     receipt: object = field(default=None, eq=False, repr=False)
 
+    def __str__(self) -> str:
+        return f"event {self.id} ({self.type})"
+
 
 def check_type(event_type: str) -> str:
-    """Return `event_type` if it is a type name: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -.
+    """Return `event_type` if it is valid: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -.
 
     It may not begin with a hyphen (protocol.txt, "Names"). Raises BadEvent.
     """
@@ -72,8 +76,8 @@ def check_type(event_type: str) -> str:
 
 
 def check_types(types: Collection[str]) -> frozenset[str]:
-    """Return `types` as a set if a consumer may wait for them; raises BadEvent."""
-    if isinstance(types, str):  # a collection of letters, each of which would do as a type
+    """Return `types` as a set if a consumer may reserve them; raises BadEvent."""
+    if isinstance(types, str):  # a collection of letters, each of which is a valid type
         raise BadEvent(f"reserve takes a list of event types, such as [{types!r}]")
     if not types:
         raise BadEvent("reserve needs at least one event type")
@@ -81,9 +85,9 @@ def check_types(types: Collection[str]) -> frozenset[str]:
 
 
 def check_put(event_type: str, body: bytes, priority: int, delay: float, ttr: int) -> None:
-    """Raise BadEvent unless all are within the limits that every engine shares.
+    """Raise BadEvent unless all arguments have the right type and are within the limits.
 
-    Of the right type as well: what one engine would send another might store and never give back.
+    Types are checked too, because engines differ in what they would do with a wrong one.
     """
     check_type(event_type)
     if not isinstance(body, bytes):
@@ -101,17 +105,17 @@ def check_number(name: str, value: float, kind: type | UnionType, *, least: int)
 
 
 def error_record(event: Event, reason: str, now: float) -> bytes:
-    """Return what `bury` puts under the type ERRORS, so that an operator learns why.
+    """Return the body of the event that `bury` puts under the type ERRORS, for the operator.
 
-    One JSON object: the buried event's `id`, `type` and `attempts`, the `reason`, and `at`, the
-    time as seconds since the epoch. The body is not in it: the event itself is still there,
+    One JSON object: `id`, `type` and `attempts` of the buried event, the `reason`, and `at`, the
+    time as seconds since the epoch. It lacks the body, because the event itself is still there,
     buried, to be peeked at and kicked.
     """
     record = {
         "id": event.id,
         "type": event.type,
         "attempts": event.attempts,
-        "reason": reason[:_REASON],
+        "reason": reason[:_MAX_REASON],
         "at": round(now, 3),
     }
     return json.dumps(record).encode("ascii")

@@ -1,8 +1,8 @@
-"""EventQueue: what a producer or consumer may ask of a queue, whichever engine answers.
+"""EventQueue: what producers and consumers can ask of a queue, whichever engine serves it.
 
 Delivery is at least once. An event lives until it is acknowledged: a consumer that dies, loses
-its connection or overruns the TTR gives it back, and it is delivered again. So handlers must be
-able to see an event twice.
+its connection or overruns the TTR gives it back, and it is delivered again. So handlers must
+tolerate an event that comes twice.
 """
 
 from collections.abc import Collection
@@ -16,16 +16,16 @@ from evserve.events.event import DEFAULT_PRIORITY, DEFAULT_TTR, Event
 
 
 class Capability(Flag):
-    """What not every engine can do. Asking for what it lacks fails with Unsupported."""
+    """Features that an engine may lack; their methods then fail with Unsupported."""
 
     DURABLE = auto()
-    """An event whose `put` was answered survives the end of this process."""
+    """An event whose `put` has fired survives the end of this process."""
 
     LIST_TYPES = auto()
     """`types` works, so consumers can follow patterns such as `image.*`."""
 
     FAN_OUT = auto()
-    """`bind` and `unbind` work. A server may still lack them; then they say Unsupported."""
+    """`bind` and `unbind` work, unless the server behind the engine lacks them."""
 
 
 @frozen
@@ -39,21 +39,21 @@ class Depth:
 
 
 class EventQueue(Protocol):
-    """A queue of events, used from the reactor's thread.
+    """A queue of events, to be used from the reactor's thread.
 
     No method raises: every failure comes through the Deferred, as a QueueError. Any call may fail
-    with QueueUnavailable (no connection, or lost before the reply: nobody knows whether it
-    happened) and QueueClosed; the others are named at each method. While there is no connection a
-    call waits for one, a few seconds at most. Nothing is sent twice.
+    with QueueUnavailable (there is no connection, or it was lost before the reply, so that the
+    outcome is unknown) or QueueClosed; each method names its other errors. While there is no
+    connection a call waits for one, a few seconds at most. Nothing is sent twice.
 
-    Puts take effect in the order they were made, and a waiting `reserve` holds up nobody; for any
-    other order, wait for the first call's Deferred before making the second. Delays are in
+    Puts take effect in the order of their calls, and a waiting `reserve` delays no other call; for
+    any other order, wait for the first call's Deferred before making the second. Delays are in
     seconds; an engine that counts whole seconds rounds them up.
     """
 
     @property
     def capabilities(self) -> Capability:
-        """What this engine can do beyond the rest of this class."""
+        """The optional features that this engine has."""
         ...
 
     def put(
@@ -65,7 +65,7 @@ class EventQueue(Protocol):
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
     ) -> Deferred[str]:
-        """Store an event; the result is its id, once it is as safe as the engine makes it.
+        """Store an event; fires with its id once it is as durable as the engine makes it.
 
         priority: 0 (most urgent) to MAX_NUMBER.  delay: seconds before it is ready.  ttr: whole
         seconds, at least 1.  Fails with BadEvent or QueueFull.
@@ -75,17 +75,18 @@ class EventQueue(Protocol):
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
-        """Take the next ready event of any of `types`, which are names, not patterns.
+        """Reserve the next ready event of any of `types`, which are names, not patterns.
 
-        Next is the lowest priority, then the oldest, over all of `types`. The caller must settle
-        the event, with `ack`, `retry` or `bury`, within its TTR, or `touch` it.
+        The next event is the one with the lowest priority, then the oldest, over all of `types`.
+        The caller must settle the event, with `ack`, `retry` or `bury`, within its TTR, or
+        `touch` it.
 
-        timeout: seconds to wait for an event; the result is None when there was none. 0 answers
-        at once, None waits as long as the connection lives. Waiting callers are served first
-        come, first served, as far as one connection can see.
+        timeout: seconds to wait for an event; the result is None when there was none. 0 does not
+        wait, None waits as long as the connection lives. On one connection, waiting callers are
+        served first come, first served.
 
-        Cancelling the Deferred ends the wait; an event that was just coming is ready again.
-        Fails with BadEvent for a bad or empty set of types.
+        Cancelling the Deferred ends the wait; an event that was already on its way is ready again.
+        Fails with BadEvent for an invalid or empty collection of types.
         """
         ...
 
@@ -101,28 +102,28 @@ class EventQueue(Protocol):
         ...
 
     def bury(self, event: Event, reason: str) -> Deferred[None]:
-        """Set the reserved `event` aside until somebody kicks it.
+        """Set the reserved `event` aside until an operator kicks it.
 
-        `reason`, one line, is kept as an event of type ERRORS (see error_record), which is put
-        first: no event is buried without one. Burying an event of that very type leaves no
-        record, or a failing reader of the records would make them without end.
-        Fails with NotReserved, or QueueFull if the record found no room.
+        `reason`, one line, is kept in a record, an event of the type ERRORS (see error_record). It
+        is put first, so that no event is buried without one. Burying an event of the type ERRORS
+        leaves no record: a handler of records that fails would make them endlessly.
+        Fails with NotReserved, or QueueFull if there was no room for the record.
         """
         ...
 
     def touch(self, event: Event) -> Deferred[None]:
-        """Begin the TTR of the reserved `event` again, now. Fails with NotReserved."""
+        """Restart the TTR of the reserved `event`. Fails with NotReserved."""
         ...
 
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
-        """Make up to `limit` buried events of a type ready again; if none is, delayed ones.
+        """Make up to `limit` buried events of a type ready; delayed ones if none is buried.
 
-        The result says how many, oldest first. Fails with BadEvent.
+        The oldest come first; the result is their number. Fails with BadEvent.
         """
         ...
 
     def depth(self, event_type: str) -> Deferred[Depth]:
-        """Count the events of a type; zeros for one that nobody used. Fails with BadEvent."""
+        """Count the events of a type; zeros for a type without events. Fails with BadEvent."""
         ...
 
     def types(self) -> Deferred[list[str]]:
@@ -135,19 +136,19 @@ class EventQueue(Protocol):
     def bind(self, source: str, target: str) -> Deferred[None]:
         """From now on, copy every event put under the type `source` to `target` as well.
 
-        The binding is as durable as the events, and making it twice is making it once. Copies go
+        The binding is as durable as the events; binding twice has no further effect. Copies go
         one step: an event copied to `target` is not copied on from there. Fails with BadEvent, or
         Unsupported without FAN_OUT.
         """
         ...
 
     def unbind(self, source: str, target: str) -> Deferred[None]:
-        """End a binding; no error if there is none. Fails like `bind`."""
+        """End a binding; it is no error if there is none. Fails like `bind`."""
         ...
 
     def close(self) -> Deferred[None]:
-        """Give back what is reserved, end every wait with QueueClosed, let go of the engine.
+        """Give back reserved events, end every wait with QueueClosed, and close the engine.
 
-        Closing twice is closing once.
+        Closing twice has no further effect.
         """
         ...

@@ -1,16 +1,17 @@
-"""MemoryQueue: a test double as strict as the engines, on a clock of the test's own.
+"""MemoryQueue: an EventQueue for tests, as strict as the engines, on a clock of the test's own.
 
-It is public as evserve.testing.MemoryQueue, and stands here because it changes with the seam.
+It is public as evserve.testing.MemoryQueue, and stands here because it changes with EventQueue.
 """
 
 from collections.abc import Callable, Collection
+from enum import Enum, auto
 from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import Deferred, execute, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from evserve.events.errors import NotReserved, QueueClosed, QueueError, QueueUnavailable
 from evserve.events.event import (
@@ -25,22 +26,54 @@ from evserve.events.event import (
     error_record,
 )
 from evserve.events.event_queue import Capability, Depth, EventQueue
-from evserve.events.stored import State, Stored
-from evserve.events.waiting import WaitingConsumers
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _answered(method: Callable[P, T]) -> Callable[P, Deferred[T]]:
-    """Make a method that returns or raises one whose Deferred does."""
+def _deferred(method: Callable[P, T]) -> Callable[P, Deferred[T]]:
+    """Turn what `method` returns or raises into the result of a Deferred."""
 
     @wraps(method)
-    def answer(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         return execute(method, *args, **kwargs)
 
-    return answer
+    return call
+
+
+class _State(Enum):
+    """In the order of the fields of Depth."""
+
+    READY = auto()
+    RESERVED = auto()
+    DELAYED = auto()
+    BURIED = auto()
+
+
+@define(eq=False)
+class _Stored:
+    """An event in the queue. `timer` ends its delay or its TTR."""
+
+    number: int
+    event: Event
+    state: _State = _State.READY
+    timer: IDelayedCall | None = None
+
+    def enter(self, state: _State, event: Event, timer: IDelayedCall | None = None) -> None:
+        """Change the state, the counters in `event` and the timer."""
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
+        self.state, self.event, self.timer = state, event, timer
+
+
+@define(eq=False)
+class _Waiter:
+    """A call of `reserve` that waits. `timer` ends the wait."""
+
+    types: frozenset[str]
+    result: Deferred[Event | None]
+    timer: IDelayedCall | None = None
 
 
 @define(eq=False)
@@ -52,21 +85,21 @@ class MemoryQueue:
         event = self.successResultOf(queue.reserve(["mail"]))
 
     Deferreds that need not wait have fired when they are returned. Every call looks at every
-    event, which is fine for a hundred of them. `go_away` and `come_back` play a lost connection.
+    event, which is fine for a hundred of them. `go_away` and `come_back` simulate a lost
+    connection.
     """
 
     clock: IReactorTime
     capabilities: Capability = field(
         default=Capability.LIST_TYPES | Capability.FAN_OUT, kw_only=True
     )
-    _stored: dict[str, Stored] = field(init=False, factory=dict)
-    _waiting: WaitingConsumers = field(
-        init=False, default=Factory(lambda self: WaitingConsumers(self.clock), takes_self=True)
-    )
+    _stored: dict[str, _Stored] = field(init=False, factory=dict)
+    _waiters: list[_Waiter] = field(init=False, factory=list)
     _bindings: dict[str, set[str]] = field(init=False, factory=dict)
     _numbers: "count[int]" = field(init=False, default=Factory(lambda: count(1)))
     _refusal: QueueError | None = field(init=False, default=None)
 
+    @_deferred
     def put(
         self,
         event_type: str,
@@ -75,158 +108,82 @@ class MemoryQueue:
         priority: int = DEFAULT_PRIORITY,
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
-    ) -> Deferred[str]:
-        """See EventQueue."""
-        event = Event("", event_type, body, priority, delay, ttr)
-        return execute(self._put, event)
-
-    def _put(self, event: Event) -> str:
-        self._check_open()
-        check_put(event.type, event.body, event.priority, event.delay, event.ttr)
-        stored = self._store(event)
-        for target in sorted(self._bindings.get(event.type, set()) - {event.type}):
-            self._store(evolve(event, type=target))
-        self._serve()
-        return stored.event.id
-
-    def _store(self, event: Event) -> Stored:
-        number = next(self._numbers)
-        stored = Stored(number, evolve(event, id=str(number)))
-        self._stored[stored.event.id] = stored
-        self._wait_or_ready(stored, stored.event)
-        return stored
-
-    def _wait_or_ready(self, stored: Stored, event: Event) -> None:
-        if event.delay:
-            timer = self.clock.callLater(event.delay, self._ready, stored)
-            stored.enter(State.DELAYED, event, timer)
-        else:
-            stored.enter(State.READY, event)
-
-    def _ready(self, stored: Stored) -> None:
-        stored.enter(State.READY, stored.event)
-        self._serve()
+    ) -> str:
+        return self._put(Event("", event_type, body, priority, delay, ttr))
 
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
-        """See EventQueue."""
         try:
             self._check_open()
             wanted = check_types(types)
         except QueueError as error:
             return fail(error)
-        result = self._waiting.join(wanted)
+        waiter = _Waiter(wanted, Deferred(lambda _: self._leave(waiter)))
+        self._waiters.append(waiter)
         self._serve()
-        if timeout is not None:
-            self._waiting.limit(result, timeout)
-        return result
+        if timeout is not None and waiter in self._waiters:
+            if timeout > 0:
+                waiter.timer = self.clock.callLater(timeout, self._answer, waiter, None)
+            else:
+                self._answer(waiter, None)
+        return waiter.result
 
-    def _serve(self) -> None:
-        self._waiting.serve(self._take)
-
-    def _take(self, types: frozenset[str]) -> Event | None:
-        ready = [each for each in self._in_state(State.READY) if each.event.type in types]
-        if not ready:
-            return None
-        return self._reserve(min(ready, key=lambda each: (each.event.priority, each.number)))
-
-    def _in_state(self, state: State) -> list[Stored]:
-        return [each for each in self._stored.values() if each.state is state]
-
-    def _reserve(self, stored: Stored) -> Event:
-        event = evolve(stored.event, attempts=stored.event.attempts + 1, receipt=object())
-        timer = self.clock.callLater(event.ttr, self._overrun, stored)
-        stored.enter(State.RESERVED, event, timer)
-        return event
-
-    def _overrun(self, stored: Stored) -> None:
-        stored.event = evolve(stored.event, timeouts=stored.event.timeouts + 1)
-        self._ready(stored)
-
-    def _held(self, event: Event) -> Stored:
-        self._check_open()
-        stored = self._stored.get(event.id)
-        if (
-            stored is None
-            or stored.state is not State.RESERVED
-            or stored.event.receipt is not event.receipt
-        ):
-            raise NotReserved(f"event {event.id} ({event.type}) is not reserved here any more")
-        return stored
-
-    @_answered
+    @_deferred
     def ack(self, event: Event) -> None:
-        """See EventQueue."""
-        stored = self._held(event)
-        stored.enter(State.READY, event)
+        self._held(event).enter(_State.READY, event)
         del self._stored[event.id]
 
-    @_answered
+    @_deferred
     def retry(self, event: Event, delay: float = 0) -> None:
-        """See EventQueue."""
         check_number("delay", delay, int | float, least=0)
         stored = self._held(event)
-        self._wait_or_ready(stored, evolve(event, releases=event.releases + 1, delay=delay))
+        self._delay_or_ready(stored, evolve(event, releases=event.releases + 1, delay=delay))
         self._serve()
 
-    @_answered
+    @_deferred
     def bury(self, event: Event, reason: str) -> None:
-        """See EventQueue."""
         stored = self._held(event)
         if event.type != ERRORS:
             self._put(Event("", ERRORS, error_record(event, reason, self.clock.seconds())))
-        stored.enter(State.BURIED, evolve(event, buries=event.buries + 1))
+        stored.enter(_State.BURIED, evolve(event, buries=event.buries + 1))
 
-    @_answered
+    @_deferred
     def touch(self, event: Event) -> None:
-        """See EventQueue."""
-        stored = self._held(event)
-        timer = self.clock.callLater(event.ttr, self._overrun, stored)
-        stored.enter(State.RESERVED, event, timer)
+        self._start_ttr(self._held(event), event)
 
-    @_answered
+    @_deferred
     def kick(self, event_type: str, limit: int) -> int:
-        """See EventQueue."""
-        self._check_open()
-        check_type(event_type)
-        own = [each for each in self._stored.values() if each.event.type == event_type]
-        buried = [each for each in own if each.state is State.BURIED]
-        kicked = (buried or [each for each in own if each.state is State.DELAYED])[:limit]
+        own = self._of_type(event_type)
+        buried = [each for each in own if each.state is _State.BURIED]
+        kicked = (buried or [each for each in own if each.state is _State.DELAYED])[:limit]
         for each in kicked:
-            each.enter(State.READY, evolve(each.event, kicks=each.event.kicks + 1))
+            each.enter(_State.READY, evolve(each.event, kicks=each.event.kicks + 1))
         self._serve()
         return len(kicked)
 
-    @_answered
+    @_deferred
     def depth(self, event_type: str) -> Depth:
-        """See EventQueue."""
-        self._check_open()
-        check_type(event_type)
-        own = [each.state for each in self._stored.values() if each.event.type == event_type]
-        return Depth(*(own.count(state) for state in State))
+        states = [each.state for each in self._of_type(event_type)]
+        return Depth(*(states.count(state) for state in _State))
 
-    @_answered
+    @_deferred
     def types(self) -> list[str]:
-        """See EventQueue."""
         self._check_open()
         return sorted({each.event.type for each in self._stored.values()})
 
-    @_answered
+    @_deferred
     def bind(self, source: str, target: str) -> None:
-        """See EventQueue."""
         self._check_open()
         self._bindings.setdefault(check_type(source), set()).add(check_type(target))
 
-    @_answered
+    @_deferred
     def unbind(self, source: str, target: str) -> None:
-        """See EventQueue."""
         self._check_open()
         self._bindings.get(check_type(source), set()).discard(check_type(target))
 
-    @_answered
+    @_deferred
     def close(self) -> None:
-        """See EventQueue."""
         self._interrupt(QueueClosed("the queue was closed"))
 
     def go_away(self) -> None:
@@ -237,15 +194,96 @@ class MemoryQueue:
         """Answer calls again, after `go_away`."""
         self._refusal = None
 
-    def _interrupt(self, refusal: QueueError) -> None:
-        self._refusal = refusal
-        for stored in self._in_state(State.RESERVED):
-            stored.enter(State.READY, stored.event)
-        self._waiting.fail_all(refusal)
-
     def _check_open(self) -> None:
         if self._refusal is not None:
             raise self._refusal
+
+    def _interrupt(self, refusal: QueueError) -> None:
+        self._refusal = refusal
+        for stored in self._in_state(_State.RESERVED):
+            stored.enter(_State.READY, stored.event)
+        for waiter in list(self._waiters):
+            self._leave(waiter)
+            waiter.result.errback(refusal)
+
+    def _put(self, event: Event) -> str:
+        self._check_open()
+        check_put(event.type, event.body, event.priority, event.delay, event.ttr)
+        event_id = self._store(event)
+        for target in sorted(self._bindings.get(event.type, set()) - {event.type}):
+            self._store(evolve(event, type=target))
+        self._serve()
+        return event_id
+
+    def _store(self, event: Event) -> str:
+        number = next(self._numbers)
+        stored = _Stored(number, evolve(event, id=str(number)))
+        self._stored[stored.event.id] = stored
+        self._delay_or_ready(stored, stored.event)
+        return stored.event.id
+
+    def _delay_or_ready(self, stored: _Stored, event: Event) -> None:
+        if event.delay:
+            timer = self.clock.callLater(event.delay, self._ready, stored)
+            stored.enter(_State.DELAYED, event, timer)
+        else:
+            stored.enter(_State.READY, event)
+
+    def _ready(self, stored: _Stored) -> None:
+        stored.enter(_State.READY, stored.event)
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give ready events to the calls of `reserve` that wait, first come, first served."""
+        for waiter in list(self._waiters):
+            # The one served before may have cancelled others.
+            if waiter in self._waiters and (event := self._take(waiter.types)) is not None:
+                self._answer(waiter, event)
+
+    def _take(self, types: frozenset[str]) -> Event | None:
+        ready = [each for each in self._in_state(_State.READY) if each.event.type in types]
+        if not ready:
+            return None
+        stored = min(ready, key=lambda each: (each.event.priority, each.number))
+        event = evolve(stored.event, attempts=stored.event.attempts + 1, receipt=object())
+        self._start_ttr(stored, event)
+        return event
+
+    def _start_ttr(self, stored: _Stored, event: Event) -> None:
+        timer = self.clock.callLater(event.ttr, self._overrun, stored)
+        stored.enter(_State.RESERVED, event, timer)
+
+    def _overrun(self, stored: _Stored) -> None:
+        stored.event = evolve(stored.event, timeouts=stored.event.timeouts + 1)
+        self._ready(stored)
+
+    def _answer(self, waiter: _Waiter, event: Event | None) -> None:
+        self._leave(waiter)
+        waiter.result.callback(event)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        self._waiters.remove(waiter)
+        if waiter.timer is not None and waiter.timer.active():
+            waiter.timer.cancel()
+
+    def _held(self, event: Event) -> _Stored:
+        self._check_open()
+        stored = self._stored.get(event.id)
+        if (
+            stored is None
+            or stored.state is not _State.RESERVED
+            or stored.event.receipt is not event.receipt
+        ):
+            raise NotReserved(f"{event} is not reserved here any more")
+        return stored
+
+    def _in_state(self, state: _State) -> list[_Stored]:
+        return [each for each in self._stored.values() if each.state is state]
+
+    def _of_type(self, event_type: str) -> list[_Stored]:
+        self._check_open()
+        check_type(event_type)
+        return [each for each in self._stored.values() if each.event.type == event_type]
 
 
 if TYPE_CHECKING:

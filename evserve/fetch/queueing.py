@@ -1,28 +1,44 @@
-"""`--queue URL`: fetches what events ask for, and acknowledges them when the result is on disk."""
+"""`--queue URL`: fetch what events of the type `fetch.url` ask for.
 
-from typing import Any, TypeVar
+An event is acknowledged when its result is on disk. Its body is a URL, or a JSON object with
+`url` and optionally `method`, `headers` and `timeout`.
+"""
 
-from attrs import define, evolve, field
+import json
+from typing import Any
+
+from attrs import define, evolve, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python import usage
-from twisted.python.failure import Failure
 
-from evserve.events import BadEvent, Event, EventQueue, QueueError, check_type, open_queue
+from evserve.events import (
+    BackOff,
+    BadEvent,
+    Consumer,
+    Delivery,
+    EventQueue,
+    QueueError,
+    check_type,
+    open_queue,
+)
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.orders import BadOrder, Order, parse_order
 from evserve.fetch.recorder import Recorder, line_on
 from evserve.fetch.result import Result
+from evserve.http.errors import FetchError
+from evserve.http.messages import Headers, check_headers
+from evserve.http.settings import MOST_SECONDS
+from evserve.http.url import parse_url
 from evserve.interfaces import IHost
 
 
-T = TypeVar("T")
-
 EVENT_TYPE = "fetch.url"
-_PAUSE = 1.0  # seconds after trouble with the queue, whose engine has a back-off of its own
-_PROXY_REST = 60.0  # seconds until an event comes again whose proxy was down
+_PAUSE = 1.0  # seconds between attempts while the queue or a proxy fails
+_PROXY_RETRY = 60.0  # seconds until an event comes again whose proxy was down
+_KEYS = frozenset(["url", "method", "headers", "timeout"])
+_METHODS = ("GET", "HEAD")  # an event may come twice, so its method must be safe to repeat
 _log = Logger(namespace="evserve.fetch")
 
 
@@ -44,39 +60,44 @@ def queue_service(
 
 @define(eq=False, slots=False)
 class QueueService(Service):
-    """Has `slots` loops, each of which takes one event at a time.
+    """Fetches what events ask for, at most `concurrency` URLs at once.
 
-    results_type: of the events that carry results; None for none.
+    results_type: the type of the events that carry results; None for no such events.
     """
 
     _host: IHost
     _queue: EventQueue
     _fetcher: Fetcher
     _recorder: Recorder
-    _slots: int
+    _concurrency: int
     _results_type: str | None = None
-    _loops: list[Deferred[None]] = field(factory=list, init=False)
-    _given_up: set[Deferred[Any]] = field(factory=set, init=False)  # at the end, if not yet there
-    _trouble: str = field(default="", init=False)  # with the queue, said already
+    _consumer: Consumer = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._consumer = Consumer(
+            self._queue,
+            self._host.reactor,
+            self._concurrency,
+            frozenset([EVENT_TYPE]),
+            self._handle,
+            back_off=BackOff(_PAUSE, _PAUSE),
+        )
 
     def startService(self) -> None:
-        """Begin to take events."""
+        """Start to reserve events."""
         Service.startService(self)
         self._recorder.broken = self._broken
-        self._loops = [Deferred.fromCoroutine(self._loop()) for _ in range(self._slots)]
-        for loop in self._loops:
-            loop.addErrback(self._unforeseen)
+        self._consumer.start()
 
     def stopService(self) -> Deferred[None]:
-        """Give events back whose URL is not fetched yet; keep and acknowledge the others."""
+        """Give back events whose URL is not fetched yet; keep and acknowledge the others."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for waiting in list(self._given_up):
-            waiting.cancel()
+        stopped = self._consumer.stop()
         with self._recorder.patience(self._host.reactor):
-            await DeferredList(self._loops)
+            await stopped
             self._recorder.is_over = True
             self._fetcher.close()
             await self._recorder.settle()
@@ -84,83 +105,105 @@ class QueueService(Service):
         self._recorder.screen.stop()
         await self._recorder.close()
 
-    async def _loop(self) -> None:
-        while self.running:
-            try:
-                event = await self._unless_stopped(self._queue.reserve([EVENT_TYPE]))
-                self._trouble = ""
-                if event is not None:
-                    await self._serve(event)
-            except QueueError as error:
-                self._complain(str(error))
-                await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
-
-    def _complain(self, trouble: str) -> None:
-        """Say it once, and not once for each loop and second."""
-        if trouble != self._trouble:
-            self._trouble = trouble
-            _log.warn("the queue: {error}", error=trouble)
-
-    async def _unless_stopped(self, waited_for: Deferred[T]) -> T:
-        self._given_up.add(waited_for)
+    async def _handle(self, delivery: Delivery) -> None:
         try:
-            return await waited_for
-        finally:
-            self._given_up.discard(waited_for)
+            await self._fetch(delivery)
+        except (CancelledError, QueueError):
+            raise
+        except Exception as error:
+            _log.failure("handling an event failed")
+            self._host.fail(f"handling an event failed: {error}")
 
-    async def _serve(self, event: Event) -> None:
+    async def _fetch(self, delivery: Delivery) -> None:
         try:
-            order = parse_order(event.body)
-        except BadOrder as error:
-            _log.warn("event {id}: {error}", id=event.id, error=error)
-            await self._queue.bury(event, str(error))
+            request = parse_request(delivery.event.body)
+        except InvalidRequest as error:
+            _log.warn("event {id}: {error}", id=delivery.event.id, error=error)
+            await delivery.bury(str(error))
             return
-        if await self._fetch(event, order):
-            await self._queue.ack(event)
-        # If not, the event goes back, now or when the process ends.
+        timeouts = self._fetcher.timeouts
+        if request.timeout is not None:
+            timeouts = evolve(timeouts, total=request.timeout)
+        result = await self._consumer.until_stopped(
+            self._fetcher.fetch(request.url, request.method, request.headers, timeouts)
+        )
+        if result.is_proxys:
+            # There is no result while the proxy is down.
+            await delivery.retry(_PROXY_RETRY)
+            await self._consumer.until_stopped(deferLater(self._host.reactor, _PAUSE))
+            return
+        if not await self._kept(result):
+            return  # the event comes back, at the latest when the process ends
+        if self._results_type is not None:
+            await self._queue.put(self._results_type, result.as_json().encode())
+        await delivery.ack()
 
     def _kept(self, result: Result) -> Deferred[bool]:
         kept: Deferred[bool] = Deferred()
         self._recorder.record(result.url, result, kept.callback)
         return kept
 
-    async def _fetch(self, event: Event, order: Order) -> bool:
-        """Fetch and keep the result; return whether it is kept. Meanwhile the event is ours.
-
-        Behind a proxy that is down there is no result: the event goes back for a while.
-        """
-        touching = LoopingCall(self._touch, event)
-        touching.clock = self._host.reactor
-        touching.start(event.ttr / 2, now=False)
-        try:
-            result = await self._unless_stopped(self._begin(order))
-            if result.is_proxys:
-                await self._queue.retry(event, _PROXY_REST)
-                await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
-                return False
-            is_kept = await self._kept(result)
-            if is_kept and self._results_type is not None:
-                await self._queue.put(self._results_type, result.as_json().encode())
-        finally:
-            touching.stop()
-        return is_kept
-
-    def _begin(self, order: Order) -> Deferred[Result]:
-        timeouts = self._fetcher.timeouts
-        if order.timeout is not None:
-            timeouts = evolve(timeouts, total=order.timeout)
-        return self._fetcher.fetch(order.url, order.method, order.headers, timeouts)
-
-    def _touch(self, event: Event) -> Any:
-        return self._queue.touch(event).addErrback(self._untouched, event)
-
-    def _untouched(self, failure: Failure, event: Event) -> None:
-        _log.warn("event {id}: {error}", id=event.id, error=failure.getErrorMessage())
-
-    def _unforeseen(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            _log.failure("taking events failed", failure)
-            self._host.fail(f"taking events failed: {failure.getErrorMessage()}")
-
     def _broken(self, error: OSError) -> None:
         self._host.fail(line_on(error))
+
+
+class InvalidRequest(Exception):  # noqa: N818 - named as in `errors`
+    """The event's body is neither a URL nor a JSON object with valid keys."""
+
+
+@frozen
+class QueuedRequest:
+    """What an event asks for. timeout: seconds, None for the fetcher's own."""
+
+    url: str
+    method: bytes = b"GET"
+    headers: Headers = field(factory=Headers)
+    timeout: float | None = None
+
+
+def parse_request(body: bytes) -> QueuedRequest:
+    """Return what an event's body asks for; raises InvalidRequest with the reason in one line."""
+    text = body.decode("utf-8", "replace").strip()
+    request = _from_object(text) if text.startswith("{") else QueuedRequest(text)
+    try:
+        parse_url(request.url)
+        check_headers(request.headers)
+    except FetchError as error:
+        raise InvalidRequest(str(error)) from None
+    return request
+
+
+def _from_object(text: str) -> QueuedRequest:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("not JSON: too deep") from None
+    unknown = sorted(given.keys() - _KEYS)
+    if unknown:
+        raise InvalidRequest(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+    url, method = given.get("url"), given.get("method", "GET")
+    if not isinstance(url, str):
+        raise InvalidRequest('no "url" that is a string')
+    if method not in _METHODS:
+        raise InvalidRequest(f"method {method!r} is not one of {', '.join(_METHODS)}")
+    headers, timeout = _headers(given.get("headers", {})), _timeout(given.get("timeout"))
+    return QueuedRequest(url, method.encode("ascii"), headers, timeout)
+
+
+def _headers(given: Any) -> Headers:
+    if not (isinstance(given, dict) and all(isinstance(each, str) for each in given.values())):
+        raise InvalidRequest('"headers" is not an object of strings')
+    lines = given.items()
+    return Headers([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in lines])
+
+
+def _timeout(given: Any) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InvalidRequest('"timeout" is not a number of seconds')
+    if not 0 < given <= MOST_SECONDS:
+        raise InvalidRequest(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
+    return float(given)

@@ -1,35 +1,38 @@
 """The founding example in one process: 10 events a second produced, 8 a second handled.
 
-Whoever handles events more slowly than they come needs a queue; what the producer is ahead by
-waits there, and nothing is lost.
+A consumer that is slower than its producer needs a queue: the surplus waits there, and no event is
+lost.
 """
 
-from typing import Any, TextIO
+from typing import TextIO
 
 from attrs import define, field
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from evserve.events import Event, EventQueue
-from evserve.work.metrics import Outcome
 from evserve.work.routing import Route, Routes
+from evserve.work.worker import Outcome
 
 
 TYPE = "demo.event"
+
 PRODUCED = 10
+"""Events a second."""
+
 HANDLED = 8
 """Events a second."""
 
 
 @define(eq=False)
 class Demo:
-    """A producer, a handler and a line a second on `output`.
+    """A producer, a handler, and one line a second on `output`.
 
-    concurrency: as many handlers share the 8 events a second.  metrics: where the worker counts
-    what it acknowledged.
+    concurrency: the handlers that share the 8 events a second.  metrics: where the worker counts
+    the events that it acknowledged.
     """
 
     queue: EventQueue
@@ -38,7 +41,7 @@ class Demo:
     metrics: CollectorRegistry
     output: TextIO
     _produced: int = field(init=False, default=0)
-    _begin: IDelayedCall | None = field(init=False, default=None)
+    _first_report: IDelayedCall | None = field(init=False, default=None)
     _loops: list[LoopingCall] = field(init=False, factory=list)
     _log: Logger = field(init=False, default=Logger())
 
@@ -47,37 +50,31 @@ class Demo:
         return Routes([Route(TYPE, self.handle)])
 
     async def handle(self, event: Event) -> None:
-        """Take the time that makes 8 a second of all that run at once."""
+        """Take as long as it takes all handlers together to manage 8 events a second."""
         await deferLater(self.clock, self.concurrency / HANDLED)
 
     def start(self) -> None:
-        """Begin to produce and to report."""
-        self._loop(LoopingCall.withCount(self._produce), 1 / PRODUCED)
-        # Between two puts, so that none is on its way while the rest is counted.
-        report = LoopingCall(self._report)
-        self._begin = self.clock.callLater(0.5 / PRODUCED, self._loop, report, 1.0)
+        """Start to produce and to report."""
+        self._loop(LoopingCall.withCount(self._put), 1 / PRODUCED)
+        # Between two puts, so that no event is on its way while the others are counted.
+        report = LoopingCall(self._write)
+        self._first_report = self.clock.callLater(0.5 / PRODUCED, self._loop, report, 1.0)
 
     def _loop(self, loop: LoopingCall, interval: float) -> None:
         loop.clock = self.clock
         loop.start(interval, now=False).addErrback(self._failed)
         self._loops.append(loop)
 
-    def _failed(self, failure: Any) -> None:
-        self._log.failure("the demo stumbled", failure)
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("the demo failed", failure)
 
-    async def _put(self, missed: int) -> None:
-        for _ in range(missed):
+    async def _put(self, count: int) -> None:
+        for _ in range(count):
             await self.queue.put(TYPE, b"event %d" % self._produced)
             self._produced += 1
 
-    def _produce(self, missed: int) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._put(missed))
-
-    def _report(self) -> Deferred[int]:
-        return Deferred.fromCoroutine(self._write())
-
     async def _write(self) -> int:
-        """Write a line; return how many events are missing."""
+        """Write a line; return the number of events that are missing."""
         depth = await self.queue.depth(TYPE)
         waiting = depth.ready + depth.reserved + depth.delayed + depth.buried
         done = {"handler": TYPE, "outcome": Outcome.DONE.value}
@@ -88,14 +85,14 @@ class Demo:
 
     def stop(self) -> None:
         """Produce no more."""
-        if self._begin is not None and self._begin.active():
-            self._begin.cancel()
+        if self._first_report is not None and self._first_report.active():
+            self._first_report.cancel()
         for loop in self._loops:
             if loop.running:
                 loop.stop()
 
     async def sum_up(self) -> None:
-        """Report once more, when the handlers have ended."""
+        """Report once more, after the handlers have ended."""
         lost = await self._write()
         self.output.write(f"lost {lost}\n")
         self.output.flush()

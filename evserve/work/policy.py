@@ -1,9 +1,8 @@
-"""What becomes of an event whose handler failed. Pure: counters in, a verdict out."""
+"""Retries: what becomes of an event whose handler failed. Pure: counters in, a verdict out."""
 
 from attrs import frozen
 
-from evserve.events import Event
-from evserve.events.backoff import BackOff
+from evserve.events import BackOff, Event
 
 
 @frozen
@@ -15,7 +14,7 @@ class Retry:
 
 @frozen
 class Bury:
-    """Give up until an operator kicks it; `reason` is what the operator reads."""
+    """Set the event aside until an operator kicks it; the operator reads `reason`."""
 
     reason: str
 
@@ -25,24 +24,24 @@ RETRIES = BackOff(initial=1.0, ceiling=600.0)
 
 
 @frozen
-class Policy:
-    """How often, and how soon, an event is tried.
+class RetryPolicy:
+    """How many attempts an event has, and the back-off between them.
 
-    Attempts are counted by the queue, so they include those that ended with the worker: an event
-    that kills its worker must not do so for ever. Each time an operator kicks a buried event it
-    gets `max_attempts` anew.
+    The queue counts attempts, so they include those that ended with the worker: an event that
+    kills its worker must not do so forever. A buried event that an operator kicks has
+    `max_attempts` again.
     """
 
     max_attempts: int = 5
     back_off: BackOff = RETRIES
 
-    def tries(self, event: Event) -> int:
-        """Return how many attempts there were since the event was last buried, this included."""
+    def attempts(self, event: Event) -> int:
+        """Return the number of attempts since the event was last buried, this one included."""
         return event.attempts - self.max_attempts * event.buries
 
-    def before(self, event: Event) -> Bury | None:
-        """Say whether an event should not even be tried, since no attempt came to an end."""
-        if self.tries(event) <= self.max_attempts:
+    def before_attempt(self, event: Event) -> Bury | None:
+        """Return Bury for an event whose attempts all ended with their worker or their TTR."""
+        if self.attempts(event) <= self.max_attempts:
             return None
         return Bury(
             f"given up without a run: {event.attempts - 1} attempts, the last of which ended "
@@ -51,7 +50,7 @@ class Policy:
 
     def after_failure(self, event: Event, reason: str, roll: float) -> Retry | Bury:
         """Decide about an event whose handler raised; `roll` is random, from 0 to 1."""
-        tries = max(self.tries(event), 1)
-        if tries >= self.max_attempts:
+        attempts = max(self.attempts(event), 1)
+        if attempts >= self.max_attempts:
             return Bury(reason)
-        return Retry(self.back_off.delay(tries, roll))
+        return Retry(self.back_off.delay(attempts, roll))

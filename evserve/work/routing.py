@@ -1,16 +1,21 @@
-"""Which handler gets an event. Pure: names and patterns, no queue."""
+"""Routes: which handler gets an event, and how handlers are loaded from plugins."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
+from twisted.logger import Logger
 
 from evserve.events import ERRORS, Event
+from evserve.plugin import Broken, Catalogue, PluginError
+
+
+_log = Logger()
 
 
 @frozen
 class Route:
-    """A handler, loaded: what it wants, what to call, and its own limits, if any."""
+    """A loaded handler: the types it wants, the function, and limits of its own, if any."""
 
     pattern: str
     function: Callable[[Event], Any]
@@ -20,7 +25,7 @@ class Route:
 
     @property
     def is_prefix(self) -> bool:
-        """Whether the pattern stands for every type that begins like it."""
+        """Whether the pattern matches every type that begins like it."""
         return self.pattern.endswith("*")
 
 
@@ -39,7 +44,7 @@ class Routes:
 
     @property
     def exact(self) -> frozenset[str]:
-        """The types that are wanted by name, whether they exist or not."""
+        """The types that handlers name, whether they exist or not."""
         return frozenset(self._exact)
 
     @property
@@ -48,10 +53,10 @@ class Routes:
         return [route.pattern for _, route in self._prefixes]
 
     def find(self, event_type: str) -> Route | None:
-        """Return the most specific handler for a type: its own, else the longest prefix.
+        """Return the handler that names the type, else the one with the longest prefix, else None.
 
-        No prefix catches the records of given-up events: `*` would otherwise swallow what an
-        operator should see. A handler may ask for them by name.
+        No prefix matches the records of buried events, because `*` would hide them from the
+        operator. A handler may name their type.
         """
         if event_type in self._exact:
             return self._exact[event_type]
@@ -64,3 +69,38 @@ class Routes:
     def wanted(self, existing: Iterable[str]) -> frozenset[str]:
         """Return the types to reserve, given those that exist."""
         return self.exact | {each for each in existing if self.find(each) is not None}
+
+
+class NoHandlersError(Exception):
+    """No handler can be used; the message is one line with the reason."""
+
+
+def load_routes(catalogue: Catalogue) -> Routes:
+    """Import the handlers of a catalogue.
+
+    Each that cannot be used is one line in the log, and the others go on. Raises NoHandlersError
+    if there are no others.
+    """
+    broken = list(catalogue.broken)
+    routes = []
+    for found in catalogue.handlers.values():
+        plugin = found.plugin
+        try:
+            function = plugin.load()
+        except PluginError as error:
+            broken.append(Broken(plugin.pattern, found.path, str(error)))
+            continue
+        routes.append(
+            Route(plugin.pattern, function, plugin.blocking, plugin.max_attempts, plugin.timeout)
+        )
+    if not routes and broken:
+        causes = "; ".join(f"{each.name}: {each.cause} ({each.path})" for each in broken)
+        raise NoHandlersError(f"no handler can be used: {causes}")
+    if not routes:
+        raise NoHandlersError(
+            "no handlers found: put a file into twisted/plugins/ that names them, such as "
+            'Handler("image.uploaded", "thumbs.make_thumbnail")'
+        )
+    for each in broken:
+        _log.error("plugin {each.name} cannot be used: {each.cause} ({each.path})", each=each)
+    return Routes(routes)

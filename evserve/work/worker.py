@@ -1,117 +1,308 @@
-"""The worker: as many slots as may run at once, each of which reserves an event and handles it."""
+"""The worker: runs the handler of each event and settles the event by the outcome."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 from random import random
+from threading import Thread
 from typing import Any, TypeVar
 
-from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from attrs import define, evolve, field
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
-from evserve.events import Event, EventQueue
-from evserve.events.backoff import BackOff
+from evserve.events import Consumer, Delivery, Event, EventQueue, NotReserved, QueueError
 from evserve.plugin import one_line
-from evserve.work.metrics import WorkMetrics
-from evserve.work.routing import Routes
-from evserve.work.runner import Runner
+from evserve.work.policy import Bury, Retry, RetryPolicy
+from evserve.work.routing import Route, Routes
 
 
 T = TypeVar("T")
 
-LOOK = 1.0
-"""Seconds between looks at which types exist, while some handler has a pattern."""
+InThread = Callable[[Callable[[], Any]], Deferred[Any]]
+"""Calls a function in a thread; the Deferred fires when the function has returned or raised."""
 
-QUEUE_RETRIES = BackOff(initial=0.1, ceiling=5.0)
-"""Between attempts to reserve while the queue fails; its engine has a back-off of its own."""
+
+class Outcome(Enum):
+    """What became of an event after a run of its handler: the label `outcome` of a metric."""
+
+    DONE = "done"
+    RETRIED = "retried"
+    BURIED = "buried"
+    LOST = "lost"
+    """The queue did not confirm what it was told: the event may come again."""
+
+
+class WorkMetrics:
+    """The metrics of one worker. The label `handler` is the handler's pattern."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter(
+            "evserve_work_events", "Events handled.", ["handler", "outcome"], registry=registry
+        )
+        self.seconds = Histogram(
+            "evserve_work_handler_seconds", "Time a handler took.", ["handler"], registry=registry
+        )
+        self.running = Gauge("evserve_work_running", "Handlers running now.", registry=registry)
+        self.overdue = Gauge(
+            "evserve_work_overdue",
+            "Handlers still running after their timeout.",
+            registry=registry,
+        )
+        self.connected = Gauge(
+            "evserve_work_queue_up", "Whether the queue answered last time.", registry=registry
+        )
 
 
 @define(eq=False)
 class Worker:
-    """Reserves and handles events, at most `concurrency` at once."""
+    """Runs the handlers of events, at most `concurrency` at once.
+
+    in_thread: runs blocking handlers.  policy, timeout (seconds, None for no limit): for handlers
+    without limits of their own.  roll: a random number from 0 to 1.
+    """
 
     queue: EventQueue
     routes: Routes
-    runner: Runner
     clock: IReactorTime
     metrics: WorkMetrics
+    in_thread: InThread
     concurrency: int
+    policy: RetryPolicy = field(factory=RetryPolicy)
+    timeout: float | None = None
     roll: Callable[[], float] = random
+    _consumer: Consumer = field(init=False)
     _log: Logger = field(init=False, default=Logger())
-    _types: frozenset[str] = field(init=False, default=frozenset())
-    _looked: float = field(init=False, default=float("-inf"))
-    _failures: int = field(init=False, default=0)
-    _resume: float = field(init=False, default=float("-inf"))
-    _stopping: bool = field(init=False, default=False)
-    _waits: set[Deferred[Any]] = field(init=False, factory=set)
-    _slots: list[Deferred[None]] = field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self._consumer = Consumer(
+            self.queue,
+            self.clock,
+            self.concurrency,
+            self.routes.exact,
+            self._handle,
+            select=self.routes.wanted if self.routes.patterns else None,
+            connected=self.metrics.connected.set,
+            roll=self.roll,
+        )
 
     def start(self) -> None:
-        """Begin to reserve."""
-        self._types = self.routes.exact
-        self._slots = [Deferred.fromCoroutine(self._slot()) for _ in range(self.concurrency)]
+        """Start to reserve events."""
+        self._consumer.start()
 
     def stop(self) -> Deferred[None]:
-        """Reserve no more; fires when every handler that runs has ended."""
-        self._stopping = True
-        for wait in list(self._waits):
-            wait.cancel()
-        return DeferredList(self._slots).addCallback(lambda _: None)
+        """Reserve nothing more; fires when every handler that runs has ended."""
+        return self._consumer.stop()
 
-    async def _slot(self) -> None:
-        while not self._stopping:
-            try:
-                event = await self._until_stopped(Deferred.fromCoroutine(self._next()))
-            except CancelledError:
-                return
-            except Exception as error:
-                await self._pause(error)
-                continue
-            self._answered()
-            if event is not None:
-                await self._handle(event)
+    async def _handle(self, delivery: Delivery) -> None:
+        """Run the handler and settle the event; return when the handler has really ended."""
+        event = delivery.event
+        route = self.routes.find(event.type)
+        assert route is not None, f"{event.type} was reserved, but has no handler"
+        policy = self.policy
+        if route.max_attempts is not None:
+            policy = evolve(policy, max_attempts=route.max_attempts)
+        hopeless = policy.before_attempt(event)
+        if hopeless is not None:
+            await self._settle(delivery, route, hopeless, None)
+            return
+        timeout = self.timeout if route.timeout is None else route.timeout
+        attempt = _Attempt(self.clock, timeout or None)
+        with self.metrics.running.track_inprogress():
+            with self.metrics.seconds.labels(route.pattern).time():
+                attempt.start(route, event, self.in_thread)
+                error = await attempt.outcome
+            verdict = None
+            if error is not None:
+                verdict = policy.after_failure(event, one_line(error), self.roll())
+            await self._settle(delivery, route, verdict, error)
+            if not attempt.ended.called:
+                self._log.warn(
+                    "the handler of {pattern} goes on after its time-out, and counts as running "
+                    "until it ends",
+                    pattern=route.pattern,
+                )
+                with self.metrics.overdue.track_inprogress():
+                    await attempt.ended
 
-    async def _until_stopped(self, wait: Deferred[T]) -> T:
-        self._waits.add(wait)
+    async def _settle(
+        self,
+        delivery: Delivery,
+        route: Route,
+        verdict: Retry | Bury | None,
+        error: BaseException | None,
+    ) -> None:
+        """Tell the queue; log what becomes of the event once the queue has confirmed it."""
         try:
-            return await wait
-        finally:
-            self._waits.discard(wait)
+            if verdict is None:
+                await delivery.ack()
+                outcome = Outcome.DONE
+            elif isinstance(verdict, Bury):
+                outcome = await self._bury(delivery, verdict.reason, error)
+            else:
+                outcome = await self._retry(delivery, verdict.delay, error)
+        except QueueError as problem:
+            outcome = Outcome.LOST
+            self._log.warn(
+                "{event} {happened}, but the queue did not confirm it, so it may come again: "
+                "{reason}",
+                event=delivery.event,
+                happened="was handled" if error is None else f"failed ({one_line(error)})",
+                reason=str(problem),
+            )
+        self.metrics.events.labels(route.pattern, outcome.value).inc()
 
-    async def _next(self) -> Event | None:
-        """Return an event, or None when it is time to look for new types."""
-        patterns = self.routes.patterns
-        now = self.clock.seconds()
-        if patterns and now - self._looked >= LOOK:
-            # Marked before the answer: one slot looks, the others use what was seen before.
-            self._looked = now
-            self._types = self.routes.wanted(await self.queue.types())
-        if not self._types:
-            return await deferLater(self.clock, LOOK)
-        return await self.queue.reserve(self._types, LOOK if patterns else None)
+    async def _retry(
+        self, delivery: Delivery, delay: float, error: BaseException | None
+    ) -> Outcome:
+        await delivery.retry(delay)
+        if error is not None:
+            self._log.warn(
+                "{event} failed, attempt {event.attempts}; again in {delay:.1f} seconds: {reason}",
+                event=delivery.event,
+                delay=delay,
+                reason=one_line(error),
+            )
+        return Outcome.RETRIED
 
-    async def _handle(self, event: Event) -> None:
+    async def _bury(self, delivery: Delivery, reason: str, error: BaseException | None) -> Outcome:
+        event = delivery.event
         try:
-            await self.runner.handle(event)
-        except Exception:
-            self._log.failure("event {event.id} ({event.type}) was not settled", event=event)
+            await delivery.bury(reason)
+        except NotReserved:
+            raise
+        except QueueError as problem:
+            # Most likely there is no room for the record: retry the event until there is.
+            self._log.warn(
+                "{event} cannot be buried now: {reason}", event=event, reason=str(problem)
+            )
+            return await self._retry(delivery, self.policy.back_off.ceiling, error)
+        if error is None:
+            self._log.error("{event} is buried: {reason}", event=event, reason=reason)
+        else:
+            failure = Failure(error, type(error), error.__traceback__)
+            text = "{event} is buried after attempt {event.attempts}"
+            self._log.failure(text, failure, event=event)
+        return Outcome.BURIED
 
-    async def _pause(self, error: Exception) -> None:
-        """Wait, all slots alike, before the queue is asked again."""
-        now = self.clock.seconds()
-        if now >= self._resume:
-            self._failures += 1
-            self._resume = now + QUEUE_RETRIES.delay(self._failures, self.roll())
-            self.metrics.connected.set(0)
-            if self._failures == 1:
-                self._log.warn("no events: {reason}; trying again", reason=one_line(error))
-        with suppress(CancelledError):
-            await self._until_stopped(deferLater(self.clock, self._resume - now))
 
-    def _answered(self) -> None:
-        if self._failures:
-            self._log.info("the queue answers again")
-        self._failures = 0
-        self.metrics.connected.set(1)
+class HandlerTimeout(Exception):  # noqa: N818 - read by operators, as Twisted's names are
+    """A handler did not end in time."""
+
+
+@define(eq=False)
+class _Attempt:
+    """One run of a handler.
+
+    The run may outlast its outcome, because a thread cannot be stopped and a coroutine may ignore
+    that it was cancelled. The outcome decides about the event, but only the end makes place for
+    another handler: otherwise handlers that never end would exceed the concurrency.
+
+    timeout: seconds, None for no limit.  outcome: what the handler raised, or None when it
+    returned; HandlerTimeout when the timeout is over.  ended: fires when the handler has really
+    returned or raised.  Neither Deferred ever fails.
+    """
+
+    clock: IReactorTime
+    timeout: float | None
+    outcome: Deferred[BaseException | None] = field(init=False, factory=Deferred)
+    ended: Deferred[None] = field(init=False, factory=Deferred)
+    _timer: IDelayedCall | None = field(init=False, default=None)
+
+    def start(self, route: Route, event: Event, in_thread: InThread) -> None:
+        """Call the handler."""
+        if route.blocking:
+            running = in_thread(lambda: _check_blocking_result(route.function(event)))
+        else:
+            running = maybeDeferred(lambda: _as_deferred(route.function(event)))
+        if self.timeout is not None:
+            # Cancelling the Deferred of a thread would only make it seem to have ended.
+            cancel = None if route.blocking else running.cancel
+            self._timer = self.clock.callLater(self.timeout, self._time_out, cancel)
+        running.addBoth(self._end)
+
+    def _time_out(self, cancel: Callable[[], None] | None) -> None:
+        self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
+        if cancel is not None:
+            cancel()
+
+    def _end(self, result: object) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        # The end comes first: a callback of the outcome asks whether the handler still runs.
+        self.ended.callback(None)
+        if not self.outcome.called:
+            self.outcome.callback(result.value if isinstance(result, Failure) else None)
+
+
+# A handler that returns something that was never run must not count as done: its event would be
+# acknowledged, and lost.
+
+
+def _check_blocking_result(result: object) -> None:
+    """Raise TypeError for a result that nothing in a thread would run or wait for."""
+    if iscoroutine(result):
+        result.close()
+        raise TypeError("an async function cannot be a handler with blocking=True")
+    if isawaitable(result):
+        raise TypeError("a handler with blocking=True cannot return an awaitable")
+    _refuse_generator(result)
+
+
+def _as_deferred(result: object) -> object:
+    """Return `result` so that maybeDeferred waits for it if it is an awaitable."""
+    _refuse_generator(result)
+    if isawaitable(result) and not (iscoroutine(result) or isinstance(result, Deferred)):
+        return Deferred.fromCoroutine(_await(result))
+    return result
+
+
+async def _await(result: Awaitable[object]) -> object:
+    return await result
+
+
+def _refuse_generator(result: object) -> None:
+    if isasyncgen(result) or (isgenerator(result) and not isawaitable(result)):
+        raise TypeError("a handler cannot be a generator: nothing would run it")
+
+
+class _DaemonThread(Thread):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, daemon=True, **kwargs)
+
+
+@define(eq=False)
+class HandlerThreads:
+    """A pool of up to `size` threads for blocking handlers, started when first needed.
+
+    It is not the reactor's own pool, which looks up names. Its threads are daemons: a handler
+    that never returns must not keep the process from ending.
+    """
+
+    reactor: Any
+    size: int
+    _pool: ThreadPool | None = field(init=False, default=None)
+    _busy: int = field(init=False, default=0)
+
+    def call(self, function: Callable[[], T]) -> Deferred[T]:
+        """Call `function` in a thread; the Deferred fires when it has returned or raised."""
+        if self._pool is None:
+            self._pool = ThreadPool(minthreads=0, maxthreads=self.size, name="handlers")
+            self._pool.threadFactory = _DaemonThread
+            self._pool.start()
+        self._busy += 1
+        return deferToThreadPool(self.reactor, self._pool, function).addBoth(self._returned)
+
+    def _returned(self, outcome: T) -> T:
+        self._busy -= 1
+        return outcome
+
+    def stop(self) -> None:
+        """Stop the threads, unless one is busy: `ThreadPool.stop` would wait for it."""
+        if self._pool is not None and not self._busy:
+            self._pool.stop()

@@ -1,7 +1,7 @@
 """Two consumers that each receive every event, at their own pace, through a queue.
 
-Every click that is put is copied to `clicks.audit` in the same step, so billing and audit each
-have their own events to acknowledge; a consumer that is away finds them when it comes back.
+A binding copies every click to `clicks.audit` when it is put, so billing and audit each have their
+own events to acknowledge; a consumer that is away finds its events when it comes back.
 
     python fanout.py 3
     python fanout.py 3 beanstalk://127.0.0.1:11300
@@ -24,10 +24,10 @@ async def produce(queue: EventQueue, targets: list[str], count: int) -> None:
 
 
 async def consume(queue: EventQueue, name: str, event_type: str, count: int) -> None:
-    """Take and acknowledge `count` events."""
+    """Reserve and acknowledge `count` events."""
     for _ in range(count):
         event = await queue.reserve([event_type])
-        assert event is not None  # without a time-out there is always one, sooner or later
+        assert event is not None  # only a time-out returns None
         print(f"{name} got {event.body.decode()}")
         await queue.ack(event)
 
@@ -39,7 +39,7 @@ async def fan_out(reactor: Any, url: str, count: int) -> None:
     try:
         await queue.bind("clicks", "clicks.audit")
     except Unsupported:
-        # beanstalkd has no bindings: there the producer has to know the consumers.
+        # beanstalkd has no bindings, so the producer has to know the consumers.
         targets.append("clicks.audit")
     await gatherResults(
         [

@@ -1,7 +1,7 @@
-"""Two consumers that each receive every event, as the tutorials write it: `send` to generators.
+"""Two consumers that each receive every event, as tutorials write it: `send` to generators.
 
-Both run in turn inside the producer's loop, so the slower one holds up everybody, one that raises
-takes all down, and none can be added from outside. fanout.py beside this file uses a queue.
+Both run in turn inside the producer's loop, so the slower one delays the others, one that raises
+ends all, and no consumer can be added from outside. fanout.py in this folder uses a queue.
 
     python fanout_generator.py 3
 """
@@ -23,7 +23,7 @@ def consumer(name: str) -> Consumer:
 def broadcast(events: Iterable[str], consumers: list[Consumer]) -> None:
     """Send every event to every consumer."""
     for each in consumers:
-        next(each)  # a generator takes nothing before it has reached its first yield
+        next(each)  # a generator accepts nothing before it has reached its first yield
     for event in events:
         for each in consumers:
             each.send(event)

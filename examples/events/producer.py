@@ -1,8 +1,8 @@
-"""A producer of events: it puts them into a queue and need not know who takes them, or when.
+"""A producer: it puts events into a queue, and need not know who handles them, or when.
 
     python producer.py beanstalk://127.0.0.1:11300 3
 
-Each id it prints was confirmed by the queue: that event is there to stay until it is handled.
+The queue has confirmed each id that is printed: that event stays until it is handled.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""A producer as the tutorials write it: a generator, pulled by whoever wants the next event.
+"""A producer as tutorials write it: a generator, from which the consumer pulls the next event.
 
-The consumer sets the pace: while it works, nothing is produced, and when the process ends,
-whatever was not pulled never existed. producer.py beside this file puts its events into a queue.
+The consumer sets the pace: while it works, nothing is produced, and events that were not pulled
+when the process ends never existed. producer.py in this folder puts its events into a queue.
 
     python producer_generator.py 3
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 def produce(count: int) -> Iterator[str]:
-    """Make `count` events, one whenever somebody asks."""
+    """Yield `count` events, each when the consumer pulls it."""
     for number in range(count):
         yield f"click {number}"
 

@@ -1,4 +1,4 @@
-"""Two consumers that share the work: each takes the next event from the queue when it is free.
+"""Two consumers that share the work: each reserves the next event when it is free.
 
 No event goes to both, and the faster consumer does more. If one dies in the middle of a job, the
 queue gives the job to the other.

@@ -1,7 +1,7 @@
-"""Two consumers that share the work, as the tutorials write it: events dealt out in turn.
+"""Two consumers that share the work, as tutorials write it: jobs dealt out in turn.
 
-The dealer cannot know who is busy: a slow consumer gets as much as a fast one, and all wait for
-it. sharing.py beside this file lets whoever is free take the next event from a queue.
+The dealer does not know which consumer is busy: a slow one gets as many jobs as a fast one, and
+all wait for it. sharing.py in this folder uses a queue, from which a free consumer takes a job.
 
     python sharing_generator.py 4
 """
@@ -24,7 +24,7 @@ def consumer(name: str) -> Consumer:
 def deal(jobs: Iterable[str], consumers: list[Consumer]) -> None:
     """Send each job to one consumer, in turn."""
     for each in consumers:
-        next(each)  # a generator takes nothing before it has reached its first yield
+        next(each)  # a generator accepts nothing before it has reached its first yield
     for job, each in zip(jobs, cycle(consumers), strict=False):
         each.send(job)
 

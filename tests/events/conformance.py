@@ -34,10 +34,10 @@ class EventQueueConformance:
     """
 
     server_lacks = Capability(0)
-    """What the engine can do, and the server behind it in these tests cannot."""
+    """Features of the engine that the server in these tests lacks."""
 
     def pass_time(self, waiting: "Deferred[Any]") -> "Deferred[Any]":
-        """Return `waiting`, having seen to it that time passes until it fires."""
+        """Return `waiting`, and let time pass until it fires."""
         return waiting
 
     def setUp(self):
@@ -61,7 +61,7 @@ class EventQueueConformance:
         return str(await self.assertFailure(deferred, kind))
 
     async def unhurried(self, scenario):
-        """Await `scenario(kind, seconds)`; if a second is too short here, once more with ten."""
+        """Await `scenario(kind, seconds)` with one second; if that is too short, with ten."""
         try:
             await scenario(self.kind, 1)
         except (self.failureException, NotReserved):
@@ -102,7 +102,7 @@ class EventQueueConformance:
         await self.queue.put(self.kind, b"now")
         self.assertEqual((await waiting).body, b"now")
 
-    async def test_a_waiting_consumer_holds_up_nobody(self):
+    async def test_a_waiting_consumer_delays_no_other_call(self):
         waiting = self.queue.reserve([self.kind])
         other = self.kind + ".other"
         await self.queue.put(other, b"")
@@ -274,7 +274,7 @@ class EventQueueConformance:
         await self.queue.put(self.kind, b"click")
         self.assertEqual(await self.queue.depth(target), Depth())
 
-    async def test_what_an_engine_lacks_it_says(self):
+    async def test_a_lacking_feature_is_unsupported(self):
         if Capability.FAN_OUT in self.queue.capabilities & ~self.server_lacks:
             raise SkipTest("this engine has everything")
         await self.failure_of(Unsupported, self.queue.bind(self.kind, self.kind + ".copy"))

@@ -1,11 +1,10 @@
-import json
 import subprocess
 import sys
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import BadQueueURL, Event, QueueURL, engines, error_record, open_queue
+from evserve.events import BadQueueURL, QueueURL, engines, open_queue
 
 
 class QueueURLTests(SynchronousTestCase):
@@ -13,14 +12,14 @@ class QueueURLTests(SynchronousTestCase):
         url = QueueURL.parse("beanstalk://[::1]:11300")
         self.assertEqual((url.scheme, url.host, url.port), ("beanstalk", "::1", 11300))
 
-    def test_three_slashes_make_an_absolute_path_and_none_a_relative_one(self):
+    def test_three_slashes_make_an_absolute_path_and_no_slash_a_relative_one(self):
         self.assertEqual(QueueURL.parse("sqlite:///var/queue.db").path, "/var/queue.db")
         self.assertEqual(QueueURL.parse("sqlite:var/queue.db").path, "var/queue.db")
 
     def test_a_path_may_be_quoted(self):
         self.assertEqual(QueueURL.parse("sqlite:a%3Fb%20c").path, "a?b c")
 
-    def test_memory_needs_no_more(self):
+    def test_memory_needs_no_path(self):
         for text in ("memory:", "memory://"):
             self.assertEqual(QueueURL.parse(text).scheme, "memory")
 
@@ -49,7 +48,7 @@ class OpenQueueTests(SynchronousTestCase):
             error = self.assertRaises(BadQueueURL, open_queue, "test://host", None)
         self.assertIn("No module named 'no_such_engine'", str(error))
 
-    def test_importing_the_seam_imports_no_engine_and_no_reactor(self):
+    def test_importing_events_imports_no_engine_and_no_reactor(self):
         script = (
             "import sys, evserve.events; "
             "print([m for m in sys.modules if m in "
@@ -60,24 +59,5 @@ class OpenQueueTests(SynchronousTestCase):
 
 
 def open_engine(url, reactor):
-    """This module plays an engine."""
+    """Make this module an engine."""
     return url, reactor
-
-
-class ErrorRecordTests(SynchronousTestCase):
-    def test_a_record_names_the_event_and_the_reason(self):
-        event = Event("17", "mail.sent", b"body", attempts=5)
-        self.assertEqual(
-            json.loads(error_record(event, "ValueError: é", 12.34567)),
-            {
-                "id": "17",
-                "type": "mail.sent",
-                "attempts": 5,
-                "reason": "ValueError: é",
-                "at": 12.346,
-            },
-        )
-
-    def test_a_record_of_a_long_reason_is_still_a_small_event(self):
-        record = error_record(Event("17", "mail", b""), "\U0001f600" * 100_000, 0)
-        self.assertLess(len(record), 65_536)

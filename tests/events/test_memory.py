@@ -20,7 +20,7 @@ class MemoryQueueConformanceTests(EventQueueConformance, TestCase):
 
 
 class MemoryQueueTests(TestCase):
-    """What the double does beyond the engines: it plays a lost connection."""
+    """What the double does beyond the engines: it simulates a lost connection."""
 
     def setUp(self):
         self.clock = Clock()

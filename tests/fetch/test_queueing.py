@@ -1,4 +1,4 @@
-"""Events are taken, fetched, and acknowledged when their results are kept."""
+"""Events are fetched, and acknowledged when their results are kept."""
 
 import json
 from io import BytesIO
@@ -7,10 +7,9 @@ from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Depth, QueueError
-from evserve.fetch import queueing
+from evserve.events import Depth, QueueError, consumer
 from evserve.fetch.memory import Page
-from evserve.fetch.queueing import QueueService
+from evserve.fetch.queueing import InvalidRequest, QueueService, parse_request
 from evserve.fetch.recorder import Recorder
 from evserve.fetch.refusals import ProxyDown
 from evserve.fetch.screen import Screen
@@ -36,13 +35,13 @@ class QueueingTests(SynchronousTestCase):
             {"http://a/": Page(b"hello"), "http://a/slow": Page(takes=100.0)}, clock=self.clock
         )
 
-    def start(self, out=None, slots=2, results=None):
+    def start(self, out=None, concurrency=2, results=None):
         self.out = BytesIO()
         screen = Screen(File(self.out))
         rows = RowFile(File(out or BytesIO()))
         recorder = Recorder(screen, screen.say, rows=rows, disk=self.slow.disk)
         self.service = QueueService(
-            self.host, self.queue, self.world.fetcher, recorder, slots, results
+            self.host, self.queue, self.world.fetcher, recorder, concurrency, results
         )
         self.service.startService()
 
@@ -87,11 +86,11 @@ class QueueingTests(SynchronousTestCase):
         self.world.run(1)
         self.assertEqual(self.host.failures, ["standard output: No space left on device"])
 
-    def test_trouble_with_the_queue_is_said_once(self):
+    def test_an_outage_of_the_queue_is_logged_once(self):
         said = []
-        self.patch(queueing._log, "warn", lambda _, error: said.append(error))
+        self.patch(consumer._log, "warn", lambda _, reason: said.append(reason))
         gone = self.patch(MemoryQueue, "reserve", lambda *_: fail(QueueError("gone")))
-        self.start(slots=20)
+        self.start(concurrency=20)
         self.world.run(5)
         self.assertEqual(said, ["gone"])
         gone.restore()
@@ -101,7 +100,7 @@ class QueueingTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth())
         self.stop()
 
-    def test_nonsense_is_buried_with_the_reason(self):
+    def test_an_invalid_request_is_buried_with_the_reason(self):
         self.start()
         self.put(b"no url")
         self.assertEqual(self.depth(), Depth(buried=1))
@@ -109,7 +108,7 @@ class QueueingTests(SynchronousTestCase):
     def test_an_event_whose_proxy_is_down_goes_back_and_comes_again(self):
         answers = [Page(error=ProxyDown("down")), Page(b"hello")]
         self.world.pages["http://b/"] = lambda _: answers.pop(0)
-        self.start(slots=1)
+        self.start(concurrency=1)
         self.put(b"http://b/")
         self.world.run(1)
         self.assertEqual(self.depth(), Depth(delayed=1))
@@ -119,7 +118,7 @@ class QueueingTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth())
         self.assertIn(b"5 bytes received", self.out.getvalue())
 
-    def test_an_order_may_set_its_own_time_out(self):
+    def test_an_event_may_set_its_own_time_out(self):
         self.start()
         self.put(b'{"url": "http://a/slow", "timeout": 3}')
         self.world.run(0.5)
@@ -151,8 +150,8 @@ class QueueingTests(SynchronousTestCase):
         self.slow.sync()
         self.assertEqual(self.depth(), Depth())
 
-    def test_an_event_that_was_lost_meanwhile_is_said_and_fetched_by_whoever_has_it(self):
-        self.start(slots=1)
+    def test_an_event_that_was_lost_meanwhile_does_not_fail_the_service(self):
+        self.start(concurrency=1)
         self.put(b"http://a/slow", ttr=10)
         self.queue.go_away()
         self.queue.come_back()
@@ -162,14 +161,14 @@ class QueueingTests(SynchronousTestCase):
         self.slow.sync()
         self.assertEqual(self.host.failures, [])
 
-    def test_what_was_under_way_goes_back(self):
+    def test_an_event_that_is_being_fetched_goes_back(self):
         self.start()
         self.put(b"http://a/slow")
         self.world.run(1)
         self.stop()
         self.assertEqual(self.out.getvalue(), b"")
 
-    def test_what_is_fetched_when_the_end_comes_is_still_acknowledged(self):
+    def test_an_event_that_is_fetched_when_the_service_stops_is_still_acknowledged(self):
         done = []
         self.patch(MemoryQueue, "ack", lambda _, event: done.append(event.body) or succeed(None))
         self.start()
@@ -178,3 +177,39 @@ class QueueingTests(SynchronousTestCase):
         self.world.run(1)
         self.stop()
         self.assertEqual(done, [b"http://a/"])
+
+
+class QueuedRequestTests(SynchronousTestCase):
+    def test_a_body_is_a_url_or_an_object(self):
+        self.assertEqual(parse_request(b" http://a/ \n").url, "http://a/")
+        given = {"url": "http://a/", "method": "HEAD", "headers": {"X": "1"}, "timeout": 3}
+        request = parse_request(json.dumps(given).encode())
+        self.assertEqual((request.method, request.timeout), (b"HEAD", 3.0))
+        self.assertEqual(list(request.headers), [(b"X", b"1")])
+
+    def test_what_is_invalid_is_named(self):
+        table = [
+            (b"", "empty"),
+            (b"ftp://a/", "ftp is not a scheme"),
+            (b"{", "not JSON"),
+            (b"{}", 'no "url"'),
+            (b'{"url": 1}', 'no "url"'),
+            (b'{"url": "http://a/", "uri": 1}', "unknown key 'uri'"),
+            (b'{"url": "http://a/", "method": "POST"}', "method 'POST'"),
+            (b'{"url": "http://a/", "method": []}', "method []"),
+            (b'{"url": "http://a/", "headers": []}', "headers"),
+            (b'{"url": "http://a/", "headers": {"X": 1}}', "headers"),
+            (b'{"url": "http://a/", "headers": {"X": "a\\nb"}}', "cannot be sent"),
+            (b'{"url": "http://a/", "timeout": 0}', "timeout"),
+            (b'{"url": "http://a/", "timeout": true}', "timeout"),
+            (b'{"url": "http://a/", "timeout": "1"}', "timeout"),
+            (b'{"url": "http://a/", "timeout": Infinity}', "timeout"),
+            (b'{"url": "http://a/", "timeout": 1' + b"0" * 400 + b"}", "timeout"),
+            (b'{"url": "http://a/", "headers": {"\\ud800": "1"}}', "cannot be sent"),
+            (b'{"url": "http://u:\\ud800@a/"}', "half a character"),
+            (b'{"url":' + b"[" * 60_000, "too deep"),
+        ]
+        for body, reason in table:
+            self.assertIn(
+                reason, str(self.assertRaises(InvalidRequest, parse_request, body)), body
+            )

@@ -67,7 +67,7 @@ class BeanstalkdRestartTests(BeanstalkdTestCase):
         # Whether the engine has seen the end of that connection too is a matter of luck.
         await self.assertFailure(queue.ack(event), NotReserved, QueueUnavailable)
         # And so it is with the third: a put on it would be an unfinished call too.
-        await gatherResults(list(queue._connections._open.values()))
+        await gatherResults(list(queue._pool._open.values()))
         put = queue.put("mail", b"after")
         again = queue.reserve(["mail"])
         await start_beanstalkd(self, self.reactor, self.port).port

@@ -60,7 +60,7 @@ class QueueExampleTests(EventExampleTestCase):
         self.queue = open_queue(self.url, reactor)
         self.addCleanup(self.queue.close)
 
-    async def test_what_a_producer_put_is_there_after_its_end(self):
+    async def test_events_outlive_their_producer(self):
         lines = await self.run_it("producer", self.url, 2)
         self.assertEqual(lines[1], "produced click 1 as event 2")
         self.assertEqual(await self.queue.depth("clicks"), Depth(ready=2))

@@ -20,9 +20,9 @@ class QueueTests(Case):
 
     async def test_events_are_fetched_and_acknowledged(self):
         url, queue = await self.queue()
-        order = {"url": self.site.url("/"), "headers": {"X-Who": "me"}}
+        request = {"url": self.site.url("/"), "headers": {"X-Who": "me"}}
         await queue.put("fetch.url", self.site.url("/?1").encode())
-        await queue.put("fetch.url", json.dumps(order).encode())
+        await queue.put("fetch.url", json.dumps(request).encode())
         child = self.fetch(
             *("--queue", url, "--results-tube", "results", "-o", "rows.jsonl", "--allow-private")
         )
@@ -53,7 +53,7 @@ class QueueTests(Case):
         )
         await self.check_archive(self.folder / "x.warc.gz")
 
-    async def test_private_addresses_are_refused_and_nonsense_is_buried(self):
+    async def test_private_addresses_are_refused_and_invalid_requests_are_buried(self):
         url, queue = await self.queue()
         await queue.put("fetch.url", self.site.url("/").encode())
         await queue.put("fetch.url", b'{"uri": "http://a/"}')
@@ -67,7 +67,7 @@ class QueueTests(Case):
             pass
         self.assertEqual(await child.stop(), 0)
 
-    async def test_what_is_not_done_at_the_end_is_given_back(self):
+    async def test_an_unfinished_event_is_given_back_when_the_service_stops(self):
         url, queue = await self.queue()
         self.site.answers["/never"] = lambda _: NOT_DONE_YET
         await queue.put("fetch.url", self.site.url("/never").encode())

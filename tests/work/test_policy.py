@@ -1,13 +1,10 @@
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Event
-from evserve.events.backoff import BackOff
-from evserve.work.policy import Bury, Policy, Retry
+from evserve.events import BackOff, Event
+from evserve.work.policy import Bury, Retry, RetryPolicy
 
 
-POLICY = Policy(max_attempts=3, back_off=BackOff(initial=1, ceiling=10))
+POLICY = RetryPolicy(max_attempts=3, back_off=BackOff(initial=1, ceiling=10))
 
 
 def event(attempts, buries=0):
@@ -31,16 +28,11 @@ class PolicyTests(SynchronousTestCase):
         outcomes = [self.after(attempts, buries=1) for attempts in (4, 5, 6)]
         self.assertEqual(outcomes, [Retry(1), Retry(2), Bury("ValueError")])
 
-    def test_an_event_that_ends_its_workers_is_buried_without_a_run(self):
-        self.assertIsNone(POLICY.before(event(3)))
-        self.assertIn("3 attempts", POLICY.before(event(4)).reason)
-        self.assertIsNone(POLICY.before(event(6, buries=1)))
+    def test_an_event_that_kills_its_workers_is_buried_without_a_run(self):
+        self.assertIsNone(POLICY.before_attempt(event(3)))
+        self.assertIn("3 attempts", POLICY.before_attempt(event(4)).reason)
+        self.assertIsNone(POLICY.before_attempt(event(6, buries=1)))
 
     def test_an_event_kicked_under_a_larger_limit_is_still_tried(self):
         """max_attempts grew since it was buried, so the arithmetic comes out below 1."""
         self.assertEqual(self.after(2, buries=1), Retry(1))
-
-    @given(st.integers(1, 10**6), st.floats(0, 1))
-    def test_no_delay_is_beyond_the_ceiling_nor_zero(self, failures, roll):
-        delay = BackOff(initial=0.1, ceiling=10).delay(failures, roll)
-        self.assertTrue(0.05 <= delay <= 10)

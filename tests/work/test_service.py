@@ -3,13 +3,12 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import Capability
-from evserve.plugin import Broken, Catalogue, FoundHandler, Handler
+from evserve.plugin import Catalogue, FoundHandler, Handler
 from evserve.testing import MemoryHost, MemoryQueue
 from evserve.work import service
 from evserve.work.demo import TYPE
-from evserve.work.loading import NoHandlersError, load_routes
-from evserve.work.options import Options
 from evserve.work.routing import Route, Routes
+from evserve.work.service import Options
 
 
 handled = []
@@ -38,34 +37,6 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([options[name] for name in options if name != "demo"][1:], [2, 0.5, 1])
 
 
-class LoadingTests(SynchronousTestCase):
-    def catalogue(self, *handlers, broken=()):
-        found = {each.pattern: FoundHandler(each, "some/file.py") for each in handlers}
-        return Catalogue({}, broken, found)
-
-    def test_handlers_become_routes_with_their_own_limits(self):
-        name = f"{__name__}.record"
-        handler = Handler("mail", name, blocking=True, max_attempts=2, timeout=3)
-        routes = load_routes(self.catalogue(handler))
-        self.assertEqual(routes.find("mail"), Route("mail", record, True, 2, 3))
-
-    def test_a_handler_that_cannot_be_imported_leaves_the_others(self):
-        catalogue = self.catalogue(Handler("a", "no_such.f"), Handler("b", f"{__name__}.record"))
-        self.assertEqual(load_routes(catalogue).exact, {"b"})
-
-    def test_no_handler_at_all_is_said_with_the_reason(self):
-        broken = Broken("thumbs", "thumbs.py", "SyntaxError: oops")
-        error = self.assertRaises(
-            NoHandlersError,
-            load_routes,
-            self.catalogue(Handler("a", "no_such.f"), broken=(broken,)),
-        )
-        self.assertIn("No module named 'no_such'", str(error))
-        self.assertIn("oops", str(error))
-        error = self.assertRaises(NoHandlersError, load_routes, self.catalogue())
-        self.assertIn("twisted/plugins", str(error))
-
-
 class ServiceTestCase(SynchronousTestCase):
     def setUp(self):
         self.host = MemoryHost()
@@ -91,7 +62,7 @@ class ServiceTests(ServiceTestCase):
         self.assertEqual(self.host.metric("evserve_work_events_total", **done), 1)
         self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
 
-    def test_what_a_person_can_mend_is_one_line(self):
+    def test_a_mistake_of_the_user_is_a_usage_error(self):
         self.patch(service, "discover", lambda: Catalogue({}, ()))
         options = parse("--queue=nonsense")
         self.assertRaises(UsageError, service.makeService, options, self.host)
@@ -112,7 +83,7 @@ class ServiceTests(ServiceTestCase):
 
 
 class DemoTests(ServiceTestCase):
-    """10 events/s in, 8/s out, and every one of them accounted for."""
+    """10 events/s in, 8/s out, and none is lost."""
 
     def test_demo(self):
         self.patch(service, "open_queue", lambda *_: self.queue)
@@ -134,7 +105,7 @@ class DemoTests(ServiceTestCase):
         self.assertEqual(output.lines()[-1], "lost 0")
         self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
 
-    def test_it_may_end_before_it_began(self):
+    def test_it_may_stop_before_its_first_report(self):
         self.patch(service, "open_queue", lambda *_: self.queue)
         output = self.capture()
         demo = service.makeService(parse("--demo"), self.host)

@@ -2,11 +2,12 @@ import json
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
 
-from evserve.events import ERRORS, QueueFull, QueueUnavailable
+from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
-from tests.work.rig import WorkerTestCase
+from tests.work.worker_case import WorkerTestCase
 
 
 class HandlingTests(WorkerTestCase):
@@ -52,7 +53,7 @@ class HandlingTests(WorkerTestCase):
         result.callback(function())
         self.assertEqual((len(self.calls), self.outcomes()), (1, {"done": 1}))
 
-    def test_an_async_function_declared_blocking_is_told_so(self):
+    def test_an_async_function_declared_blocking_is_a_type_error(self):
         async def coroutine(event):
             """Never runs."""
 
@@ -75,14 +76,14 @@ class HandlingTests(WorkerTestCase):
         self.clock.pump([1, 1, 1])
         self.assertEqual(seen, [("image.png", "image.png"), ("image.*", "image.gif")])
 
-    def test_types_that_come_into_being_later_are_found(self):
+    def test_types_that_are_created_later_are_found(self):
         self.work(Route("image.*", self.handler))
         self.clock.pump([1] * 5)
         self.put(b"late", kind="image.webp")
         self.clock.pump([1, 1])
         self.assertEqual(self.bodies(), [b"late"])
 
-    def test_types_nobody_handles_are_left_alone(self):
+    def test_types_without_a_handler_are_not_reserved(self):
         self.work(Route("image.*", self.handler))
         self.put(b"", kind="mail")
         self.clock.pump([1, 1])
@@ -98,8 +99,8 @@ class HoldingTests(WorkerTestCase):
         self.calls[0][1].callback(None)
         self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
 
-    def test_a_touch_that_fails_is_not_the_last(self):
-        """A full disk, say, or a moment without a connection, must not cost the hold."""
+    def test_a_touch_that_fails_is_repeated(self):
+        """A full disk or a moment without a connection must not lose the reservation."""
 
         class Full(MemoryQueue):
             full = True
@@ -127,7 +128,7 @@ class FailingTests(WorkerTestCase):
     def fail_next(self, error=None):
         self.calls[-1][1].errback(error or ValueError("no such image"))
 
-    def test_raising_retries_later_and_later(self):
+    def test_raising_retries_with_growing_delays(self):
         self.work()
         self.put(b"")
         self.fail_next()
@@ -152,7 +153,7 @@ class FailingTests(WorkerTestCase):
         self.assertEqual((record["type"], record["attempts"]), ("mail", 2))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
-    def test_a_kicked_event_is_tried_as_often_again(self):
+    def test_a_kicked_event_has_all_its_attempts_again(self):
         self.work(max_attempts=1)
         self.put(b"")
         self.fail_next()
@@ -169,7 +170,7 @@ class FailingTests(WorkerTestCase):
         self.assertEqual(self.depth(), {"buried": 1})
         self.flushLoggedErrors(ValueError)
 
-    def test_an_event_that_ends_its_workers_is_not_tried_for_ever(self):
+    def test_an_event_that_kills_its_workers_is_buried(self):
         self.put(b"")
         for _ in range(3):
             self.successResultOf(self.queue.reserve(["mail"]))
@@ -214,20 +215,20 @@ class TimeoutTests(WorkerTestCase):
         self.calls[0][1].callback(None)
         self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
 
-    def test_a_handler_may_have_all_the_time_it_wants(self):
+    def test_a_handler_may_have_no_timeout(self):
         self.work(Route("mail", self.handler, timeout=0), timeout=10)
         self.put(b"", ttr=1000)
         self.clock.pump([100] * 10)
         self.assertEqual(self.depth(), {"reserved": 1})
 
-    def test_a_handler_has_its_own_time(self):
+    def test_a_handler_may_have_its_own_timeout(self):
         self.work(Route("mail", self.handler, timeout=1), timeout=100)
         self.put(b"")
         self.clock.advance(1)
         self.assertEqual(self.outcomes(), {"retried": 1})
 
-    def test_a_thread_that_never_ends_keeps_its_slot(self):
-        """Or hung threads would pile up beyond the concurrency."""
+    def test_a_thread_that_never_ends_counts_as_running(self):
+        """Otherwise hung threads would exceed the concurrency."""
         self.work(Route("mail", self.calls.append, blocking=True), concurrency=1, timeout=10)
         self.put(b"1", b"2")
         self.clock.advance(10)
@@ -236,7 +237,7 @@ class TimeoutTests(WorkerTestCase):
         self.threads[0][1].callback(None)
         self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (2, 0))
 
-    def test_a_coroutine_that_ignores_its_end_keeps_its_slot(self):
+    def test_a_coroutine_that_ignores_its_cancellation_counts_as_running(self):
         release = Deferred()
 
         async def stubborn(event):
@@ -309,7 +310,7 @@ class OutageTests(WorkerTestCase):
         self.calls[1][1].callback(None)
         self.assertEqual((self.outcomes(), self.depth()), ({"lost": 1, "done": 1}, {}))
 
-    def test_a_slot_survives_an_engine_that_fails_strangely(self):
+    def test_the_worker_goes_on_after_an_unexpected_error_of_the_engine(self):
         class Strange(MemoryQueue):
             def ack(self, event):
                 raise KeyError("a bug")
@@ -350,3 +351,130 @@ class StoppingTests(WorkerTestCase):
         worker = self.work(Route("image.*", self.handler))
         self.successResultOf(worker.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LoggingTests(WorkerTestCase):
+    """Only what the queue has confirmed is logged about an event."""
+
+    def setUp(self):
+        super().setUp()
+        self.answer = answer = Deferred()
+
+        class Slow(MemoryQueue):
+            def bury(self, event, reason):
+                return answer
+
+            def retry(self, event, delay=0):
+                return answer
+
+        self.queue = Slow(self.clock)
+
+    def logged(self, events):
+        return [line for line in map(formatEvent, events) if line.startswith("event 1")]
+
+    def fail_once(self, max_attempts):
+        self.work(max_attempts=max_attempts)
+        self.put(b"")
+        self.calls[-1][1].errback(ValueError("no such image"))
+
+    def test_a_burial_is_logged_when_the_queue_has_confirmed_it(self):
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=1)
+            self.assertEqual(self.logged(events), [])
+            self.answer.callback(None)
+        self.assertEqual(self.logged(events), ["event 1 (mail) is buried after attempt 1"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_a_burial_that_failed_is_not_logged_as_one(self):
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=1)
+            self.answer.errback(NotReserved("it went back"))
+        [line] = self.logged(events)
+        self.assertIn("failed (ValueError: no such image), but the queue did not confirm", line)
+
+    def test_a_retry_is_logged_when_the_queue_has_confirmed_it(self):
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=3)
+            self.assertEqual(self.logged(events), [])
+            self.answer.callback(None)
+        self.assertIn("failed, attempt 1; again in 1.0 seconds", self.logged(events)[0])
+
+    def test_a_burial_without_a_run_is_logged(self):
+        self.put(b"")
+        self.successResultOf(self.queue.reserve(["mail"]))
+        self.queue.go_away()
+        self.queue.come_back()
+        with capturedLogs() as events:
+            self.work(max_attempts=1)
+            self.answer.callback(None)
+        self.assertIn("event 1 (mail) is buried: given up without a run", self.logged(events)[0])
+
+    def test_a_handler_that_has_ended_is_not_logged_as_running(self):
+        """Not even when the queue answers, or fails, at once."""
+        self.answer.errback(NotReserved("it went back"))
+        with capturedLogs() as events:
+            self.fail_once(max_attempts=3)
+        self.assertEqual([line for line in map(formatEvent, events) if "goes on" in line], [])
+        self.assertEqual(self.metric("evserve_work_running"), 0)
+
+
+class UnusualHandlerTests(WorkerTestCase):
+    """Handlers that return or raise what they should not: no event may be lost."""
+
+    def test_an_awaitable_is_awaited(self):
+        """Taking it for the result would lose the event."""
+
+        class Later:
+            def __init__(self, deferred):
+                self.deferred = deferred
+
+            def __await__(self):
+                return self.deferred.__await__()
+
+        later = Deferred()
+        self.work(Route("mail", lambda _: Later(later)))
+        self.put(b"")
+        self.assertEqual(self.depth(), {"reserved": 1})
+        later.callback(None)
+        self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
+
+    def test_a_generator_is_refused_because_nothing_would_run_it(self):
+        def plain(event):
+            yield self.calls.append(event)
+
+        async def asynchronous(event):
+            yield self.calls.append(event)
+
+        self.work(Route("plain", plain), Route("async", asynchronous), max_attempts=1)
+        for kind in ("plain", "async"):
+            self.put(b"", kind=kind)
+            self.assertEqual(self.depth(kind), {"buried": 1})
+        self.assertEqual((self.calls, len(self.flushLoggedErrors(TypeError))), ([], 2))
+
+    def test_a_blocking_handler_may_not_return_an_awaitable(self):
+        def generator(event):
+            yield self.calls.append(event)
+
+        self.work(
+            Route("deferred", lambda _: Deferred(), blocking=True),
+            Route("generator", generator, blocking=True),
+            max_attempts=1,
+        )
+        for kind in ("deferred", "generator"):
+            self.put(b"", kind=kind)
+            function, result = self.threads.pop()
+            result.errback(self.assertRaises(TypeError, function))
+            self.assertEqual(self.depth(kind), {"buried": 1})
+        self.flushLoggedErrors(TypeError)
+
+    def test_an_error_whose_text_cannot_be_made_is_still_an_error(self):
+        class ShyError(Exception):
+            def __str__(self):
+                raise ValueError("no words")
+
+        def fails(event):
+            raise ShyError
+
+        self.work(Route("mail", fails))
+        self.put(b"")
+        self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))

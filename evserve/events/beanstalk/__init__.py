@@ -1,8 +1,13 @@
-"""The engine behind `beanstalk://host:port`: a client of beanstalkd, and of evserve's own queue.
+"""The engine for `beanstalk://host:port`: a client of beanstalkd, and of evserve's own queue.
 
-replies.py and commands.py are the protocol, without a network. A connection runs commands in
-turn, a dialer makes connections, consumers.py keeps one for each event that is reserved, and
-engine.py is the EventQueue made of them.
+engine.py      BeanstalkQueue, the EventQueue
+pool.py        ConnectionPool: one shared connection, and one for each wait and reserved event
+connection.py  Connection: pipelined commands, deadlines for their replies
+protocol.py    the commands and replies as bytes, without a network
+
+A `put`: BeanstalkQueue.put checks the event and makes a Command; ConnectionPool.on_shared gives
+the shared connection, which it makes if there is none; Connection.run sends the command;
+Connection.dataReceived parses the reply, whose outcome fires the caller's Deferred.
 """
 
 from typing import Any
@@ -17,11 +22,13 @@ from evserve.events.errors import BadQueueURL
 from evserve.events.event_queue import EventQueue
 
 
+__all__ = ["BeanstalkQueue", "open_engine"]
+
 DEFAULT_PORT = 11300
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """See evserve.events.engines; connects when the first call needs it."""
+    """Return the queue at `url`, which connects when the first call needs it."""
     if not url.host or url.path not in ("", "/"):
         raise BadQueueURL(f"{url.text!r} is not a queue URL: beanstalk://HOST:PORT is expected")
     host, port = url.host, url.port or DEFAULT_PORT

@@ -10,20 +10,28 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from typing_extensions import override
 
-from evserve.events.beanstalk.commands import Command, ignore, use, watch
-from evserve.events.beanstalk.replies import MalformedReply, Reply, ReplyParser
+from evserve.events.beanstalk.protocol import (
+    Command,
+    MalformedReply,
+    Reply,
+    ReplyParser,
+    ignore,
+    use,
+    watch,
+)
 from evserve.events.errors import QueueError, QueueUnavailable
 
 
 T = TypeVar("T")
 
 GRACE = 1.0
-"""Seconds between a command's last moment and hanging up: a reactor that was busy otherwise looks
-at the clock before it reads what has long arrived, or even sends what was asked."""
+"""Seconds between a command's deadline and the abort: a reactor that was busy runs its timers
+before it reads replies that arrived long ago, or even sends the command."""
 
-GOODBYE = 1.0
-"""Seconds that a server which does not read gets before a connection is cut after all."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a server which does not read gets before its connection is aborted."""
 
 
 @define(eq=False)
@@ -37,34 +45,35 @@ class _Sent:
 
 @define(eq=False, slots=False)
 class Connection(Protocol):
-    """Runs commands, pipelined; without a reply in time, or with nonsense, it hangs up.
+    """Runs commands, pipelined; it aborts if no reply comes in time, or a malformed one.
 
-    clock: measures `patience`, the seconds the server may be silent beyond what a command may
-    wait.  lost: called once, when the connection is gone.  watching, used: the state that the
-    server keeps for this connection, as far as commands were sent.
+    patience: the seconds for which the server may be silent, beyond what a command may wait.
+    on_lost: called once, when the connection is gone.  watching, used: the state that the server
+    keeps for this connection, once it has run all that was sent.  error: why the connection can
+    no longer be used, or None.
     """
 
     clock: IReactorTime
     server: str
     patience: float
-    lost: Callable[["Connection"], None] = field(kw_only=True)
+    on_lost: Callable[["Connection"], None] = field(kw_only=True)
     watching: frozenset[str] = field(init=False, default=frozenset({"default"}))
     used: str = field(init=False, default="default")
     error: QueueError | None = field(init=False, default=None)
     _stream: ITCPTransport = field(init=False)
     _parser: ReplyParser = field(init=False, factory=ReplyParser)
     _sent: deque[_Sent] = field(init=False, factory=deque)
-    _heard: float = field(init=False, default=float("-inf"))
-    _late: bool = field(init=False, default=False)
-    _giving_up: bool = field(init=False, default=False)
+    _last_data: float = field(init=False, default=float("-inf"))
+    _in_grace: bool = field(init=False, default=False)
+    _closing: bool = field(init=False, default=False)
     _timer: IDelayedCall | None = field(init=False, default=None)
 
+    @override
     def connectionMade(self) -> None:
-        """Be ready to run commands."""
         self._stream = cast("ITCPTransport", self.transport)
 
     def run(self, command: Command[T]) -> Deferred[T]:
-        """Send `command`; the result is what its outcome says of the reply.
+        """Send `command`; the result is the outcome of its reply.
 
         Fails with QueueUnavailable when the connection is lost before the reply.
         """
@@ -75,19 +84,19 @@ class Connection(Protocol):
         self._sent.append(_Sent(result, command.outcome, self.clock.seconds() + within))
         self._stream.write(command.wire)
         if self._timer is None:
-            self._timer = self.clock.callLater(within, self._look)
+            self._timer = self.clock.callLater(within, self._check_deadline)
         elif self.clock.seconds() + within < self._timer.getTime():
             self._timer.reset(within)
         return result
 
     def use(self, tube: str) -> None:
-        """See to it that the next `put` or `kick` means `tube`."""
+        """Make `tube` the one for the next `put` or `kick`."""
         if tube != self.used:
             self.used = tube
             self._prepare(use(tube))
 
     def watch(self, tubes: frozenset[str]) -> None:
-        """See to it that the next `reserve` takes from `tubes` alone."""
+        """Let the next `reserve` take from `tubes` alone."""
         for tube in tubes - self.watching:
             self._prepare(watch(tube))
         for tube in self.watching - tubes:
@@ -96,42 +105,41 @@ class Connection(Protocol):
 
     def _prepare(self, command: Command[None]) -> None:
         """Run a command that the next one depends on, without waiting for its reply."""
-        self.run(command).addErrback(self._unprepared)
+        self.run(command).addErrback(
+            lambda failure: self.abort(QueueUnavailable(failure.getErrorMessage()))
+        )
 
-    def _unprepared(self, failure: Failure) -> None:
-        self.hang_up(QueueUnavailable(failure.getErrorMessage()))
-
-    def _look(self) -> None:
-        """Hang up if the oldest command's time is over; one timer serves all commands."""
+    def _check_deadline(self) -> None:
+        """Abort if the oldest command's deadline is over; one timer serves all commands."""
         self._timer = None
         if not self._sent:
             return
-        # A thousand puts at once take their time; while some are answered, the others may wait.
-        deadline = max(self._sent[0].deadline, self._heard + self.patience)
+        # A thousand puts take their time; as long as replies come, the others may wait.
+        deadline = max(self._sent[0].deadline, self._last_data + self.patience)
         left = deadline - self.clock.seconds()
         if left > 0:
-            self._timer = self.clock.callLater(left, self._look)
-        elif not self._late:
-            self._late = True
-            self._timer = self.clock.callLater(GRACE, self._look)
+            self._timer = self.clock.callLater(left, self._check_deadline)
+        elif not self._in_grace:
+            self._in_grace = True
+            self._timer = self.clock.callLater(GRACE, self._check_deadline)
         else:
-            self.hang_up(QueueUnavailable(f"{self.server} did not answer in time"))
+            self.abort(QueueUnavailable(f"{self.server} did not answer in time"))
 
+    @override
     def dataReceived(self, data: bytes) -> None:
-        """Give each reply to the command it answers."""
-        self._heard, self._late = self.clock.seconds(), False
+        self._last_data, self._in_grace = self.clock.seconds(), False
         try:
             for reply in self._parser.feed(data):
                 if self.error is None:
                     self._answer(reply)
-                if self._giving_up:
-                    self.give_up()
+                if self._closing:
+                    self.close_after_replies()
         except (MalformedReply, IndexError, KeyError, ValueError) as error:
-            self.hang_up(QueueUnavailable(f"{self.server} does not speak beanstalkd: {error}"))
+            self.abort(QueueUnavailable(f"{self.server} does not speak beanstalkd: {error}"))
 
     def _answer(self, reply: Reply) -> None:
         if not self._sent:
-            raise MalformedReply(f"{reply.word!r} answers nothing")
+            raise MalformedReply(f"{reply.word!r} answers no command")
         sent = self._sent.popleft()
         try:
             outcome = sent.outcome(reply)
@@ -143,33 +151,33 @@ class Connection(Protocol):
         else:
             sent.result.callback(outcome)
 
-    def hang_up(self, error: QueueError) -> None:
-        """Cut the connection; what was unfinished fails with `error`."""
+    def abort(self, error: QueueError) -> None:
+        """Abort the connection; unanswered commands fail with `error`."""
         if self.error is None:
             self._end(error)
             self._stream.abortConnection()
 
-    def leave(self, error: QueueError) -> None:
-        """Close the connection in good order; what was unfinished fails with `error`."""
+    def close(self, error: QueueError) -> None:
+        """Close the connection in good order; unanswered commands fail with `error`."""
         if self.error is None:
             self._end(error)
-            self._timer = self.clock.callLater(GOODBYE, self._stream.abortConnection)
+            self._timer = self.clock.callLater(CLOSE_TIMEOUT, self._stream.abortConnection)
             self._stream.loseConnection()
 
-    def give_up(self) -> None:
-        """Close on behalf of a command that was cancelled, once all before it are answered."""
-        self._giving_up = True
+    def close_after_replies(self) -> None:
+        """Close for a command that was cancelled, once all before it are answered."""
+        self._closing = True
         if not self._sent or self._sent[0].result.called:
-            self.leave(QueueUnavailable("the wait was given up"))
+            self.close(QueueUnavailable("the wait was cancelled"))
 
+    @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fail what was unfinished, for nobody knows whether it happened."""
         if self.error is None:
             orderly = isinstance(reason.value, ConnectionDone)
             cause = "closed by the server" if orderly else reason.getErrorMessage().rstrip(".")
             self._end(QueueUnavailable(f"lost the connection to {self.server}: {cause}"))
         self._cancel_timer()
-        self.lost(self)
+        self.on_lost(self)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -179,6 +187,6 @@ class Connection(Protocol):
     def _end(self, error: QueueError) -> None:
         self.error = error
         self._cancel_timer()
-        unfinished, self._sent = self._sent, deque()
-        for sent in unfinished:
+        unanswered, self._sent = self._sent, deque()
+        for sent in unanswered:
             sent.result.errback(error)

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Collection
 from functools import wraps
+from math import ceil
 from time import time
 from typing import ParamSpec, TypeVar
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from attrs import Factory, define, evolve, field
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from evserve.events.beanstalk import commands
-from evserve.events.beanstalk.commands import Command
+from evserve.events.beanstalk import protocol
 from evserve.events.beanstalk.connection import Connection
-from evserve.events.beanstalk.connections import Connections
-from evserve.events.beanstalk.consumers import Consumers
-from evserve.events.errors import QueueError
+from evserve.events.beanstalk.pool import ConnectionPool
+from evserve.events.beanstalk.protocol import Command
+from evserve.events.errors import NotReserved, QueueError
 from evserve.events.event import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -32,9 +32,12 @@ from evserve.events.event_queue import Capability, Depth
 P = ParamSpec("P")
 T = TypeVar("T")
 
+RENEW = 30
+"""Seconds after which an endless wait is sent again, so that a dead server is noticed."""
+
 
 def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]:
-    """Let a QueueError that `method` raises come through its Deferred."""
+    """Turn a QueueError that `method` raises into a failed Deferred."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
@@ -47,14 +50,20 @@ def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]
 
 
 @define(eq=False)
+class _Reservation:
+    """The receipt of an event: the connection that can settle it, until it is settled."""
+
+    connection: Connection
+    settled: bool = False
+
+
+@define(eq=False)
 class BeanstalkQueue:
     """An EventQueue served by beanstalkd or by evserve.
 
-    One connection puts and asks, pipelined; see Consumers for the others.
-
-    endpoint: where the server is.  server: its name in messages.  patience: seconds a call waits
-    for a connection, and a connection for a sign of life while replies are due.  wall_clock:
-    dates the error records.
+    endpoint: where the server is.  server: its name in messages.  patience: seconds that a call
+    waits for a connection, and a connection for a sign of life while replies are due.
+    wall_clock: dates the error records.
     """
 
     endpoint: IStreamClientEndpoint
@@ -65,17 +74,13 @@ class BeanstalkQueue:
     capabilities: Capability = field(
         init=False, default=Capability.DURABLE | Capability.LIST_TYPES | Capability.FAN_OUT
     )
-    _connections: Connections = field(init=False)
-    _consumers: Consumers = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._connections = Connections(
-            self.endpoint, self.clock, self.server, self.patience, self._lost
-        )
-        self._consumers = Consumers(self._connections.dial, self.clock.seconds)
-
-    def _lost(self, connection: Connection) -> None:
-        self._consumers.forget(connection)
+    _pool: ConnectionPool = field(
+        init=False,
+        default=Factory(
+            lambda self: ConnectionPool(self.endpoint, self.clock, self.server, self.patience),
+            takes_self=True,
+        ),
+    )
 
     @_never_raising
     def put(
@@ -87,81 +92,117 @@ class BeanstalkQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
     ) -> Deferred[str]:
-        """See EventQueue."""
         check_put(event_type, body, priority, delay, ttr)
-        return self._in_tube(event_type, commands.put(body, priority, delay, ttr))
+        return self._in_tube(event_type, protocol.put(body, priority, delay, ttr))
 
     @_never_raising
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
-        """See EventQueue."""
-        return Deferred.fromCoroutine(self._consumers.reserve(check_types(types), timeout))
+        return Deferred.fromCoroutine(self._reserve(check_types(types), timeout))
+
+    async def _reserve(self, types: frozenset[str], timeout: float | None) -> Event | None:
+        connection = await self._pool.acquire(types)
+        try:
+            connection.watch(types)
+            event = await self._take(connection, timeout)
+        except (CancelledError, QueueError):
+            # The server may have given an event already; only closing gives it back.
+            connection.close_after_replies()
+            raise
+        if event is None:
+            self._pool.release(connection)
+            return None
+        return evolve(event, receipt=_Reservation(connection))
+
+    async def _take(self, connection: Connection, timeout: float | None) -> Event | None:
+        deadline = None if timeout is None else self.clock.seconds() + timeout
+        while True:
+            left = RENEW if deadline is None else max(0.0, deadline - self.clock.seconds())
+            taken = await connection.run(protocol.reserve(ceil(min(left, RENEW))))
+            if taken is not None:
+                event = await connection.run(protocol.stats_job(taken))
+                if event is not None:
+                    return event
+            elif deadline is not None and self.clock.seconds() >= deadline:
+                return None
 
     @_never_raising
     def ack(self, event: Event) -> Deferred[None]:
-        """See EventQueue."""
-        return self._consumers.settle(event, commands.delete(event))
+        return self._settle(self._claim(event), protocol.delete(event))
 
     @_never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
-        """See EventQueue."""
         check_number("delay", delay, int | float, least=0)
-        return self._consumers.settle(event, commands.release(event, delay))
+        return self._settle(self._claim(event), protocol.release(event, delay))
 
     def bury(self, event: Event, reason: str) -> Deferred[None]:
-        """See EventQueue."""
         return Deferred.fromCoroutine(self._bury(event, reason))
 
     async def _bury(self, event: Event, reason: str) -> None:
-        reservation = self._consumers.claim(event)
+        reservation = self._claim(event)
         if event.type != ERRORS:
             try:
                 await self.put(ERRORS, error_record(event, reason, self.wall_clock()))
             except BaseException:
                 reservation.settled = False
                 raise
-        await self._consumers.finish(reservation, commands.bury(event))
+        await self._settle(reservation, protocol.bury(event))
 
     @_never_raising
     def touch(self, event: Event) -> Deferred[None]:
-        """See EventQueue."""
-        return self._consumers.touch(event)
+        return self._held(event).connection.run(protocol.touch(event))
+
+    def _held(self, event: Event) -> _Reservation:
+        """Return the reservation of `event`; raises NotReserved."""
+        reservation = event.receipt
+        if not isinstance(reservation, _Reservation) or reservation.settled:
+            raise NotReserved(f"{event} is not reserved here any more")
+        if reservation.connection.error is not None:
+            raise NotReserved(f"{event} went back: {reservation.connection.error}")
+        return reservation
+
+    def _claim(self, event: Event) -> _Reservation:
+        """Return the reservation of `event`, which no other call can settle from now on."""
+        reservation = self._held(event)
+        reservation.settled = True
+        return reservation
+
+    def _settle(self, reservation: _Reservation, command: Command[None]) -> Deferred[None]:
+        """Run `command`, which ends the reservation."""
+        done = reservation.connection.run(command)
+        # Released before the reply: a `reserve` that follows travels with the acknowledgement.
+        self._pool.release(reservation.connection)
+        return done
 
     @_never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
-        """See EventQueue."""
-        return self._in_tube(check_type(event_type), commands.kick(limit))
+        return self._in_tube(check_type(event_type), protocol.kick(limit))
 
     @_never_raising
     def depth(self, event_type: str) -> Deferred[Depth]:
-        """See EventQueue."""
-        return self._ask(commands.depth(check_type(event_type)))
+        return self._run(protocol.stats_tube(check_type(event_type)))
 
     def types(self) -> Deferred[list[str]]:
-        """See EventQueue."""
-        return self._ask(commands.tubes())
+        return self._run(protocol.list_tubes())
 
     @_never_raising
     def bind(self, source: str, target: str) -> Deferred[None]:
-        """See EventQueue."""
-        return self._ask(commands.bind(check_type(source), check_type(target)))
+        return self._run(protocol.bind(check_type(source), check_type(target)))
 
     @_never_raising
     def unbind(self, source: str, target: str) -> Deferred[None]:
-        """See EventQueue."""
-        return self._ask(commands.unbind(check_type(source), check_type(target)))
+        return self._run(protocol.unbind(check_type(source), check_type(target)))
 
     def close(self) -> Deferred[None]:
-        """See EventQueue."""
-        return self._connections.close()
+        return self._pool.close()
+
+    def _run(self, command: Command[T]) -> Deferred[T]:
+        return self._pool.on_shared(lambda connection: connection.run(command))
 
     def _in_tube(self, tube: str, command: Command[T]) -> Deferred[T]:
         def send(connection: Connection) -> Deferred[T]:
             connection.use(tube)
             return connection.run(command)
 
-        return self._connections.on_shared(send)
-
-    def _ask(self, command: Command[T]) -> Deferred[T]:
-        return self._connections.on_shared(lambda connection: connection.run(command))
+        return self._pool.on_shared(send)

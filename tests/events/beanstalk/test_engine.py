@@ -26,7 +26,7 @@ WATCH = b"watch mail\r\nignore default\r\n"
 class Transport(StringTransport):
     """A transport that tells its protocol when it is closed, as real ones do.
 
-    While it is `stuck` nobody reads, so that it cannot be closed in good order.
+    While it is `stuck` its peer does not read, so that it cannot be closed in good order.
     """
 
     stuck = False
@@ -42,7 +42,7 @@ class Transport(StringTransport):
 
 
 class Endpoint:
-    """Connects when it is told to, and refuses while `down`."""
+    """Connects when the test calls `accept` if it is `slow`, and refuses while it is `down`."""
 
     def __init__(self):
         self.attempts = []
@@ -127,7 +127,7 @@ class ProducerTests(EngineTestCase):
         self.assertIn("did not answer in time", str(error))
         self.assertTrue(self.endpoint.servers[0].disconnected)
 
-    def test_a_server_that_answers_one_after_the_other_is_not_given_up(self):
+    def test_a_server_that_answers_in_turn_is_not_given_up(self):
         puts = [self.queue.put("a", b"") for _ in range(4)]
         server = self.endpoint.servers[0]
         server.protocol.dataReceived(b"USING a\r\n")
@@ -136,13 +136,13 @@ class ProducerTests(EngineTestCase):
             server.protocol.dataReceived(b"INSERTED %d\r\n" % number)
         self.assertEqual([self.successResultOf(put) for put in puts], ["0", "1", "2", "3"])
 
-    def test_an_answer_that_lay_unread_while_the_reactor_was_busy_counts(self):
+    def test_a_reply_that_was_unread_while_the_reactor_was_busy_counts(self):
         put = self.queue.put("a", b"")
         self.clock.advance(60)
         self.expect(0, b"use a\r\nput 1024 0 60 0\r\n\r\n", b"USING a\r\nINSERTED 1\r\n")
         self.assertEqual(self.successResultOf(put), "1")
 
-    def test_a_quick_answer_is_awaited_no_longer_because_of_a_slow_one_before(self):
+    def test_a_slow_reply_does_not_extend_the_deadline_of_the_next(self):
         acked = self.queue.ack(self.take())
         self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
         self.successResultOf(acked)
@@ -152,7 +152,7 @@ class ProducerTests(EngineTestCase):
         self.clock.pump([5, 1])
         self.failureResultOf(waiting, QueueUnavailable)
 
-    def test_an_answer_that_makes_no_sense_ends_the_connection(self):
+    def test_a_malformed_reply_ends_the_connection(self):
         put = self.queue.put("a", b"")
         self.expect(0, b"use a\r\nput 1024 0 60 0\r\n\r\n", b"USING a\r\nINSERTED\r\n")
         error = self.failureResultOf(put, QueueUnavailable).value
@@ -165,7 +165,7 @@ class ProducerTests(EngineTestCase):
         self.clock.advance(100)
         self.assertFalse(self.endpoint.servers[0].disconnected)
 
-    def test_a_server_of_another_kind_is_given_up(self):
+    def test_a_server_of_another_protocol_is_given_up(self):
         for noise in (b"HTTP/1.1 400 Bad Request\r\n", b"OK x\r\n", b"INSERTED\r\n"):
             depth = self.queue.depth("a")
             self.expect(-1, b"stats-tube a\r\n", noise)
@@ -174,14 +174,14 @@ class ProducerTests(EngineTestCase):
             self.lose(-1)
             self.flushLoggedErrors()
 
-    def test_an_answer_nobody_asked_for_ends_the_connection(self):
+    def test_an_unexpected_reply_ends_the_connection(self):
         self.queue.depth("a").addErrback(lambda _: None)
         self.expect(0, b"stats-tube a\r\n", b"NOT_FOUND\r\nNOT_FOUND\r\n")
         self.assertTrue(self.endpoint.servers[0].disconnected)
 
 
-class AskingTests(EngineTestCase):
-    def test_questions_share_one_connection(self):
+class SharedConnectionTests(EngineTestCase):
+    def test_calls_without_a_reservation_share_one_connection(self):
         types = self.queue.types()
         self.expect(0, b"list-tubes\r\n", b"OK 14\r\n---\n- default\n\r\n")
         self.assertEqual(self.successResultOf(types), ["default"])
@@ -212,7 +212,7 @@ class ConsumerTests(EngineTestCase):
         self.queue.reserve(["mail"], 9)
         self.assertEqual(len(self.endpoint.servers), 2)
 
-    def test_other_types_are_watched_by_changing_as_little_as_possible(self):
+    def test_other_types_are_watched_with_as_few_commands_as_possible(self):
         self.queue.ack(self.take())
         self.queue.reserve(["mail", "fax"], 0)
         self.expect(0, b"delete 7\r\nwatch fax\r\nreserve-with-timeout 0\r\n")
@@ -271,7 +271,7 @@ class ConsumerTests(EngineTestCase):
         self.queue.reserve(["mail"], 9)
         self.expect(1, WATCH + b"reserve-with-timeout 9\r\n")
 
-    def test_a_cancelled_wait_hangs_up(self):
+    def test_a_cancelled_wait_closes_its_connection(self):
         waiting = self.queue.reserve(["mail"])
         self.expect(0, WATCH + b"reserve-with-timeout 30\r\n", WATCHED)
         waiting.cancel()
@@ -297,7 +297,7 @@ class ConsumerTests(EngineTestCase):
         self.expect(0, b"bury 7 3\r\n", b"BURIED\r\n")
         self.assertIsNone(self.successResultOf(buried))
 
-    def test_an_event_whose_record_found_no_room_can_still_be_settled(self):
+    def test_an_event_whose_record_was_refused_can_still_be_settled(self):
         event = self.take()
         buried = self.queue.bury(event, "no such image")
         self.endpoint.servers[1].protocol.dataReceived(
@@ -307,7 +307,7 @@ class ConsumerTests(EngineTestCase):
         self.queue.retry(event)
         self.expect(0, b"release 7 3 0\r\n")
 
-    def test_an_event_that_vanished_while_it_was_reserved_is_passed_over(self):
+    def test_an_event_that_vanished_while_it_was_reserved_is_skipped(self):
         self.queue.reserve(["mail"], 9)
         self.expect(0, WATCH + b"reserve-with-timeout 9\r\n", WATCHED + TAKEN)
         self.expect(0, b"stats-job 7\r\n", b"NOT_FOUND\r\n")
@@ -356,7 +356,7 @@ class ReconnectTests(EngineTestCase):
         error = self.failureResultOf(put, QueueUnavailable).value
         self.assertEqual(str(error), "cannot reach the test's server: no answer")
 
-    def test_a_connection_that_comes_after_all_is_closed(self):
+    def test_a_connection_made_after_its_call_was_cancelled_is_closed(self):
         self.endpoint.slow = True
         waiting = self.queue.reserve(["mail"])
         attempt, _ = self.endpoint.attempts[0]
@@ -376,7 +376,7 @@ class ReconnectTests(EngineTestCase):
 
 
 class CloseTests(EngineTestCase):
-    def test_close_cuts_connections_and_ends_what_is_unfinished(self):
+    def test_close_closes_connections_and_fails_unanswered_calls(self):
         event = self.take()
         put = self.queue.put("a", b"")
         closed = self.queue.close()
@@ -388,7 +388,7 @@ class CloseTests(EngineTestCase):
         self.successResultOf(self.queue.close())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_close_waits_only_so_long_for_a_server_that_does_not_read(self):
+    def test_close_waits_a_second_for_a_server_that_does_not_read(self):
         self.take()
         self.endpoint.servers[0].stuck = True
         closed = self.queue.close()

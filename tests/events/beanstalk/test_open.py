@@ -5,20 +5,20 @@ from evserve.events import BadQueueURL, open_queue
 
 
 class OpenTests(SynchronousTestCase):
-    def dialled(self, url):
+    def address(self, url):
         reactor = MemoryReactorClock()
         open_queue(url, reactor).put("mail", b"").addErrback(lambda _: None)
         (host, port, *_), *_ = reactor.tcpClients
         return host, port
 
-    def test_addresses_are_dialled_as_they_are(self):
-        self.assertEqual(self.dialled("beanstalk://127.0.0.1:9300"), ("127.0.0.1", 9300))
-        self.assertEqual(self.dialled("beanstalk://[::1]:9300/"), ("::1", 9300))
+    def test_ip_addresses_are_connected_to_without_a_look_up(self):
+        self.assertEqual(self.address("beanstalk://127.0.0.1:9300"), ("127.0.0.1", 9300))
+        self.assertEqual(self.address("beanstalk://[::1]:9300/"), ("::1", 9300))
 
     def test_the_port_may_be_left_out(self):
-        self.assertEqual(self.dialled("beanstalk://127.0.0.1"), ("127.0.0.1", 11300))
+        self.assertEqual(self.address("beanstalk://127.0.0.1"), ("127.0.0.1", 11300))
 
-    def test_nothing_is_dialled_before_it_is_needed(self):
+    def test_no_connection_is_made_before_it_is_needed(self):
         reactor = MemoryReactorClock()
         open_queue("beanstalk://127.0.0.1", reactor)
         self.assertEqual(reactor.tcpClients, [])

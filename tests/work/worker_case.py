@@ -6,11 +6,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.testing import MemoryQueue
-from evserve.work.metrics import WorkMetrics
-from evserve.work.policy import Policy
+from evserve.work.policy import RetryPolicy
 from evserve.work.routing import Route, Routes
-from evserve.work.runner import Runner
-from evserve.work.worker import Worker
+from evserve.work.worker import Worker, WorkMetrics
 
 
 class WorkerTestCase(SynchronousTestCase):
@@ -29,7 +27,7 @@ class WorkerTestCase(SynchronousTestCase):
         return running
 
     def in_thread(self, function):
-        """Play a thread: `function` runs when the test calls it, `result` fires when it ends."""
+        """Simulate a thread: the test calls `function`, and fires `result` when it has ended."""
         result = Deferred()
         self.threads.append((function, result))
         return result
@@ -37,18 +35,16 @@ class WorkerTestCase(SynchronousTestCase):
     def work(self, *routes, concurrency=2, timeout=None, max_attempts=3):
         routes = Routes(routes or [Route("mail", self.handler)])
         metrics = WorkMetrics(self.registry)
-        runner = Runner(
+        self.worker = Worker(
             self.queue,
             routes,
             self.clock,
             metrics,
             self.in_thread,
-            Policy(max_attempts),
+            concurrency,
+            RetryPolicy(max_attempts),
             timeout,
             roll=lambda: 1.0,
-        )
-        self.worker = Worker(
-            self.queue, routes, runner, self.clock, metrics, concurrency, roll=lambda: 1.0
         )
         self.worker.start()
         return self.worker

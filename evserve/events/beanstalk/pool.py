@@ -1,0 +1,207 @@
+"""The connections of one queue: made with back-off, shared or lent, and closed.
+
+A server answers the commands of one connection in turn, so no command can be answered on a
+connection that waits for an event; and only the connection that reserved an event may settle it.
+So each wait and each reserved event has a connection of its own, which is used again afterwards.
+All other calls share one.
+"""
+
+from collections.abc import Callable
+from random import random
+from typing import TypeVar, cast
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, fail
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory as ProtocolFactory
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from evserve.events.backoff import BackOff
+from evserve.events.beanstalk.connection import Connection
+from evserve.events.errors import QueueClosed, QueueUnavailable
+
+
+T = TypeVar("T")
+
+RECONNECT = BackOff(initial=0.1, ceiling=10)
+"""Between attempts to reach a server that is away."""
+
+_log = Logger()
+
+
+@define(eq=False)
+class ConnectionPool:
+    """Connects when a connection is needed, and closes all.
+
+    Twisted's `ClientService` keeps one connection; consumers need one each, and an error that
+    tells why there is none.
+
+    server: its name in messages.  patience: seconds to try to connect for one caller, and those
+    for which a connection waits for a reply.  roll: a random number from 0 to 1.
+    """
+
+    endpoint: IStreamClientEndpoint
+    clock: IReactorTime
+    server: str
+    patience: float
+    roll: Callable[[], float] = random
+    _closed: QueueClosed | None = field(init=False, default=None)
+    _connecting: set[Deferred[Connection]] = field(init=False, factory=set)
+    _open: dict[Connection, Deferred[None]] = field(init=False, factory=dict)
+    _idle: list[Connection] = field(init=False, factory=list)
+    _shared: Connection | None = field(init=False, default=None)
+    _waiting: list[Deferred[Connection]] = field(init=False, factory=list)
+    _lock: DeferredLock = field(init=False, factory=DeferredLock)
+    _failures: int = field(init=False, default=0)
+    _cause: str = field(init=False, default="no answer")
+    _not_before: float = field(init=False, default=float("-inf"))
+
+    async def acquire(self, types: frozenset[str]) -> Connection:
+        """Return a connection for one consumer, preferably one that watches `types` already.
+
+        Raises QueueUnavailable or QueueClosed.
+        """
+        for connection in reversed(self._idle):
+            if connection.watching == types:
+                self._idle.remove(connection)
+                return connection
+        return self._idle.pop() if self._idle else await self._connect()
+
+    def release(self, connection: Connection) -> None:
+        """Take back a connection that holds no event any more."""
+        if connection.error is None:
+            self._idle.append(connection)
+
+    def on_shared(self, send: Callable[[Connection], Deferred[T]]) -> Deferred[T]:
+        """Call `send` with the shared connection, once there is one."""
+        if self._closed is not None:
+            return fail(self._closed)
+        if self._shared is not None and self._shared.error is None:
+            return send(self._shared)
+        waiting: Deferred[Connection] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._connect()).addBoth(self._share)
+        return waiting.addCallback(send)
+
+    def _share(self, outcome: Connection | Failure) -> None:
+        if isinstance(outcome, Connection):
+            self._shared = outcome
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if isinstance(outcome, Connection):
+                each.callback(outcome)
+            else:
+                each.errback(outcome.value)
+
+    def close(self) -> Deferred[None]:
+        """Close every connection; fires when all are gone."""
+        self._closed = QueueClosed(f"the queue at {self.server} was closed")
+        gone = list(self._open.values())
+        for connecting in list(self._connecting):
+            connecting.cancel()
+        for connection in list(self._open):
+            connection.close(self._closed)
+        return DeferredList(gone).addCallback(lambda _: None)
+
+    def _lost(self, connection: Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if (gone := self._open.pop(connection, None)) is not None:
+            gone.callback(None)
+
+    async def _connect(self) -> Connection:
+        """Return a new connection; raises QueueUnavailable or QueueClosed."""
+        if self._closed is not None:
+            raise self._closed
+        connecting = Deferred.fromCoroutine(self._try_to_connect())
+        self._connecting.add(connecting)
+        try:
+            connection = await connecting
+        except CancelledError:
+            if self._closed is not None:
+                raise self._closed from None
+            raise
+        finally:
+            self._connecting.discard(connecting)
+        self._open[connection] = Deferred()
+        return connection
+
+    async def _try_to_connect(self) -> Connection:
+        """Try until the patience is over.
+
+        One attempt is made at a time for all callers, so that a hundred waiting consumers do not
+        overrun a server that comes back.
+        """
+        deadline = self.clock.seconds() + self.patience
+        while True:
+            await self._lock.acquire()
+            try:
+                await self._pause(deadline)
+                return await self._attempt(deadline)
+            except (CancelledError, QueueUnavailable):
+                raise
+            except Exception as error:
+                self._failed(error)
+            finally:
+                self._lock.release()
+
+    async def _pause(self, deadline: float) -> None:
+        """Wait for the back-off; raises QueueUnavailable at `deadline`."""
+        until = min(self._not_before, deadline)
+        if until > self.clock.seconds():
+            await deferLater(self.clock, until - self.clock.seconds())
+        if self.clock.seconds() >= deadline:
+            raise QueueUnavailable(f"cannot reach {self.server}: {self._cause}")
+
+    async def _attempt(self, deadline: float) -> Connection:
+        factory = ProtocolFactory.forProtocol(
+            lambda: Connection(self.clock, self.server, self.patience, on_lost=self._lost)
+        )
+        connecting = _cancellable(self.endpoint.connect(factory))
+        connecting.addTimeout(deadline - self.clock.seconds(), self.clock)
+        connection = await connecting
+        if self._failures:
+            _log.info(
+                "reached {server} after {failures} failed attempts",
+                server=self.server,
+                failures=self._failures,
+            )
+        self._failures = 0
+        return connection
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if isinstance(error, DeferredTimeoutError):
+            self._cause = "no answer"  # its own text, (4.99, 'Deferred'), is for programmers
+        else:
+            self._cause = str(error).rstrip(".") or type(error).__name__
+        self._not_before = self.clock.seconds() + RECONNECT.delay(self._failures, self.roll())
+        if self._failures == 1:
+            text = "cannot reach {server}: {cause}; trying again"
+            _log.warn(text, server=self.server, cause=self._cause)
+
+
+def _cancellable(attempt: Deferred[IProtocol]) -> Deferred[Connection]:
+    """Return a Deferred that fails with CancelledError and nothing else when it is cancelled.
+
+    Endpoints fail with ConnectingCancelledError or even DNSLookupError, which look like reasons
+    to try again to the caller; and some connect all the same.
+    """
+
+    def cancel(result: Deferred[Connection]) -> None:
+        result.errback(CancelledError())
+        attempt.cancel()
+
+    def finish(outcome: IProtocol | Failure) -> None:
+        if not result.called:
+            result.callback(cast("Connection", outcome))
+        elif isinstance(outcome, Connection):
+            outcome.abort(QueueUnavailable("the attempt to connect was cancelled"))
+
+    result: Deferred[Connection] = Deferred(cancel)
+    attempt.addBoth(finish)
+    return result

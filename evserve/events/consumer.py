@@ -1,0 +1,203 @@
+"""The consumer loop that `work` and `fetch --queue` share: reserve, handle, settle."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from random import random
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from evserve.events.backoff import BackOff
+from evserve.events.errors import NotReserved, QueueError
+from evserve.events.event import Event
+from evserve.events.event_queue import EventQueue
+
+
+T = TypeVar("T")
+
+LOOK_UP = 1.0
+"""Seconds between two look-ups of the types that exist."""
+
+QUEUE_RETRIES = BackOff(initial=0.1, ceiling=5.0)
+"""Between attempts to reserve while the queue fails; its engine has a back-off of its own."""
+
+_log = Logger()
+
+
+@define(eq=False)
+class Delivery:
+    """A reserved event that a handler works on.
+
+    The consumer touches the event until `ack`, `retry` or `bury` settles it; these fail as the
+    methods of EventQueue do. An event that is not settled comes back when its TTR ends or the
+    queue is closed.
+    """
+
+    event: Event
+    _queue: EventQueue
+    _touching: LoopingCall = field(init=False)
+
+    def ack(self) -> Deferred[None]:
+        """Remove the event: the work is done."""
+        self.stop_touching()
+        return self._queue.ack(self.event)
+
+    def retry(self, delay: float) -> Deferred[None]:
+        """Give the event back, to be ready after `delay` seconds."""
+        self.stop_touching()
+        return self._queue.retry(self.event, delay)
+
+    def bury(self, reason: str) -> Deferred[None]:
+        """Set the event aside, with a record of `reason`, until an operator kicks it."""
+        self.stop_touching()
+        return self._queue.bury(self.event, reason)
+
+    def start_touching(self, clock: IReactorTime) -> None:
+        """Touch the event from now on."""
+        self._touching = LoopingCall(self._touch)
+        self._touching.clock = clock
+        # Two chances before the TTR ends, in case one touch is slow.
+        self._touching.start(self.event.ttr / 3, now=False).addErrback(self._lost)
+
+    def stop_touching(self) -> None:
+        """Stop touching the event."""
+        if self._touching.running:
+            self._touching.stop()
+
+    def _touch(self) -> Deferred[None]:
+        return self._queue.touch(self.event).addErrback(self._not_touched)
+
+    def _not_touched(self, failure: Failure) -> None:
+        """Go on touching, unless the reservation is lost: other failures may pass."""
+        failure.trap(QueueError)
+        if failure.check(NotReserved):
+            failure.raiseException()
+        self._warn("could not be touched", failure)
+
+    def _lost(self, failure: Failure) -> None:
+        self._warn("is no longer held, but still being handled", failure)
+
+    def _warn(self, happened: str, failure: Failure) -> None:
+        _log.warn(
+            "{event} {happened}: {reason}",
+            event=self.event,
+            happened=happened,
+            reason=failure.getErrorMessage(),
+        )
+
+
+@define(eq=False)
+class Consumer:
+    """Reserves events and hands each to `handle`, at most `concurrency` at once.
+
+    types: the types to reserve.  select: if some types are known only by a pattern, returns those
+    to reserve, given all that exist; it is asked every second.
+
+    handle: settles its Delivery, and returns when another event may take its place. What it
+    raises is logged, except for the CancelledError of a wait that `stop` cancelled.
+
+    connected: told whether the queue answered.  roll: a random number from 0 to 1.
+    """
+
+    queue: EventQueue
+    clock: IReactorTime
+    concurrency: int
+    types: frozenset[str]
+    handle: Callable[[Delivery], Awaitable[None]]
+    select: Callable[[Iterable[str]], frozenset[str]] | None = None
+    back_off: BackOff = QUEUE_RETRIES
+    connected: Callable[[bool], object] = lambda _: None
+    roll: Callable[[], float] = random
+    _looked_up: float = field(init=False, default=float("-inf"))
+    _failures: int = field(init=False, default=0)
+    _resume: float = field(init=False, default=float("-inf"))
+    _stopping: bool = field(init=False, default=False)
+    _waits: set[Deferred[Any]] = field(init=False, factory=set)
+    _loops: list[Deferred[None]] = field(init=False, factory=list)
+
+    def start(self) -> None:
+        """Start to reserve events."""
+        self._loops = [Deferred.fromCoroutine(self._consume()) for _ in range(self.concurrency)]
+
+    def stop(self) -> Deferred[None]:
+        """Reserve nothing more; fires when every handler that runs has ended."""
+        self._stopping = True
+        for wait in list(self._waits):
+            wait.cancel()
+        return DeferredList(self._loops).addCallback(lambda _: None)
+
+    async def until_stopped(self, wait: Deferred[T]) -> T:
+        """Return the result of `wait`, which `stop` cancels."""
+        self._waits.add(wait)
+        if self._stopping:
+            wait.cancel()
+        try:
+            return await wait
+        finally:
+            self._waits.discard(wait)
+
+    async def _consume(self) -> None:
+        while not self._stopping:
+            try:
+                event = await self.until_stopped(Deferred.fromCoroutine(self._reserve()))
+                self._answered()
+                if event is not None:
+                    await self._deliver(event)
+            except CancelledError:
+                return
+            except Exception as error:
+                self._failed(error)
+                await self._pause(self._resume - self.clock.seconds())
+
+    async def _reserve(self) -> Event | None:
+        """Return an event, or None when it is time to look up the types."""
+        now = self.clock.seconds()
+        if self.select is not None and now - self._looked_up >= LOOK_UP:
+            # Set before the answer: one loop looks up, the others use the types known so far.
+            self._looked_up = now
+            self.types = self.select(await self.queue.types())
+        if not self.types:
+            return await deferLater(self.clock, LOOK_UP)
+        return await self.queue.reserve(self.types, None if self.select is None else LOOK_UP)
+
+    async def _deliver(self, event: Event) -> None:
+        delivery = Delivery(event, self.queue)
+        delivery.start_touching(self.clock)
+        try:
+            await self.handle(delivery)
+        except CancelledError:
+            raise
+        except QueueError as error:
+            _log.warn("{event} was not settled: {reason}", event=event, reason=str(error))
+            await self._pause(self.back_off.initial)
+        except Exception:
+            _log.failure("{event} was not settled", event=event)
+        finally:
+            delivery.stop_touching()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(CancelledError):
+            await self.until_stopped(deferLater(self.clock, seconds))
+
+    def _failed(self, error: Exception) -> None:
+        """Set when all loops ask the queue again; log the first failure of an outage."""
+        now = self.clock.seconds()
+        if now < self._resume:
+            return
+        self._failures += 1
+        self._resume = now + self.back_off.delay(self._failures, self.roll())
+        self.connected(False)
+        if self._failures == 1:
+            reason = str(error) if isinstance(error, QueueError) else repr(error)
+            _log.warn("no events: {reason}; trying again", reason=reason)
+
+    def _answered(self) -> None:
+        if self._failures:
+            _log.info("the queue answers again")
+        self._failures = 0
+        self.connected(True)

@@ -1,0 +1,284 @@
+"""The consumer loop on a queue in memory and a clock."""
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.events import (
+    BackOff,
+    Consumer,
+    Depth,
+    NotReserved,
+    QueueFull,
+    QueueUnavailable,
+)
+from evserve.testing import MemoryQueue
+
+
+class ConsumerTestCase(SynchronousTestCase):
+    """`deliveries` are those that the handler got; each waits for its Deferred in `endings`."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.queue = MemoryQueue(self.clock)
+        self.deliveries = []
+        self.endings = []
+        self.connected = []
+
+    async def handle(self, delivery):
+        self.deliveries.append(delivery)
+        self.endings.append(Deferred())
+        await self.endings[-1]
+
+    def start(self, *types, concurrency=1, handle=None, **rest):
+        self.consumer = Consumer(
+            self.queue,
+            self.clock,
+            concurrency,
+            frozenset(types or ["mail"]),
+            handle or self.handle,
+            connected=self.connected.append,
+            roll=lambda: 1.0,
+            **rest,
+        )
+        self.consumer.start()
+        return self.consumer
+
+    def put(self, *bodies, kind="mail", **rest):
+        for body in bodies:
+            self.successResultOf(self.queue.put(kind, body, **rest))
+
+    def depth(self, kind="mail"):
+        return self.successResultOf(self.queue.depth(kind))
+
+    def bodies(self):
+        return [delivery.event.body for delivery in self.deliveries]
+
+    def logged(self, events):
+        return [formatEvent(event) for event in events]
+
+
+class DeliveryTests(ConsumerTestCase):
+    def test_an_acknowledged_event_is_gone(self):
+        self.start()
+        self.put(b"")
+        self.successResultOf(self.deliveries[0].ack())
+        self.assertEqual(self.depth(), Depth())
+
+    def test_a_retried_event_comes_back_after_its_delay(self):
+        self.start()
+        self.put(b"again")
+        self.successResultOf(self.deliveries[0].retry(5))
+        self.endings[0].callback(None)
+        self.assertEqual(self.depth(), Depth(delayed=1))
+        self.clock.advance(5)
+        self.assertEqual(self.bodies(), [b"again", b"again"])
+
+    def test_a_buried_event_waits_for_an_operator(self):
+        self.start()
+        self.put(b"")
+        self.successResultOf(self.deliveries[0].bury("no such image"))
+        self.assertEqual(self.depth(), Depth(buried=1))
+
+    def test_an_event_is_touched_while_it_is_handled(self):
+        self.start()
+        self.put(b"", ttr=3)
+        self.clock.pump([0.5] * 40)
+        self.assertEqual((len(self.deliveries), self.depth()), (1, Depth(reserved=1)))
+
+    def test_a_settled_event_is_not_touched_though_its_handler_goes_on(self):
+        self.start()
+        self.put(b"", ttr=3)
+        self.successResultOf(self.deliveries[0].ack())
+        with capturedLogs() as events:
+            self.clock.pump([1] * 5)
+        self.assertEqual((self.logged(events), self.clock.getDelayedCalls()), ([], []))
+
+    def test_an_event_that_its_handler_did_not_settle_comes_back_when_its_ttr_ends(self):
+        self.start()
+        self.put(b"", ttr=3)
+        self.endings[0].callback(None)
+        self.assertEqual(self.depth(), Depth(reserved=1))
+        self.clock.pump([1, 1, 1])
+        self.assertEqual(self.deliveries[1].event.timeouts, 1)
+
+    def test_a_touch_that_fails_is_logged_and_not_the_last(self):
+        class Full(MemoryQueue):
+            full = True
+
+            def touch(self, event):
+                full, self.full = self.full, False
+                return fail(QueueFull("no room")) if full else super().touch(event)
+
+        self.queue = Full(self.clock)
+        self.start()
+        self.put(b"", ttr=3)
+        with capturedLogs() as events:
+            self.clock.pump([0.5] * 40)
+        self.assertEqual(self.logged(events), ["event 1 (mail) could not be touched: no room"])
+        self.assertEqual((len(self.deliveries), self.depth()), (1, Depth(reserved=1)))
+
+    def test_a_lost_reservation_is_logged_once(self):
+        self.start()
+        self.put(b"", ttr=3)
+        self.queue.go_away()
+        self.queue.come_back()
+        with capturedLogs() as events:
+            self.clock.pump([1] * 10)
+        [line] = [line for line in self.logged(events) if line.startswith("event")]
+        self.assertIn("event 1 (mail) is no longer held, but still being handled: ", line)
+
+
+class ConcurrencyTests(ConsumerTestCase):
+    def test_no_more_run_at_once_than_the_concurrency(self):
+        self.start(concurrency=2)
+        self.put(b"1", b"2", b"3")
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.endings[1].callback(None)
+        self.assertEqual(self.bodies(), [b"1", b"2", b"3"])
+
+    def test_an_event_that_is_settled_keeps_its_place_until_its_handler_returns(self):
+        self.start()
+        self.put(b"1", b"2")
+        self.successResultOf(self.deliveries[0].ack())
+        self.assertEqual(self.bodies(), [b"1"])
+        self.endings[0].callback(None)
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+
+    def test_a_handler_that_raises_is_logged_and_the_next_event_comes(self):
+        self.start()
+        self.put(b"1", b"2")
+        with capturedLogs() as events:
+            self.endings[0].errback(KeyError("a bug"))
+        self.assertEqual(self.logged(events)[0], "event 1 (mail) was not settled")
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_an_event_that_the_queue_would_not_settle_is_followed_by_a_pause(self):
+        self.start(back_off=BackOff(1.0, 1.0))
+        self.put(b"1", b"2")
+        with capturedLogs() as events:
+            self.endings[0].errback(NotReserved("it went back"))
+        self.assertEqual(self.logged(events), ["event 1 (mail) was not settled: it went back"])
+        self.assertEqual(self.bodies(), [b"1"])
+        self.clock.advance(1)
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+
+
+class TypesTests(ConsumerTestCase):
+    def select(self, existing):
+        return frozenset(each for each in existing if each.startswith("image."))
+
+    def test_only_the_named_types_are_reserved(self):
+        self.start("mail", "fax", concurrency=3)
+        for kind in ("mail", "fax", "image.png"):
+            self.put(kind.encode(), kind=kind)
+        self.assertEqual(self.bodies(), [b"mail", b"fax"])
+
+    def test_selected_types_are_found_within_a_second_of_their_first_event(self):
+        self.start(select=self.select)
+        self.clock.pump([1] * 5)
+        self.put(b"late", kind="image.webp")
+        self.put(b"other", kind="mail")
+        self.clock.pump([1, 1])
+        self.assertEqual(self.bodies(), [b"late"])
+
+    def test_all_loops_share_one_look_up_a_second(self):
+        look_ups = []
+
+        def select(existing):
+            look_ups.append(self.clock.seconds())
+            return frozenset(["mail"])
+
+        self.start(select=select, concurrency=10)
+        self.clock.pump([0.5] * 8)
+        self.assertEqual(look_ups, [0.0, 1.0, 2.0, 3.0, 4.0])
+
+
+class OutageTests(ConsumerTestCase):
+    def test_an_outage_and_its_end_are_logged_once_for_all_loops(self):
+        self.start(concurrency=20)
+        with capturedLogs() as events:
+            self.queue.go_away()
+            self.clock.pump([1] * 20)
+            self.queue.come_back()
+            self.put(b"after")
+            self.clock.advance(5)
+        self.assertEqual(
+            self.logged(events),
+            ["no events: the connection was lost; trying again", "the queue answers again"],
+        )
+        self.assertEqual(self.bodies(), [b"after"])
+
+    def test_its_owner_is_told_whether_the_queue_answers(self):
+        self.start()
+        self.put(b"1")
+        self.endings[0].callback(None)
+        self.queue.go_away()
+        self.queue.come_back()
+        self.put(b"2")
+        self.clock.advance(5)
+        self.assertEqual(self.connected, [True, False, True])
+
+    def test_attempts_grow_rarer(self):
+        attempts = []
+
+        class Away(MemoryQueue):
+            def reserve(self, types, timeout=None):
+                attempts.append(types)
+                return fail(QueueUnavailable("away"))
+
+        self.queue = Away(self.clock)
+        self.start()
+        self.clock.pump([0.1] * 600)
+        self.assertTrue(10 <= len(attempts) <= 20, len(attempts))
+
+
+class StopTests(ConsumerTestCase):
+    def test_an_idle_consumer_stops_at_once(self):
+        self.successResultOf(self.start(concurrency=3).stop())
+        self.put(b"")
+        self.assertEqual((self.bodies(), self.clock.getDelayedCalls()), ([], []))
+
+    def test_stopping_waits_for_handlers_and_reserves_nothing_more(self):
+        self.start()
+        self.put(b"1", b"2")
+        stopped = self.consumer.stop()
+        self.assertNoResult(stopped)
+        self.endings[0].callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.bodies(), [b"1"])
+
+    def test_an_event_is_held_while_stopping_waits_for_its_handler(self):
+        self.start()
+        self.put(b"", ttr=3)
+        self.consumer.stop()
+        self.clock.pump([1] * 10)
+        self.successResultOf(self.deliveries[0].ack())
+        self.assertEqual(self.depth(), Depth())
+
+    def test_a_consumer_stops_during_an_outage(self):
+        self.start()
+        self.queue.go_away()
+        self.successResultOf(self.consumer.stop())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_handler_may_give_up_a_wait_when_it_is_stopped(self):
+        given_up = []
+
+        async def handle(delivery):
+            await self.consumer.until_stopped(Deferred(given_up.append))
+
+        self.start(handle=handle)
+        self.put(b"")
+        self.assertEqual(given_up, [])
+        self.successResultOf(self.consumer.stop())
+        self.assertEqual(len(given_up), 1)
+        self.assertEqual(self.depth(), Depth(reserved=1))
+
+    def test_a_wait_that_begins_after_the_stop_is_given_up_at_once(self):
+        consumer = self.start()
+        self.successResultOf(consumer.stop())
+        late = Deferred.fromCoroutine(consumer.until_stopped(Deferred()))
+        self.failureResultOf(late, CancelledError)
