@@ -9,8 +9,8 @@ from twisted.internet import tcp, unix
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from evserve.reactor.adopt import hand_over
-from evserve.reactor.secure import Stream
+from evserve.reactor.ports import hand_over
+from evserve.reactor.stream import Stream
 from evserve.reactor.tcp import TCPStream
 from evserve.reactor.unix import UNIXStream
 

@@ -4,24 +4,103 @@ That reactor supplies timers, threads, UDP, standard input and output, processes
 resolution, which are not on the path of a stream's bytes.
 """
 
+import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import error
+from attrs import define
+from twisted.internet import error, process
 from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.base import ReactorBase
+from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from uvloop import Loop
 
 from evserve.reactor import install
-from evserve.reactor.adopt import adopt_connection
-from evserve.reactor.children import ChildSignals
 from evserve.reactor.clients import TCPConnector, UNIXConnector
-from evserve.reactor.ports import TCPPort, UNIXPort
-from evserve.reactor.secure import Stream
-from evserve.reactor.timers import Timers
+from evserve.reactor.ports import TCPPort, UNIXPort, adopt_connection
+from evserve.reactor.stream import Stream
+
+
+# Timers: Twisted's heap, and one timer of uvloop's for the earliest.
+#
+# Twisted's asyncio reactor asks for the time and walks to the earliest call whenever one is added.
+# That costs as much as the rest of a small request; here adding a call that is not the earliest
+# costs nothing more than the heap.
+
+_MANY = 256
+
+
+class Timers(AsyncioSelectorReactor):
+    """IReactorTime on `loop`."""
+
+    loop: Any
+    _due: float | None = None  # when uvloop is to call, in seconds of the reactor's clock
+    _handle: Any = None
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., Any],  # noqa: A002  # Twisted's name for it
+        *args: object,
+        **kwargs: object,
+    ) -> DelayedCall:
+        """See IReactorTime."""
+        call = ReactorBase.callLater(self, delay, callable, *args, **kwargs)
+        if self._due is None or call.time < self._due:
+            self._arrange(call.time, delay)
+        elif len(self._newTimedCalls) == _MANY:
+            # Time to file them, and to forget those that were cancelled.
+            self._arrange(self.seconds(), 0)
+        return call
+
+    def _arrange(self, due: float, delay: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._due = due
+        self._handle = self.loop.call_later(delay, self._onTimer)
+
+    def _onTimer(self) -> None:
+        self._due = self._handle = None
+        self.runUntilCurrent()
+        self._reschedule()
+
+    def _reschedule(self) -> None:
+        delay = self.timeout()
+        if delay is None:
+            return
+        due = self.seconds() + delay
+        if self._due is None or due < self._due:
+            self._arrange(due, delay)
+
+
+# Learning that a child process has ended, on a loop that takes the wake-up descriptor.
+#
+# Twisted notices SIGCHLD through `signal.set_wakeup_fd`; `run_forever` of uvloop takes that for
+# itself, so Twisted's waker would never fire. A Python handler does: uvloop runs those promptly.
+
+
+@define(eq=False)
+class ChildSignals:
+    """Reaps children on SIGCHLD while the reactor runs (Twisted's SignalHandling)."""
+
+    reactor: Any
+
+    def install(self) -> None:
+        """Handle the signal, and reap those that ended before."""
+        signal.signal(signal.SIGCHLD, self._child_ended)
+        signal.siginterrupt(signal.SIGCHLD, False)
+        process.reapAllProcesses()
+
+    def uninstall(self) -> None:
+        """Leave the signal alone again."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def _child_ended(self, _signal: int, _frame: object) -> None:
+        # Not here: a signal interrupts any code, and protocols expect their own turn.
+        self.reactor.callFromThread(process.reapAllProcesses)
 
 
 # Who is given the dotted name of a reactor's class, as Scrapy in TWISTED_REACTOR, looks for

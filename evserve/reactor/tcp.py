@@ -11,7 +11,7 @@ from twisted.internet.tcp import _getrealname
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from evserve.reactor.secure import Stream
+from evserve.reactor.stream import Stream
 
 
 # struct tcp_info of Linux: a byte for the state and, at 128, the bytes received. The end of the

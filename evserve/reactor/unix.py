@@ -8,9 +8,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IFileDescriptorReceiver, ITLSTransport, IUNIXTransport
 from zope.interface import implementer
 
-from evserve.reactor.descriptors import DescriptorStream, FirstRead
-from evserve.reactor.secure import Stream
-from evserve.reactor.sending import DescriptorWriter
+from evserve.reactor.descriptors import DescriptorStream, DescriptorWriter, FirstRead
+from evserve.reactor.stream import Stream
 
 
 @implementer(IUNIXTransport, ITLSTransport)

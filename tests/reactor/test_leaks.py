@@ -6,7 +6,7 @@ from pathlib import Path
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.reactor.secure import Stream
+from evserve.reactor.stream import Stream
 from tests.reactor.churn import Back, churn, garbage
 from tests.reactor.running import listen, run
 

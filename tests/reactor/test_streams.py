@@ -94,7 +94,7 @@ class ReadingTests(SynchronousTestCase):
             client, _, _ = await pair(reactor, server)
             client.transport.write(b"hello")
             self.assertEqual(await client.receive(5), b"hello")
-            self.assertNotIn("reactor/reading", server.frames[0])
+            self.assertNotIn("reactor/stream", server.frames[0])
             self.assertIs(server.transport.write.__self__, server.transport.uv)
 
         run(self, scenario)
