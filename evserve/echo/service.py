@@ -8,11 +8,9 @@ from prometheus_client import Gauge
 from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
-from evserve.echo.change import Change
 from evserve.echo.console import ConsoleService
-from evserve.echo.datagrams import EchoDatagrams, Tally
-from evserve.echo.factory import EchoFactory
-from evserve.echo.udp_service import DatagramService
+from evserve.echo.datagrams import DatagramService, EchoDatagrams, Tally
+from evserve.echo.protocol import Change, EchoFactory
 from evserve.interfaces import IHost
 
 

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.echo.change import Change
+from evserve.echo.protocol import Change
 
 
 EVERY_BYTE = bytes(range(256))

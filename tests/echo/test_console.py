@@ -9,10 +9,8 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.echo.change import Change
-from evserve.echo.commands import Peer, Snapshot, answer
-from evserve.echo.console import Console, ConsoleService, peer_name
-from evserve.echo.factory import EchoFactory
+from evserve.echo.console import Console, ConsoleService, Peer, Snapshot, answer, peer_name
+from evserve.echo.protocol import Change, EchoFactory
 from evserve.testing import MemoryHost
 
 

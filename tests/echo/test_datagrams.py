@@ -6,9 +6,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.echo.change import Change
-from evserve.echo.datagrams import CAPACITY, EchoDatagrams, Tally
-from evserve.echo.udp_service import DatagramService
+from evserve.echo.datagrams import CAPACITY, DatagramService, EchoDatagrams, Tally
+from evserve.echo.protocol import Change
 from evserve.testing import MemoryHost
 
 

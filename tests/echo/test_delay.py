@@ -3,8 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.echo.delay import ITEM_OVERHEAD, DelayLine
-from evserve.echo.timer import TimedLine
+from evserve.echo.delay import ITEM_OVERHEAD, DelayLine, TimedLine
 
 
 class DelayLineTests(SynchronousTestCase):

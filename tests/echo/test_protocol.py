@@ -6,10 +6,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.echo.change import Change
-from evserve.echo.connection import LINGER
-from evserve.echo.delayed import CAPACITY, DelayedEcho
-from evserve.echo.factory import EchoFactory
+from evserve.echo.protocol import CAPACITY, LINGER, Change, DelayedEcho, EchoFactory
 from evserve.interfaces import IDrainable
 
 

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from evserve.echo.console import ConsoleService
+from evserve.echo.datagrams import DatagramService
 from evserve.echo.service import Options, makeService
-from evserve.echo.udp_service import DatagramService
 from evserve.host.options import with_listening_options
 from evserve.interfaces import IServicePlugin
 from evserve.testing import MemoryHost

@@ -9,8 +9,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.echo.change import Change
-from evserve.echo.factory import EchoFactory
+from evserve.echo.protocol import Change, EchoFactory
 from tests.certificates import make_certificates
 
 

@@ -10,8 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from evserve.echo.change import Change
-from evserve.echo.factory import EchoFactory
+from evserve.echo.protocol import Change, EchoFactory
 from evserve.echo.service import Options, makeService
 from evserve.host.options import with_listening_options
 from evserve.testing import MemoryHost
