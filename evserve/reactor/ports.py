@@ -1,26 +1,24 @@
-"""Listening: Twisted's own ports, where uvloop accepts.
+"""The server side: Twisted's own listening ports, where uvloop accepts, and adopted connections.
 
-uvloop accepts on a copy of the port's descriptor. Closing the copy pauses accepting, which uvloop
-has no other word for, and leaves clients waiting in the kernel's queue.
+uvloop accepts on a copy of the port's descriptor. It has no call that pauses accepting, so pausing
+closes the copy, which leaves clients waiting in the kernel's queue.
 """
 
-import contextlib
 import socket
-from functools import partial
 from typing import Any
 
 from attrs import define
 from twisted.internet import tcp, unix
 from twisted.internet.address import UNIXAddress
-from twisted.python.failure import Failure
+from typing_extensions import override
 
-from evserve.reactor.stream import Stream
+from evserve.reactor.stream import Owner, Stream
 from evserve.reactor.tcp import TCPStream, internet_address
 from evserve.reactor.unix import UNIXStream
 
 
-class _Accepting:
-    """Owns the streams that come in."""
+class _Port(Owner):
+    """What TCP and UNIX ports share: uvloop accepts, and the port owns the streams."""
 
     reactor: Any
     socket: socket.socket
@@ -38,10 +36,10 @@ class _Accepting:
         # An adopted port has no backlog; listen(2) cuts this one to what the system allows.
         backlog = self.backlog or socket.SOMAXCONN
         starting = self.reactor.loop.create_server(
-            self._make_stream, sock=self.socket.dup(), backlog=backlog
+            lambda: self._stream(self.reactor, self), sock=self.socket.dup(), backlog=backlog
         )
         try:
-            starting.send(None)  # with a socket given there is nothing that it waits for
+            starting.send(None)  # given a socket, the coroutine never waits
         except StopIteration as started:
             self._server = started.value
         self.reactor.ports.add(self)
@@ -53,89 +51,38 @@ class _Accepting:
             self._server = None
             self.reactor.ports.discard(self)
 
-    def _make_stream(self) -> Stream:
-        return self._stream(self.reactor, self)
-
-    def welcome(self, stream: Stream) -> Any:
-        """See Owner."""
-        if self.disconnecting or not self.connected or stream.is_gone:
+    @override
+    def build_protocol(self, stream: Stream) -> Any:
+        if self.disconnecting or not self.connected or stream.peer_is_gone:
             return None
         return self.factory.buildProtocol(stream.getPeer())
 
-    def replace(self, transport: Any) -> None:
-        """See Owner."""
 
-    def farewell(self, reason: Failure) -> None:
-        """See Owner."""
-
-    def describe(self, stream: Stream, name: str) -> str:
-        """See Owner."""
-        return f"{name},{stream.sessionno},{stream.peer_name}"
-
-    def represent(self, stream: Stream, name: str) -> str:
-        """See Owner."""
-        return f"<{name} #{stream.sessionno} on {stream.place}>"
-
-
-class TCPPort(_Accepting, tcp.Port):
-    """See IListeningPort."""
+class TCPPort(_Port, tcp.Port):
+    """A TCP port (IListeningPort)."""
 
     _stream = TCPStream
 
 
-class UNIXPort(_Accepting, unix.Port):
-    """See IListeningPort."""
+class UNIXPort(_Port, unix.Port):
+    """A port on a UNIX socket (IListeningPort)."""
 
     _stream = UNIXStream
 
 
-# Connections whose socket exists already: uvloop takes it over from here.
-
-
-def hand_over(loop: Any, connected: socket.socket, stream: Any) -> None:
-    """Let uvloop drive a connected socket; `stream.connection_made` comes in the next turn.
-
-    uvloop offers this as a coroutine. A task would do, at the price of another turn and of an
-    object that outlives a loop stopped in between.
-    """
-    joining = loop.connect_accepted_socket(lambda: stream, connected)
-    waiter = joining.send(None)
-    waiter.add_done_callback(partial(_joined, joining))
-
-
-def _joined(joining: Any, _waiter: object) -> None:
-    # RuntimeError is uvloop's word for a connection that was closed before it was made.
-    with contextlib.suppress(StopIteration, RuntimeError):
-        joining.send(None)
-
-
 @define(eq=False)
-class Adopter:
+class _Adopted(Owner):
     """Owns a connection that another process, or other code, has accepted."""
 
     protocol: Any
 
-    def welcome(self, stream: Any) -> Any:
-        """See Owner."""
+    @override
+    def build_protocol(self, stream: Stream) -> Any:
         return self.protocol
 
-    def replace(self, transport: Any) -> None:
-        """See Owner."""
 
-    def farewell(self, reason: Failure) -> None:
-        """See Owner."""
-
-    def describe(self, stream: Any, name: str) -> str:
-        """See Owner."""
-        return f"{name},{stream.sessionno},{stream.peer_name}"
-
-    def represent(self, stream: Any, name: str) -> str:
-        """See Owner."""
-        return f"<{name} #{stream.sessionno} on {stream.place}>"
-
-
-def adopt_connection(reactor: Any, descriptor: int, family: int, factory: Any) -> Any:
-    """Return the stream of a copy of `descriptor`; None if the factory wants none."""
+def adopt_connection(reactor: Any, descriptor: int, family: int, factory: Any) -> Stream | None:
+    """Return the stream of a copy of `descriptor`; None if the factory builds no protocol."""
     connected = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
     name = connected.getpeername()
     is_unix = family == socket.AF_UNIX
@@ -143,7 +90,6 @@ def adopt_connection(reactor: Any, descriptor: int, family: int, factory: Any) -
     if protocol is None:
         connected.close()
         return None
-    kind = UNIXStream if is_unix else TCPStream
-    stream = kind(reactor, Adopter(protocol))
-    hand_over(reactor.loop, connected, stream)
+    stream = (UNIXStream if is_unix else TCPStream)(reactor, _Adopted(protocol))
+    stream.attach(connected)
     return stream

@@ -1,7 +1,18 @@
-"""A connection: to uvloop its protocol, to the Twisted protocol its transport.
+"""A connection: a protocol to uvloop, a transport to the Twisted protocol.
 
-The two ends of the path of bytes are bound methods that it only holds: `data_received`, which
-uvloop calls, and `write`, which is uvloop's. Everything else is off that path.
+A stream holds the two ends of the path of bytes as bound methods: `data_received`, which uvloop
+calls, and `write`, which is uvloop's own. Everything else is off that path.
+
+**Reading.** uvloop looks `data_received` up when a protocol is set, so the stream sets itself
+anew after `connectionMade` and whenever `protocol` is assigned. Where the Twisted protocol can't
+change, `data_received` is its own bound `dataReceived`. But Twisted promises to look
+`dataReceived` up for each read, and some protocols replace it at any time: for an object with a
+`__dict__` one line of Python does the look-up, for 15 ns.
+
+**Writing.** uvloop writes at once and buffers what the kernel does not take. It calls
+`pause_writing` when more than the limit is buffered and `resume_writing` when that is gone, which
+is what a push producer wants. A pull producer must also be asked again after each write, so while
+there is one `write` is not uvloop's own.
 """
 
 import contextlib
@@ -10,7 +21,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from twisted.internet import _newtls, error
 from twisted.internet.abstract import _dataMustBeBytes
@@ -21,230 +32,178 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ISystemHandle,
 )
-from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.log import callWithContext
+from typing_extensions import override
 from zope.interface import implementer
 
 
-# Back-pressure: uvloop's pause_writing and resume_writing, as Twisted's producers know them.
-#
-# uvloop writes at once and buffers what the kernel does not take. It calls `pause_writing` when more
-# than the limit is buffered and `resume_writing` when that is gone, which is what a push producer
-# wants. A pull producer wants to be asked again after each write as well, so while there is one
-# `write` is not uvloop's own.
+# Not twisted.internet.main's instances: their text differs from what Twisted's transports report.
+CONNECTION_DONE = Failure(error.ConnectionDone())
+CONNECTION_LOST = Failure(error.ConnectionLost())
 
-FULL = 65536  # bytes: Twisted's FileDescriptor.bufferSize, and uvloop's own limit
-_EMPTY = 16  # bytes: uvloop's own lower limit
+_BUFFER_SIZE = 65536  # bytes: Twisted's FileDescriptor.bufferSize, and uvloop's own limit
+_LOW_WATER = 16  # bytes: uvloop's own lower limit
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for 0 seconds
+_DEFAULT_LOG_PREFIX = Protocol.logPrefix
+
+_log = Logger()
 
 
-class Flow:
-    """The IConsumer part of a stream."""
+class Owner:
+    """Where a stream comes from: a port, a client's attempt to connect, an adopted socket.
 
+    The defaults are those of a server.
+    """
+
+    def build_protocol(self, stream: Any) -> Any:
+        """Return the Twisted protocol for a stream that has just opened; None closes it."""
+        raise NotImplementedError
+
+    def transport_replaced(self, transport: Any) -> None:
+        """React to `transport` taking the place of the stream."""
+
+    def stream_lost(self, reason: Failure) -> None:
+        """React to the end of the stream, after its protocol has."""
+
+    def log_prefix(self, stream: Any, name: str) -> str:
+        """Return the log prefix of a stream whose protocol calls itself `name`."""
+        return f"{name},{stream.sessionno},{stream.peer_name}"
+
+    def describe(self, stream: Any, name: str) -> str:
+        """Return the representation of a stream whose protocol's class is `name`."""
+        return f"<{name} #{stream.sessionno} on {stream.port_name}>"
+
+
+@implementer(IPushProducer, IConsumer, ISystemHandle, ILoggingContext)
+class Stream:
+    """A connection of either side; subclasses add what is particular to TCP and UNIX sockets."""
+
+    family = socket.AF_INET
+    uv: Any = None  # uvloop's transport
+
+    # Twisted's names.
     connected = False
     disconnecting = False
     disconnected = False
     producer: Any = None
     streamingProducer = False
     producerPaused = False
-    reactor: Any
-    write: Callable[[bytes], None]
-    uv: Any = None  # uvloop's transport
-    _full = FULL
-    choked = False  # between pause_writing and resume_writing
-    _pull_is_due = False
-    _writing_ends = False  # loseWriteConnection was called
+    TLS = False
+    _tlsClientDefault = False
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See IConsumer."""
-        if self.producer is not None:
-            raise RuntimeError(
-                f"Cannot register producer {producer}, because producer {self.producer} was never "
-                "unregistered."
-            )
-        if self.disconnected:
-            producer.stopProducing()
-            return
-        self.producer, self.streamingProducer, self.producerPaused = producer, streaming, False
-        if not streaming:
-            self._start_pulling()
-        elif self.choked:
-            # uvloop has said so before there was somebody to tell.
-            self.reactor.loop.call_soon(self._pause_if_choked)
-
-    def unregisterProducer(self) -> None:
-        """See IConsumer."""
-        if self.write == self._write_and_pull:
-            self.write = self.uv.write
-            self.set_limit(self._full)
-        self.producer = None
-        self.go_on_closing()
-
-    def stopConsuming(self) -> None:
-        """See IConsumer's implementers: the producer has lost its own connection."""
-        self.unregisterProducer()
-        self.loseConnection()
-
-    def loseConnection(self) -> None:
-        """See ITransport."""
-        raise NotImplementedError
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """See ITransport."""
-        chunks = list(data)
-        for chunk in chunks:
-            _dataMustBeBytes(chunk)
-        joined = b"".join(chunks)
-        self.write(joined)
-        if len(joined) > self._full and self.streamingProducer and not self.choked:
-            # The kernel took it all; but that much is to be announced, or nobody ever pauses.
-            self.pause_writing()
-            self.reactor.loop.call_soon(self.relieve)
-
-    def pause_writing(self) -> None:
-        """Hear from uvloop that more than the limit is buffered."""
-        self.choked = True
-        self._pause_if_choked()
-
-    def resume_writing(self) -> None:
-        """Hear from uvloop that what was buffered has been sent."""
-        self.choked = False
-        if self.producer is not None and (not self.streamingProducer or self.producerPaused):
-            self.producerPaused = False
-            self._resume_producer()
-        self.go_on_closing()
-
-    def relieve(self) -> None:
-        """Take back a `pause_writing` of our own, unless uvloop would have called it by now."""
-        if self.connected and self.uv.get_write_buffer_size() <= self._full:
-            self.resume_writing()
-
-    def _pause_if_choked(self) -> None:
-        if self.choked and self.streamingProducer and self.producer is not None:
-            self.producerPaused = True
-            self.producer.pauseProducing()
-
-    def _resume_producer(self) -> None:
-        try:
-            self.producer.resumeProducing()
-        except Exception:
-            self.fail(Failure())
-
-    def _start_pulling(self) -> None:
-        if self.connected:
-            self.set_limit(0)
-            self.write = self._write_and_pull
-            # Something may have been written in this turn, and be sent already.
-            self._pull_soon()
-        self.producer.resumeProducing()
-
-    def _write_and_pull(self, data: bytes) -> None:
-        self.uv.write(data)
-        if data:
-            self._pull_soon()
-
-    def _pull_soon(self) -> None:
-        if not (self.choked or self._pull_is_due):
-            self._pull_is_due = True
-            self.reactor.loop.call_soon(self._pull)
-
-    def _pull(self) -> None:
-        self._pull_is_due = False
-        if self.producer is not None and not self.choked:
-            self._resume_producer()
-
-    @property
-    def bufferSize(self) -> int:
-        """How many bytes may be buffered before a producer is paused."""
-        return self._full
-
-    @bufferSize.setter
-    def bufferSize(self, size: int) -> None:
-        self._full = size
-        self.set_limit(size)
-
-    def set_limit(self, high: int) -> None:
-        """Have uvloop call `pause_writing` above `high` bytes."""
-        self.uv.set_write_buffer_limits(high, min(high, _EMPTY))
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a producer is to be heard before the stream closes."""
-        return self.producer is not None and (not self.streamingProducer or self.producerPaused)
-
-    def go_on_closing(self) -> None:
-        """Close what is to be closed, unless something is still to be sent."""
-        raise NotImplementedError
-
-    def fail(self, why: Failure) -> None:
-        """Log what the protocol raised, and end the connection with it."""
-        raise NotImplementedError
-
-
-# Reading: what uvloop calls with bytes, and when it may.
-#
-# `data_received` is the Twisted protocol's own bound `dataReceived` where that can't change. uvloop
-# looks it up when a protocol is set, so it is set anew when `protocol` is assigned, and after
-# `connectionMade`. But Twisted promises to look `dataReceived` up for each read, and some protocols
-# put another in its place at any time: for an object with a `__dict__` one line of Python does that,
-# for 15 ns.
-
-_UNNAMED = TwistedProtocol.logPrefix
-
-
-class Reading(Flow):
-    """The IPushProducer part of a stream."""
+    # Set by subclasses, and by the owner of a client's stream.
+    getHost: Any
+    getPeer: Any
+    port_name: Any  # the number or the path of the port that accepted it
+    peer_name: Any
+    addr: Any  # of a client: the address it was told to connect to
+    connected_addr: Any  # of a client: that address, with its name resolved
+    reads_next_turn = False  # deliver nothing before the turn after connectionMade
 
     data_received: Callable[[bytes], Any]
-    logstr: str
     _protocol: Any = None
-    _early: list[Any] | None = None  # what came while the protocol wanted nothing
-    _begun = False  # uvloop reads, or would if it were not paused
-    _paused = False
-    _read_ended = False
-    reads_next_turn = False  # what connectionMade puts off until the next turn is to come first
+    _early: list[Any] | None = None  # what arrived while the protocol was not to be called
+    _reads = False  # uvloop reads, unless it is paused
+    _read_paused = False
+    _read_closed = False
+
+    _buffer_size = _BUFFER_SIZE
+    write_paused = False  # between pause_writing and resume_writing
+    _pull_scheduled = False
+    _write_closing = False  # loseWriteConnection was called
+    _write_closed = False
+
+    _aborting = False
+    _reason: Failure | None = None  # for connectionLost, where uvloop can't know it
+    _handle: "Handle | None" = None
+
+    def __init__(self, reactor: Any, owner: Owner) -> None:
+        self.reactor = reactor
+        self.owner = owner
+
+    @property
+    def peer_is_gone(self) -> bool:
+        """Whether the peer had closed before the stream learnt its address (TCP only)."""
+        return False
+
+    # Opening
+
+    def attach(self, connected: socket.socket) -> None:
+        """Let uvloop drive a connected socket; it calls `connection_made` in the next turn.
+
+        uvloop offers this as a coroutine. A task would run it, but costs another turn and
+        outlives a loop that stops in between.
+        """
+        attaching = self.reactor.loop.connect_accepted_socket(lambda: self, connected)
+        waiter = attaching.send(None)
+        waiter.add_done_callback(partial(_finish_attaching, attaching))
+
+    def connection_made(self, uv: Any) -> None:
+        """Connect the protocol that the owner builds (called by uvloop)."""
+        self.uv = uv
+        try:
+            protocol = self.owner.build_protocol(self)
+        except Exception:
+            _log.failure("Unhandled exception in buildProtocol")
+            protocol = None
+        if protocol is None:
+            self.discard()
+        else:
+            self.connect_protocol(protocol)
+
+    def connect_protocol(self, protocol: Any) -> None:
+        """Become the transport of `protocol`."""
+        self.write = self.uv.write  # type: ignore[method-assign]  # on purpose
+        self.connected = True
+        self.reactor.streams.add(self)
+        self.protocol = protocol
+        self._call(protocol.makeConnection, self)
+        self._reads = True
+        if self.connected:
+            # uvloop reads from now on, whether or not connectionMade has paused the stream.
+            if self.reads_next_turn:
+                self.reactor.loop.call_soon(self._deliver_early)
+            if self.reads_next_turn or not self.reading:
+                self._early = []
+            self.data_received = self._reader()
+            self.set_uv_protocol()
+
+    # Reading
 
     @property
     def protocol(self) -> Any:
-        """The Twisted protocol; assigning another switches to it from the next byte on."""
+        """The Twisted protocol; another that is assigned gets the bytes from then on."""
         return self._protocol
 
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
         self._protocol = protocol
         self.data_received = self._reader()
-        if self._begun:
-            self.read_natively()
+        if self._reads:
+            self.set_uv_protocol()
 
     @property
     def reading(self) -> bool:
-        """Whether bytes are wanted."""
-        return self.connected and not (self._paused or self._read_ended or self.disconnecting)
+        """Whether the protocol takes bytes now."""
+        return self.connected and not (
+            self._read_paused or self._read_closed or self.disconnecting
+        )
 
-    def begin(self) -> None:
-        """Read, after connectionMade; uvloop does so whatever was said there."""
-        self._begun = True
-        if self.connected:
-            if self.reads_next_turn:
-                self.reactor.loop.call_soon(self._release)
-            if self.reads_next_turn or not self.reading:
-                self._early = []
-            self.data_received = self._reader()
-            self.read_natively()
-
-    def read_natively(self) -> None:
-        """Let uvloop look `data_received` up again."""
+    def set_uv_protocol(self) -> None:
+        """Make uvloop look `data_received` up again."""
         self.uv.set_protocol(self)
 
     def _reader(self) -> Callable[[bytes], Any]:
         if self._early is not None:
             return self.hold
         protocol = self._protocol
-        if getattr(type(protocol), "logPrefix", _UNNAMED) is not _UNNAMED:
-            # It has a name for the log, so what it logs shall bear it, at Twisted's price.
+        if getattr(type(protocol), "logPrefix", _DEFAULT_LOG_PREFIX) is not _DEFAULT_LOG_PREFIX:
+            # It names itself in the log, so its log lines must bear the name, at Twisted's price.
             return partial(callWithContext, {"system": self.logstr}, self._read)
-        if type(protocol).__dictoffset__:  # its own: wrappers may answer for what they wrap
+        if type(protocol).__dictoffset__:  # not hasattr: a wrapper may answer for what it wraps
             return self._read
         return cast("Callable[[bytes], Any]", protocol.dataReceived)
 
@@ -256,259 +215,291 @@ class Reading(Flow):
         self._early = [*(self._early or ()), data]
         self.uv.pause_reading()
 
-    def pauseProducing(self) -> None:
-        """See IPushProducer."""
-        self._paused = True
-        if self.connected:
-            self.uv.pause_reading()
-
-    def resumeProducing(self) -> None:
-        """See IPushProducer."""
-        if not self.connected or self.disconnecting:
+    def deliver(self, data: bytes | None) -> None:
+        """Give the protocol bytes that uvloop has not delivered itself, or the end (None)."""
+        if not self.connected:
             return
-        self._paused = False
-        if self._early is not None:
-            self.reactor.loop.call_soon(self._release)
-        elif not self._read_ended:
-            self.uv.resume_reading()
+        if data is None:
+            self.eof_received()
+        else:
+            self._call(self.data_received, data)
 
-    def stopProducing(self) -> None:
-        """See IPushProducer."""
-        self.loseConnection()
-
-    stopReading = pauseProducing
-    startReading = resumeProducing
-
-    def _release(self) -> None:
-        """Deliver what came too early, and read on."""
+    def _deliver_early(self) -> None:
         if self._early is None or not self.reading:
             return
         early, self._early = self._early, None
-        if not self._begun:
+        if not self._reads:
             return
         self.data_received = self._reader()
-        self.read_natively()
+        self.set_uv_protocol()
         for each in early:
             self.deliver(each)
         if self.reading:
             self.uv.resume_reading()
 
-    def deliver(self, data: bytes | None) -> None:
-        """Give the protocol bytes, or the end (None), that uvloop has not delivered itself."""
-        if not self.connected:
+    def pauseProducing(self) -> None:
+        self._read_paused = True
+        if self.connected:
+            self.uv.pause_reading()
+
+    def resumeProducing(self) -> None:
+        if not self.connected or self.disconnecting:
             return
-        try:
-            if data is None:
-                self.eof_received()
-            else:
-                self.data_received(data)
-        except Exception:
-            self.fail(Failure())
+        self._read_paused = False
+        if self._early is not None:
+            self.reactor.loop.call_soon(self._deliver_early)
+        elif not self._read_closed:
+            self.uv.resume_reading()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    # The names that reactors and Twisted's own transports use.
+    stopReading = pauseProducing
+    startReading = resumeProducing
 
     def eof_received(self) -> bool:
-        """Hear from uvloop that the peer says no more."""
-        raise NotImplementedError
+        """Return whether to stay open after the peer has closed its half (called by uvloop)."""
+        if self._early is not None:
+            self._early.append(None)
+            return True
+        self._read_closed = True
+        half = IHalfCloseableProtocol(self.protocol, None)
+        if half is None:
+            self.abort_with(CONNECTION_DONE)
+            return False
+        self._call(half.readConnectionLost)
+        return True
 
+    # Writing
 
-# The ways in which this side ends a connection, or half of it.
+    def write(self, data: bytes) -> None:
+        """Write `data`; while connected, uvloop's own `write` takes the place of this method."""
+        _dataMustBeBytes(data)
+        if self.connected and not self._write_closed:
+            self.uv.write(data)
 
-# Not twisted.internet.main's, whose text nobody hears on Twisted's reactors.
-DONE, LOST = Failure(error.ConnectionDone()), Failure(error.ConnectionLost())
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        if self.TLS:
+            if self.connected:
+                self.protocol.writeSequence(data)
+            return
+        chunks = list(data)
+        for chunk in chunks:
+            _dataMustBeBytes(chunk)
+        joined = b"".join(chunks)
+        self.write(joined)
+        if len(joined) > self._buffer_size and self.streamingProducer and not self.write_paused:
+            # The kernel took it all. But a producer that writes that much expects to be paused.
+            self.pause_writing()
+            self.reactor.loop.call_soon(self.resume_if_drained)
 
+    def pause_writing(self) -> None:
+        """Pause a push producer: more than the limit is buffered (called by uvloop)."""
+        self.write_paused = True
+        self._pause_producer()
 
-class Closing(Reading):
-    """`loseConnection`, `loseWriteConnection` and `abortConnection`."""
+    def resume_writing(self) -> None:
+        """Resume the producer: what was buffered has been sent (called by uvloop)."""
+        self.write_paused = False
+        if self.producer is not None and (not self.streamingProducer or self.producerPaused):
+            self.producerPaused = False
+            self._call(self.producer.resumeProducing)
+        self.continue_closing()
 
-    _write_ended = False
-    _aborting = False
-    _reason: Failure | None = None  # for connectionLost, if uvloop can't know it
+    def resume_if_drained(self) -> None:
+        """Undo a `pause_writing` that did not come from uvloop, unless uvloop's buffer is full."""
+        if self.connected and self.uv.get_write_buffer_size() <= self._buffer_size:
+            self.resume_writing()
+
+    @property
+    def bufferSize(self) -> int:
+        """How many bytes may be buffered before a producer is paused."""
+        return self._buffer_size
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self._buffer_size = size
+        self._set_write_limit(size)
+
+    def _set_write_limit(self, size: int) -> None:
+        self.uv.set_write_buffer_limits(size, min(size, _LOW_WATER))
+
+    # Producers
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.TLS and self.connected:
+            self.protocol.registerProducer(producer, streaming)
+        else:
+            self._register_producer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        if self.TLS and self.connected:
+            self.protocol.unregisterProducer()
+        else:
+            self._unregister_producer()
+
+    def stopConsuming(self) -> None:
+        """Close: the producer has lost its own connection."""
+        self.unregisterProducer()
+        self.loseConnection()
+
+    def _register_producer(self, producer: Any, streaming: bool) -> None:
+        if self.producer is not None:
+            raise RuntimeError(
+                f"Cannot register producer {producer}, because producer {self.producer} was never "
+                "unregistered."
+            )
+        if self.disconnected:
+            producer.stopProducing()
+            return
+        self.producer, self.streamingProducer, self.producerPaused = producer, streaming, False
+        if streaming:
+            if self.write_paused:  # uvloop has called pause_writing before there was a producer
+                self.reactor.loop.call_soon(self._pause_producer)
+            return
+        if self.connected:
+            self._set_write_limit(0)
+            self.write = self._write_and_pull  # type: ignore[method-assign]  # on purpose
+            # What was written earlier in this turn may be sent already.
+            self._schedule_pull()
+        producer.resumeProducing()
+
+    def _unregister_producer(self) -> None:
+        if self.write == self._write_and_pull:
+            self.write = self.uv.write  # type: ignore[method-assign]  # on purpose
+            self._set_write_limit(self._buffer_size)
+        self.producer = None
+        self.continue_closing()
+
+    def _pause_producer(self) -> None:
+        if self.write_paused and self.streamingProducer and self.producer is not None:
+            self.producerPaused = True
+            self.producer.pauseProducing()
+
+    def _write_and_pull(self, data: bytes) -> None:
+        self.uv.write(data)
+        if data:
+            self._schedule_pull()
+
+    def _schedule_pull(self) -> None:
+        if not (self.write_paused or self._pull_scheduled):
+            self._pull_scheduled = True
+            self.reactor.loop.call_soon(self._pull)
+
+    def _pull(self) -> None:
+        self._pull_scheduled = False
+        if self.producer is not None and not self.write_paused:
+            self._call(self.producer.resumeProducing)
+
+    # Closing
 
     def loseConnection(self) -> None:
-        """See ITransport."""
+        if not self.TLS:
+            self._lose_connection()
+        elif self.connected and not self.disconnecting:
+            self.protocol.loseConnection()
+
+    def _lose_connection(self) -> None:
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self.uv.pause_reading()
-            # In the next turn, as Twisted's: what is written until then is still sent.
-            self.go_on_closing()
+            # In the next turn, as Twisted does: what is written until then is still sent.
+            self.continue_closing()
 
     def loseWriteConnection(self) -> None:
-        """See ITCPTransport."""
-        if self.connected and not self._writing_ends:
-            self._writing_ends = True
-            self.set_limit(0)
-            self.go_on_closing()
-
-    def go_on_closing(self) -> None:
-        """Close what is to be closed, unless something is still to be sent."""
-        if self.disconnecting:
-            self.reactor.loop.call_soon(self._close)
-        elif self._writing_ends and not self._write_ended:
-            self.reactor.loop.call_soon(self._end_writing)
-
-    def _close(self) -> None:
-        if self.connected and not self.is_busy:
-            self.uv.close()
-
-    def _end_writing(self) -> None:
-        if not self.connected or self._write_ended or self.choked or self.is_busy:
-            return
-        self._write_ended = True
-        self.__dict__.pop("write", None)
-        self.uv.write_eof()
-        half = IHalfCloseableProtocol(self.protocol, None)
-        if half is not None:
-            try:
-                half.writeConnectionLost()
-            except Exception:
-                self.fail(Failure())
+        if self.connected and not self._write_closing:
+            self._write_closing = True
+            self._set_write_limit(0)
+            self.continue_closing()
 
     def abortConnection(self) -> None:
-        """See ITCPTransport."""
         if self.disconnected or self._aborting or self.uv is None:
             return
         self._aborting = True
         with contextlib.suppress(OSError):
             handle: Any = self.uv.get_extra_info("socket")
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.drop(Failure(error.ConnectionAborted()))
+        self.abort_with(Failure(error.ConnectionAborted()))
 
-    def drop(self, reason: Failure) -> None:
-        """Close now; what is not sent is lost."""
+    def abort_with(self, reason: Failure) -> None:
+        """Close now and drop what is not sent; `reason` goes to connectionLost."""
         if self._reason is None:
             self._reason = reason
         self.uv.abort()
 
-
-# The socket of a native transport, for those who ask for options, addresses or the number.
-#
-# It shares the descriptor with uvloop, which closes it.
-
-
-class Handle(socket.socket):
-    """What `getHandle()` returns; closing it ends the stream without a word to its protocol."""
-
-    _stream: Any
-
-    @classmethod
-    def of(cls, stream: Any, family: int, number: int) -> "Handle":
-        """Return a handle on the descriptor `number` of `stream`."""
-        handle = cls(family, socket.SOCK_STREAM, 0, number)
-        handle._stream = stream
-        return handle
-
-    def close(self) -> None:
-        """Abandon the connection: whoever took a copy of the descriptor goes on with it."""
-        if self.fileno() != -1:
-            self.detach()
-            self._stream.abandon()
-
-
-_log = Logger()
-
-
-class Owner(Protocol):
-    """Who a stream belongs to: a listening port, a client's attempt to connect, an adopter."""
-
-    def welcome(self, stream: Any) -> Any:
-        """Return the Twisted protocol for a stream that is open now; None to close it."""
-
-    def replace(self, transport: Any) -> None:
-        """Hear that the stream has made way for another transport."""
-
-    def farewell(self, reason: Failure) -> None:
-        """Hear that the stream is gone, after its protocol has."""
-
-    def describe(self, stream: Any, name: str) -> str:
-        """Return the log prefix of a stream whose protocol calls itself `name`."""
-
-    def represent(self, stream: Any, name: str) -> str:
-        """Return the representation of a stream whose protocol's class is `name`."""
-
-
-@implementer(IPushProducer, IConsumer, ISystemHandle, ILoggingContext)
-class RawStream(Closing):
-    """A stream without the TLS that `startTLS` may put on top."""
-
-    family = socket.AF_INET
-    _handle: Handle | None = None
-
-    def __init__(self, reactor: Any, owner: Owner) -> None:
-        self.reactor = reactor
-        self.owner = owner
+    def _call(self, method: Callable[..., object], *arguments: object) -> None:
+        """Call the protocol or producer; log what it raises and end the connection with it."""
+        try:
+            method(*arguments)
+        except Exception:
+            failure = Failure()
+            _log.failure("Unhandled exception in a protocol", failure)
+            if self.connected:
+                self.abort_with(failure)
 
     @property
-    def is_gone(self) -> bool:
-        """Whether it was reset before anybody asked who its peer is: TCP can tell."""
-        return False
+    def has_pending_output(self) -> bool:
+        """Whether something is still to be written before the stream may close."""
+        return self.producer is not None and (not self.streamingProducer or self.producerPaused)
 
-    # What uvloop calls, besides data_received, pause_writing and resume_writing.
+    def continue_closing(self) -> None:
+        """Close what was asked to be closed, in the next turn, once there is nothing to send."""
+        if self.disconnecting:
+            self.reactor.loop.call_soon(self._close)
+        elif self._write_closing and not self._write_closed:
+            self.reactor.loop.call_soon(self._close_write)
 
-    def connection_made(self, uv: Any) -> None:
-        """Ask the owner for a protocol."""
-        self.uv = uv
-        try:
-            protocol = self.owner.welcome(self)
-        except Exception:
-            _log.failure("Nobody to talk to a new connection")
-            protocol = None
-        if protocol is None:
-            self.abandon()
-        else:
-            self.take_up(protocol)
+    def _close(self) -> None:
+        if self.connected and not self.has_pending_output:
+            self.uv.close()
 
-    def take_up(self, protocol: Any) -> None:
-        """Become the transport of `protocol`."""
-        self.write = self.uv.write  # type: ignore[method-assign]  # on purpose
-        self.connected = True
-        self.reactor.streams.add(self)
-        self.protocol = protocol
-        try:
-            protocol.makeConnection(self)
-        except Exception:
-            self.fail(Failure())
-        self.begin()
-
-    def eof_received(self) -> bool:
-        """Return whether to stay open when the peer says no more."""
-        if self._early is not None:
-            self._early.append(None)
-            return True
-        self._read_ended = True
+    def _close_write(self) -> None:
+        if not self.connected or self._write_closed:
+            return
+        if self.write_paused or self.has_pending_output:
+            return  # resume_writing and unregisterProducer come back here
+        self._write_closed = True
+        self.__dict__.pop("write", None)
+        self.uv.write_eof()
         half = IHalfCloseableProtocol(self.protocol, None)
-        if half is None:
-            self.drop(DONE)
-            return False
-        try:
-            half.readConnectionLost()
-        except Exception:
-            self.fail(Failure())
-        return True
+        if half is not None:
+            self._call(half.writeConnectionLost)
+
+    # The end
 
     def connection_lost(self, problem: BaseException | None) -> None:
-        """Hear that uvloop has let go of the connection."""
+        """Tell the protocol that the connection is closed (called by uvloop)."""
         if isinstance(problem, OSError) and problem.__traceback__ is not None:
-            # Raised by the protocol: uvloop takes it for the connection's and keeps quiet.
+            # The protocol raised it; uvloop takes it for a socket error and does not log it.
             _log.failure("Unhandled exception in a protocol", Failure(problem))
-        self._lost(self._reason or reason_of(problem))
+        self._lost(self._reason or _reason_for(problem))
 
-    # How it ends.
+    def connectionLost(self, reason: Failure) -> None:
+        """End the connection now (called by the reactor when it stops)."""
+        self._lost(reason)
+        self.uv.abort()
+
+    def discard(self) -> None:
+        """Close without telling the protocol, whose connection goes on elsewhere."""
+        self._release()
+        self.uv.abort()
 
     def _lost(self, reason: Failure) -> None:
         if self.disconnected:
             return
         protocol, producer = self.protocol, self.producer
-        self._forget()
+        self._release()
         try:
             if producer is not None:
                 producer.stopProducing()
             protocol.connectionLost(reason)
         except Exception:
             _log.failure("Unhandled exception in connectionLost")
-        self.owner.farewell(reason)
+        self.owner.stream_lost(reason)
 
-    def _forget(self) -> None:
-        """Be disconnected, and let go of everything that would make a circle."""
+    def _release(self) -> None:
+        """Mark the stream as disconnected and drop all references that make a cycle."""
         self.disconnected, self.connected = True, False
         self.reactor.streams.discard(self)
         if self._handle is not None:
@@ -516,139 +507,98 @@ class RawStream(Closing):
         for name in ("write", "data_received", "producer", "_protocol", "_handle", "_early"):
             self.__dict__.pop(name, None)
 
-    def abandon(self) -> None:
-        """End it without a word to the protocol, whose connection goes on elsewhere."""
-        self._forget()
-        self.uv.abort()
+    # TLS. Connections that are TLS from the start need nothing here: Twisted's TLS protocol is
+    # then the protocol of the stream.
 
-    def connectionLost(self, reason: Failure) -> None:
-        """End it now, for the reactor that stops."""
-        self._lost(reason)
-        self.uv.abort()
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        _newtls.startTLS(self, contextFactory, normal, _BelowTLS)
+        self.write = self.protocol.write  # type: ignore[method-assign]  # on purpose
 
-    def fail(self, why: Failure) -> None:
-        """Log what the protocol raised, and end the connection with it."""
-        _log.failure("Unhandled exception in a protocol", why)
-        if self.connected:
-            self.drop(why)
-
-    # What the Twisted protocol calls.
-
-    def write(self, data: bytes) -> None:
-        """See ITransport; an instance that is connected holds uvloop's in its place."""
-        _dataMustBeBytes(data)
-        if self.connected and not self._write_ended:
-            self.uv.write(data)
+    # The socket, and what logs say
 
     def fileno(self) -> int:
         """Return the descriptor's number, -1 once the connection is lost."""
         return int(self.uv.get_extra_info("socket").fileno()) if self.connected else -1
 
-    def getHandle(self) -> Handle:
-        """See ISystemHandle."""
+    def getHandle(self) -> "Handle":
         if not self.connected:
             raise OSError(errno.EBADF, "the connection is lost")
         if self._handle is None:
-            self._handle = Handle.of(self, self.family, self.fileno())
+            self._handle = Handle(self.family, socket.SOCK_STREAM, 0, self.fileno())
+            self._handle.stream = self
         return self._handle
+
+    def getTcpKeepAlive(self) -> bool:
+        return bool(self.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(enabled))
 
     @property
     def sessionno(self) -> int:
-        """What tells it from others in logs; Twisted's transports keep a count for that."""
+        """The number in log prefixes: the descriptor's, where Twisted counts connections."""
         return self.fileno()
 
     @property
-    def socket(self) -> Handle:
-        """What Twisted's own transports call their handle."""
+    def socket(self) -> "Handle":
+        """The handle, by the name that Twisted's own transports give it."""
         return self.getHandle()
 
     def logPrefix(self) -> str:
-        """See ILoggingContext."""
         return self.logstr
 
     @property
-    def logstr(self) -> str:  # type: ignore[override]  # derived here
-        """What Twisted's own transports call their log prefix."""
-        return self.owner.describe(self, self.protocol_name)
+    def logstr(self) -> str:
+        """The log prefix, by the name that Twisted's own transports give it."""
+        return self.owner.log_prefix(self, self.protocol_name)
 
     @property
     def protocol_name(self) -> str:
-        """What the protocol calls itself in logs."""
+        """The name of the protocol in logs."""
         protocol = self.protocol
         named = ILoggingContext.providedBy(protocol)
         return str(protocol.logPrefix() if named else protocol.__class__.__name__)
 
     def __repr__(self) -> str:
         name = self.protocol.__class__.__name__ if self.connected else "lost connection"
-        return self.owner.represent(self, name)
+        return self.owner.describe(self, name)
 
 
-def reason_of(problem: BaseException | None) -> Failure:
+class _BelowTLS:
+    """The methods that Twisted's TLS calls on a stream whose own methods go through TLS."""
+
+    write = Stream.write
+    loseConnection = Stream._lose_connection  # noqa: SLF001  # as in Stream
+    registerProducer = Stream._register_producer  # noqa: SLF001  # as in Stream
+    unregisterProducer = Stream._unregister_producer  # noqa: SLF001  # as in Stream
+
+
+class Handle(socket.socket):
+    """What `getHandle()` returns: a socket object on the descriptor that uvloop owns and closes.
+
+    Closing the handle ends the stream without a call to its protocol.
+    """
+
+    stream: Stream
+
+    @override
+    def close(self) -> None:
+        # A program that closes the handle has copied the descriptor and goes on with the copy.
+        if self.fileno() != -1:
+            self.detach()
+            self.stream.discard()
+
+
+def _finish_attaching(attaching: Any, _waiter: object) -> None:
+    # uvloop raises RuntimeError for a connection that was closed before it was made.
+    with contextlib.suppress(StopIteration, RuntimeError):
+        attaching.send(None)
+
+
+def _reason_for(problem: BaseException | None) -> Failure:
     """Return what Twisted calls the end that uvloop reports with `problem`."""
     if problem is None:
-        return DONE
+        return CONNECTION_DONE
     if isinstance(problem, OSError) and problem.__traceback__ is None:
-        return LOST
+        return CONNECTION_LOST
     return Failure(problem, type(problem), problem.__traceback__)
-
-
-# TLS that begins in the middle of a connection (`startTLS`), by Twisted's own TLS protocol.
-#
-# Connections that are TLS from the start need nothing here: there Twisted's protocol is the one
-# that the stream carries.
-
-
-class Stream(RawStream):
-    """A stream whose methods go through TLS once that has been started."""
-
-    TLS = False
-    _tlsClientDefault = False
-
-    # For logs and representations, in the words of Twisted's transports.
-    place: Any  # the number or the path of the port that it came in at
-    peer_name: Any
-    getHost: Any
-    getPeer: Any
-    addr: Any  # of a client: where it was told to go
-    went_to: Any  # and where that was, names resolved
-
-    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
-        """See ITLSTransport."""
-        _newtls.startTLS(self, contextFactory, normal, RawStream)
-        self.write = self.protocol.write  # type: ignore[method-assign]  # on purpose
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """See ITransport."""
-        if not self.TLS:
-            super().writeSequence(data)
-        elif self.connected:
-            self.protocol.writeSequence(data)
-
-    def loseConnection(self) -> None:
-        """See ITransport."""
-        if not self.TLS:
-            super().loseConnection()
-        elif self.connected and not self.disconnecting:
-            self.protocol.loseConnection()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See IConsumer."""
-        if self.TLS and self.connected:
-            self.protocol.registerProducer(producer, streaming)
-        else:
-            super().registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        """See IConsumer."""
-        if self.TLS and self.connected:
-            self.protocol.unregisterProducer()
-        else:
-            super().unregisterProducer()
-
-    def getTcpKeepAlive(self) -> bool:
-        """See ITCPTransport."""
-        return bool(self.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """See ITCPTransport."""
-        self.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(enabled))
