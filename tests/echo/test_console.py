@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from evserve.echo.console import Console, ConsoleService, Peer, Snapshot, answer, peer_name
-from evserve.echo.protocol import Change, EchoFactory
+from evserve.echo.protocol import EchoFactory, Transform
 from evserve.testing import MemoryHost
 
 
@@ -55,7 +55,7 @@ class PeerNameTests(SynchronousTestCase):
 class ConsoleTests(SynchronousTestCase):
     def setUp(self):
         self.host = MemoryHost()
-        self.factory = EchoFactory(Change(), 0.0, self.host.reactor)
+        self.factory = EchoFactory(Transform(), 0.0, self.host.reactor)
         self.console = Console(self.host, self.factory.connections)
         self.terminal = StringTransport()
         self.console.makeConnection(self.terminal)
@@ -102,7 +102,7 @@ class PipeReactor(Clock):
 class ConsoleServiceTests(SynchronousTestCase):
     def start(self, stdin, stdout):
         self.host = MemoryHost(PipeReactor())
-        factory = EchoFactory(Change(), 0.0, self.host.reactor)
+        factory = EchoFactory(Transform(), 0.0, self.host.reactor)
         service = ConsoleService(self.host, factory.connections, stdin, stdout)
         service.startService()
         return service

@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from evserve.echo.protocol import Change, EchoFactory
+from evserve.echo.protocol import EchoFactory, Transform
 from evserve.echo.service import Options, makeService
 from evserve.host.options import with_listening_options
 from evserve.testing import MemoryHost
@@ -18,8 +18,8 @@ from tests.certificates import make_certificates
 from tests.integration.streams import Client
 
 
-PLAIN = Change()
-LOUD = Change(upper=True, suffix=b"!")
+PLAIN = Transform()
+LOUD = Transform(upper=True, suffix=b"!")
 BULK = bytes(range(256)) * 4096  # 1 MiB, more than any buffer on the way
 
 
@@ -31,8 +31,8 @@ class Case(TestCase):
 
         self.reactor = reactor
 
-    async def serve(self, change=PLAIN, delay=0.0):
-        self.factory = EchoFactory(change, delay, self.reactor)
+    async def serve(self, transform=PLAIN, delay=0.0):
+        self.factory = EchoFactory(transform, delay, self.reactor)
         port = await self.server_endpoint().listen(self.factory)
         self.address = port.getHost()
         self.addCleanup(self.close, port)
@@ -58,7 +58,7 @@ class Streams:
         client.transport.write(BULK)
         self.assertEqual(await client.receive(len(BULK)), BULK)
 
-    async def test_changes_are_applied(self):
+    async def test_transforms_are_applied(self):
         await self.serve(LOUD)
         client = await self.connect()
         client.transport.write(b"one\ntwo\n")
