@@ -1,4 +1,4 @@
-"""Connections that are gone leave nothing behind."""
+"""Closed connections leave nothing behind."""
 
 import gc
 from pathlib import Path
@@ -8,11 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.reactor.stream import Stream
 from tests.reactor.churn import Back, churn, garbage
-from tests.reactor.running import listen, run
+from tests.reactor.connections import listen, run
 
 
 class LeakTests(SynchronousTestCase):
-    def test_connections_that_are_gone_leave_nothing_for_the_collector(self):
+    def test_closed_connections_leave_nothing_for_the_collector(self):
         async def scenario(reactor):
             port = listen(reactor, Back)
             await churn(reactor, port, 50)
