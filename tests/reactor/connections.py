@@ -10,7 +10,7 @@ SECONDS = 120  # after which a scenario counts as hung
 
 
 class Recorder(Protocol):
-    """Keeps what it receives; `made` fires with the protocol, `lost` with the type of the reason."""
+    """Keeps what it receives; `made` fires with it, `lost` with the type of the reason."""
 
     def __init__(self):
         self.got = b""

@@ -13,7 +13,7 @@ from tests.integration.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 
-# Tests that are skipped or fail on epoll are not expected here: without `gi`; test_changeUID as root.
+# Tests that are skipped or fail on epoll don't count: without `gi`; test_changeUID as root.
 FEWEST = 290
 FEWEST_WITHOUT_IPV6 = 240
 
