@@ -1,6 +1,6 @@
 """Echo over UDP (RFC 862, `--udp`), which must not serve an attack.
 
-UDP sources are easily forged, and two services that answer everything answer each other for ever.
+UDP sources are easily forged, and two services that answer everything answer each other forever.
 So, as in inetd, nothing is sent to a source port below 1024, where echo and chargen live; nor to
 our own port number, which is ourselves or another server like us. Datagrams that still wait when
 the process ends are not sent: UDP promises nothing.

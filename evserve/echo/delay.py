@@ -19,7 +19,7 @@ ITEM_OVERHEAD = 192  # bytes
 class DelayQueue(Generic[T]):
     """Calls `deliver` with a list of the items that are due, `delay` seconds after each `put`.
 
-    One timer serves any number of items. `capacity` is in bytes, overhead included. The queue
+    One timer serves any number of items. `capacity` is in bytes. The queue
     refuses nothing, since bytes read from a socket can't be given back: check `full` before
     reading more.
     """
@@ -28,26 +28,26 @@ class DelayQueue(Generic[T]):
     _capacity: int
     _clock: IReactorTime
     _deliver: Callable[[list[T]], None]
-    held: int = field(default=0, init=False)  # bytes
-    _waiting: deque[tuple[float, int, T]] = field(factory=deque, init=False)  # due, bytes, item
+    size: int = field(default=0, init=False)  # bytes that wait, overhead included
+    _waiting: deque[tuple[float, int, T]] = field(factory=deque, init=False)  # due, size, item
     _timer: IDelayedCall | None = field(default=None, init=False)
     _paused: bool = field(default=False, init=False)
 
     @property
     def full(self) -> bool:
         """Whether the queue is at its capacity."""
-        return self.held >= self._capacity
+        return self.size >= self._capacity
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits."""
         return not self._waiting
 
-    def put(self, item: T, size: int) -> None:
-        """Add an item of `size` bytes."""
-        size += ITEM_OVERHEAD
+    def put(self, item: T, length: int) -> None:
+        """Add an item of `length` bytes."""
+        size = length + ITEM_OVERHEAD
         self._waiting.append((self._clock.seconds() + self._delay, size, item))
-        self.held += size
+        self.size += size
         self._schedule()
 
     def pause(self) -> None:
@@ -73,7 +73,7 @@ class DelayQueue(Generic[T]):
         items = []
         while self._waiting and self._waiting[0][0] <= now:
             _, size, item = self._waiting.popleft()
-            self.held -= size
+            self.size -= size
             items.append(item)
         self._deliver(items)
         self._schedule()

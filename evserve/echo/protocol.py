@@ -19,7 +19,7 @@ bytes. Twisted answers it at once, which would lose them in two ways:
 - It gathers writes until the reactor's next turn, and drops what is gathered by then. So echo
   writes past the gathering, which a reply per read does not need anyway.
 - It closes the socket beneath a producer that may be paused, and the socket then waits for that
-  producer for ever. So the producer is unregistered when a closing socket asks it for more.
+  producer forever. So the producer is unregistered when a closing socket asks it for more.
 
 What `--delay` still holds is lost: after close_notify Twisted's TLS sends nothing more.
 """
@@ -139,9 +139,11 @@ class EchoFactory(Factory):
         self.connections = Connections(self.clock)
 
     @property
-    def held(self) -> int:
+    def delayed_bytes(self) -> int:
         """How many bytes wait for their delay, over all connections."""
-        return sum(each.held for each in self.connections.since if isinstance(each, DelayedEcho))
+        return sum(
+            each.delayed_bytes for each in self.connections.since if isinstance(each, DelayedEcho)
+        )
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> "EchoConnection":
@@ -260,9 +262,9 @@ class DelayedEcho(EchoConnection):
         self._is_closing = False
 
     @property
-    def held(self) -> int:
+    def delayed_bytes(self) -> int:
         """How many bytes wait for their delay."""
-        return self._queue.held
+        return self._queue.size
 
     @override
     def connectionMade(self) -> None:

@@ -21,7 +21,7 @@ class Options(usage.Options):
     longdesc = (
         "Sends back what arrives (RFC 862). A suffix goes to the end of each line, before its "
         "line break; upper changes a-z only. Over UDP, source ports below 1024 and the server's "
-        "own port number get no answer: two servers must not answer each other for ever."
+        "own port number get no answer: two servers must not answer each other forever."
     )
     optParameters = [
         [
@@ -55,8 +55,8 @@ def makeService(options: usage.Options, host: IHost) -> IService:
     factory = EchoFactory(transform, options["delay"], host.reactor)
     parts = [host.listen(options, factory)]
     if options["delay"]:
-        held = Gauge("evserve_delayed_bytes", "Bytes waiting for --delay.", registry=host.metrics)
-        held.set_function(lambda: factory.held)
+        gauge = Gauge("evserve_delayed_bytes", "Bytes waiting for --delay.", registry=host.metrics)
+        gauge.set_function(lambda: factory.delayed_bytes)
     if options["udp"]:
         metrics = DatagramMetrics(host.metrics)
         echo = EchoDatagrams(transform, options["delay"], host.reactor, metrics)

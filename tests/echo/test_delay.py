@@ -41,7 +41,7 @@ class DelayQueueTests(SynchronousTestCase):
         self.assertTrue(self.queue.full)
         self.clock.advance(2)
         self.assertFalse(self.queue.full)
-        self.assertEqual(self.queue.held, 0)
+        self.assertEqual(self.queue.size, 0)
 
     def test_single_bytes_are_charged_what_they_cost(self):
         self.make(100 * ITEM_OVERHEAD)

@@ -113,12 +113,12 @@ class DrainTests(Case):
         self.transport.pauseProducing()
         self.echo.drain()
 
-    def test_the_client_is_told_that_no_more_comes(self):
+    def test_the_client_gets_what_is_owed_and_the_end(self):
         self.drain(LOUD)
         self.assertEqual(self.transport.value(), b"OWED!")
         self.assertTrue(self.transport.half_closed)
 
-    def test_what_still_comes_is_read_and_thrown_away(self):
+    def test_what_still_arrives_is_read_and_discarded(self):
         self.drain()
         self.assertEqual(self.transport.producerState, "producing")
         self.echo.dataReceived(b"late")
@@ -187,7 +187,7 @@ class EchoTests(Case):
         self.assertEqual(list(self.factory.connections.since), [])
         self.assertEqual(self.factory.connections.opened, 1)
 
-    def test_the_protocols_keep_their_promises(self):
+    def test_the_protocols_provide_their_interfaces(self):
         for transform, delay in [(PLAIN, 0), (LOUD, 0), (PLAIN, 1)]:
             self.connect(transform, delay)
             verifyObject(IHalfCloseableProtocol, self.echo)
@@ -261,7 +261,7 @@ class DelayedEchoTests(Case):
         self.clock.advance(2)
         self.assertEqual(self.transport.producerState, "paused")
 
-    def test_one_that_owes_nothing_closes_at_once(self):
+    def test_a_connection_that_owes_nothing_closes_at_once(self):
         for end in ("readConnectionLost", "drain"):
             self.connect(delay=2)
             getattr(self.echo, end)()
@@ -302,9 +302,9 @@ class DelayedEchoTests(Case):
         self.connect(delay=2)
         self.assertIsInstance(self.echo, DelayedEcho)
         self.echo.dataReceived(b"12345")
-        self.assertGreaterEqual(self.factory.held, 5)
+        self.assertGreaterEqual(self.factory.delayed_bytes, 5)
         self.clock.advance(2)
-        self.assertEqual(self.factory.held, 0)
+        self.assertEqual(self.factory.delayed_bytes, 0)
 
 
 class Watcher(Clock):
@@ -398,7 +398,7 @@ class TLSClosingTests(SynchronousTestCase):
         self.assertEqual(self.reader.got, bytes(100_000) + b"last")
         self.assertFalse(self.socket.is_open)
 
-    def test_with_a_delay_the_socket_is_closed_all_the_same(self):
+    def test_with_a_delay_the_socket_is_closed_too(self):
         self.connect(delay=1)
         self.client.write(bytes(100_000))
         self.client._aggregator.flush()
@@ -413,7 +413,7 @@ class TLSClosingTests(SynchronousTestCase):
         self.assertFalse(self.socket.is_open)
         self.assertEqual(self.socket.reactor.getDelayedCalls(), [])
 
-    def test_a_client_that_reads_again_is_served_on(self):
+    def test_a_client_that_reads_again_is_served_again(self):
         self.connect(delay=0)
         self.client.write(bytes(100_000))
         self.client._aggregator.flush()

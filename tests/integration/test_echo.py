@@ -50,7 +50,7 @@ class Case(TestCase):
 
 
 class Streams:
-    """What holds for every kind of stream; each kind below is one TestCase."""
+    """Tests of every kind of stream; each kind below is one TestCase."""
 
     async def test_every_byte_comes_back_in_order(self):
         await self.serve()
@@ -88,7 +88,7 @@ class Streams:
 
 
 class HalfClosing:
-    """Kinds of stream with a FIN for each direction."""
+    """Tests of streams that close each direction separately."""
 
     def end_writing(self, client):
         client.transport.loseWriteConnection()

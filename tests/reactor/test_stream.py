@@ -1,4 +1,4 @@
-"""What Twisted's own tests do not ask of a stream, or ask of Twisted's classes only."""
+"""What Twisted's own tests do not test of a stream, or test of Twisted's classes only."""
 
 import socket
 import sys
@@ -65,7 +65,7 @@ class Slotted:
 
 
 class InterfaceTests(SynchronousTestCase):
-    def test_the_reactor_and_what_it_makes_keep_their_promises(self):
+    def test_the_reactor_its_ports_and_its_transports_provide_their_interfaces(self):
         async def scenario(reactor):
             client, server, port = await pair(reactor)
             for interface in (
