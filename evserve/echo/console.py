@@ -11,7 +11,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from typing_extensions import override
 from zope.interface import implementer
 
-from evserve.echo.protocol import Connections
+from evserve.echo.protocol import EchoFactory
 from evserve.interfaces import IHost
 
 
@@ -68,7 +68,7 @@ class Console(LineOnlyReceiver):
     delimiter = b"\n"
     transport: Any = field(default=None, init=False)  # an ITransport once there is one
     _host: IHost
-    _connections: Connections
+    _factory: EchoFactory
     _started: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -92,9 +92,9 @@ class Console(LineOnlyReceiver):
         now = self._host.reactor.seconds()
         peers = tuple(
             Peer(peer_name(each.transport.getPeer()), now - since)
-            for each, since in self._connections.since.items()
+            for each, since in self._factory.connections.items()
         )
-        return Snapshot(now - self._started, self._connections.opened, peers)
+        return Snapshot(now - self._started, self._factory.opened, peers)
 
 
 @define(eq=False)
@@ -102,7 +102,7 @@ class ConsoleService(Service):
     """Attaches the console to standard input and output while the service runs."""
 
     _host: IHost
-    _connections: Connections
+    _factory: EchoFactory
     _stdin: int | None  # descriptors; None if the process was started without
     _stdout: int | None
     _attached: StandardIO | None = field(default=None, init=False)
@@ -113,7 +113,7 @@ class ConsoleService(Service):
         if self._stdin is None or self._stdout is None:
             _log.info("echo: standard input or output is closed; no console")
         else:
-            console = Console(self._host, self._connections)
+            console = Console(self._host, self._factory)
             attach: Any = StandardIO  # to mypy it is Windows', which takes no descriptors
             self._attached = attach(console, self._stdin, self._stdout, reactor=self._host.reactor)
 

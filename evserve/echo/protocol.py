@@ -107,52 +107,30 @@ class TransformedStream:
 
 
 @define(eq=False)
-class Connections:
-    """The open connections, each with the time of its opening, and how many there ever were."""
-
-    clock: IReactorTime
-    opened: int = field(default=0, init=False)
-    since: dict["EchoConnection", float] = field(factory=dict, init=False)
-
-    def add(self, connection: "EchoConnection") -> None:
-        """Count a connection that was made."""
-        self.opened += 1
-        self.since[connection] = self.clock.seconds()
-
-    def remove(self, connection: "EchoConnection") -> None:
-        """Forget a connection that was lost."""
-        del self.since[connection]
-
-
-@define(eq=False)
 class EchoFactory(Factory):
-    """Builds protocols that apply `transform` and answer after `delay` seconds."""
+    """Builds protocols that apply `transform` and answer after `delay` seconds; counts them."""
 
     noisy = False  # the host logs where it listens
 
     transform: Transform
     delay: float
     clock: IReactorTime
-    connections: Connections = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.connections = Connections(self.clock)
+    opened: int = field(default=0, init=False)  # connections since the start
+    connections: dict["EchoConnection", float] = field(factory=dict, init=False)  # open since
 
     @property
     def delayed_bytes(self) -> int:
         """How many bytes wait for their delay, over all connections."""
         return sum(
-            each.delayed_bytes for each in self.connections.since if isinstance(each, DelayedEcho)
+            each.delayed_bytes for each in self.connections if isinstance(each, DelayedEcho)
         )
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> "EchoConnection":
         # The cheapest protocol that does what was asked for.
         if self.delay:
-            return DelayedEcho(self.connections, self.transform.stream(), self.delay, self.clock)
-        if self.transform.is_identity:
-            return Echo(self.connections)
-        return TransformedEcho(self.connections, self.transform.stream())
+            return DelayedEcho(self)
+        return Echo(self) if self.transform.is_identity else TransformedEcho(self)
 
 
 @implementer(IHalfCloseableProtocol, IDrainable)
@@ -161,14 +139,15 @@ class EchoConnection(Protocol):
 
     transport: Any  # ITransport, IConsumer and IPushProducer in one
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    def __init__(self, factory: EchoFactory) -> None:
+        self._factory = factory
         self._is_draining = False
         self._linger: IDelayedCall | None = None
 
     def start(self, producer: Any) -> None:
         """Count the connection; the transport pauses `producer` while the client does not read."""
-        self._connections.add(self)
+        self._factory.opened += 1
+        self._factory.connections[self] = self._factory.clock.seconds()
         if isinstance(self.transport, TLSMemoryBIOProtocol):
             producer = _TLSProducer(producer, self.transport)
         self.transport.registerProducer(producer, True)
@@ -205,13 +184,13 @@ class EchoConnection(Protocol):
 
     def writeConnectionLost(self) -> None:
         # The client has received everything; it gets a moment to close its half.
-        self._linger = self._connections.clock.callLater(LINGER, self.transport.loseConnection)
+        self._linger = self._factory.clock.callLater(LINGER, self.transport.loseConnection)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
-        self._connections.remove(self)
+        del self._factory.connections[self]
 
 
 class Echo(EchoConnection):
@@ -227,9 +206,9 @@ class Echo(EchoConnection):
 class TransformedEcho(EchoConnection):
     """Sends back what arrives, transformed."""
 
-    def __init__(self, connections: Connections, stream: TransformedStream) -> None:
-        super().__init__(connections)
-        self._stream = stream
+    def __init__(self, factory: EchoFactory) -> None:
+        super().__init__(factory)
+        self._stream = factory.transform.stream()
 
     @override
     def connectionMade(self) -> None:
@@ -249,16 +228,10 @@ class TransformedEcho(EchoConnection):
 class DelayedEcho(EchoConnection):
     """Sends back what arrives, transformed, `delay` seconds later."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        stream: TransformedStream,
-        delay: float,
-        clock: IReactorTime,
-    ) -> None:
-        super().__init__(connections)
-        self._stream = stream
-        self._queue = DelayQueue[bytes](delay, DELAY_CAPACITY, clock, self._send)
+    def __init__(self, factory: EchoFactory) -> None:
+        super().__init__(factory)
+        self._stream = factory.transform.stream()
+        self._queue = DelayQueue(factory.delay, DELAY_CAPACITY, factory.clock, self._send)
         self._is_closing = False
 
     @property

@@ -64,7 +64,7 @@ def makeService(options: usage.Options, host: IHost) -> IService:
         parts.append(DatagramService(host, port, options["interface"], echo))
     if options["console"]:
         stdin, stdout = _descriptor(sys.stdin), _descriptor(sys.stdout)
-        parts.append(ConsoleService(host, factory.connections, stdin, stdout))
+        parts.append(ConsoleService(host, factory, stdin, stdout))
     service = MultiService()
     for part in parts:
         part.setServiceParent(service)

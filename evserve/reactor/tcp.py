@@ -33,27 +33,27 @@ def internet_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
 class TCPStream(Stream):
     """A TCP connection, of either side."""
 
-    _peer: tuple[Any, ...] | None = None  # the peer's socket name, once it was asked for
+    _peer: tuple[Any, ...] | None = None  # the peer's socket name
     _received = 0  # bytes, when last asked for
     _is_over = False  # the descriptor may belong to another connection by now
+
+    @override
+    def connection_made(self, uv: Any) -> None:
+        # Read now, because the kernel forgets the peer when the connection is reset.
+        self._peer = uv.get_extra_info("peername")
+        super().connection_made(uv)
 
     def getHost(self) -> IPv4Address | IPv6Address:
         return internet_address(self.uv.get_extra_info("sockname"))
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         # A client whose connection is gone still knows where it had connected to.
-        return internet_address(self._known_peer() or self.connected_addr)
+        return internet_address(self._peer or self.connected_addr)
 
     @property
     @override
     def peer_is_gone(self) -> bool:
-        return self._known_peer() is None
-
-    def _known_peer(self) -> tuple[Any, ...] | None:
-        # Kept, because the kernel forgets the peer when the connection is reset.
-        if self._peer is None:
-            self._peer = self.uv.get_extra_info("peername")
-        return self._peer
+        return self._peer is None
 
     @property
     def port_name(self) -> int:

@@ -56,7 +56,7 @@ class ConsoleTests(SynchronousTestCase):
     def setUp(self):
         self.host = MemoryHost()
         self.factory = EchoFactory(Transform(), 0.0, self.host.reactor)
-        self.console = Console(self.host, self.factory.connections)
+        self.console = Console(self.host, self.factory)
         self.terminal = StringTransport()
         self.console.makeConnection(self.terminal)
 
@@ -103,7 +103,7 @@ class ConsoleServiceTests(SynchronousTestCase):
     def start(self, stdin, stdout):
         self.host = MemoryHost(PipeReactor())
         factory = EchoFactory(Transform(), 0.0, self.host.reactor)
-        service = ConsoleService(self.host, factory.connections, stdin, stdout)
+        service = ConsoleService(self.host, factory, stdin, stdout)
         service.startService()
         return service
 

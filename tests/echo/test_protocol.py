@@ -182,10 +182,10 @@ class EchoTests(Case):
 
     def test_connections_are_counted_while_they_last(self):
         self.connect()
-        self.assertEqual(list(self.factory.connections.since), [self.echo])
+        self.assertEqual(list(self.factory.connections), [self.echo])
         self.lose()
-        self.assertEqual(list(self.factory.connections.since), [])
-        self.assertEqual(self.factory.connections.opened, 1)
+        self.assertEqual(list(self.factory.connections), [])
+        self.assertEqual(self.factory.opened, 1)
 
     def test_the_protocols_provide_their_interfaces(self):
         for transform, delay in [(PLAIN, 0), (LOUD, 0), (PLAIN, 1)]:

@@ -39,7 +39,7 @@ class Case(TestCase):
 
     async def close(self, port):
         await port.stopListening()
-        while self.factory.connections.since:
+        while self.factory.connections:
             await deferLater(self.reactor, 0)
 
     async def connect(self):
@@ -75,7 +75,7 @@ class Streams:
         client = await self.connect()
         client.transport.write(b"owed")
         await client.receive(4)
-        for connection in list(self.factory.connections.since):
+        for connection in list(self.factory.connections):
             connection.drain()
         self.assertEqual(await client.closed, b"owed")
 
