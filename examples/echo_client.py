@@ -1,9 +1,9 @@
-"""Talk to an echo server from the terminal: a prompt, a line out, what comes back.
+"""Talk to an echo server from the terminal: type a line, see what comes back.
 
     python examples/echo_client.py --connect tcp:127.0.0.1:9000
 
-Reading the keyboard and reading the network are both events on one reactor, so an answer that
-comes late or unasked appears at once. `q`, or the end of standard input, quits.
+The keyboard and the network are both events on one reactor, so an answer that comes late or
+unasked appears at once. `q` or the end of standard input quits.
 """
 
 import argparse
@@ -29,7 +29,7 @@ GRACE = 5.0  # seconds that a quitting client waits for the answers it is owed
 
 @define(eq=False)
 class Answers(Protocol):
-    """The network side: shows what comes back, and knows how many lines are owed."""
+    """The network side: shows what comes back, and counts the lines without an answer yet."""
 
     transport: Any = field(default=None, init=False)
     show: Callable[[bytes], object] = sys.stdout.buffer.write  # until there is a terminal
@@ -43,7 +43,7 @@ class Answers(Protocol):
         self.transport.write(line + b"\n")
 
     def dataReceived(self, data: bytes) -> None:
-        """Show what came, and prompt again at the end of a line."""
+        """Show what arrived, and prompt again after the end of a line."""
         self.owed -= data.count(b"\n")
         at_rest = data.endswith(b"\n") and not self.is_quitting
         self.show(data + PROMPT if at_rest else data)
@@ -51,7 +51,7 @@ class Answers(Protocol):
             self.transport.loseConnection()
 
     def quit(self, clock: IReactorTime) -> None:
-        """Leave, once the answers that are owed have come or `GRACE` is over."""
+        """Close once the answers that are owed have come, or after `GRACE` seconds."""
         self.is_quitting = True
         if self.owed <= 0:
             self.transport.loseConnection()
@@ -59,7 +59,7 @@ class Answers(Protocol):
             clock.callLater(GRACE, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell main that it is over."""
+        """Tell `talk` that the connection is closed."""
         self.lost.callback(None)
 
 
@@ -76,7 +76,7 @@ class Keyboard(LineReceiver):
     closed: Deferred[None] = field(factory=Deferred, init=False)
 
     def connectionMade(self) -> None:
-        """Prompt; and while the server does not read, let typing wait."""
+        """Prompt; while the server does not read, stop reading the keyboard."""
         self.transport.write(PROMPT)
         self._answers.transport.registerProducer(self.transport, True)
 
@@ -88,18 +88,18 @@ class Keyboard(LineReceiver):
             self._answers.ask(line)
 
     def readConnectionLost(self) -> None:
-        """Quit, after a last line that has no end: standard input is over."""
+        """Send a last line without a line break, and quit: standard input has ended."""
         rest: bytes = LineReceiver.clearLineBuffer(self)
         if rest:
             self.lineReceived(rest)
         self._quit()
 
     def writeConnectionLost(self) -> None:
-        """Quit: nobody reads standard output any more."""
+        """Quit: standard output is closed."""
         self._quit()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell main that everything shown has left."""
+        """Tell `talk` that all output has been written."""
         self.closed.callback(None)
 
     def _quit(self) -> None:
@@ -109,7 +109,7 @@ class Keyboard(LineReceiver):
 
 
 async def talk(reactor: Any, endpoint: str) -> None:
-    """Connect, then shuttle lines until either side is done."""
+    """Connect, then carry lines until either side ends."""
     answers = Answers()
     try:
         await connectProtocol(clientFromString(reactor, endpoint), answers)
@@ -129,9 +129,9 @@ async def talk(reactor: Any, endpoint: str) -> None:
 
 
 def main(reactor: Any) -> Deferred[None]:
-    """Run until the conversation ends; `react` turns `sys.exit` into the status."""
+    """Run until either side ends; `react` turns `sys.exit` into the exit status."""
     parser = argparse.ArgumentParser(description="Talk to an echo server; q quits.")
-    parser.add_argument("--connect", default="tcp:127.0.0.1:9000", help="a Twisted endpoint")
+    parser.add_argument("--connect", default="tcp:127.0.0.1:9000", help="Twisted client endpoint")
     return Deferred.fromCoroutine(talk(reactor, parser.parse_args().connect))
 
 

@@ -2,8 +2,8 @@
 
     python examples/many_clients.py --connections 3000 --messages 3
 
-Every connection is opened, and stays open until all have had their answers. One thread does it:
-3,000 threads that each wait for one socket would only wait.
+All connections stay open until every one has its answers. One thread serves them all: 3,000
+threads would only wait, each for its own socket.
 """
 
 import argparse
@@ -21,22 +21,22 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 
-SPARE_FILES = 64  # standard streams, the reactor's own, modules being imported
-HANDSHAKES = 200  # connections being opened at the same time
+SPARE_FILES = 64  # for standard streams, the reactor, modules being imported
+HANDSHAKES = 200  # connections that are opened at the same time
 
 
-class Mismatch(Exception):  # noqa: N818 - a finding, not an error of the program
+class Mismatch(Exception):  # noqa: N818  # a result, not an error of this program
     """A reply differs from what was sent."""
 
 
 def messages_of(client: int, count: int, size: int) -> list[bytes]:
-    """Return `count` messages that no other client sends, each of `size` bytes or a few more."""
+    """Return `count` messages, unique to the client, each of `size` bytes or a few more."""
     return [f"{client}/{n} ".encode().ljust(size - 1, b".") + b"\n" for n in range(count)]
 
 
 @define(eq=False)
 class Client(Protocol):
-    """Sends a message, waits until all of it is back, sends the next; then fires `done`."""
+    """Sends a message, waits until all of it is back, sends the next; `done` fires at the end."""
 
     transport: Any = field(default=None, init=False)
     _messages: list[bytes]
@@ -44,11 +44,11 @@ class Client(Protocol):
     done: Deferred[None] = field(factory=Deferred, init=False)
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Send the first message."""
         self.transport.write(self._messages[0])
 
     def dataReceived(self, data: bytes) -> None:
-        """Compare what came with what was sent, byte for byte."""
+        """Compare what came back with what was sent, byte for byte."""
         self._got += data
         expected = self._messages[0]
         if not expected.startswith(self._got):
@@ -58,7 +58,7 @@ class Client(Protocol):
             self._next()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Take an end before the last reply for the failure that it is."""
+        """Fail if the connection ends before the last reply."""
         if not self.done.called:
             self.done.errback(reason)
 
@@ -84,7 +84,7 @@ def positive(text: str) -> int:
 
 
 def raise_file_limit(files: int) -> None:
-    """Let this process open `files` files; exits if the hard limit forbids it."""
+    """Raise the soft limit to `files` open files; exits if the hard limit is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < files:
         if hard != resource.RLIM_INFINITY and hard < files:
@@ -93,7 +93,7 @@ def raise_file_limit(files: int) -> None:
 
 
 def parse_endpoint(reactor: Any, text: str) -> IStreamClientEndpoint:
-    """Return an endpoint; exits if there is no such."""
+    """Return the endpoint that `text` describes; exits if there is none."""
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
     except Exception as error:
@@ -121,7 +121,7 @@ async def run(reactor: Any, arguments: argparse.Namespace) -> None:
 
 
 async def report(reactor: Any, arguments: argparse.Namespace) -> None:
-    """Run, and turn what goes wrong into one line and status 1."""
+    """Run; a failure is one line and status 1."""
     try:
         await run(reactor, arguments)
     except FirstError as error:
@@ -131,13 +131,13 @@ async def report(reactor: Any, arguments: argparse.Namespace) -> None:
 
 
 def main(reactor: Any) -> Deferred[None]:
-    """Read the command line, make room for the sockets, run."""
+    """Read the command line, raise the file limit, run."""
     parser = argparse.ArgumentParser(description="Check that an echo server echoes to many.")
-    parser.add_argument("--connect", default="tcp:127.0.0.1:9000", help="a Twisted endpoint")
-    parser.add_argument("--connections", type=positive, default=3000)
-    parser.add_argument("--messages", type=positive, default=3, help="for each connection")
+    parser.add_argument("--connect", default="tcp:127.0.0.1:9000", help="Twisted client endpoint")
+    parser.add_argument("--connections", type=positive, default=3000, help="connections to open")
+    parser.add_argument("--messages", type=positive, default=3, help="messages per connection")
     parser.add_argument("--size", type=positive, default=64, help="bytes per message")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for all of it")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for the whole run")
     arguments = parser.parse_args()
     raise_file_limit(arguments.connections + SPARE_FILES)
     return Deferred.fromCoroutine(report(reactor, arguments))

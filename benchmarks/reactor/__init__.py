@@ -1,4 +1,4 @@
-"""What a round trip costs: this reactor beside Twisted's, bare uvloop, and C.
+"""The cost of a round trip on this reactor, on Twisted's, on bare uvloop and in C.
 
-`python -m benchmarks.reactor`; see docs/reactor.md.
+`python -m benchmarks.reactor`; docs/reactor.md has the figures.
 """

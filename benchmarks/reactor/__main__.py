@@ -1,7 +1,7 @@
 """`python -m benchmarks.reactor [--seconds S] [--rounds N] [--only SCENARIO,...]`.
 
-Contenders take turns in every round, and what counts is the median of the ratios within rounds:
-absolute figures drift with the machine. Counting `--instructions` instead, they do not.
+The servers take turns in every round, and the result is the median of the ratios within rounds:
+absolute figures drift with the machine. `--instructions` counts instructions, which do not drift.
 """
 
 import argparse
@@ -11,9 +11,16 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.reactor.instructions import count, missing_tools
-from benchmarks.reactor.measure import Load, Result, client, compile_c, running
-from benchmarks.reactor.servers import contenders, web
+from benchmarks.reactor.measure import (
+    Load,
+    Result,
+    compile_c,
+    connect_client,
+    count_instructions,
+    missing_callgrind_tools,
+    start_server,
+)
+from benchmarks.reactor.servers import echo_servers, web
 
 
 REFERENCE = "uvloop Protocol"
@@ -38,26 +45,26 @@ WEB = "twisted.web"
 
 def measure(program: str, command: list[str], load: Load, seconds: float) -> Result:
     """Run one server under one load, after a short warm-up."""
-    with running(command) as server:
-        with client(program, server, load, min(seconds, 0.3)) as warming:
-            warming.work(server)
-        with client(program, server, load, seconds) as working:
-            return working.work(server)
+    with start_server(command) as server:
+        with connect_client(program, server, load, min(seconds, 0.3)) as client:
+            client.work(server)
+        with connect_client(program, server, load, seconds) as client:
+            return client.work(server)
 
 
 def compare(
-    program: str, found: dict[str, list[str]], load: Load, asked: argparse.Namespace
+    program: str, servers: dict[str, list[str]], load: Load, asked: argparse.Namespace
 ) -> str:
     """Return a table: CPU per answer, answers per second, and the ratio to the reference."""
     if asked.instructions:
-        return compare_instructions(program, found, load, asked.seconds)
+        return compare_instructions(program, servers, load, asked.seconds)
     rounds = [
-        {name: measure(program, each, load, asked.seconds) for name, each in found.items()}
+        {name: measure(program, each, load, asked.seconds) for name, each in servers.items()}
         for _ in range(asked.rounds)
     ]
-    reference = REFERENCE if REFERENCE in found else next(iter(found))
+    reference = REFERENCE if REFERENCE in servers else next(iter(servers))
     lines = []
-    for name in found:
+    for name in servers:
         cost = median(each[name].cost for each in rounds)
         rate = median(each[name].answers / each[name].seconds for each in rounds)
         ratio = median(each[name].cost / each[reference].cost for each in rounds)
@@ -66,33 +73,32 @@ def compare(
 
 
 def compare_instructions(
-    program: str, found: dict[str, list[str]], load: Load, seconds: float
+    program: str, servers: dict[str, list[str]], load: Load, seconds: float
 ) -> str:
-    """Return a table: instructions per answer, outside the kernel, and how many were looked at."""
+    """Return a table: instructions per answer, outside the kernel, and the number of answers."""
     lines = []
-    for name, command in found.items():
-        with tempfile.TemporaryDirectory() as folder:
-            each, answers = count(program, command, load, seconds, folder)
+    for name, command in servers.items():
+        each, answers = count_instructions(program, command, load, seconds)
         lines.append(f"  {name:18} {each:9.0f} instructions ({answers} answers)")
     return "\n".join(lines)
 
 
-def memory(program: str, found: dict[str, list[str]]) -> str:
+def memory(program: str, servers: dict[str, list[str]]) -> str:
     """Return a table: resident bytes per idle connection."""
     lines = []
-    for name, command in found.items():
-        with running(command) as server:
-            with client(program, server, Load(100, b"x", 1), 0.2) as warming:
-                warming.work(server)
+    for name, command in servers.items():
+        with start_server(command) as server:
+            with connect_client(program, server, Load(100, b"x", 1), 0.2) as client:
+                client.work(server)
             before = server.memory
-            with client(program, server, Load(IDLE, b"x", 1), 0) as idle:
-                idle.work(server)
+            with connect_client(program, server, Load(IDLE, b"x", 1), 0) as client:
+                client.work(server)
                 lines.append(f"  {name:18} {(server.memory - before) / IDLE:9.0f} B")
     return "\n".join(lines)
 
 
 def web_load(port: int) -> Load:
-    """Return a keep-alive client's load; the length of the answer is asked for once."""
+    """Return a keep-alive client's load; one request finds the length of the answer."""
     import socket
 
     request = b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -105,14 +111,18 @@ def web_load(port: int) -> Load:
 
 
 def main() -> None:
-    """Measure what is asked for and print as it comes."""
+    """Measure the scenarios and print each table as it is ready."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reactor")
-    parser.add_argument("--seconds", type=float, default=1.5, help="for each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="seconds for each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds to take medians of")
     parser.add_argument("--only", help="scenarios, separated by commas")
-    parser.add_argument("--instructions", action="store_true", help="not CPU time (valgrind)")
+    parser.add_argument(
+        "--instructions",
+        action="store_true",
+        help="count instructions, not CPU time (needs valgrind)",
+    )
     asked = parser.parse_args()
-    if asked.instructions and (missing := missing_tools()):
+    if asked.instructions and (missing := missing_callgrind_tools()):
         sys.exit(f"--instructions needs {' and '.join(missing)}: install valgrind")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -125,17 +135,17 @@ def main() -> None:
 
 def run(program: str, folder: str, asked: argparse.Namespace) -> None:
     """Measure with the compiled client."""
-    found = contenders(compile_c("echo", folder))
+    servers = echo_servers(compile_c("echo", folder))
     wanted = asked.only.split(",") if asked.only else [*ECHOES, ACCEPTS, MEMORY, WEB]
     for name in wanted:
         print(f"{name}:", flush=True)
         if name == MEMORY:
-            print(memory(program, found), flush=True)
+            print(memory(program, servers), flush=True)
         elif name == WEB:
             print(compare_web(program, folder, asked), flush=True)
         else:
             load = Load(20, b"x", 1, 0) if name == ACCEPTS else ECHOES[name]
-            print(compare(program, found, load, asked), flush=True)
+            print(compare(program, servers, load, asked), flush=True)
 
 
 def compare_web(program: str, folder: str, asked: argparse.Namespace) -> str:
@@ -143,10 +153,10 @@ def compare_web(program: str, folder: str, asked: argparse.Namespace) -> str:
     site = Path(folder, "site")
     site.mkdir(exist_ok=True)
     (site / "file").write_bytes(b"x" * 1024)
-    found = {name: web(name, str(site)) for name in ("epoll", "uvloop")}
-    with running(found["epoll"]) as server:
+    servers = {name: web(name, str(site)) for name in ("epoll", "uvloop")}
+    with start_server(servers["epoll"]) as server:
         load = web_load(server.port)
-    return compare(program, found, load, asked)
+    return compare(program, servers, load, asked)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-/* The floor: an echo server that does nothing but what the kernel asks of it (level-triggered
-   epoll, a write for each read). It prints its port. A client that does not read is dropped. */
+/* The floor: an echo server that only makes the system calls it must (level-triggered epoll, a
+   write for each read). It prints its port, and drops a client that does not read. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* A closed loop that costs little: CONNECTIONS send REQUEST DEPTH times, wait for DEPTH answers of
-   ANSWER bytes each, and begin again. With DEPTH 0 each connection asks once and is replaced.
+/* A cheap closed loop: each of CONNECTIONS sends REQUEST DEPTH times, waits for DEPTH answers of
+   ANSWER bytes each, and starts again. With DEPTH 0 each connection asks once and is replaced.
    usage: load PORT CONNECTIONS DEPTH SECONDS ANSWER REQUEST_FILE
    It prints "ready" when all are connected, waits for a line, works, prints the answers it got,
    and waits for a line again before it closes. */

@@ -1,4 +1,10 @@
-"""Running one server and one client, each on a core of its own, and reading the server's clock."""
+"""Runs one server and one client, each on a core of its own, and reads the server's CPU time.
+
+Under valgrind it counts the instructions that the server executes for each answer instead. Unlike
+CPU time they do not depend on what else the machine does. They leave out the kernel, which is most
+of an echo, so they tell what a change is worth but not which server is faster. Answers that are
+slow under valgrind, such as a web server's, need several `--seconds` for a steady figure.
+"""
 
 import os
 import re
@@ -14,6 +20,8 @@ from attrs import define, frozen
 
 
 _LISTENING = re.compile(r"(?:listening on tcp \S+:|Site starting on )(\d+)")
+_CALLGRIND_TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
+_CALLGRIND_TOOLS = "valgrind", "callgrind_control"
 
 
 @frozen
@@ -28,7 +36,7 @@ class Load:
 
 @frozen
 class Result:
-    """What came of it: answers, seconds of the clock, and of the server's CPU."""
+    """Answers, seconds that passed, and seconds of the server's CPU."""
 
     answers: int
     seconds: float
@@ -62,24 +70,25 @@ class Server:
         return int(found[1]) * 1024
 
 
-def _pin(which_core: int) -> list[str]:
-    """Return the words that keep a command on one of our cores."""
-    cores = sorted(os.sched_getaffinity(0))
-    return [which("taskset") or "taskset", "-c", str(cores[which_core])]
+@define
+class Client:
+    """A connected client."""
 
+    process: subprocess.Popen[str]
 
-def compile_c(name: str, folder: str) -> str | None:
-    """Return the program made of a C file beside this one; None without a compiler."""
-    compiler = which("cc")
-    if compiler is None:
-        return None
-    source, target = Path(__file__).with_name(f"{name}.c"), str(Path(folder, name))
-    subprocess.run([compiler, "-O2", "-o", target, source], check=True)  # noqa: S603  # our own file
-    return target
+    def work(self, server: Server) -> Result:
+        """Put the load on the server once."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        before = server.cpu
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        answers, seconds = self.process.stdout.readline().split()
+        return Result(int(answers), float(seconds), server.cpu - before)
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[Server]:
+def start_server(command: list[str]) -> Iterator[Server]:
     """Run a server on the first core."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(  # noqa: S603  # our own commands
@@ -99,8 +108,8 @@ def running(command: list[str]) -> Iterator[Server]:
 
 
 @contextmanager
-def client(program: str, server: Server, load: Load, seconds: float) -> Iterator["Client"]:
-    """Connect a client on the last core."""
+def connect_client(program: str, server: Server, load: Load, seconds: float) -> Iterator[Client]:
+    """Run a client on the last core, connected to `server`."""
     with tempfile.NamedTemporaryFile() as request:
         request.write(load.request)
         request.flush()
@@ -121,18 +130,47 @@ def client(program: str, server: Server, load: Load, seconds: float) -> Iterator
             process.communicate()
 
 
-@define
-class Client:
-    """A connected client."""
+def compile_c(name: str, folder: str) -> str | None:
+    """Compile a C file beside this one and return the program; None without a compiler."""
+    compiler = which("cc")
+    if compiler is None:
+        return None
+    source, target = Path(__file__).with_name(f"{name}.c"), str(Path(folder, name))
+    subprocess.run([compiler, "-O2", "-o", target, source], check=True)  # noqa: S603  # our own file
+    return target
 
-    process: subprocess.Popen[str]
 
-    def work(self, server: Server) -> Result:
-        """Let it work once."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        before = server.cpu
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        answers, seconds = self.process.stdout.readline().split()
-        return Result(int(answers), float(seconds), server.cpu - before)
+def missing_callgrind_tools() -> list[str]:
+    """Return the programs that counting instructions needs and the machine lacks."""
+    return [each for each in _CALLGRIND_TOOLS if which(each) is None]
+
+
+def count_instructions(
+    program: str, command: list[str], load: Load, seconds: float
+) -> tuple[float, int]:
+    """Return the server's instructions for each answer, and the number of answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "callgrind")
+        words = [f"--callgrind-out-file={written}", "--instr-atstart=no"]
+        tool = [which("valgrind") or "valgrind", "-q", "--tool=callgrind", *words]
+        with start_server([*tool, *command]) as server:
+            with connect_client(program, server, load, seconds) as client:
+                client.work(server)  # a warm-up
+            with connect_client(program, server, load, seconds) as client:
+                _control(server.process.pid, "--instr=on")
+                answers = client.work(server).answers
+                _control(server.process.pid, "--dump")
+        dumped = "".join(each.read_text() for each in Path(folder).glob("callgrind*"))
+    total = sum(int(each) for each in _CALLGRIND_TOTAL.findall(dumped))
+    return total / max(answers, 1), answers
+
+
+def _control(pid: int, *words: str) -> None:
+    control = which("callgrind_control") or "callgrind_control"
+    subprocess.run([control, *words, str(pid)], check=True, capture_output=True)  # noqa: S603  # ours
+
+
+def _pin(core: int) -> list[str]:
+    """Return the words that keep a command on one of our cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    return [which("taskset") or "taskset", "-c", str(cores[core])]

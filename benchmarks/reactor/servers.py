@@ -1,4 +1,4 @@
-"""The contenders: command lines of servers that print `listening on tcp 127.0.0.1:PORT`."""
+"""The servers to compare: command lines that print `listening on tcp 127.0.0.1:PORT`."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-# evserve's limits are on: what they cost is part of the figure.
+# evserve's limits are on, so the figures contain what they cost.
 _LIMITS = ["--max-connections=50000", "--max-per-peer=50000", "--idle-timeout=600"]
 
 
@@ -28,10 +28,10 @@ def web(reactor: str, folder: str) -> list[str]:
     return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site]
 
 
-def contenders(floor: str | None) -> dict[str, list[str]]:
+def echo_servers(floor: str | None) -> dict[str, list[str]]:
     """Return the echo servers by name; `floor` is the C server, if there is a compiler."""
     here = [sys.executable, "-m", __spec__.name]
-    found = {
+    servers = {
         "evserve, uvloop": evserve("uvloop"),
         "evserve, epoll": evserve("epoll"),
         "evserve, asyncio": evserve("asyncio"),
@@ -39,21 +39,21 @@ def contenders(floor: str | None) -> dict[str, list[str]]:
         "asyncio Protocol": [*here, "asyncio"],
     }
     if find_spec("gevent") is not None:
-        found["gevent"] = [*here, "gevent"]
+        servers["gevent"] = [*here, "gevent"]
     if floor is not None:
-        found["C epoll"] = [floor]
-    return found
+        servers["C epoll"] = [floor]
+    return servers
 
 
 class Echo(asyncio.Protocol):
-    """The least that an asyncio protocol can do."""
+    """The cheapest echo that an asyncio protocol can be."""
 
     def connection_made(self, transport: Any) -> None:
         """Keep the transport."""
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Send back."""
+        """Send the data back."""
         self.transport.write(data)
 
 
@@ -72,7 +72,7 @@ def _gevent() -> None:
     from gevent.server import StreamServer  # type: ignore[import-untyped,unused-ignore]  # optional
 
     def echo(client: socket.socket, _address: object) -> None:
-        with suppress(ConnectionError):  # or gevent writes a traceback for each into our pipe
+        with suppress(ConnectionError):  # gevent would write a traceback for each to our pipe
             while data := client.recv(262144):
                 client.sendall(data)
 

@@ -1,10 +1,28 @@
 """A Twisted reactor whose stream transports are uvloop's own: `twistd --reactor=uvloop`.
 
 Twisted's asyncio reactor on a uvloop loop gains nothing, because it polls descriptors from Python.
-Here bytes go from uvloop to the protocol and back with no Python frame between. Any Twisted
-program can use it; it knows nothing of the rest of evserve.
+Here no Python frame stands between uvloop and the protocol. Any Twisted program can use it; it
+imports nothing from the rest of evserve.
 
-Nothing here imports uvloop before it is asked for, so that a missing uvloop is one line.
+    core         UvloopReactor: the reactor's interfaces, timers, SIGCHLD
+    ports        the server side: listening ports, adopted sockets
+    clients      the client side: connectors
+    stream       Stream, a connection: reading, writing, producers, closing, TLS
+    tcp, unix    what is particular to a kind of socket
+    descriptors  file descriptors over UNIX sockets
+
+The way of a byte through a server:
+
+1. uvloop accepts on a copy of the port's socket and makes a `Stream`, to uvloop a protocol.
+2. `Stream.connection_made` asks its owner, the port, for a protocol from the program's factory,
+   and becomes the transport of that: its `write` is uvloop's own bound method.
+3. `Stream.set_uv_protocol` makes uvloop look up `data_received`: the protocol's bound
+   `dataReceived`, or one line of Python in front of it if that may be replaced.
+4. From then on uvloop calls `dataReceived`, which calls `transport.write`, which is uvloop's.
+5. uvloop calls `pause_writing` and `resume_writing` for producers, and `eof_received` and
+   `connection_lost` at the end. The protocol's `connectionLost` comes last.
+
+uvloop is imported by `new_reactor`, so that a missing uvloop is one line and not a traceback.
 """
 
 import os
@@ -14,20 +32,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evserve.reactor.core import UvloopReactor
 
+__all__ = ["install", "new_reactor"]
+
 
 def new_reactor() -> "UvloopReactor":
-    """Return a reactor on a uvloop loop of its own; raises ImportError if there is no uvloop."""
+    """Return a reactor on a new uvloop loop; raises ImportError if uvloop is not installed."""
     try:
         import uvloop
     except ImportError as error:
         raise ImportError("the uvloop reactor needs: pip install 'evserve[uvloop]'") from error
     from evserve.reactor.core import UvloopReactor
 
-    _hold_standard_descriptors()
+    _open_standard_descriptors()
     return UvloopReactor(uvloop.new_event_loop())
 
 
-def _hold_standard_descriptors() -> None:
+def _open_standard_descriptors() -> None:
     """Open /dev/null wherever descriptor 0, 1 or 2 is closed.
 
     The loop would take their numbers, and libuv aborts the process when it has to close one.
@@ -40,9 +60,10 @@ def _hold_standard_descriptors() -> None:
 
 
 def install() -> None:
-    """Make it the reactor of this process; raises SystemExit, with one line, without uvloop.
+    """Make a new reactor the one of this process.
 
-    Anything else would come out of twistd with a page of help before it.
+    Raises SystemExit, with one line, if uvloop is not installed: twistd prints a page of help
+    before any other error.
     """
     import asyncio
 

@@ -1,31 +1,40 @@
-"""Connecting: Twisted's own way to a connected socket, which uvloop then takes over.
+"""The client side: Twisted's own connectors, up to a connected socket that uvloop takes over.
 
-So time-outs, bind addresses, name resolution and `stopConnecting` are Twisted's to the letter.
+So time-outs, bind addresses, name resolution and `stopConnecting` are exactly Twisted's.
 """
 
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from typing_extensions import override
 
-from evserve.reactor.adopt import hand_over
-from evserve.reactor.secure import Stream
+from evserve.reactor.stream import Owner, Stream
 from evserve.reactor.tcp import TCPStream
 from evserve.reactor.unix import UNIXStream
 
 
-class Unwanted(Protocol):
-    """Stands in when a client's factory returns no protocol."""
+class TCPConnector(tcp.Connector):
+    """An IConnector over TCP."""
 
-    def connectionMade(self) -> None:
-        """Close."""
-        assert self.transport is not None
-        self.transport.loseConnection()
+    @override
+    def _makeTransport(self) -> Any:
+        client: Any = _TCPClient
+        return client(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
-class _Attempt:
-    """An attempt to connect: owns the stream that comes of it."""
+class UNIXConnector(unix.Connector):
+    """An IConnector over a UNIX socket."""
+
+    @override
+    def _makeTransport(self) -> Any:
+        client: Any = _UNIXClient
+        return client(self.address, self, self.reactor, self.checkPID)
+
+
+class _Client(Owner):
+    """An attempt to connect; it owns the stream that comes of it."""
 
     connected: Any
     connector: Any
@@ -39,62 +48,51 @@ class _Attempt:
         stream = self._stream(self.reactor, self)
         stream._tlsClientDefault = True  # noqa: SLF001  # the name that Twisted's startTLS reads
         stream.reads_next_turn = self._reads_next_turn
-        hand_over(self.reactor.loop, self.socket, stream)
+        stream.attach(self.socket)
 
-    def welcome(self, stream: Stream) -> Any:
-        """See Owner."""
+    @override
+    def build_protocol(self, stream: Stream) -> Any:
         if not hasattr(self, "connector"):
-            return None  # it was given up a moment ago
+            return None  # the program gave up a moment ago
         self.connected = 1
         self.connector.transport = stream
         stream.addr = self.addr
-        stream.went_to = getattr(self, "realAddress", self.addr)
-        return self.connector.buildProtocol(stream.getPeer()) or Unwanted()
+        stream.connected_addr = getattr(self, "realAddress", self.addr)
+        return self.connector.buildProtocol(stream.getPeer()) or _ClosingProtocol()
 
-    def replace(self, transport: Any) -> None:
-        """See Owner."""
+    @override
+    def transport_replaced(self, transport: Any) -> None:
         self.connector.transport = transport
 
-    def farewell(self, reason: Failure = connectionDone) -> None:
-        """See Owner."""
+    @override
+    def stream_lost(self, reason: Failure) -> None:
         connector = self.connector
-        del self.connector  # it holds the stream, which holds this
+        del self.connector  # it holds the stream, which holds this object
         connector.connectionLost(reason)
 
-    def describe(self, stream: Stream, name: str) -> str:
-        """See Owner."""
+    @override
+    def log_prefix(self, stream: Stream, name: str) -> str:
         return f"{name},client"
 
-    def represent(self, stream: Stream, name: str) -> str:
-        """See Owner."""
+    @override
+    def describe(self, stream: Stream, name: str) -> str:
         return f"<{stream.__class__} to {self.addr} at {id(stream):x}>"
 
 
-class TCPAttempt(_Attempt, tcp.Client):
-    """An attempt over TCP."""
-
+class _TCPClient(_Client, tcp.Client):
     _stream = TCPStream
-    # ClientCreator gives its caller the protocol then, and he expects it before its first bytes.
+    # ClientCreator gives its caller the protocol in that turn, to be there before the first bytes.
     _reads_next_turn = True
 
 
-class UNIXAttempt(_Attempt, unix.Client):
-    """An attempt over a UNIX socket."""
-
+class _UNIXClient(_Client, unix.Client):
     _stream = UNIXStream
 
 
-class TCPConnector(tcp.Connector):
-    """See IConnector."""
+class _ClosingProtocol(Protocol):
+    """Closes a connection for which the client's factory has built no protocol."""
 
-    def _makeTransport(self) -> Any:
-        attempt: Any = TCPAttempt
-        return attempt(self.host, self.port, self.bindAddress, self, self.reactor)
-
-
-class UNIXConnector(unix.Connector):
-    """See IConnector."""
-
-    def _makeTransport(self) -> Any:
-        attempt: Any = UNIXAttempt
-        return attempt(self.address, self, self.reactor, self.checkPID)
+    @override
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()

@@ -1,54 +1,66 @@
 """The reactor: streams are uvloop's, and everything else is Twisted's asyncio reactor on its loop.
 
-That reactor supplies timers, threads, UDP, standard input and output, processes and name
-resolution, which are not on the path of a stream's bytes.
+That reactor supplies threads, UDP, standard input and output, processes and name resolution,
+which are not on the path of a stream's bytes.
+
+Timers are Twisted's heap, and one timer of uvloop's for the earliest call. Twisted's asyncio
+reactor reads the clock and walks to the earliest call whenever one is added, which costs as much
+as the rest of a small request. Here a call that is not the earliest costs no more than the heap.
 """
 
+import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import error
+from attrs import define
+from twisted.internet import error, process
 from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.base import ReactorBase
+from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from typing_extensions import override
 from uvloop import Loop
 
 from evserve.reactor import install
-from evserve.reactor.adopt import adopt_connection
-from evserve.reactor.children import ChildSignals
 from evserve.reactor.clients import TCPConnector, UNIXConnector
-from evserve.reactor.ports import TCPPort, UNIXPort
-from evserve.reactor.secure import Stream
-from evserve.reactor.timers import Timers
+from evserve.reactor.ports import TCPPort, UNIXPort, adopt_connection
+from evserve.reactor.stream import Stream
 
 
-# Who is given the dotted name of a reactor's class, as Scrapy in TWISTED_REACTOR, looks for
-# `install` beside it.
+# Programs that are given the dotted name of a reactor's class, as Scrapy is in TWISTED_REACTOR,
+# look for `install` beside it.
 __all__ = ["UvloopReactor", "install"]
+
+_MAX_NEW_CALLS = 256  # DelayedCalls that may wait to be filed in Twisted's heap
 
 _log = Logger()
 
 
-class UvloopReactor(Timers):
+class UvloopReactor(AsyncioSelectorReactor):
     """Every interface of Twisted's POSIX reactors, on `loop`, which nothing else may run."""
+
+    _timer: Any = None  # uvloop's
+    _timer_due: float | None = None  # in seconds of the reactor's clock
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.streams: set[Stream] = set()
         self.ports: set[TCPPort | UNIXPort] = set()
-        loop.set_exception_handler(log_exception)
+        loop.set_exception_handler(_log_loop_exception)
         super().__init__(loop)
 
+    @override
     def _signalsFactory(self) -> Any:
         # The parent's would add Twisted's SIGCHLD waker.
-        return _MultiSignalHandling((ReactorBase._signalsFactory(self), ChildSignals(self)))  # noqa: SLF001  # the seam Twisted's own reactors use
+        return _MultiSignalHandling((ReactorBase._signalsFactory(self), _ChildSignals(self)))  # noqa: SLF001  # the seam Twisted's own reactors use
+
+    # IReactorTCP, IReactorUNIX
 
     def listenTCP(
         self, port: Any, factory: Any, backlog: int = 50, interface: str = ""
     ) -> TCPPort:
-        """See IReactorTCP."""
         listening = TCPPort(port, factory, backlog, interface, self)
         listening.startListening()
         return listening
@@ -56,7 +68,6 @@ class UvloopReactor(Timers):
     def connectTCP(
         self, host: str, port: Any, factory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> TCPConnector:
-        """See IReactorTCP."""
         connector = TCPConnector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
@@ -64,7 +75,6 @@ class UvloopReactor(Timers):
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
-        """See IReactorUNIX."""
         listening: Any = UNIXPort(address, factory, backlog, mode, self, wantPID)
         listening.startListening()
         return listening
@@ -72,14 +82,14 @@ class UvloopReactor(Timers):
     def connectUNIX(
         self, address: Any, factory: Any, timeout: float = 30, checkPID: int = 0
     ) -> Any:
-        """See IReactorUNIX."""
         connect: Any = UNIXConnector
         connector = connect(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
 
+    # IReactorSocket
+
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:
-        """See IReactorSocket."""
         self._require(addressFamily)
         tcp: Any = TCPPort
         unix: Any = UNIXPort
@@ -91,7 +101,7 @@ class UvloopReactor(Timers):
         return port
 
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:
-        """See IReactorSocket; the protocol is made in the next turn."""
+        # The protocol is built now, but its connectionMade is called in the next turn.
         self._require(addressFamily)
         return adopt_connection(self, fileDescriptor, addressFamily, factory)
 
@@ -99,36 +109,101 @@ class UvloopReactor(Timers):
         if family not in self._supportedAddressFamilies:
             raise error.UnsupportedAddressFamily(family)
 
+    # IReactorFDSet. Native streams and ports have no descriptor to poll.
+
+    @override
     def addReader(self, reader: Any) -> None:
-        """See IReactorFDSet; native streams and ports have no descriptor to poll."""
         if isinstance(reader, Stream):
             reader.startReading()
         else:
             AsyncioSelectorReactor.addReader(self, reader)
 
+    @override
     def removeReader(self, reader: Any) -> None:
-        """See IReactorFDSet."""
         if isinstance(reader, Stream):
             reader.stopReading()
         else:
             AsyncioSelectorReactor.removeReader(self, reader)
 
+    @override
     def getReaders(self) -> list[Any]:
-        """See IReactorFDSet."""
         reading = [each for each in self.streams if each.reading]
         return [*AsyncioSelectorReactor.getReaders(self), *self.ports, *reading]
 
+    @override
     def removeAll(self) -> list[Any]:
-        """See IReactorFDSet; how a reactor that stops finds what is still open."""
+        # A reactor that stops finds by this what is still open.
         native = [*self.ports, *self.streams]
         for each in native:
             each.stopReading()
         self.streams.clear()
         return [*AsyncioSelectorReactor.removeAll(self), *native]
 
+    # IReactorTime
 
-def log_exception(_loop: object, context: dict[str, Any]) -> None:
-    """Log what uvloop caught: Twisted's promise is that an exception ends no reactor."""
+    @override
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., Any],
+        *args: object,
+        **kwargs: object,
+    ) -> DelayedCall:
+        call = ReactorBase.callLater(self, delay, callable, *args, **kwargs)
+        if self._timer_due is None or call.time < self._timer_due:
+            self._set_timer(call.time, delay)
+        elif len(self._newTimedCalls) == _MAX_NEW_CALLS:
+            # Let the next turn file them, and forget those that were cancelled.
+            self._set_timer(self.seconds(), 0)
+        return call
+
+    def _set_timer(self, due: float, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = self.loop.call_later(delay, self._onTimer)
+
+    @override
+    def _onTimer(self) -> None:
+        self._timer_due = self._timer = None
+        self.runUntilCurrent()
+        self._reschedule()
+
+    @override
+    def _reschedule(self) -> None:
+        delay = self.timeout()
+        if delay is None:
+            return
+        due = self.seconds() + delay
+        if self._timer_due is None or due < self._timer_due:
+            self._set_timer(due, delay)
+
+
+@define(eq=False)
+class _ChildSignals:
+    """Reaps children on SIGCHLD while the reactor runs (Twisted's SignalHandling).
+
+    Twisted notices SIGCHLD through `signal.set_wakeup_fd`, which uvloop's `run_forever` takes for
+    itself, so Twisted's waker would never fire. uvloop runs Python's signal handlers promptly.
+    """
+
+    reactor: Any
+
+    def install(self) -> None:
+        signal.signal(signal.SIGCHLD, self._child_ended)
+        signal.siginterrupt(signal.SIGCHLD, False)
+        process.reapAllProcesses()  # those that ended before
+
+    def uninstall(self) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def _child_ended(self, _signal: int, _frame: object) -> None:
+        # Not here: a signal interrupts any code, and protocols expect a turn of their own.
+        self.reactor.callFromThread(process.reapAllProcesses)
+
+
+def _log_loop_exception(_loop: object, context: dict[str, Any]) -> None:
+    """Log what uvloop caught: an exception must not end a Twisted reactor."""
     problem = context.get("exception")
     message = context.get("message", "Unhandled exception in the event loop")
     if problem is None:

@@ -1,51 +1,61 @@
-"""Receiving descriptors over UNIX sockets (IFileDescriptorReceiver).
+"""File descriptors over UNIX sockets: receiving them, refusing them, sending them.
 
-uvloop reads with read(2), which drops descriptors that come with the bytes. So a protocol that
-wants them gets Twisted's own transport, which polls. One that does not want any is read for
-natively, but for its first bytes: an unexpected descriptor is what Twisted warns of, and at the
-start of a connection the warning helps somebody.
+uvloop reads with read(2), which drops descriptors that come with the bytes. A protocol that
+provides `IFileDescriptorReceiver` therefore gets Twisted's own transport, which polls. For any
+other protocol uvloop reads, except for the first bytes: those are read with recvmsg(2), so that
+Twisted's warning about an unexpected descriptor appears at the start of a connection, where it
+helps.
 """
 
 import os
 import socket
-from typing import Any
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import unix
+from twisted.internet.error import FileDescriptorOverrun
 from twisted.python import log
 from twisted.python.failure import Failure
+from typing_extensions import override
+
+from evserve.reactor.stream import CONNECTION_LOST, Owner
 
 
-_AT_ONCE = 65536  # bytes
-_MOST = 253  # descriptors in one message: the kernel's SCM_MAX_FD
+if TYPE_CHECKING:
+    from evserve.reactor.unix import UNIXStream
+
+_READ_SIZE = 65536  # bytes
+_MAX_DESCRIPTORS = 253  # in one message: the kernel's SCM_MAX_FD
+_MAX_QUEUED = 64  # descriptors that wait before a producer is paused, as in Twisted
 
 
 class DescriptorStream(unix.Server):
-    """Twisted's transport, on a copy of the descriptor of a stream that uvloop has begun."""
+    """Twisted's transport, on a copy of the descriptor of a stream that uvloop has opened."""
 
-    _owner: Any
-    place: str
+    _owner: Owner
+    port_name: str
 
     @classmethod
-    def instead_of(cls, stream: Any, protocol: Any, owner: Any) -> "DescriptorStream":
-        """Return the transport that takes the place of `stream`, which is to be aborted."""
+    def replacing(cls, stream: "UNIXStream", protocol: Any) -> "DescriptorStream":
+        """Return the transport of `protocol` that takes the place of `stream`."""
         copy = socket.socket(fileno=os.dup(stream.uv.get_extra_info("socket").fileno()))
-        taking = cls(copy, protocol, stream.getPeer().name, None, copy.fileno(), stream.reactor)
-        taking._owner = owner
-        taking._tlsClientDefault = stream._tlsClientDefault  # noqa: SLF001  # Twisted's name
-        taking.place = stream.place
-        taking.repstr = owner.represent(taking, protocol.__class__.__name__)
-        return taking
+        new = cls(copy, protocol, stream.getPeer().name, None, copy.fileno(), stream.reactor)
+        new._owner = stream.owner
+        new._tlsClientDefault = stream._tlsClientDefault  # noqa: SLF001  # Twisted's name
+        new.port_name = stream.port_name
+        new.repstr = stream.owner.describe(new, protocol.__class__.__name__)
+        return new
 
+    @override
     def connectionLost(self, reason: Failure) -> None:
-        """Tell the owner too."""
         super().connectionLost(reason)
-        self._owner.farewell(reason)
+        self._owner.stream_lost(reason)
 
 
 class FirstRead:
-    """uvloop's (buffered) protocol of a stream until its first bytes are there."""
+    """uvloop's (buffered) protocol of a stream until its first bytes have arrived."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: "UNIXStream") -> None:
         self._stream = stream
         self._data = b""
         self._buffer = bytearray(1)
@@ -54,13 +64,13 @@ class FirstRead:
         self.connection_lost = stream.connection_lost
 
     def get_buffer(self, _hint: int) -> bytearray:
-        """Read, before uvloop does, with what shows descriptors."""
+        """Read with recvmsg(2); uvloop then reads at most one more byte into the buffer."""
         try:
             data, descriptors, _, _ = socket.recv_fds(
-                self._stream.getHandle(), _AT_ONCE, _MOST, socket.MSG_DONTWAIT
+                self._stream.getHandle(), _READ_SIZE, _MAX_DESCRIPTORS, socket.MSG_DONTWAIT
             )
         except OSError:
-            return self._buffer  # uvloop will see the same
+            return self._buffer  # uvloop gets the same error
         if descriptors:
             self._refuse(descriptors)
         if data:
@@ -68,30 +78,30 @@ class FirstRead:
         return self._buffer
 
     def buffer_updated(self, _count: int) -> None:
-        """Add the byte that uvloop found after ours."""
+        """Add the byte that uvloop has read."""
         self._keep(bytes(self._buffer))
-
-    def _keep(self, data: bytes) -> None:
-        if not self._data:
-            # Not here: uvloop is about to read into the buffer.
-            self._stream.reactor.loop.call_soon(self._deliver)
-        self._data += data
 
     def eof_received(self) -> Any:
         """Deliver what came before the end."""
         self._deliver()
         return self._stream.eof_received() if self._stream.connected else False
 
+    def _keep(self, data: bytes) -> None:
+        if not self._data:
+            # In the next turn: uvloop is about to read into the buffer.
+            self._stream.reactor.loop.call_soon(self._deliver)
+        self._data += data
+
     def _deliver(self) -> None:
         stream, data, self._data = self._stream, self._data, b""
         if data and stream.connected:
-            stream.take_over_reading(data)
+            stream.end_first_read(data)
 
     def _refuse(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         stream = self._stream
-        # The words and the keys are Twisted's, for those who look for them in its logs.
+        # Text and keys are Twisted's, for programs that look for them in its log.
         log.msg(
             format="%(protocolName)s (on %(hostAddress)r) does not "
             "provide IFileDescriptorReceiver; closing file "
@@ -100,3 +110,75 @@ class FirstRead:
             peerAddress=stream.getPeer(),
             protocolName=stream.protocol_name,
         )
+
+
+class DescriptorWriter:
+    """Sends descriptors, each with the next byte written; meanwhile it takes the writes."""
+
+    def __init__(self, stream: "UNIXStream") -> None:
+        self._stream = stream
+        self._descriptors: deque[int] = deque()
+        self._data = b""
+        self._watched: int | None = None  # a copy of the descriptor: uvloop watches the original
+
+    @property
+    def busy(self) -> bool:
+        """Whether descriptors or bytes wait to be sent."""
+        return bool(self._descriptors or self._data)
+
+    def send(self, descriptor: int) -> None:
+        """Queue a descriptor."""
+        stream = self._stream
+        if not self.busy:
+            stream.write = self._write  # type: ignore[method-assign]  # on purpose
+            stream.reactor.loop.call_soon(self._flush)
+        self._descriptors.append(descriptor)
+        if len(self._descriptors) > _MAX_QUEUED:
+            stream.pause_writing()
+
+    def close(self) -> None:
+        """Stop watching the socket."""
+        if self._watched is not None:
+            self._stream.reactor.loop.remove_writer(self._watched)
+            os.close(self._watched)
+            self._watched = None
+
+    def _write(self, data: bytes) -> None:
+        self._data += data
+
+    def _flush(self) -> None:
+        stream = self._stream
+        if not stream.connected:
+            return
+        if stream.uv.get_write_buffer_size():
+            self._wait()
+            return
+        if len(self._descriptors) > len(self._data):
+            stream.abort_with(Failure(FileDescriptorOverrun()))
+            return
+        handle = stream.getHandle()
+        try:
+            while self._descriptors:
+                first = self._descriptors[0]
+                socket.send_fds(handle, [self._data[:1]], [first], socket.MSG_DONTWAIT)
+                self._descriptors.popleft()
+                self._data = self._data[1:]
+        except BlockingIOError:
+            self._wait()
+            return
+        except OSError:
+            stream.abort_with(CONNECTION_LOST)
+            return
+        rest, self._data = self._data, b""
+        stream.write = stream.uv.write  # type: ignore[method-assign]  # on purpose
+        stream.write(rest)
+        stream.resume_if_drained()
+        stream.continue_closing()
+
+    def _wait(self) -> None:
+        self._watched = os.dup(self._stream.getHandle().fileno())
+        self._stream.reactor.loop.add_writer(self._watched, self._writable)
+
+    def _writable(self) -> None:
+        self.close()
+        self._flush()

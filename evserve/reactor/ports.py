@@ -1,22 +1,24 @@
-"""Listening: Twisted's own ports, where uvloop accepts.
+"""The server side: Twisted's own listening ports, where uvloop accepts, and adopted connections.
 
-uvloop accepts on a copy of the port's descriptor. Closing the copy pauses accepting, which uvloop
-has no other word for, and leaves clients waiting in the kernel's queue.
+uvloop accepts on a copy of the port's descriptor. It has no call that pauses accepting, so pausing
+closes the copy, which leaves clients waiting in the kernel's queue.
 """
 
 import socket
 from typing import Any
 
+from attrs import define
 from twisted.internet import tcp, unix
-from twisted.python.failure import Failure
+from twisted.internet.address import UNIXAddress
+from typing_extensions import override
 
-from evserve.reactor.secure import Stream
-from evserve.reactor.tcp import TCPStream
+from evserve.reactor.stream import Owner, Stream
+from evserve.reactor.tcp import TCPStream, internet_address
 from evserve.reactor.unix import UNIXStream
 
 
-class _Accepting:
-    """Owns the streams that come in."""
+class _Port(Owner):
+    """What TCP and UNIX ports share: uvloop accepts, and the port owns the streams."""
 
     reactor: Any
     socket: socket.socket
@@ -34,10 +36,10 @@ class _Accepting:
         # An adopted port has no backlog; listen(2) cuts this one to what the system allows.
         backlog = self.backlog or socket.SOMAXCONN
         starting = self.reactor.loop.create_server(
-            self._make_stream, sock=self.socket.dup(), backlog=backlog
+            lambda: self._stream(self.reactor, self), sock=self.socket.dup(), backlog=backlog
         )
         try:
-            starting.send(None)  # with a socket given there is nothing that it waits for
+            starting.send(None)  # given a socket, the coroutine never waits
         except StopIteration as started:
             self._server = started.value
         self.reactor.ports.add(self)
@@ -49,37 +51,45 @@ class _Accepting:
             self._server = None
             self.reactor.ports.discard(self)
 
-    def _make_stream(self) -> Stream:
-        return self._stream(self.reactor, self)
-
-    def welcome(self, stream: Stream) -> Any:
-        """See Owner."""
-        if self.disconnecting or not self.connected or stream.is_gone:
+    @override
+    def build_protocol(self, stream: Stream) -> Any:
+        if self.disconnecting or not self.connected or stream.peer_is_gone:
             return None
         return self.factory.buildProtocol(stream.getPeer())
 
-    def replace(self, transport: Any) -> None:
-        """See Owner."""
 
-    def farewell(self, reason: Failure) -> None:
-        """See Owner."""
-
-    def describe(self, stream: Stream, name: str) -> str:
-        """See Owner."""
-        return f"{name},{stream.sessionno},{stream.peer_name}"
-
-    def represent(self, stream: Stream, name: str) -> str:
-        """See Owner."""
-        return f"<{name} #{stream.sessionno} on {stream.place}>"
-
-
-class TCPPort(_Accepting, tcp.Port):
-    """See IListeningPort."""
+class TCPPort(_Port, tcp.Port):
+    """A TCP port (IListeningPort)."""
 
     _stream = TCPStream
 
 
-class UNIXPort(_Accepting, unix.Port):
-    """See IListeningPort."""
+class UNIXPort(_Port, unix.Port):
+    """A port on a UNIX socket (IListeningPort)."""
 
     _stream = UNIXStream
+
+
+@define(eq=False)
+class _Adopted(Owner):
+    """Owns a connection that another process, or other code, has accepted."""
+
+    protocol: Any
+
+    @override
+    def build_protocol(self, stream: Stream) -> Any:
+        return self.protocol
+
+
+def adopt_connection(reactor: Any, descriptor: int, family: int, factory: Any) -> Stream | None:
+    """Return the stream of a copy of `descriptor`; None if the factory builds no protocol."""
+    connected = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
+    name = connected.getpeername()
+    is_unix = family == socket.AF_UNIX
+    protocol = factory.buildProtocol(UNIXAddress(name) if is_unix else internet_address(name))
+    if protocol is None:
+        connected.close()
+        return None
+    stream = (UNIXStream if is_unix else TCPStream)(reactor, _Adopted(protocol))
+    stream.attach(connected)
+    return stream

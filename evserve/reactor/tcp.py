@@ -1,4 +1,4 @@
-"""TCP streams: what has an address and socket options."""
+"""TCP streams: addresses, socket options and the kernel's count of the bytes received."""
 
 import socket
 import struct
@@ -9,9 +9,10 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport, ITLSTransport
 from twisted.internet.tcp import _getrealname
 from twisted.python.failure import Failure
+from typing_extensions import override
 from zope.interface import implementer
 
-from evserve.reactor.secure import Stream
+from evserve.reactor.stream import Stream
 
 
 # struct tcp_info of Linux: a byte for the state and, at 128, the bytes received. The end of the
@@ -21,56 +22,55 @@ _CLOSED = 7
 _ENDED_BY_PEER = {6, 8, 9, 11}  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
-def internet_address(pair: tuple[Any, ...]) -> IPv4Address | IPv6Address:
-    """Return the Twisted address of one of the socket module's."""
-    if len(pair) == 2:  # noqa: PLR2004  # host and port; IPv6 has flow and scope besides
-        return IPv4Address("TCP", *pair)
-    return IPv6Address("TCP", *_getrealname(pair))
+def internet_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
+    """Return the Twisted address of a socket name of the socket module."""
+    if len(name) == 2:  # noqa: PLR2004  # host and port; IPv6 has flow and scope besides
+        return IPv4Address("TCP", *name)
+    return IPv6Address("TCP", *_getrealname(name))
 
 
 @implementer(ITCPTransport, ITLSTransport)
 class TCPStream(Stream):
     """A TCP connection, of either side."""
 
-    _peer: tuple[Any, ...] | None = None  # as the socket module has it, once it was asked for
+    _peer: tuple[Any, ...] | None = None  # the peer's socket name
     _received = 0  # bytes, when last asked for
-    _is_over = False  # the descriptor is ours no more
+    _is_over = False  # the descriptor may belong to another connection by now
+
+    @override
+    def connection_made(self, uv: Any) -> None:
+        # Read now, because the kernel forgets the peer when the connection is reset.
+        self._peer = uv.get_extra_info("peername")
+        super().connection_made(uv)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """See ITCPTransport."""
         return internet_address(self.uv.get_extra_info("sockname"))
 
-    @property
-    def is_gone(self) -> bool:
-        """See Stream."""
-        return self._known_peer() is None
-
     def getPeer(self) -> IPv4Address | IPv6Address:
-        """See ITCPTransport; a client whose connection is gone says where it went."""
-        return internet_address(self._known_peer() or self.went_to)
-
-    def _known_peer(self) -> tuple[Any, ...] | None:
-        """Remember the peer: the kernel forgets it when the connection is reset."""
-        if self._peer is None:
-            self._peer = self.uv.get_extra_info("peername")
-        return self._peer
+        # A client whose connection is gone still knows where it had connected to.
+        return internet_address(self._peer or self.connected_addr)
 
     @property
-    def place(self) -> int:
-        """The number of the port."""
+    @override
+    def peer_is_gone(self) -> bool:
+        return self._peer is None
+
+    @property
+    def port_name(self) -> int:
+        """The number of the port, for the representation."""
         return self.getHost().port
 
     @property
     def peer_name(self) -> str:
-        """The peer's host."""
+        """The peer's host, for the log prefix."""
         return self.getPeer().host
 
+    # uvloop switches TCP_NODELAY on for every connection.
+
     def getTcpNoDelay(self) -> bool:
-        """See ITCPTransport; uvloop switches it on for every connection."""
         return bool(self.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """See ITCPTransport."""
         self.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
 
     if hasattr(socket, "TCP_INFO"):  # Linux
@@ -79,12 +79,12 @@ class TCPStream(Stream):
         def bytes_received(self) -> int:
             """How many bytes the peer has sent, whether or not the protocol has read them.
 
-            The kernel counts, so that nothing has to be counted in Python. It is a question of
-            half a microsecond, and may be put for the last time in `connectionLost`.
+            The kernel counts them, so Python need not. Reading the count takes half a microsecond
+            and works up to and including `connectionLost`.
             """
             if not self._is_over:
-                # An answer that is older is better than a lost farewell; kernels before 4.1 count
-                # nothing.
+                # An older count is better than an exception in connectionLost; kernels before 4.1
+                # do not count.
                 with suppress(OSError, struct.error):
                     self._received = self._ask_received()
             return self._received
@@ -93,9 +93,10 @@ class TCPStream(Stream):
         handle: Any = self.uv.get_extra_info("socket")
         info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
         state, received = _INFO.unpack(info)
-        ended = self._read_ended if state == _CLOSED else state in _ENDED_BY_PEER
+        ended = self._read_closed if state == _CLOSED else state in _ENDED_BY_PEER
         return int(received) - ended
 
+    @override
     def _lost(self, reason: Failure) -> None:
         super()._lost(reason)
         self._is_over = True

@@ -1,4 +1,4 @@
-"""UNIX streams: addresses that are paths, and descriptors that travel with the bytes."""
+"""UNIX streams: addresses are paths, and file descriptors travel with the bytes."""
 
 import os
 import socket
@@ -6,11 +6,11 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IFileDescriptorReceiver, ITLSTransport, IUNIXTransport
+from typing_extensions import override
 from zope.interface import implementer
 
-from evserve.reactor.descriptors import DescriptorStream, FirstRead
-from evserve.reactor.secure import Stream
-from evserve.reactor.sending import DescriptorWriter
+from evserve.reactor.descriptors import DescriptorStream, DescriptorWriter, FirstRead
+from evserve.reactor.stream import Stream
 
 
 @implementer(IUNIXTransport, ITLSTransport)
@@ -19,78 +19,76 @@ class UNIXStream(Stream):
 
     family = socket.AF_UNIX
     _writer: DescriptorWriter | None = None
-    _looked = False  # the first bytes have been read
+    _first_read = False  # the first bytes have been read
     _addresses: tuple[Any, Any] = None, None
 
+    @override
     def connection_made(self, uv: Any) -> None:
-        """Note the addresses, which can't be asked for when it is closed."""
+        # The addresses can't be read after the stream has closed.
         names = uv.get_extra_info("sockname"), uv.get_extra_info("peername")
         self._addresses = names[0] or None, names[1] or None
         super().connection_made(uv)
 
+    @override
+    def connect_protocol(self, protocol: Any) -> None:
+        if IFileDescriptorReceiver.providedBy(protocol):
+            transport: Any = DescriptorStream.replacing(self, protocol)
+            self.discard()
+            self.owner.transport_replaced(transport)
+            transport.protocol.makeConnection(transport)
+        else:
+            super().connect_protocol(protocol)
+
     def getHost(self) -> Any:
-        """See IUNIXTransport."""
         return UNIXAddress(self._addresses[0])
 
     def getPeer(self) -> Any:
-        """See IUNIXTransport."""
         return UNIXAddress(self._addresses[1])
 
     @property
-    def place(self) -> str:
-        """The path of the port."""
+    def port_name(self) -> str:
+        """The path of the port, for logs and the representation."""
         return os.fsdecode(self._addresses[0] or "")
 
-    peer_name = place
+    peer_name = port_name
+
+    # Twisted's own UNIX transport has these two as well, from its TCP transport.
 
     def getTcpNoDelay(self) -> bool:
-        """Return what Twisted's own UNIX transport returns to those who mistake it for TCP."""
         return False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Ignore those who mistake it for TCP, as Twisted does."""
+        pass
 
-    def sendFileDescriptor(self, descriptor: int) -> None:
-        """See IUNIXTransport."""
-        if self._writer is None:
-            self._writer = DescriptorWriter(self)
-        self._writer.send(descriptor)
-
-    def read_natively(self) -> None:
-        """Let uvloop read, but for the first bytes."""
-        if self._looked or self._early is not None:
-            super().read_natively()
+    @override
+    def set_uv_protocol(self) -> None:
+        if self._first_read or self._early is not None:
+            super().set_uv_protocol()
         else:
             self.uv.set_protocol(FirstRead(self))
 
-    def take_over_reading(self, data: bytes) -> None:
-        """Deliver the first bytes; from the next on uvloop delivers."""
-        self._looked = True
-        super().read_natively()
+    def end_first_read(self, data: bytes) -> None:
+        """Deliver the first bytes; uvloop delivers those that follow."""
+        self._first_read = True
+        super().set_uv_protocol()
         if self.reading:
             self.deliver(data)
         else:
             self.hold(data)
 
-    def take_up(self, protocol: Any) -> None:
-        """Make way for Twisted's transport if the protocol wants descriptors."""
-        if not IFileDescriptorReceiver.providedBy(protocol):
-            super().take_up(protocol)
-            return
-        transport: Any = DescriptorStream.instead_of(self, protocol, self.owner)
-        self.abandon()
-        self.owner.replace(transport)
-        takes: Any = protocol
-        takes.makeConnection(transport)
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        if self._writer is None:
+            self._writer = DescriptorWriter(self)
+        self._writer.send(descriptor)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether descriptors are to be sent before the stream closes."""
-        return super().is_busy or (self._writer is not None and self._writer.busy)
+    @override
+    def has_pending_output(self) -> bool:
+        return super().has_pending_output or (self._writer is not None and self._writer.busy)
 
-    def _forget(self) -> None:
-        """Let go of everything that would make a circle."""
-        super()._forget()
+    @override
+    def _release(self) -> None:
+        super()._release()
         if self._writer is not None:
             self._writer.close()
         self._writer = None

@@ -1,4 +1,4 @@
-"""The console: what can be asked, and how little can stop the server."""
+"""The console: its commands, and that closing it does not stop the server."""
 
 import os
 
@@ -9,14 +9,12 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.echo.change import Change
-from evserve.echo.commands import Peer, Snapshot, answer
-from evserve.echo.console import Console, ConsoleService, peer_name
-from evserve.echo.factory import EchoFactory
+from evserve.echo.console import Console, ConsoleService, Peer, Snapshot, answer, peer_name
+from evserve.echo.protocol import EchoFactory, Transform
 from evserve.testing import MemoryHost
 
 
-NOBODY = Snapshot(uptime=12.3, opened=0, peers=())
+NO_PEERS = Snapshot(uptime=12.3, opened=0, peers=())
 
 
 class AnswerTests(SynchronousTestCase):
@@ -29,14 +27,14 @@ class AnswerTests(SynchronousTestCase):
     def test_connections_lists_each_client_on_its_line(self):
         now = Snapshot(61, 7, (Peer("a:1", 3.4), Peer("unix", 0)))
         self.assertEqual(answer("connections", now), "a:1 for 3 s\nunix for 0 s\n")
-        self.assertEqual(answer("connections", NOBODY), "no connections\n")
+        self.assertEqual(answer("connections", NO_PEERS), "no connections\n")
 
     def test_help_names_every_command(self):
-        self.assertEqual(answer("help", NOBODY), "status, connections, quit, help\n")
+        self.assertEqual(answer("help", NO_PEERS), "status, connections, quit, help\n")
 
     def test_an_unknown_command_is_told_the_known_ones(self):
         self.assertEqual(
-            answer("stats", NOBODY),
+            answer("stats", NO_PEERS),
             "unknown command 'stats'; known: status, connections, quit, help\n",
         )
 
@@ -57,8 +55,8 @@ class PeerNameTests(SynchronousTestCase):
 class ConsoleTests(SynchronousTestCase):
     def setUp(self):
         self.host = MemoryHost()
-        self.factory = EchoFactory(Change(), 0.0, self.host.reactor)
-        self.console = Console(self.host, self.factory.connections)
+        self.factory = EchoFactory(Transform(), 0.0, self.host.reactor)
+        self.console = Console(self.host, self.factory)
         self.terminal = StringTransport()
         self.console.makeConnection(self.terminal)
 
@@ -104,8 +102,8 @@ class PipeReactor(Clock):
 class ConsoleServiceTests(SynchronousTestCase):
     def start(self, stdin, stdout):
         self.host = MemoryHost(PipeReactor())
-        factory = EchoFactory(Change(), 0.0, self.host.reactor)
-        service = ConsoleService(self.host, factory.connections, stdin, stdout)
+        factory = EchoFactory(Transform(), 0.0, self.host.reactor)
+        service = ConsoleService(self.host, factory, stdin, stdout)
         service.startService()
         return service
 

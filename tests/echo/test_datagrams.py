@@ -6,9 +6,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.echo.change import Change
-from evserve.echo.datagrams import CAPACITY, EchoDatagrams, Tally
-from evserve.echo.udp_service import DatagramService
+from evserve.echo.datagrams import CAPACITY, DatagramMetrics, DatagramService, EchoDatagrams
+from evserve.echo.protocol import Transform
 from evserve.testing import MemoryHost
 
 
@@ -37,9 +36,9 @@ class UDPHost:
 
 
 class EchoDatagramsTests(SynchronousTestCase):
-    def start(self, change=Change(), delay=0.0):  # noqa: B008 - a frozen value
+    def start(self, transform=Transform(), delay=0.0):  # noqa: B008 - a frozen value
         self.clock, self.registry = Clock(), CollectorRegistry()
-        self.echo = EchoDatagrams(change, delay, self.clock, Tally.of(self.registry))
+        self.echo = EchoDatagrams(transform, delay, self.clock, DatagramMetrics(self.registry))
         self.transport = DatagramTransport()
         self.echo.makeConnection(self.transport)
 
@@ -59,8 +58,8 @@ class EchoDatagramsTests(SynchronousTestCase):
         self.echo.datagramReceived(b"", CLIENT)
         self.assertEqual(self.transport.sent, [(b"", CLIENT)])
 
-    def test_a_datagram_is_changed_as_a_whole(self):
-        self.start(Change(upper=True, suffix=b"!"))
+    def test_a_datagram_is_transformed_as_a_whole(self):
+        self.start(Transform(upper=True, suffix=b"!"))
         self.echo.datagramReceived(b"one", CLIENT)
         self.echo.datagramReceived(b"two\n", CLIENT)
         self.assertEqual(self.transport.sent, [(b"ONE!", CLIENT), (b"TWO!\n", CLIENT)])
@@ -139,7 +138,9 @@ class DatagramReactor(MemoryReactorClock):
 class DatagramServiceTests(SynchronousTestCase):
     def setUp(self):
         self.host = MemoryHost(DatagramReactor())
-        echo = EchoDatagrams(Change(), 0.0, self.host.reactor, Tally.of(self.host.metrics))
+        echo = EchoDatagrams(
+            Transform(), 0.0, self.host.reactor, DatagramMetrics(self.host.metrics)
+        )
         self.service = DatagramService(self.host, 9000, "::1", echo)
 
     def test_it_listens_once_whether_or_not_the_start_was_privileged(self):

@@ -1,28 +1,90 @@
-"""Echo on a transport in memory."""
+"""Echo on transports in memory: transforms, delays, draining, TLS."""
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.echo.change import Change
-from evserve.echo.connection import LINGER
-from evserve.echo.delayed import CAPACITY, DelayedEcho
-from evserve.echo.factory import EchoFactory
+from evserve.echo.protocol import DELAY_CAPACITY, LINGER, DelayedEcho, EchoFactory, Transform
 from evserve.interfaces import IDrainable
+from tests.certificates import make_certificates
 
 
-PLAIN = Change()
-LOUD = Change(upper=True, suffix=b"!")
+EVERY_BYTE = bytes(range(256))
+
+
+def echoed(transform, *chunks):
+    stream = transform.stream()
+    return b"".join(map(stream.feed, chunks)) + stream.end()
+
+
+class TransformTests(SynchronousTestCase):
+    def test_without_a_transform_it_is_binary_safe(self):
+        self.assertEqual(echoed(Transform(), EVERY_BYTE), EVERY_BYTE)
+
+    def test_only_a_transform_that_does_nothing_is_the_identity(self):
+        self.assertTrue(Transform().is_identity)
+        self.assertFalse(Transform(upper=True).is_identity)
+        self.assertFalse(Transform(suffix=b"!").is_identity)
+
+    def test_upper_changes_only_the_letters_a_to_z(self):
+        upper = echoed(Transform(upper=True), EVERY_BYTE)
+        self.assertEqual(upper, EVERY_BYTE[:97] + EVERY_BYTE[65:91] + EVERY_BYTE[123:])
+
+    def test_upper_leaves_utf8_whole(self):
+        self.assertEqual(echoed(Transform(upper=True), "größe".encode()), "GRößE".encode())
+
+    def test_the_suffix_stands_before_each_line_break(self):
+        self.assertEqual(echoed(Transform(suffix=b"!"), b"one\ntwo\r\n\n"), b"one!\ntwo!\r\n!\n")
+
+    def test_the_suffix_ends_a_last_line_that_has_no_end(self):
+        self.assertEqual(echoed(Transform(suffix=b"!"), b"one\ntwo"), b"one!\ntwo!")
+        self.assertEqual(echoed(Transform(suffix=b"!"), b"one\r"), b"one\r!")
+
+    def test_an_empty_stream_gets_no_suffix(self):
+        self.assertEqual(echoed(Transform(suffix=b"!")), b"")
+
+    def test_a_stream_ends_only_once(self):
+        stream = Transform(suffix=b"!").stream()
+        stream.feed(b"one")
+        self.assertEqual([stream.end(), stream.end()], [b"!", b""])
+
+    def test_the_suffix_is_taken_literally_and_never_transformed(self):
+        transform = Transform(upper=True, suffix=rb"\1 \g<0> ok")
+        self.assertEqual(echoed(transform, b"go\n"), rb"GO\1 \g<0> ok" + b"\n")
+
+    def test_a_line_is_sent_back_before_it_ends(self):
+        self.assertEqual(Transform(suffix=b"!").stream().feed(b"hel"), b"hel")
+
+    def test_the_result_is_the_same_wherever_the_stream_is_cut(self):
+        transform = Transform(upper=True, suffix=b"\r\n+")
+        text = b"a\r\nb\r\rc\n\r\n\nd\r\n\r"
+        whole = echoed(transform, text)
+        for first in range(len(text) + 1):
+            for second in range(first, len(text) + 1):
+                chunks = text[:first], text[first:second], text[second:]
+                self.assertEqual(echoed(transform, *chunks), whole, chunks)
+
+    def test_a_datagram_is_a_stream_of_its_own(self):
+        self.assertEqual(Transform(upper=True, suffix=b"!").datagram(b"one\ntwo"), b"ONE!\nTWO!")
+
+
+PLAIN = Transform()
+LOUD = Transform(upper=True, suffix=b"!")
 
 
 class Case(SynchronousTestCase):
     """Connects a protocol of the factory that the options would make."""
 
-    def connect(self, change=PLAIN, delay=0.0):
+    def connect(self, transform=PLAIN, delay=0.0):
         self.clock = Clock()
-        self.factory = EchoFactory(change, delay, self.clock)
+        self.factory = EchoFactory(transform, delay, self.clock)
         self.echo = self.factory.buildProtocol(None)
         self.transport = StringTransport()
         self.echo.makeConnection(self.transport)
@@ -43,20 +105,20 @@ class SocketTransport(StringTransport):
 
 
 class DrainTests(Case):
-    def drain(self, change=PLAIN):
-        self.connect(change)
+    def drain(self, transform=PLAIN):
+        self.connect(transform)
         self.transport = SocketTransport()
         self.echo.makeConnection(self.transport)
         self.echo.dataReceived(b"owed")
         self.transport.pauseProducing()
         self.echo.drain()
 
-    def test_the_client_is_told_that_no_more_comes(self):
+    def test_the_client_gets_what_is_owed_and_the_end(self):
         self.drain(LOUD)
         self.assertEqual(self.transport.value(), b"OWED!")
         self.assertTrue(self.transport.half_closed)
 
-    def test_what_still_comes_is_read_and_thrown_away(self):
+    def test_what_still_arrives_is_read_and_discarded(self):
         self.drain()
         self.assertEqual(self.transport.producerState, "producing")
         self.echo.dataReceived(b"late")
@@ -94,14 +156,14 @@ class EchoTests(Case):
         self.connect()
         self.assertEqual(self.echo.dataReceived, self.transport.write)
 
-    def test_changes_are_applied(self):
+    def test_transforms_are_applied(self):
         self.connect(LOUD)
         self.echo.dataReceived(b"hello\n")
         self.assertEqual(self.transport.value(), b"HELLO!\n")
 
     def test_the_transport_is_its_own_producer(self):
-        for change in (PLAIN, LOUD):
-            self.connect(change)
+        for transform in (PLAIN, LOUD):
+            self.connect(transform)
             self.assertIs(self.transport.producer, self.transport)
             self.assertTrue(self.transport.streaming)
 
@@ -120,14 +182,14 @@ class EchoTests(Case):
 
     def test_connections_are_counted_while_they_last(self):
         self.connect()
-        self.assertEqual(list(self.factory.connections.since), [self.echo])
+        self.assertEqual(list(self.factory.connections), [self.echo])
         self.lose()
-        self.assertEqual(list(self.factory.connections.since), [])
-        self.assertEqual(self.factory.connections.opened, 1)
+        self.assertEqual(list(self.factory.connections), [])
+        self.assertEqual(self.factory.opened, 1)
 
-    def test_the_protocols_keep_their_promises(self):
-        for change, delay in [(PLAIN, 0), (LOUD, 0), (PLAIN, 1)]:
-            self.connect(change, delay)
+    def test_the_protocols_provide_their_interfaces(self):
+        for transform, delay in [(PLAIN, 0), (LOUD, 0), (PLAIN, 1)]:
+            self.connect(transform, delay)
             verifyObject(IHalfCloseableProtocol, self.echo)
             verifyObject(IDrainable, self.echo)
             self.echo.writeConnectionLost()
@@ -152,24 +214,24 @@ class DelayedEchoTests(Case):
         self.echo.dataReceived(b"\r")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_full_line_stops_reading_until_it_has_room(self):
+    def test_a_full_queue_stops_reading_until_it_has_room(self):
         self.connect(delay=2)
-        self.echo.dataReceived(bytes(CAPACITY))
+        self.echo.dataReceived(bytes(DELAY_CAPACITY))
         self.assertEqual(self.transport.producerState, "paused")
         self.clock.advance(2)
         self.assertEqual(self.transport.producerState, "producing")
-        self.assertEqual(len(self.transport.value()), CAPACITY)
+        self.assertEqual(len(self.transport.value()), DELAY_CAPACITY)
 
-    def test_reading_stays_stopped_while_the_line_stays_full(self):
+    def test_reading_stays_stopped_while_the_queue_stays_full(self):
         self.connect(delay=2)
         self.echo.dataReceived(b"first")
         self.clock.advance(1)
-        self.echo.dataReceived(bytes(CAPACITY))
+        self.echo.dataReceived(bytes(DELAY_CAPACITY))
         self.clock.advance(1)
         self.assertEqual(self.transport.value(), b"first")
         self.assertEqual(self.transport.producerState, "paused")
 
-    def test_a_client_that_does_not_read_holds_the_line(self):
+    def test_a_client_that_does_not_read_pauses_the_queue(self):
         self.connect(delay=2)
         self.echo.dataReceived(b"one")
         self.transport.producer.pauseProducing()
@@ -193,13 +255,13 @@ class DelayedEchoTests(Case):
 
     def test_a_half_closed_connection_is_never_read_again(self):
         self.connect(delay=2)
-        self.echo.dataReceived(bytes(CAPACITY))
+        self.echo.dataReceived(bytes(DELAY_CAPACITY))
         self.echo.readConnectionLost()
         self.echo.drain()
         self.clock.advance(2)
         self.assertEqual(self.transport.producerState, "paused")
 
-    def test_one_that_owes_nothing_closes_at_once(self):
+    def test_a_connection_that_owes_nothing_closes_at_once(self):
         for end in ("readConnectionLost", "drain"):
             self.connect(delay=2)
             getattr(self.echo, end)()
@@ -218,7 +280,7 @@ class DelayedEchoTests(Case):
 
     def test_draining_reads_on_so_that_closing_does_not_reset(self):
         self.connect(delay=2)
-        self.echo.dataReceived(bytes(CAPACITY))
+        self.echo.dataReceived(bytes(DELAY_CAPACITY))
         self.echo.drain()
         self.assertEqual(self.transport.producerState, "producing")
 
@@ -240,6 +302,136 @@ class DelayedEchoTests(Case):
         self.connect(delay=2)
         self.assertIsInstance(self.echo, DelayedEcho)
         self.echo.dataReceived(b"12345")
-        self.assertGreaterEqual(self.factory.held, 5)
+        self.assertGreaterEqual(self.factory.delayed_bytes, 5)
         self.clock.advance(2)
-        self.assertEqual(self.factory.held, 0)
+        self.assertEqual(self.factory.delayed_bytes, 0)
+
+
+class Watcher(Clock):
+    """A reactor that knows which sockets wait to write; the test says when they can."""
+
+    def __init__(self):
+        super().__init__()
+        self.writers = set()
+        self.addReader, self.removeReader = set().add, set().discard
+        self.addWriter, self.removeWriter = self.writers.add, self.writers.discard
+
+
+class Socket(FileDescriptor):
+    """A socket with the buffering of a real one, whose peer reads when the test says so."""
+
+    connected = 1
+
+    def __init__(self):
+        super().__init__(Watcher())
+        self.sent = b""
+        self.is_open = True
+
+    def writeSomeData(self, data):
+        self.sent += data
+        return len(data)
+
+    def _postLoseConnection(self):
+        return CONNECTION_DONE
+
+    def flush(self):
+        """The peer reads all there is, as often as it takes."""
+        while self.is_open and self in self.reactor.writers:
+            self.is_open = self.doWrite() is not CONNECTION_DONE
+
+
+class Reader(Protocol):
+    got = b""
+
+    def dataReceived(self, data):
+        self.got += data
+
+
+class TLSClosingTests(SynchronousTestCase):
+    """A TLS client that writes and closes, while the server's socket is full."""
+
+    def setUp(self):
+        certificates = make_certificates()
+        self.reader = Reader()
+        self.client = TLSMemoryBIOFactory(
+            certificates.client_options(), True, Factory.forProtocol(lambda: self.reader)
+        ).buildProtocol(None)
+        self.options = certificates.server_options()
+        self.socket = Socket()
+
+    def connect(self, delay):
+        echo = EchoFactory(Transform(), delay, self.socket.reactor)
+        factory = TLSMemoryBIOFactory(self.options, False, echo, clock=self.socket.reactor)
+        self.server = factory.buildProtocol(None)
+        self.wire = StringTransport()
+        self.client.makeConnection(self.wire)
+        self.server.makeConnection(self.socket)
+        for _ in range(3):
+            self.to_server()
+            self.to_client()
+
+    def to_server(self):
+        sent = self.wire.value()
+        self.wire.clear()
+        if sent:
+            self.server.dataReceived(sent)
+
+    def to_client(self):
+        self.socket.flush()
+        sent, self.socket.sent = self.socket.sent, b""
+        if sent:
+            self.client.dataReceived(sent)
+
+    def write_and_close(self):
+        self.client.write(bytes(100_000))
+        self.client._aggregator.flush()
+        self.to_server()
+        self.client.write(b"last")
+        self.client.loseConnection()
+        self.to_server()
+
+    def test_it_gets_every_byte_and_the_socket_is_closed(self):
+        self.connect(delay=0)
+        self.write_and_close()
+        self.assertTrue(self.socket.producerPaused)
+        self.to_client()
+        self.assertEqual(self.reader.got, bytes(100_000) + b"last")
+        self.assertFalse(self.socket.is_open)
+
+    def test_with_a_delay_the_socket_is_closed_too(self):
+        self.connect(delay=1)
+        self.client.write(bytes(100_000))
+        self.client._aggregator.flush()
+        self.to_server()
+        self.socket.reactor.advance(1)
+        self.socket.reactor.advance(0)
+        self.assertTrue(self.socket.producerPaused)
+        self.client.loseConnection()
+        self.to_server()
+        self.to_client()
+        self.assertEqual(self.reader.got, bytes(100_000))
+        self.assertFalse(self.socket.is_open)
+        self.assertEqual(self.socket.reactor.getDelayedCalls(), [])
+
+    def test_a_client_that_reads_again_is_served_again(self):
+        self.connect(delay=0)
+        self.client.write(bytes(100_000))
+        self.client._aggregator.flush()
+        self.to_server()
+        self.assertTrue(self.socket.producerPaused)
+        self.to_client()
+        self.client.write(b"more")
+        self.client._aggregator.flush()
+        self.to_server()
+        self.to_client()
+        self.assertEqual(self.reader.got, bytes(100_000) + b"more")
+        self.assertTrue(self.socket.is_open)
+
+    def test_a_lost_socket_leaves_no_timer(self):
+        self.connect(delay=1)
+        self.client.write(b"never answered")
+        self.client._aggregator.flush()
+        self.to_server()
+        self.socket.connectionLost(Failure(CONNECTION_DONE))
+        self.server.connectionLost(Failure(CONNECTION_DONE))
+        self.assertEqual(self.socket.reactor.getDelayedCalls(), [])

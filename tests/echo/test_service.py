@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from evserve.echo.console import ConsoleService
+from evserve.echo.datagrams import DatagramService
 from evserve.echo.service import Options, makeService
-from evserve.echo.udp_service import DatagramService
 from evserve.host.options import with_listening_options
 from evserve.interfaces import IServicePlugin
 from evserve.testing import MemoryHost
@@ -84,11 +84,11 @@ class MakeServiceTests(SynchronousTestCase):
         kinds = [type(each) for each in self.make("--udp", "--port", "0", "--console")]
         self.assertEqual(kinds[1:], [DatagramService, ConsoleService])
 
-    def test_without_a_word_about_where_udp_takes_the_default_port_too(self):
+    def test_without_a_port_udp_takes_the_default_port_too(self):
         (_, datagrams) = self.make("--udp")
         self.assertEqual(datagrams._port, 9000)
 
-    def test_a_standard_input_closed_from_the_start_is_no_descriptor(self):
+    def test_a_standard_input_closed_from_the_start_has_no_descriptor(self):
         self.patch(sys, "stdin", None)
         (_, console) = self.make("--console")
         console.startService()
@@ -103,7 +103,7 @@ class PluginTests(SynchronousTestCase):
         verifyObject(IPlugin, echo)
         self.assertIs(echo.load().options, Options)
 
-    def test_importing_the_room_installs_no_reactor(self):
+    def test_importing_the_package_installs_no_reactor(self):
         program = (
             "import sys, evserve.echo.service; sys.exit('twisted.internet.reactor' in sys.modules)"
         )

@@ -10,8 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from evserve.echo.change import Change
-from evserve.echo.factory import EchoFactory
+from evserve.echo.protocol import EchoFactory, Transform
 from evserve.echo.service import Options, makeService
 from evserve.host.options import with_listening_options
 from evserve.testing import MemoryHost
@@ -19,8 +18,8 @@ from tests.certificates import make_certificates
 from tests.integration.streams import Client
 
 
-PLAIN = Change()
-LOUD = Change(upper=True, suffix=b"!")
+PLAIN = Transform()
+LOUD = Transform(upper=True, suffix=b"!")
 BULK = bytes(range(256)) * 4096  # 1 MiB, more than any buffer on the way
 
 
@@ -32,15 +31,15 @@ class Case(TestCase):
 
         self.reactor = reactor
 
-    async def serve(self, change=PLAIN, delay=0.0):
-        self.factory = EchoFactory(change, delay, self.reactor)
+    async def serve(self, transform=PLAIN, delay=0.0):
+        self.factory = EchoFactory(transform, delay, self.reactor)
         port = await self.server_endpoint().listen(self.factory)
         self.address = port.getHost()
         self.addCleanup(self.close, port)
 
     async def close(self, port):
         await port.stopListening()
-        while self.factory.connections.since:
+        while self.factory.connections:
             await deferLater(self.reactor, 0)
 
     async def connect(self):
@@ -51,7 +50,7 @@ class Case(TestCase):
 
 
 class Streams:
-    """What holds for every kind of stream; each kind below is one TestCase."""
+    """Tests of every kind of stream; each kind below is one TestCase."""
 
     async def test_every_byte_comes_back_in_order(self):
         await self.serve()
@@ -59,7 +58,7 @@ class Streams:
         client.transport.write(BULK)
         self.assertEqual(await client.receive(len(BULK)), BULK)
 
-    async def test_changes_are_applied(self):
+    async def test_transforms_are_applied(self):
         await self.serve(LOUD)
         client = await self.connect()
         client.transport.write(b"one\ntwo\n")
@@ -76,7 +75,7 @@ class Streams:
         client = await self.connect()
         client.transport.write(b"owed")
         await client.receive(4)
-        for connection in list(self.factory.connections.since):
+        for connection in list(self.factory.connections):
             connection.drain()
         self.assertEqual(await client.closed, b"owed")
 
@@ -89,7 +88,7 @@ class Streams:
 
 
 class HalfClosing:
-    """Kinds of stream with a FIN for each direction."""
+    """Tests of streams that close each direction separately."""
 
     def end_writing(self, client):
         client.transport.loseWriteConnection()

@@ -1,6 +1,6 @@
-"""Opening and closing connections, one after the other, and what that leaves behind.
+"""Opens and closes connections sequentially, and measures what that leaves behind.
 
-`python -m tests.reactor.churn [COUNT]` does it 1,000,000 times and prints that; it takes minutes.
+`python -m tests.reactor.churn [COUNT]` does it 1,000,000 times, which takes minutes.
 """
 
 import gc
@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
 
 from evserve.reactor import new_reactor
-from tests.reactor.running import listen, turn
+from tests.reactor.connections import listen, turn
 
 
 class Once(Protocol):
-    """Sends a byte, and ends when it comes back."""
+    """Sends a byte, and closes when it comes back."""
 
     def connectionMade(self):
         self.transport.write(b"x")
@@ -54,7 +54,7 @@ class Churn(ClientFactory):
 
 
 async def churn(reactor, port, count):
-    """Open and close `count` connections; give the last of them time to end."""
+    """Open and close `count` connections, and wait until the last of them have ended."""
     await Churn(reactor, port, count).done
     for _ in range(200):  # turns: a busy machine takes its time for one
         if not reactor.streams:
@@ -65,7 +65,7 @@ async def churn(reactor, port, count):
 
 
 def garbage():
-    """Return what only the collector frees."""
+    """Return the objects that only the garbage collector frees."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         gc.collect()
@@ -85,7 +85,7 @@ def descriptors():
 
 
 async def measure(reactor, count):
-    """Print what `count` connections leave."""
+    """Print what `count` connections leave behind."""
     port = listen(reactor, Back)
     await churn(reactor, port, 10_000)
     garbage()

@@ -34,7 +34,7 @@ MODULES = [
     "process",
     "stdio",
 ]
-SECONDS = 60  # for one test, which takes a tenth of one when nothing else runs
+SECONDS = 60  # for one test; on a quiet machine it takes a tenth of a second
 
 
 def Epoll(test):
@@ -48,7 +48,7 @@ def Uvloop(test):
 
 
 class Outcomes(TestResult):
-    """Keeps one word, or one line, for each test."""
+    """Keeps the outcome of each test by its name."""
 
     def __init__(self):
         super().__init__()
@@ -77,7 +77,7 @@ def name_of(test):
 
 
 def cases(suite):
-    """Yield the tests that are about reactors."""
+    """Yield the tests of reactors."""
     for each in suite:
         if isinstance(each, TestSuite) or hasattr(each, "_tests"):
             yield from cases(each)
@@ -100,5 +100,5 @@ def main(name):
 
 
 if __name__ == "__main__":
-    # By its name, since Twisted looks the reactor up there.
+    # By this name, under which Twisted looks the reactor up.
     importlib.import_module("tests.reactor.conformance").main(sys.argv[1])

@@ -13,13 +13,13 @@ from tests.integration.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 
-# What is skipped or fails on epoll too is not expected here: no `gi`; as root, test_changeUID.
+# Tests that are skipped or fail on epoll don't count: without `gi`; test_changeUID as root.
 FEWEST = 290
 FEWEST_WITHOUT_IPV6 = 240
 
 
 def has_ipv6():
-    """Whether the kernel has it turned on."""
+    """Return whether the kernel has IPv6 enabled."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         probe.bind(("::1", 0))
         return True
@@ -35,7 +35,7 @@ async def outcomes_on(test, name):
 
 
 class ConformanceTests(TestCase):
-    def test_whatever_passes_on_epoll_passes_here(self):
+    def test_every_test_that_passes_on_epoll_passes_on_uvloop(self):
         return Deferred.fromCoroutine(self._compare())
 
     async def _compare(self):

@@ -1,4 +1,4 @@
-"""Connections that are gone leave nothing behind."""
+"""Closed connections leave nothing behind."""
 
 import gc
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.reactor.secure import Stream
+from evserve.reactor.stream import Stream
 from tests.reactor.churn import Back, churn, garbage
-from tests.reactor.running import listen, run
+from tests.reactor.connections import listen, run
 
 
 class LeakTests(SynchronousTestCase):
-    def test_connections_that_are_gone_leave_nothing_for_the_collector(self):
+    def test_closed_connections_leave_nothing_for_the_collector(self):
         async def scenario(reactor):
             port = listen(reactor, Back)
             await churn(reactor, port, 50)

@@ -8,7 +8,7 @@ import tempfile
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.reactor.running import Recorder, connect, listen, run, turn
+from tests.reactor.connections import Recorder, connect, listen, run, turn
 
 
 class PortTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""How many bytes a TCP stream has received, as its kernel counts them."""
+"""TCP streams: the kernel's count of the bytes received, and socket options."""
 
 import socket
 import sys
@@ -15,11 +15,11 @@ from zope.interface import implementer
 from evserve.host.descriptors import DescriptorGuard
 from evserve.host.door import Door
 from evserve.host.options import Limits
-from tests.reactor.running import Recorder, connect, pair, run, turn
+from tests.reactor.connections import Recorder, connect, pair, run, turn
 
 
 class Counting(Recorder):
-    """Asks for the count when it is told of the end, for the last time that it may."""
+    """Keeps the count as of connectionLost, where it can be read for the last time."""
 
     count = None
 
@@ -44,9 +44,9 @@ class HalfClosing(Counting):
 class ReceivedTests(SynchronousTestCase):
     def setUp(self):
         if not hasattr(socket, "TCP_INFO"):
-            raise SkipTest("only Linux counts")
+            raise SkipTest("only Linux counts the bytes")
 
-    def test_bytes_count_when_they_have_come(self):
+    def test_bytes_count_once_they_have_arrived(self):
         async def scenario(reactor):
             client, server, _ = await pair(reactor)
             self.assertEqual(server.transport.bytes_received, 0)
@@ -84,7 +84,7 @@ class ReceivedTests(SynchronousTestCase):
 
         run(self, scenario)
 
-    def test_a_reset_connection_still_tells(self):
+    def test_a_reset_connection_still_has_its_count(self):
         async def scenario(reactor):
             client, server, _ = await pair(reactor, Counting())
             client.transport.write(b"hello")
@@ -95,7 +95,7 @@ class ReceivedTests(SynchronousTestCase):
 
         run(self, scenario)
 
-    def test_after_the_end_it_is_what_it_was_and_no_other_sockets(self):
+    def test_after_the_end_the_count_stays_and_is_not_that_of_another_socket(self):
         async def scenario(reactor):
             client, server, port = await pair(reactor, Counting())
             client.transport.write(b"hello")
@@ -110,6 +110,20 @@ class ReceivedTests(SynchronousTestCase):
             self.assertEqual(server.transport.bytes_received, 5)
             for each in others:
                 each.close()
+
+        run(self, scenario)
+
+
+class OptionTests(SynchronousTestCase):
+    def test_options_of_a_TCP_stream_are_those_of_its_socket(self):
+        async def scenario(reactor):
+            client, server, _ = await pair(reactor)
+            for transport in (client.transport, server.transport):
+                for wanted in (False, True):
+                    transport.setTcpNoDelay(wanted)
+                    transport.setTcpKeepAlive(wanted)
+                    self.assertIs(transport.getTcpNoDelay(), wanted)
+                    self.assertIs(transport.getTcpKeepAlive(), wanted)
 
         run(self, scenario)
 

@@ -1,4 +1,4 @@
-"""A uvloop reactor of its own for a test, whichever reactor runs the tests."""
+"""Runs a scenario on a uvloop reactor made for it, and connects protocols on that reactor."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
@@ -10,7 +10,7 @@ SECONDS = 120  # after which a scenario counts as hung
 
 
 class Recorder(Protocol):
-    """Keeps what comes; `made` and `lost` fire with it and with the kind of reason."""
+    """Keeps what it receives; `made` fires with it, `lost` with the type of the reason."""
 
     def __init__(self):
         self.got = b""
@@ -26,7 +26,7 @@ class Recorder(Protocol):
         self._look()
 
     def receive(self, count):
-        """Fire once `count` bytes are there."""
+        """Return a Deferred that fires once `count` bytes have come."""
         self._wanted = count, Deferred()
         deferred = self._wanted[1]
         self._look()
@@ -38,11 +38,12 @@ class Recorder(Protocol):
             deferred.callback(self.got)
 
     def connectionLost(self, reason):
+        self.why = reason.getErrorMessage()
         self.lost.callback(reason.type)
 
 
 def run(test, scenario):
-    """Run `await scenario(reactor)` on a reactor made for it; return what it returns."""
+    """Run `await scenario(reactor)` on a new reactor and return its result."""
     reactor = new_reactor()
     outcome = []
 
@@ -66,7 +67,7 @@ def listen(reactor, server):
 
 
 def connect(reactor, port, client):
-    """Connect the protocol `client` to a port; fires with it."""
+    """Connect the protocol `client` to a port; the Deferred fires with it."""
     factory = ClientFactory.forProtocol(lambda: client)
     reactor.connectTCP("127.0.0.1", port.getHost().port, factory)
     return client.made
@@ -82,7 +83,7 @@ async def pair(reactor, server=None):
 
 
 def turn(reactor, seconds=0):
-    """Fire in a later turn."""
+    """Return a Deferred that fires in a later turn."""
     deferred = Deferred()
     reactor.callLater(seconds, deferred.callback, None)
     return deferred
