@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from evserve.events import Event, EventQueue
 from evserve.work.routing import Route, Routes
-from evserve.work.worker import Outcome
+from evserve.work.runner import Outcome
 
 
 TYPE = "demo.event"
@@ -31,7 +31,7 @@ HANDLED = 8
 class Demo:
     """A producer, a handler, and one line a second on `output`.
 
-    concurrency: the handlers that share the 8 events a second.  metrics: where the worker counts
+    concurrency: the handlers that share the 8 events a second.  metrics: where the runner counts
     the events that it acknowledged.
     """
 

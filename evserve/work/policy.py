@@ -27,8 +27,8 @@ RETRIES = BackOff(initial=1.0, ceiling=600.0)
 class RetryPolicy:
     """How many attempts an event has, and the back-off between them.
 
-    The queue counts attempts, so they include those that ended with the worker: an event that
-    kills its worker must not do so forever. A buried event that an operator kicks has
+    The queue counts attempts, so they include those that ended with the process: an event that
+    kills its process must not do so forever. A buried event that an operator kicks has
     `max_attempts` again.
     """
 
@@ -40,7 +40,7 @@ class RetryPolicy:
         return event.attempts - self.max_attempts * event.buries
 
     def before_attempt(self, event: Event) -> Bury | None:
-        """Return Bury for an event whose attempts all ended with their worker or their TTR."""
+        """Return Bury for an event whose attempts all ended with their process or their TTR."""
         if self.attempts(event) <= self.max_attempts:
             return None
         return Bury(

@@ -1,4 +1,4 @@
-"""`twistd -n evserve work`: ties the queue, the handlers and the worker together."""
+"""`twistd -n evserve work`: ties the queue, the handlers and the handler runner together."""
 
 import sys
 from typing import Any
@@ -15,7 +15,7 @@ from evserve.plugin import discover
 from evserve.work.demo import Demo
 from evserve.work.policy import RetryPolicy
 from evserve.work.routing import NoHandlersError, Routes, load_routes
-from evserve.work.worker import HandlerThreads, Worker, WorkMetrics
+from evserve.work.runner import HandlerThreads, HandlerRunner, WorkMetrics
 
 
 class Options(usage.Options):
@@ -40,17 +40,17 @@ class Options(usage.Options):
 
 @define(eq=False, slots=False)
 class WorkService(Service):
-    """Runs a worker; stopping waits for the handlers that run, then closes the queue."""
+    """Runs the handlers; stopping waits for the handlers that run, then closes the queue."""
 
     queue: EventQueue
-    worker: Worker
+    runner: HandlerRunner
     threads: HandlerThreads
     demo: Demo | None = None
 
     def startService(self) -> None:
         """Start to reserve events."""
         Service.startService(self)
-        self.worker.start()
+        self.runner.start()
         if self.demo is not None:
             self.demo.start()
 
@@ -62,7 +62,7 @@ class WorkService(Service):
     async def _drain(self) -> None:
         if self.demo is not None:
             self.demo.stop()
-        await self.worker.stop()
+        await self.runner.stop()
         if self.demo is not None:
             await self.demo.sum_up()
         self.threads.stop()
@@ -95,7 +95,7 @@ def work_service(
     """Return the service for `queue` and `routes`."""
     reactor: Any = host.reactor
     threads = HandlerThreads(reactor, options["concurrency"])
-    worker = Worker(
+    runner = HandlerRunner(
         queue,
         routes,
         reactor,
@@ -105,4 +105,4 @@ def work_service(
         RetryPolicy(options["max-attempts"]),
         options["timeout"] or None,
     )
-    return WorkService(queue, worker, threads, demo)
+    return WorkService(queue, runner, threads, demo)

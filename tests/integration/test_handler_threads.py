@@ -4,7 +4,7 @@ from threading import Event, current_thread
 
 from twisted.trial.unittest import TestCase
 
-from evserve.work.worker import HandlerThreads
+from evserve.work.runner import HandlerThreads
 
 
 class HandlerThreadsTests(TestCase):

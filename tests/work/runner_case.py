@@ -1,4 +1,4 @@
-"""A worker on a memory queue and a clock, for the tests of this folder."""
+"""A handler runner on a memory queue and a clock, for the tests of this folder."""
 
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.testing import MemoryQueue
 from evserve.work.policy import RetryPolicy
 from evserve.work.routing import Route, Routes
-from evserve.work.worker import Worker, WorkMetrics
+from evserve.work.runner import HandlerRunner, WorkMetrics
 
 
-class WorkerTestCase(SynchronousTestCase):
+class RunnerTestCase(SynchronousTestCase):
     """Handlers record what they get in `calls`; each waits for a Deferred of its own."""
 
     def setUp(self):
@@ -35,7 +35,7 @@ class WorkerTestCase(SynchronousTestCase):
     def work(self, *routes, concurrency=2, timeout=None, max_attempts=3):
         routes = Routes(routes or [Route("mail", self.handler)])
         metrics = WorkMetrics(self.registry)
-        self.worker = Worker(
+        self.runner = HandlerRunner(
             self.queue,
             routes,
             self.clock,
@@ -46,8 +46,8 @@ class WorkerTestCase(SynchronousTestCase):
             timeout,
             roll=lambda: 1.0,
         )
-        self.worker.start()
-        return self.worker
+        self.runner.start()
+        return self.runner
 
     def put(self, *bodies, kind="mail", **rest):
         for body in bodies:

@@ -1,4 +1,4 @@
-"""The worker: runs the handler of each event and settles the event by the outcome."""
+"""Runs the handler of each event and settles the event by the outcome."""
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -39,7 +39,7 @@ class Outcome(Enum):
 
 
 class WorkMetrics:
-    """The metrics of one worker. The label `handler` is the handler's pattern."""
+    """The metrics of one handler runner. The label `handler` is the handler's pattern."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
@@ -60,7 +60,7 @@ class WorkMetrics:
 
 
 @define(eq=False)
-class Worker:
+class HandlerRunner:
     """Runs the handlers of events, at most `concurrency` at once.
 
     in_thread: runs blocking handlers.  policy, timeout (seconds, None for no limit): for handlers

@@ -7,10 +7,10 @@ from twisted.logger import capturedLogs, formatEvent
 from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
-from tests.work.worker_case import WorkerTestCase
+from tests.work.runner_case import RunnerTestCase
 
 
-class HandlingTests(WorkerTestCase):
+class HandlingTests(RunnerTestCase):
     def test_returning_acknowledges(self):
         self.work()
         self.put(b"hello")
@@ -90,7 +90,7 @@ class HandlingTests(WorkerTestCase):
         self.assertEqual(self.depth(), {"ready": 1})
 
 
-class HoldingTests(WorkerTestCase):
+class HoldingTests(RunnerTestCase):
     def test_a_long_handler_keeps_its_event(self):
         self.work(concurrency=1)
         self.put(b"", ttr=3)
@@ -124,7 +124,7 @@ class HoldingTests(WorkerTestCase):
         self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
 
 
-class FailingTests(WorkerTestCase):
+class FailingTests(RunnerTestCase):
     def fail_next(self, error=None):
         self.calls[-1][1].errback(error or ValueError("no such image"))
 
@@ -200,7 +200,7 @@ class FailingTests(WorkerTestCase):
         self.flushLoggedErrors(ValueError)
 
 
-class TimeoutTests(WorkerTestCase):
+class TimeoutTests(RunnerTestCase):
     def test_a_handler_that_never_ends_is_cancelled_and_its_event_retried(self):
         self.work(timeout=10)
         self.put(b"")
@@ -255,7 +255,7 @@ class TimeoutTests(WorkerTestCase):
         self.assertEqual(len(self.calls), 2)
 
 
-class OutageTests(WorkerTestCase):
+class OutageTests(RunnerTestCase):
     def test_a_queue_that_comes_back_is_worked_again(self):
         self.work()
         self.queue.go_away()
@@ -323,7 +323,7 @@ class OutageTests(WorkerTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
 
-class StoppingTests(WorkerTestCase):
+class StoppingTests(RunnerTestCase):
     def test_an_idle_worker_stops_at_once(self):
         stopped = self.work().stop()
         self.successResultOf(stopped)
@@ -331,9 +331,9 @@ class StoppingTests(WorkerTestCase):
         self.assertEqual((self.calls, self.clock.getDelayedCalls()), ([], []))
 
     def test_stopping_waits_for_the_handlers_that_run(self):
-        worker = self.work()
+        runner = self.work()
         self.put(b"1", b"2", b"3")
-        stopped = worker.stop()
+        stopped = runner.stop()
         self.calls[0][1].callback(None)
         self.assertNoResult(stopped)
         self.calls[1][1].errback(ValueError())
@@ -342,18 +342,18 @@ class StoppingTests(WorkerTestCase):
         self.assertEqual(self.depth(), {"ready": 1, "delayed": 1})
 
     def test_a_worker_stops_while_the_queue_is_away(self):
-        worker = self.work()
+        runner = self.work()
         self.queue.go_away()
-        self.successResultOf(worker.stop())
+        self.successResultOf(runner.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_worker_stops_while_no_type_exists(self):
-        worker = self.work(Route("image.*", self.handler))
-        self.successResultOf(worker.stop())
+        runner = self.work(Route("image.*", self.handler))
+        self.successResultOf(runner.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class LoggingTests(WorkerTestCase):
+class LoggingTests(RunnerTestCase):
     """Only what the queue has confirmed is logged about an event."""
 
     def setUp(self):
@@ -418,7 +418,7 @@ class LoggingTests(WorkerTestCase):
         self.assertEqual(self.metric("evserve_work_running"), 0)
 
 
-class UnusualHandlerTests(WorkerTestCase):
+class UnusualHandlerTests(RunnerTestCase):
     """Handlers that return or raise what they should not: no event may be lost."""
 
     def test_an_awaitable_is_awaited(self):
