@@ -15,7 +15,7 @@ from evserve.plugin import discover
 from evserve.work.demo import Demo
 from evserve.work.policy import RetryPolicy
 from evserve.work.routing import NoHandlersError, Routes, load_routes
-from evserve.work.runner import HandlerThreads, HandlerRunner, WorkMetrics
+from evserve.work.runner import HandlerRunner, HandlerThreads, WorkMetrics
 
 
 class Options(usage.Options):
