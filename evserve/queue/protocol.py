@@ -1,6 +1,7 @@
 """The Twisted side of a connection: a transport on one end, a Session on the other."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.internet.interfaces import (
@@ -10,15 +11,33 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from evserve.interfaces import IDrainable
-from evserve.queue.channel import Pipe
 from evserve.queue.engine import Engine
-from evserve.queue.sending import sender
-from evserve.queue.session import Session
-from evserve.queue.statistics import Statistics
+from evserve.queue.session import Pipe, Session
+from evserve.queue.stats import Statistics
+
+
+def sender(transport: Any) -> Callable[[bytes], None]:
+    """Return what to call instead of `transport.write`."""
+    if not isinstance(transport, Connection) or transport.TLS:
+        write: Callable[[bytes], None] = transport.write
+        return write
+
+    def send(data: bytes) -> None:
+        if transport.dataBuffer or transport._tempDataBuffer:  # noqa: SLF001 - half of its queue
+            transport.write(data)
+            return
+        sent = transport.writeSomeData(data)
+        if not isinstance(sent, int):
+            sent = 0  # the connection is lost, which is for `write` to find out
+        if sent < len(data):
+            transport.write(data[sent:])
+
+    return send
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer, IDrainable)

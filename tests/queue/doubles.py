@@ -4,14 +4,12 @@ from attrs import Factory, define, field
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from evserve.queue.book import Book
-from evserve.queue.core import Core
+from evserve.queue.core import Book, Core
 from evserve.queue.engine import Engine
-from evserve.queue.journal import Batch, Outcome, Written
 from evserve.queue.model import Limits
 from evserve.queue.protocol import QueueProtocol
-from evserve.queue.statistics import Statistics
-from evserve.queue.store import InlineWriter, MemoryStore
+from evserve.queue.stats import Statistics
+from evserve.queue.store import Batch, InlineWriter, MemoryStore, Outcome, Written
 
 
 COMMITTED = Written(Outcome.COMMITTED, Outcome.COMMITTED)

@@ -2,8 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.journal import Outcome, Written
-from evserve.queue.store import MemoryStore
+from evserve.queue.store import MemoryStore, Outcome, Written
 from tests.queue.doubles import Rig, SlowWriter
 
 

@@ -2,8 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.core import Core
-from evserve.queue.line import RETURNS_PER_RING
+from evserve.queue.core import RETURNS_PER_RING, Core
 
 
 class CoreTests(SynchronousTestCase):

@@ -4,10 +4,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from evserve.queue.core import Core
-from evserve.queue.ledger import Change, Duplicate
-from evserve.queue.model import Client, Refusal
-from evserve.queue.states import State
+from evserve.queue.core import Change, Core, Duplicate
+from evserve.queue.model import Client, Refusal, State
 from tests.queue.model import Consumer, Item, Model
 
 

@@ -4,9 +4,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from evserve.queue.journal import Batch
-from evserve.queue.store import MemoryStore
-from evserve.queue.writer import ThreadWriter
+from evserve.queue.store import Batch, MemoryStore, ThreadWriter
 from tests.queue.doubles import Rig
 
 

@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.journal import Outcome, Written
 from evserve.queue.model import Limits
+from evserve.queue.store import Outcome, Written
 from tests.queue.doubles import Rig, SlowWriter
 
 

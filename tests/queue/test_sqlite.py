@@ -9,12 +9,11 @@ from types import SimpleNamespace
 from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue import commits, room
-from evserve.queue.book import Book
-from evserve.queue.journal import Batch, Binding, Outcome
+from evserve.queue import engine, sqlite
+from evserve.queue.core import Book
 from evserve.queue.model import Limits
 from evserve.queue.sqlite import SQLiteStore
-from evserve.queue.store import InlineWriter, StoreError
+from evserve.queue.store import Batch, Binding, InlineWriter, Outcome, StoreError
 from tests.queue.doubles import Rig
 
 
@@ -22,7 +21,7 @@ class Reopening(SynchronousTestCase):
     def setUp(self):
         self.path = Path(self.mktemp()) / "var" / "queue.db"
         # However long a commit takes on this disk, the next is not to wait for company.
-        self.patch(commits, "SLOW", math.inf)
+        self.patch(engine, "SLOW", math.inf)
         self.stores = []
         self.addCleanup(lambda: [store.close() for store in self.stores])
 
@@ -179,7 +178,7 @@ class SpaceTests(Reopening):
         self.assertEqual(ballast.stat().st_size, some)
         for _ in range(10):
             store.tidy()
-        self.assertEqual(ballast.stat().st_size, room.MOST)
+        self.assertEqual(ballast.stat().st_size, sqlite.MOST)
         self.patch(os, "statvfs", real)
 
     def test_a_disk_that_cannot_be_asked_for_its_room_does_no_harm(self):

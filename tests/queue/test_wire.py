@@ -4,9 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.grammar import VERBS
+from evserve.queue.parser import VERBS, Flow, Parser
 from evserve.queue.session import Session
-from evserve.queue.wire import Flow, Parser
 
 
 class Recorder:
