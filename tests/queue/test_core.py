@@ -1,8 +1,322 @@
-"""Corners of the core that random commands seldom reach."""
+"""The core against a simple model, by random commands: no event lost, none in two places."""
 
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.core import RETURNS_PER_RING, Core
+from evserve.queue.core import RETURNS_PER_RING, Change, Core, Duplicate
+from evserve.queue.model import Client, Refusal, State
+from tests.queue.reference_model import Consumer, Item, Model
+
+
+TUBES = st.sampled_from(["default", "a", "b"])
+WHO = st.integers(0, 4)
+PICK = st.integers(0, 30)
+PRI = st.sampled_from([0, 1, 5, 2000])
+DELAY = st.sampled_from([0, 0, 1, 4])
+STATES = {"ready": State.READY, "delayed": State.DELAYED, "buried": State.BURIED}
+
+
+class CoreMachine(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.core, self.model, self.now = Core(), Model(), 1000.0
+        self.clients: list[tuple[Client, Consumer]] = []
+        self.staged: list[tuple[Change, Item, dict]] = []
+        for _ in range(2):
+            self.connect()
+
+    def pair(self, who):
+        return self.clients[who % len(self.clients)]
+
+    def item(self, pick):
+        ids = sorted(self.model.items)
+        return self.model.items[ids[pick % len(ids)]] if ids else None
+
+    def consumer_of(self, client):
+        return next(theirs for ours, theirs in self.clients if ours is client)
+
+    @rule()
+    @precondition(lambda self: len(self.clients) < 5)
+    def connect(self):
+        self.clients.append((self.core.book.connect(), Consumer(len(self.clients))))
+
+    @rule(who=WHO)
+    @precondition(lambda self: len(self.clients) > 1)
+    def disconnect(self, who):
+        client, consumer = pair = self.pair(who)
+        self.core.line.disconnect(client, self.now)
+        consumer.open = False
+        if consumer.wanted:
+            self.model.queue.remove(consumer)
+        for item in self.model.held(consumer):
+            self.model.give_back(item)
+        self.model.serve(self.now)
+        self.check_answers()
+        self.clients.remove(pair)
+
+    @rule(who=WHO, tube=TUBES, what=st.sampled_from(["use", "watch", "ignore"]))
+    def tubes(self, who, tube, what):
+        client, consumer = self.pair(who)
+        if consumer.wanted:
+            return
+        if what == "use":
+            self.core.book.use(client, tube)
+            consumer.use = tube
+        elif what == "watch":
+            self.core.book.watch(client, tube)
+            consumer.watch = list(dict.fromkeys([*consumer.watch, tube]))
+        elif self.core.book.ignore(client, tube):
+            consumer.watch = [each for each in consumer.watch if each != tube]
+        else:
+            assert consumer.watch == [tube]
+
+    @rule(
+        who=WHO,
+        pri=PRI,
+        delay=DELAY,
+        ttr=st.sampled_from([1, 3, 60]),
+        key=st.sampled_from([None, None, "k", "l"]),
+    )
+    def put(self, who, pri, delay, ttr, key):
+        client, consumer = self.pair(who)
+        made = self.core.ledger.put(
+            client.use, b"body", self.now, pri=pri, delay=delay, ttr=ttr, key=key
+        )
+        twins = [
+            each
+            for each in self.model.items.values()
+            if key and each.key == key and each.tube == consumer.use
+        ]
+        if twins:
+            assert made == Duplicate(twins[0].id)
+            return
+        [change] = made
+        item = Item(change.event.id, consumer.use, pri, ttr, "staged", key=key)
+        self.model.items[item.id] = item
+        state = "delayed" if delay else "ready"
+        self.staged.append((change, item, {"state": state, "due": self.now + delay}))
+
+    def stage(self, change, item, allowed, **new):
+        if not allowed:
+            assert change is Refusal.NOT_FOUND
+            return
+        before = {"state": item.state, "owner": item.owner, "due": item.due}
+        if item in self.model.buried:
+            self.model.buried.remove(item)
+        item.state = "staged"
+        self.staged.append((change, item, {**new, "before": before}))
+
+    @rule(who=WHO, pick=PICK)
+    def delete(self, who, pick):
+        client, consumer = self.pair(who)
+        item = self.item(pick)
+        if item is None:
+            assert self.core.ledger.delete(client, 99) is Refusal.NOT_FOUND
+            return
+        allowed = item.state in STATES or (item.state == "reserved" and item.owner is consumer)
+        self.stage(self.core.ledger.delete(client, item.id), item, allowed, state="gone")
+
+    @rule(who=WHO, pick=PICK, pri=PRI, delay=DELAY)
+    def release(self, who, pick, pri, delay):
+        client, consumer = self.pair(who)
+        if (item := self.item(pick)) is None:
+            return
+        change = self.core.ledger.release(client, item.id, self.now, pri=pri, delay=delay)
+        mine = item.state == "reserved" and item.owner is consumer
+        state = "delayed" if delay else "ready"
+        self.stage(change, item, mine, state=state, pri=pri, due=self.now + delay, owner=None)
+
+    @rule(who=WHO, pick=PICK, pri=PRI)
+    def bury(self, who, pick, pri):
+        client, consumer = self.pair(who)
+        if (item := self.item(pick)) is None:
+            return
+        change = self.core.ledger.bury(client, item.id, self.now, pri=pri)
+        mine = item.state == "reserved" and item.owner is consumer
+        self.stage(change, item, mine, state="buried", pri=pri, owner=None)
+
+    @rule(pick=PICK)
+    def kick_job(self, pick):
+        if (item := self.item(pick)) is None:
+            return
+        allowed = item.state in {"buried", "delayed"}
+        self.stage(self.core.ledger.kick_id(item.id), item, allowed, state="ready")
+
+    @rule(tube=TUBES, most=st.integers(1, 3), state=st.sampled_from(["buried", "delayed"]))
+    def kick(self, tube, most, state):
+        found = self.core.book.tubes.get(tube)
+        if found is None:
+            return
+        if state == "buried":
+            expected = [item for item in self.model.buried if item.tube == tube][:most]
+        else:
+            delayed = [item for item in self.model.in_state("delayed") if item.tube == tube]
+            expected = sorted(delayed, key=lambda item: (item.due, item.id))[:most]
+        changes = self.core.ledger.kick(found, STATES[state], most)
+        assert [change.event.id for change in changes] == [item.id for item in expected]
+        for change, item in zip(changes, expected, strict=True):
+            self.stage(change, item, True, state="ready")
+
+    @rule(tube=TUBES)
+    def truncate(self, tube):
+        found = self.core.book.tubes.get(tube)
+        if found is None:
+            return
+        changes = self.core.ledger.remove(list(found.arrivals))
+        expected = [i for i in self.model.in_state("ready", "delayed", "buried") if i.tube == tube]
+        assert {change.event.id for change in changes} == {item.id for item in expected}
+        for change in changes:
+            self.stage(change, self.model.items[change.event.id], True, state="gone")
+
+    @rule(who=WHO, pick=PICK)
+    def touch(self, who, pick):
+        client, consumer = self.pair(who)
+        if (item := self.item(pick)) is None:
+            return
+        change = self.core.ledger.touch(client, item.id, self.now)
+        if item.state == "reserved" and item.owner is consumer:
+            item.due = self.now + item.ttr
+            self.core.ledger.settle(change, self.now)
+        else:
+            assert change is Refusal.NOT_FOUND
+
+    @rule(who=WHO, timeout=st.sampled_from([0, 2, None]), wanted=st.sampled_from([1, 1, 3]))
+    def reserve(self, who, timeout, wanted):
+        client, consumer = self.pair(who)
+        if consumer.wanted:
+            return
+        answer = self.core.line.reserve(client, self.now, timeout, wanted)
+        assert plain(answer) == self.model.reserve(consumer, wanted, timeout, self.now)
+
+    @rule(who=WHO, pick=PICK)
+    def reserve_job(self, who, pick):
+        client, consumer = self.pair(who)
+        if (item := self.item(pick)) is None or consumer.wanted:
+            return
+        answer = self.core.line.reserve_id(client, item.id, self.now)
+        if item.state not in STATES:
+            assert answer is Refusal.NOT_FOUND
+            return
+        assert plain(answer) == [item.id]
+        if item in self.model.buried:
+            self.model.buried.remove(item)
+        item.state, item.owner, item.due = "reserved", consumer, self.now + item.ttr
+        item.reserves += 1
+
+    @rule(who=WHO)
+    def hang_up(self, who):
+        client, consumer = self.pair(who)
+        self.core.line.hang_up(client)
+        if consumer.wanted:
+            self.model.answer(consumer, "TIMED_OUT")
+        self.check_answers()
+
+    @rule(tube=TUBES, seconds=st.sampled_from([0, 1, 5]))
+    def pause(self, tube, seconds):
+        found = self.core.book.tubes.get(tube)
+        if found is None or tube not in self.pausable():
+            return
+        self.core.line.pause(found, seconds, self.now)
+        self.model.paused.pop(tube, None)
+        if seconds:
+            self.model.paused[tube] = self.now + seconds
+        self.model.serve(self.now)
+        self.check_answers()
+
+    def pausable(self):
+        """A tube that may vanish forgets its pause, which the model need not know."""
+        return {consumer.use for _, consumer in self.clients[:1]} & {"default"}
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 2.0, 3.5]))
+    def wait(self, seconds):
+        self.now += seconds
+        self.core.line.tick(self.now)
+        self.model.advance(self.now)
+        self.check_answers()
+
+    @rule()
+    @precondition(lambda self: self.staged)
+    def commit(self):
+        change, item, new = self.staged.pop(0)
+        self.core.ledger.settle(change, self.now)
+        for name in ("pri", "due", "owner", "state"):
+            if name in new:
+                setattr(item, name, new[name])
+        item.owner = None
+        if item.state == "gone":
+            del self.model.items[item.id]
+        if item.state == "buried":
+            self.model.buried.append(item)
+        self.model.serve(self.now)
+        self.check_answers()
+
+    @rule()
+    @precondition(lambda self: self.staged)
+    def fail(self):
+        change, item, new = self.staged.pop()
+        self.core.ledger.abort(change, self.now)
+        if "before" not in new:
+            del self.model.items[item.id]
+            return
+        for name, value in new["before"].items():
+            setattr(item, name, value)
+        if item.state == "reserved" and not item.owner.open:
+            self.model.give_back(item)
+        if item.state == "buried":
+            self.model.buried.insert(0, item)
+        self.model.serve(self.now)
+        self.check_answers()
+
+    def check_answers(self):
+        answers, self.core.line.answers = self.core.line.answers, []
+        ours = [(self.consumer_of(client).number, plain(answer)) for client, answer in answers]
+        theirs = [(consumer.number, answer) for consumer, answer in self.model.answers]
+        self.model.answers = []
+        assert sorted(ours, key=str) == sorted(theirs, key=str)
+
+    @invariant()
+    def every_event_is_in_one_place(self):
+        book, model = self.core.book, self.model
+        assert book.kept == len(model.items)
+        assert book.bytes == book.resident == 4 * len(model.items)
+        assert book.waiting == len(model.queue)
+        for tube in book.tubes.values():
+            items = [item for item in model.items.values() if item.tube == tube.name]
+            by_state = {name: [i for i in items if i.state == name] for name in STATES}
+            assert tube.ready == len(by_state["ready"])
+            assert tube.urgent == sum(item.pri < 1024 for item in by_state["ready"])
+            assert tube.delayed == len(by_state["delayed"])
+            assert list(tube.buried) == [i.id for i in model.buried if i.tube == tube.name]
+            assert tube.alive + tube.pending == len(items)
+
+    @invariant()
+    def every_event_is_as_the_model_says(self):
+        for item in self.model.items.values():
+            event = self.core.book.events.get(item.id)
+            if event is None or item.state == "staged":
+                continue
+            assert event.pri == item.pri
+            assert event.state.name.lower() == item.state
+            assert (event.reserves, event.timeouts) == (item.reserves, item.timeouts)
+            if item.state in {"reserved", "delayed"}:
+                assert event.due == item.due
+
+
+def plain(answer):
+    if isinstance(answer, Refusal):
+        return answer.name
+    return answer if answer is None else [event.id for event in answer]
+
+
+TestCore = CoreMachine.TestCase
+TestCore.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 class CoreTests(SynchronousTestCase):

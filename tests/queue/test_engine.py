@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from evserve.queue.store import Batch, MemoryStore, ThreadWriter
-from tests.queue.doubles import Rig
+from tests.queue.memory_server import Rig
 
 
 @define(eq=False)

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from evserve.interfaces import IHost
 from evserve.plugin import discover
 from evserve.queue import service
-from tests.queue.doubles import Transport
+from tests.queue.memory_server import Transport
 
 
 class Reactor(MemoryReactorClock):
