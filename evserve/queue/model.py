@@ -1,7 +1,7 @@
-"""What the core is made of: events, the clients that hold or want them, and the limits.
+"""What the core holds: states and their transitions, events, clients, tubes, limits.
 
 There may be millions of events, so an Event is a slotted record of shared or small values: about
-200 bytes with its numbers, its body not counted.
+200 bytes, its body not counted.
 """
 
 from collections import OrderedDict, deque
@@ -12,8 +12,24 @@ from typing import Final
 from attrs import Factory, define, frozen
 
 
+# A priority below this counts as urgent in the statistics, as in beanstalkd.
+URGENT_PRIORITY: Final = 1024
+# A consumer may not wait while one of its reservations ends within this many seconds.
+SAFETY_MARGIN: Final = 1.0
+# A heap with stale entries is rebuilt when they outnumber the others by this much.
+STALE_SLACK: Final = 64
+# SQLite's own limit on a row is 10**9 bytes.
+MAX_JOB_SIZE: Final = 512 * 1024 * 1024
+# Bytes of bodies that stay in memory beside a store on disk, to be served without reading it.
+RESIDENT_BYTES: Final = 64 * 1024 * 1024
+
+
 class State(IntEnum):
-    """Where an event is; the numbers are those in the store."""
+    """The states of protocol.txt. The numbers are those in the store.
+
+    An event whose change is not committed yet is RESERVED without an owner: nobody can see or
+    take an uncommitted event.
+    """
 
     READY = 0
     RESERVED = 1
@@ -21,61 +37,54 @@ class State(IntEnum):
     BURIED = 3
 
 
-class Move(IntEnum):
+class Action(IntEnum):
     """What can happen to an event."""
 
     PUT = 0
-    POSTPONE = 1  # put or release with a delay
+    DELAY = 1  # put or release with a delay
     RESERVE = 2
     DELETE = 3
     RELEASE = 4
     BURY = 5
     TOUCH = 6
     KICK = 7
-    RETURN = 8  # the time to run or the delay is over, or the consumer has left
+    RETURN = 8  # the TTR or the delay ends, or the consumer disconnects
 
 
-# `None` is an event that is not there: not yet, or no more.
-MOVES: Final[dict[State | None, dict[Move, State | None]]] = {
+# The life of an event. `None` is an event that does not exist: not yet, or no longer.
+TRANSITIONS: Final[dict[State | None, dict[Action, State | None]]] = {
     None: {
-        Move.PUT: State.READY,
-        Move.POSTPONE: State.DELAYED,
+        Action.PUT: State.READY,
+        Action.DELAY: State.DELAYED,
     },
     State.READY: {
-        Move.RESERVE: State.RESERVED,
-        Move.DELETE: None,
+        Action.RESERVE: State.RESERVED,
+        Action.DELETE: None,
     },
     State.RESERVED: {
-        Move.RELEASE: State.READY,
-        Move.POSTPONE: State.DELAYED,
-        Move.BURY: State.BURIED,
-        Move.TOUCH: State.RESERVED,
-        Move.RETURN: State.READY,
-        Move.DELETE: None,
+        Action.RELEASE: State.READY,
+        Action.DELAY: State.DELAYED,
+        Action.BURY: State.BURIED,
+        Action.TOUCH: State.RESERVED,
+        Action.RETURN: State.READY,
+        Action.DELETE: None,
     },
     State.DELAYED: {
-        Move.RESERVE: State.RESERVED,
-        Move.KICK: State.READY,
-        Move.RETURN: State.READY,
-        Move.DELETE: None,
+        Action.RESERVE: State.RESERVED,
+        Action.KICK: State.READY,
+        Action.RETURN: State.READY,
+        Action.DELETE: None,
     },
     State.BURIED: {
-        Move.RESERVE: State.RESERVED,
-        Move.KICK: State.READY,
-        Move.DELETE: None,
+        Action.RESERVE: State.RESERVED,
+        Action.KICK: State.READY,
+        Action.DELETE: None,
     },
 }
 
 
-URGENT: Final = 1024
-# A consumer is not made to wait while one of its reservations ends within this many seconds.
-SAFETY_MARGIN: Final = 1.0
-# A heap with stale entries is rebuilt when they outnumber the others by this much.
-SLACK: Final = 64
-
-
 class Refusal(Enum):
-    """Why a command did not do what was asked."""
+    """Why a command did not do what it asked for; the value is its reply on the wire."""
 
     NOT_FOUND = b"NOT_FOUND\r\n"
     TIMED_OUT = b"TIMED_OUT\r\n"
@@ -85,10 +94,10 @@ class Refusal(Enum):
 
 @define(eq=False, repr=False, weakref_slot=False)
 class Event:
-    """A body of bytes on its way from a producer to a consumer.
+    """A body of bytes on its way from a producer to a consumer (beanstalkd: job).
 
-    `due`, a time, ends the reservation or the delay; of a buried event it is when it was buried.
-    `body` is None when only the store has it.
+    `due` is when the reservation or the delay ends; for a buried event, when it was buried. All
+    times are in seconds. `body` is None when only the store has it.
     """
 
     id: int
@@ -114,16 +123,16 @@ class Event:
 class Wait:
     """A client's unanswered reserve: how many events it takes, and until when it waits."""
 
-    wanted: int
+    max_events: int
     until: float | None
 
 
 @define(eq=False, repr=False)
 class Client:
-    """One connection, or one user of the embedded engine.
+    """One connection, or one user of the embedded engine (beanstalkd: conn).
 
     It puts into `use` and reserves from `watch`. `deadlines` is a heap of (time, event id) of its
-    reservations, some of them stale; `scheduled` belongs to Alarms.
+    reservations, some of them stale; `scheduled` belongs to DeadlineHeap.
     """
 
     use: "Tube"
@@ -133,23 +142,23 @@ class Client:
     scheduled: list[float] = Factory(list)
     wait: Wait | None = None
     closed: bool = False
-    produces: bool = False
-    works: bool = False
+    is_producer: bool = False
+    is_worker: bool = False
 
-    def hold(self, event: Event) -> None:
-        """Take `event`, whose `due` is set, among the reservations."""
+    def add_reserved(self, event: Event) -> None:
+        """Add `event`, whose `due` is set, to the reservations; or its new `due`."""
         self.reserved[event.id] = event
         heappush(self.deadlines, (event.due, event.id))
 
-    def let_go(self, event: Event) -> None:
-        """Give `event` up; its deadline is forgotten lazily."""
+    def remove_reserved(self, event: Event) -> None:
+        """Remove `event` from the reservations; its deadline stays in the heap as stale."""
         del self.reserved[event.id]
-        if len(self.deadlines) > 2 * len(self.reserved) + SLACK:
+        if len(self.deadlines) > 2 * len(self.reserved) + STALE_SLACK:
             self.deadlines = [(held.due, held.id) for held in self.reserved.values()]
             heapify(self.deadlines)
 
     def soonest(self) -> Event | None:
-        """Return the reserved event whose time to run ends first."""
+        """Return the reserved event whose TTR ends first."""
         while self.deadlines:
             due, event_id = self.deadlines[0]
             event = self.reserved.get(event_id)
@@ -159,16 +168,16 @@ class Client:
         return None
 
     def deadline_soon(self, now: float) -> bool:
-        """Whether a reservation is within its last second."""
+        """Whether a reservation ends within SAFETY_MARGIN."""
         event = self.soonest()
         return event is not None and event.due - SAFETY_MARGIN <= now
 
 
 @frozen
 class Limits:
-    """Bounds on what is kept; None is no bound. Sizes are in bytes, of bodies.
+    """Bounds on what the queue keeps; None is no bound. Sizes are in bytes, of bodies.
 
-    resident: how much of the bodies may stay in memory beside the store; None keeps them all.
+    resident: how much of the bodies stays in memory beside the store; None keeps all of them.
     """
 
     max_job_size: int = 65535
@@ -178,15 +187,23 @@ class Limits:
     resident: int | None = None
 
 
-# A ready event's place in its heap is one integer, (priority << 64) + id: half the memory of a
-# tuple, compared in one step, and invisible to the garbage collector.
-ID_BITS: Final = 64
-ID_MASK: Final = (1 << ID_BITS) - 1
+# The key of a ready event in its heap is one integer, (priority << 64) + id: half the memory of
+# a tuple, compared in one step, and invisible to the garbage collector.
+_ID_BITS: Final = 64
+_ID_MASK: Final = (1 << _ID_BITS) - 1
 
 
 @define(eq=False, repr=False)
 class Tube:
-    """A named queue. `events` is the index of all tubes' events by id."""
+    """A named queue (an event type): its events by state, its clients, its counters.
+
+    `events` is the index of all tubes' events by id. `pending` counts puts that are not committed
+    yet, `waiting` holds clients in the order in which they began to wait.
+
+    Heaps are lazy: an event that leaves a state other than from the top of its heap leaves a
+    stale entry behind, recognised by comparing it with the event. Stale entries are removed once
+    they outnumber the live ones, so every operation is O(log n) on average.
+    """
 
     name: str
     events: dict[int, Event]
@@ -195,7 +212,6 @@ class Tube:
     reserved: int = 0
     delayed: int = 0
     buried: OrderedDict[int, Event] = Factory(OrderedDict)
-    # Puts that are not committed yet.
     pending: int = 0
     keys: dict[str, int] = Factory(dict)
     waiting: OrderedDict[Client, None] = Factory(OrderedDict)
@@ -212,36 +228,35 @@ class Tube:
     arrivals: deque[int] = Factory(deque)
 
     @property
-    def alive(self) -> int:
-        """How many events are in the tube, whatever their state."""
+    def event_count(self) -> int:
+        """How many committed events are in the tube, in any state."""
         return self.ready + self.reserved + self.delayed + len(self.buried)
 
     @property
-    def unused(self) -> bool:
-        """Whether nothing refers to the tube, so that it may go."""
-        return not (self.using or self.watching or self.pending or self.alive)
+    def is_unused(self) -> bool:
+        """Whether nothing refers to the tube, so that it can be deleted."""
+        return not (self.using or self.watching or self.pending or self.event_count)
 
     def add_ready(self, event: Event) -> None:
         """File a ready event."""
         event.state = State.READY
         self.ready += 1
-        if event.pri < URGENT:
+        if event.pri < URGENT_PRIORITY:
             self.urgent += 1
-        heappush(self.ready_heap, (event.pri << ID_BITS) + event.id)
+        heappush(self.ready_heap, (event.pri << _ID_BITS) + event.id)
 
-    @staticmethod
-    def place(event: Event) -> int:
-        """Return the place of a ready event in the heap."""
-        return (event.pri << ID_BITS) + event.id
+    def load_ready(self, event: Event) -> None:
+        """Append a ready event to the heap; `build_ready_heap` must follow."""
+        self.ready_heap.append((event.pri << _ID_BITS) + event.id)
 
-    def count_ready(self) -> None:
-        """Make a heap of the places that were appended to `ready_heap`, and count them."""
+    def build_ready_heap(self) -> None:
+        """Order and count what `load_ready` appended: one pass, however many events."""
         heapify(self.ready_heap)
         self.ready = len(self.ready_heap)
-        self.urgent = sum(place >> ID_BITS < URGENT for place in self.ready_heap)
+        self.urgent = sum(key >> _ID_BITS < URGENT_PRIORITY for key in self.ready_heap)
 
-    def first_ready(self) -> int:
-        """Return the place of the next ready event: smaller is sooner, across all tubes.
+    def first_ready_key(self) -> int:
+        """Return the heap key of the next ready event: smaller is sooner, across all tubes.
 
         There must be one.
         """
@@ -250,33 +265,33 @@ class Tube:
             heappop(heap)
         return heap[0]
 
-    def next_ready(self) -> Event | None:
+    def first_ready(self) -> Event | None:
         """Return the next ready event."""
-        return self.events[self.first_ready() & ID_MASK] if self.ready else None
+        return self.events[self.first_ready_key() & _ID_MASK] if self.ready else None
 
     def pop_ready(self) -> Event:
-        """Take the next ready event out; there must be one."""
-        event = self.events[self.first_ready() & ID_MASK]
+        """Take out the next ready event; there must be one."""
+        event = self.events[self.first_ready_key() & _ID_MASK]
         heappop(self.ready_heap)
         self.ready -= 1
-        if event.pri < URGENT:
+        if event.pri < URGENT_PRIORITY:
             self.urgent -= 1
         return event
 
-    def drop_ready(self, event: Event) -> None:
-        """Take out a ready event that need not be the next; its caller changes its state."""
+    def remove_ready(self, event: Event) -> None:
+        """Take out any ready event; the caller changes its state."""
         self.ready -= 1
-        if event.pri < URGENT:
+        if event.pri < URGENT_PRIORITY:
             self.urgent -= 1
-        if len(self.ready_heap) > 2 * self.ready + SLACK:
-            live = {place for place in self.ready_heap if self._is_live(place)}
-            live.discard((event.pri << ID_BITS) + event.id)
+        if len(self.ready_heap) > 2 * self.ready + STALE_SLACK:
+            live = {key for key in self.ready_heap if self._is_live(key)}
+            live.discard((event.pri << _ID_BITS) + event.id)
             self.ready_heap = list(live)
             heapify(self.ready_heap)
 
-    def _is_live(self, place: int) -> bool:
-        event = self.events.get(place & ID_MASK)
-        return event is not None and event.state is State.READY and event.pri == place >> ID_BITS
+    def _is_live(self, key: int) -> bool:
+        event = self.events.get(key & _ID_MASK)
+        return event is not None and event.state is State.READY and event.pri == key >> _ID_BITS
 
     def add_delayed(self, event: Event) -> None:
         """File an event whose delay ends at `event.due`."""
@@ -294,10 +309,10 @@ class Tube:
             heappop(self.delay_heap)
         return None
 
-    def drop_delayed(self, event: Event) -> None:
-        """Take a delayed event out; its caller changes its state."""
+    def remove_delayed(self, event: Event) -> None:
+        """Take out any delayed event; the caller changes its state."""
         self.delayed -= 1
-        if len(self.delay_heap) > 2 * self.delayed + SLACK:
+        if len(self.delay_heap) > 2 * self.delayed + STALE_SLACK:
             events = self.events
             live = {
                 (due, event_id)
@@ -319,14 +334,14 @@ class Tube:
         """Return the event that was buried first."""
         return next(iter(self.buried.values()), None)
 
-    def arrive(self, event: Event) -> None:
-        """Remember the order of arrival, for the age of the oldest and for truncation."""
+    def add_arrival(self, event: Event) -> None:
+        """Note the order of arrival, for the age of the oldest event and for truncation."""
         self.arrivals.append(event.id)
-        if len(self.arrivals) > 2 * self.alive + SLACK:
+        if len(self.arrivals) > 2 * self.event_count + STALE_SLACK:
             self.arrivals = deque(each for each in self.arrivals if each in self.events)
 
     def oldest(self) -> Event | None:
-        """Return the event that has been here longest."""
+        """Return the event that was put first."""
         while self.arrivals:
             event = self.events.get(self.arrivals[0])
             if event is not None:

@@ -1,86 +1,106 @@
-"""The wire protocol, without I/O: bytes in, calls of `Commands` out.
+"""The wire protocol without I/O: bytes go in, commands come out.
 
-Bytes come in any portions: `feed` keeps what is incomplete. Commands may come faster than they
-can be carried out: a command can stop the parser, which then keeps the rest until `run`.
+This is beanstalkd's protocol (doc/protocol.txt of beanstalkd 1.13) with the verbs of
+docs/protocol.md added. Malformed lines are answered as beanstalkd answers them: a verb without
+its argument is an unknown command, a verb that is wrong in any other way is badly formed.
 """
 
 import re
 from collections.abc import Callable
-from enum import Enum
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import define
 
 
-U31: Final = (1 << 31) - 1
-U32: Final = (1 << 32) - 1
-U64: Final = (1 << 64) - 1
-# How many events reserve-batch gives at most: their bodies are in memory together.
-MOST_EVENTS: Final = 1000
+# A verb and its converted arguments; `put` also has its body. A line or body that is not
+# acceptable becomes "refuse" or "refuse-put", with the reply as its argument.
+Command: TypeAlias = tuple[str, tuple[Any, ...]]
+
+_U31: Final = (1 << 31) - 1
+_U32: Final = (1 << 32) - 1
+_U64: Final = (1 << 64) - 1
+# The most that reserve-batch gives: the bodies are in memory together.
+_MAX_BATCH: Final = 1000
+
+# The longest line, its end included; lines of our own verbs may hold two names.
+_MAX_LINE: Final = 224
+_MAX_LONG_LINE: Final = 480
+_LONG_LINES: Final = (b"put-key ", b"bind ", b"unbind ")
+_CRLF: Final = b"\r\n"
+
+_BAD_FORMAT: Final[Command] = ("refuse", (b"BAD_FORMAT\r\n",))
+_UNKNOWN_COMMAND: Final[Command] = ("refuse", (b"UNKNOWN_COMMAND\r\n",))
+_EXPECTED_CRLF: Final[Command] = ("refuse-put", (b"EXPECTED_CRLF\r\n",))
+_JOB_TOO_BIG: Final[Command] = ("refuse-put", (b"JOB_TOO_BIG\r\n",))
 
 
-class BadFormatError(Exception):
-    """A line is not well formed."""
+def _integer(most: int = _U32, least: int = 0) -> Callable[[bytes], int]:
+    def convert(digits: bytes) -> int:
+        value = int(digits)
+        if not least <= value <= most:
+            raise ValueError
+        return value
+
+    return convert
 
 
-def number(word: bytes, most: int = U32) -> int:
-    """Convert digits; raises BadFormatError beyond `most`."""
-    value = int(word)
-    if value > most:
-        raise BadFormatError
-    return value
+def _name(word: bytes) -> str:
+    return word.decode("ascii")
 
 
 _DIGITS: Final = rb" +([0-9]+)"
 _NAME: Final = rb"([A-Za-z0-9+/;.$_()][-A-Za-z0-9+/;.$_()]{0,199})"
 
-# For each letter of the table below: the pattern of an argument, and how it is converted.
+# Each argument of the lines below: its pattern, and how it is converted.
 _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
-    "n": (_DIGITS, number),
-    "i": (_DIGITS, lambda word: number(word, U64)),
-    "s": (_DIGITS, lambda word: number(word, U31)),
-    "b": (_DIGITS, lambda word: number(word, MOST_EVENTS)),
-    "t": (b" " + _NAME, lambda word: word.decode("ascii")),
+    "<tube>": (b" " + _NAME, _name),
+    "<id>": (_DIGITS, _integer(_U64)),
+    "<seconds>": (_DIGITS, _integer(_U31)),
+    "<pri>": (_DIGITS, _integer()),
+    "<delay>": (_DIGITS, _integer()),
+    "<bound>": (_DIGITS, _integer()),
+    "<count>": (_DIGITS, _integer(_MAX_BATCH, least=1)),
 }
 
-# n: a number below 2**32; i: an id; s: seconds to wait; b: how many at once; t: a tube.
 _LINES: Final = """
+use <tube>
 reserve
-delete i
-reserve-with-timeout s
-release i n n
-touch i
-use t
-watch t
-ignore t
-bury i n
-reserve-job i
-peek i
+reserve-with-timeout <seconds>
+reserve-job <id>
+delete <id>
+release <id> <pri> <delay>
+bury <id> <pri>
+touch <id>
+watch <tube>
+ignore <tube>
+peek <id>
 peek-ready
 peek-delayed
 peek-buried
-kick i
-kick-job i
+kick <bound>
+kick-job <id>
+stats-job <id>
+stats-tube <tube>
 stats
-stats-job i
-stats-tube t
 list-tubes
 list-tube-used
 list-tubes-watched
-pause-tube t n
 quit
-reserve-from s
-reserve-batch b s
-bind t t
-unbind t t
-truncate t
+pause-tube <tube> <delay>
+bind <tube> <tube>
+unbind <tube> <tube>
+reserve-from <seconds>
+reserve-batch <count> <seconds>
+truncate <tube>
 """
 
-# The two verbs that a body follows: priority, delay, time to run, size.
-PUT: Final = re.compile(rb"put" + 4 * _DIGITS)
-PUT_KEY: Final = re.compile(rb"put-key " + _NAME + 4 * _DIGITS)
+# The two verbs that a body follows: priority, delay, TTR, size.
+_PUT: Final = re.compile(rb"put" + 4 * _DIGITS)
+_PUT_KEY: Final = re.compile(rb"put-key " + _NAME + 4 * _DIGITS)
+_PUTS: Final = frozenset((b"put ", b"put-key "))
+_put_number: Final = _integer()
 
-# A line that begins like one of these, but is none of the table's, is badly formed.
+# A line that begins like one of these and is not one of the table's is badly formed.
 _PREFIXES: Final = (
     *(b"peek-ready", b"peek-delayed", b"peek-buried", b"reserve", b"stats"),
     *(b"list-tube-used", b"list-tubes", b"pause-tube"),
@@ -88,26 +108,24 @@ _PREFIXES: Final = (
 
 
 @define
-class Verb:
-    """One line of the table: `method` of Commands is called with the converted arguments."""
+class _Line:
+    """A line of the table, compiled."""
 
-    method: str
+    name: str
     match: Callable[[bytes], "re.Match[bytes] | None"]
     converters: tuple[Callable[[bytes], int | str], ...]
 
 
-def _verb(line: str) -> tuple[bytes, Verb]:
-    name, *letters = line.split()
-    pattern = re.escape(name.encode())
-    for letter in letters:
-        pattern += _ARGUMENTS[letter][0]
-    converters = tuple(_ARGUMENTS[letter][1] for letter in letters)
-    verb = Verb(name.replace("-", "_"), re.compile(pattern).fullmatch, converters)
-    return name.encode() + (b" " if letters else b""), verb
+def _compile(line: str) -> tuple[bytes, _Line]:
+    name, *arguments = line.split()
+    pattern = re.escape(name.encode()) + b"".join(_ARGUMENTS[each][0] for each in arguments)
+    converters = tuple(_ARGUMENTS[each][1] for each in arguments)
+    compiled = _Line(name, re.compile(pattern).fullmatch, converters)
+    return name.encode() + (b" " if arguments else b""), compiled
 
 
 # By the word as it stands in a line, with the space that must follow it if it has arguments.
-VERBS: Final = dict(_verb(line) for line in _LINES.split("\n") if line)
+VERBS: Final = dict(_compile(line) for line in _LINES.split("\n") if line)
 
 
 def is_tube_name(name: str) -> bool:
@@ -115,186 +133,125 @@ def is_tube_name(name: str) -> bool:
     return re.fullmatch(_NAME, name.encode(errors="surrogateescape")) is not None
 
 
-def is_malformed(line: bytes) -> bool:
-    """Whether a line that is none of the table's is a bad form of one of them."""
-    return b"\0" in line or line.startswith(_PREFIXES)
-
-
-# The longest line, its end included; lines with our own verbs may hold two names.
-LINE: Final = 224
-LONG_LINE: Final = 480
-_LONG: Final = (b"put-key ", b"bind ", b"unbind ")
-_PUTS: Final = frozenset((b"put ", b"put-key "))
-_END: Final = b"\r\n"
-
-BAD_FORMAT: Final = b"BAD_FORMAT\r\n"
-UNKNOWN_COMMAND: Final = b"UNKNOWN_COMMAND\r\n"
-EXPECTED_CRLF: Final = b"EXPECTED_CRLF\r\n"
-JOB_TOO_BIG: Final = b"JOB_TOO_BIG\r\n"
-
-
-class Flow(Enum):
-    """What a command wants of the parser; None is "go on"."""
-
-    STOP = 1  # carry nothing out until `run` is called
-    AGAIN = 2  # the same, and then offer this command once more
-
-
-Then: TypeAlias = Flow | None
-
-
-class Commands(Protocol):
-    """Carries commands out: these, and a method for each verb of the grammar."""
-
-    def refuse(self, reply: bytes) -> Then:
-        """Answer a line that is no command."""
-        ...
-
-    def refuse_put(self, reply: bytes) -> Then:
-        """Answer a put whose body is not acceptable."""
-        ...
-
-    def put(self, put: "Put", body: bytes) -> Then:
-        """Put an event."""
-        ...
-
-    def quit(self) -> Then:
-        """Close the connection."""
-        ...
-
-
-@define
-class Put:
-    """The line of a put or put-key, whose body of `size` bytes follows."""
-
-    pri: int
-    delay: int
-    ttr: int
-    size: int
-    key: str | None
-
-
 @define(eq=False, repr=False)
 class Parser:
-    """One connection's incoming bytes. `pending` tells how many wait for `run`."""
+    """The bytes received on one connection.
 
-    commands: Commands
+    `feed` adds what was received, in any portions. `next_command` takes out one command at a
+    time, so that a session can leave the rest for later; `pending` is how many bytes that is.
+    """
+
     max_job_size: int
     _buffer: bytes = b""
     _at: int = 0
-    _put: Put | None = None
+    _put: tuple[int, int, int, str | None] | None = None  # its body is awaited
+    _put_size: int = 0
     _body: bytearray | None = None
     _skip: int = 0
-    _too_long: bool = False
+    _line_too_long: bool = False
 
     @property
     def pending(self) -> int:
-        """How many bytes have been received but not carried out."""
+        """How many bytes have been received but not taken."""
         return len(self._buffer) - self._at
 
     def feed(self, data: bytes) -> None:
-        """Take in what was received; `run` carries it out."""
+        """Add what was received."""
         if self._at < len(self._buffer):
             data = self._buffer[self._at :] + data
         self._buffer = data
         self._at = 0
 
-    def run(self) -> None:
-        """Carry out the complete commands, until one says stop."""
-        while self._at < len(self._buffer):
-            if self._skip:
-                then = self._skip_body()
-            elif self._put is not None:
-                then = self._take_body(self._put)
-            else:
-                then = self._take_line()
-            if then is not None:
-                return
+    def next_command(self) -> Command | None:
+        """Return the next command; None if it is not complete."""
+        if self._at == len(self._buffer):
+            self._clear()
+            return None
+        if self._skip:
+            return self._skip_body()
+        if self._put is not None:
+            return self._take_body(self._put)
+        return self._take_line()
+
+    def _clear(self) -> None:
         self._buffer, self._at = b"", 0
 
-    def _take_line(self) -> Then:
+    def _take_line(self) -> Command | None:
         buffer, start = self._buffer, self._at
-        end = buffer.find(_END, start)
+        end = buffer.find(_CRLF, start)
         length = (end if end >= 0 else len(buffer)) - start
-        if length > LINE - 2 and not self._too_long:
-            self._too_long = self._exceeds(length, complete=end >= 0)
+        if length > _MAX_LINE - 2 and not self._line_too_long:
+            self._line_too_long = self._is_too_long(length, complete=end >= 0)
         if end < 0:
-            return self._wait_for_end(length)
+            if self._line_too_long and length > 1:
+                # Of a line that will be refused only the last byte matters: it may be a \r.
+                self._at = len(buffer) - 1
+            return None
         self._at = end + 2
-        if self._too_long:
-            self._too_long = False
-            return self.commands.refuse(BAD_FORMAT)
-        then = self._dispatch(buffer[start:end])
-        if then is Flow.AGAIN:
-            self._at = start
-        return then
+        if self._line_too_long:
+            self._line_too_long = False
+            return _BAD_FORMAT
+        return self._parse(buffer[start:end])
 
-    def _exceeds(self, length: int, *, complete: bool) -> bool:
-        limit = LONG_LINE if self._buffer.startswith(_LONG, self._at) else LINE
-        # An incomplete line may yet turn out to end with its very last byte.
+    def _is_too_long(self, length: int, *, complete: bool) -> bool:
+        limit = _MAX_LONG_LINE if self._buffer.startswith(_LONG_LINES, self._at) else _MAX_LINE
+        # The last byte of an incomplete line may be a \r that ends it.
         return length > limit - 2 if complete else length >= limit
 
-    def _wait_for_end(self, length: int) -> Then:
-        if self._too_long and length > 1:
-            # Of a line that will be refused only its last byte matters: it may be half its end.
-            self._at = len(self._buffer) - 1
-        return Flow.STOP
-
-    def _dispatch(self, line: bytes) -> Then:
+    def _parse(self, line: bytes) -> Command | None:
         word = line[: line.find(b" ") + 1] or line
         if word in _PUTS:
             return self._begin_put(line)
         verb = VERBS.get(word)
         if verb is None:
-            return self._unknown(line)
+            if b"\0" in line or line.startswith(_PREFIXES):
+                return _BAD_FORMAT
+            return ("quit", ()) if line.startswith(b"quit") else _UNKNOWN_COMMAND
         found = verb.match(line)
         if found is None:
-            return self.commands.refuse(BAD_FORMAT)
+            return _BAD_FORMAT
+        pairs = zip(verb.converters, found.groups(), strict=True)
         try:
-            arguments = [
-                convert(group)
-                for convert, group in zip(verb.converters, found.groups(), strict=True)
-            ]
-        except BadFormatError:
-            return self.commands.refuse(BAD_FORMAT)
-        then: Then = getattr(self.commands, verb.method)(*arguments)
-        return then
+            return verb.name, tuple([convert(group) for convert, group in pairs])
+        except ValueError:
+            return _BAD_FORMAT
 
-    def _unknown(self, line: bytes) -> Then:
-        if is_malformed(line):
-            return self.commands.refuse(BAD_FORMAT)
-        if line.startswith(b"quit"):
-            return self.commands.quit()
-        return self.commands.refuse(UNKNOWN_COMMAND)
-
-    def _begin_put(self, line: bytes) -> Then:
-        found = PUT.fullmatch(line) or PUT_KEY.fullmatch(line)
+    def _begin_put(self, line: bytes) -> Command | None:
+        found = _PUT.fullmatch(line) or _PUT_KEY.fullmatch(line)
         if found is None:
-            return self.commands.refuse(BAD_FORMAT)
+            return _BAD_FORMAT
         *key, pri, delay, ttr, size = found.groups()
         try:
-            put = Put(number(pri), number(delay), number(ttr), number(size), None)
-        except BadFormatError:
-            return self.commands.refuse(BAD_FORMAT)
-        if key:
-            put.key = key[0].decode("ascii")
-        if put.size > self.max_job_size:
-            self._skip = put.size + 2
-        else:
-            self._put = put
-        return None
+            put = (_put_number(pri), _put_number(delay), _put_number(ttr))
+            self._put_size = _put_number(size)
+        except ValueError:
+            return _BAD_FORMAT
+        if self._put_size > self.max_job_size:
+            self._skip = self._put_size + 2
+            return self._skip_body()
+        self._put = (*put, key[0].decode("ascii") if key else None)
+        return self._take_body(self._put)
 
-    def _skip_body(self) -> Then:
+    def _skip_body(self) -> Command | None:
         skipped = min(self._skip, self.pending)
         self._at += skipped
         self._skip -= skipped
-        return None if self._skip else self.commands.refuse_put(JOB_TOO_BIG)
+        if self._skip:
+            self._clear()
+            return None
+        return _JOB_TOO_BIG
 
-    def _take_body(self, put: Put) -> Then:
+    def _take_body(self, put: tuple[int, int, int, str | None]) -> Command | None:
         start, body = self._at, self._body
-        end = start + put.size + 2 - (0 if body is None else len(body))
+        end = start + self._put_size + 2 - (0 if body is None else len(body))
         if end > len(self._buffer):
-            return self._wait_for_body(start)
+            # Collected in a bytearray, so that a large body in many portions is not copied for
+            # each of them.
+            if self._body is None:
+                self._body = bytearray()
+            self._body += self._buffer[start:]
+            self._clear()
+            return None
         self._at = end
         if body is None:
             data, tail = self._buffer[start : end - 2], self._buffer[end - 2 : end]
@@ -302,14 +259,6 @@ class Parser:
             body += self._buffer[start:end]
             data, tail = bytes(body[:-2]), bytes(body[-2:])
         self._put = self._body = None
-        if tail != _END:
-            return self.commands.refuse_put(EXPECTED_CRLF)
-        return self.commands.put(put, data)
-
-    def _wait_for_body(self, start: int) -> Then:
-        """Collect in a bytearray, so that a large body in many portions is not copied for each."""
-        if self._body is None:
-            self._body = bytearray()
-        self._body += self._buffer[start:]
-        self._at = len(self._buffer)
-        return None
+        if tail != _CRLF:
+            return _EXPECTED_CRLF
+        return "put", (*put, data)

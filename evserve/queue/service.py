@@ -3,7 +3,6 @@
 import gc
 import signal
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from attrs import define, field
@@ -12,43 +11,35 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
+from typing_extensions import override
 
 from evserve.interfaces import IHost
-from evserve.queue.core import Book, Core
+from evserve.options import choice, integer_between, positive_integer
+from evserve.queue.core import Core
 from evserve.queue.engine import Engine
-from evserve.queue.model import Limits
+from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Limits
 from evserve.queue.parser import is_tube_name
 from evserve.queue.protocol import QueueFactory
 from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.stats import Metrics, Statistics
-from evserve.queue.store import InlineWriter, MemoryStore, Store, StoreError, ThreadWriter, Writer
+from evserve.queue.store import (
+    InlineWriter,
+    MemoryStore,
+    Store,
+    StoreError,
+    ThreadWriter,
+    Writer,
+)
 
 
-MEMORY: Final = ":memory:"
-# SQLite's own limit on a row is 10**9 bytes.
-MOST_JOB_SIZE: Final = 512 * 1024 * 1024
-# So many bytes of bodies stay in memory beside the store, to be served without reading it.
-RESIDENT: Final = 64 * 1024 * 1024
+__all__ = ["Options", "QueueService", "makeService"]
 
+_log = Logger()
 
-def _count(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() else 0
-    if value < 1:
-        raise ValueError("not a whole number above 0")
-    return value
+_MEMORY: Final = ":memory:"
 
-
-def _job_size(text: str) -> int:
-    value = _count(text)
-    if value > MOST_JOB_SIZE:
-        raise ValueError(f"more than {MOST_JOB_SIZE} bytes")
-    return value
-
-
-def _sync(text: str) -> str:
-    if text not in ("full", "normal"):
-        raise ValueError("not a way to sync (full or normal)")
-    return text
+_sync = choice("full", "normal")
+_job_size = integer_between(1, MAX_JOB_SIZE)
 
 
 class Options(UsageOptions):
@@ -59,15 +50,15 @@ class Options(UsageOptions):
         "and some verbs of its own (docs/protocol.md). SIGUSR1 makes it refuse puts (DRAINING)."
     )
     optParameters = [
-        ["store", None, MEMORY, "SQLite file that keeps the events; :memory: keeps nothing"],
-        ["sync", None, "full", "full: survives a power cut; normal: the process's end", _sync],
+        ["store", None, _MEMORY, "SQLite file for the events; :memory: loses them on exit"],
+        ["sync", None, "full", "full survives a power cut, normal the process's end", _sync],
         ["max-job-size", "z", 65535, "Largest body accepted, in bytes", _job_size],
-        ["max-bytes", None, None, "Refuse puts beyond so many bytes of bodies", _count],
-        ["max-events", None, None, "Refuse puts beyond so many events", _count],
-        ["max-tube-events", None, None, "Refuse puts beyond so many events in a tube", _count],
+        ["max-bytes", None, None, "Largest total of bodies, in bytes", positive_integer],
+        ["max-events", None, None, "Most events", positive_integer],
+        ["max-tube-events", None, None, "Most events in a tube", positive_integer],
     ]
 
-    default_port = 11300  # when neither --port nor --listen says where
+    default_port = 11300  # without --port and --listen
 
     def __init__(self) -> None:
         UsageOptions.__init__(self)
@@ -78,7 +69,7 @@ class Options(UsageOptions):
         source, equals, targets = text.partition("=")
         names = targets.split(",")
         if not equals or source in names or not all(map(is_tube_name, (source, *names))):
-            raise UsageError(f"--fanout {text}: write it like clicks=billing,audit")
+            raise UsageError(f"--fanout {text}: not tubes (such as clicks=billing,audit)")
         self["fanout"] += [(source, name) for name in names]
 
     def limits(self) -> Limits:
@@ -88,13 +79,8 @@ class Options(UsageOptions):
             max_bytes=self["max-bytes"],
             max_events=self["max-events"],
             max_tube_events=self["max-tube-events"],
-            resident=None if self["store"] == MEMORY else RESIDENT,
+            resident=None if self["store"] == _MEMORY else RESIDENT_BYTES,
         )
-
-
-__all__ = ["Options", "QueueService", "makeService"]
-
-_log = Logger()
 
 
 @define(eq=False, repr=False, slots=False)
@@ -109,8 +95,8 @@ class QueueService(MultiService):
     def __attrs_post_init__(self) -> None:
         MultiService.__init__(self)
 
+    @override
     def startService(self) -> None:
-        """See IService."""
         try:
             self._open()
         except StoreError as error:
@@ -120,30 +106,30 @@ class QueueService(MultiService):
         self.host.reactor.callWhenRunning(self._watch_signal)
 
     def _open(self) -> None:
-        book = Book(self.options.limits())
-        store, writer = self._store()
-        gc.disable()  # a million new events would be looked at again and again
+        core = Core(self.options.limits())
+        store, writer = self._open_store()
+        gc.disable()  # it would look at a million new events again and again
         try:
-            store.load(book)
-        except BaseException:  # Ctrl-C, too, for whoever has a large store
+            store.load(core)
+        except BaseException:  # Ctrl-C too: a large store takes seconds
             writer.stop()
             raise
         finally:
             gc.enable()
         gc.freeze()
         for source, target in self.options["fanout"]:
-            book.bind(source, target)
+            core.bind(source, target)
         reactor = self.host.reactor
-        statistics = Statistics(book, reactor.seconds())
-        metrics = Metrics(book, statistics, reactor)
+        statistics = Statistics(core, reactor.seconds())
+        metrics = Metrics(core, statistics, reactor)
         self.host.metrics.register(metrics)
-        self.engine = Engine(Core(book), store, writer, reactor, metrics.observe)
+        self.engine = Engine(core, store, writer, reactor, metrics.observe)
         self.factory.engine, self.factory.statistics = self.engine, statistics
 
-    def _store(self) -> tuple[Store, Writer]:
+    def _open_store(self) -> tuple[Store, Writer]:
         path = self.options["store"]
-        if path == MEMORY:
-            _log.warn("the store is :memory:, nothing survives the end of this server")
+        if path == _MEMORY:
+            _log.warn("store: :memory: loses its events when this server ends")
             memory = MemoryStore()
             return memory, InlineWriter(memory)
         store = SQLiteStore.open(Path(path), sync=self.options["sync"])
@@ -151,11 +137,8 @@ class QueueService(MultiService):
 
     def _watch_signal(self) -> None:
         """Drain on SIGUSR1, as beanstalkd does."""
-
-        def drain(_number: int, _frame: FrameType | None) -> None:
-            self.host.reactor.callFromThread(self.drain)
-
-        signal.signal(signal.SIGUSR1, drain)
+        call_from_thread = self.host.reactor.callFromThread
+        signal.signal(signal.SIGUSR1, lambda *_: call_from_thread(self.drain))
 
     def drain(self) -> None:
         """Refuse puts from now on."""
@@ -163,8 +146,8 @@ class QueueService(MultiService):
         self.engine.draining = True
         _log.info("draining: no puts are accepted")
 
+    @override
     def stopService(self) -> Deferred[None]:
-        """See IService; fires when what was put is stored."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -1,7 +1,8 @@
-"""What the stats commands answer: YAML whose every byte clients may depend on.
+"""What the queue counts: the replies to the stats commands, and Prometheus metrics.
 
-Keys, their order and their quoting are those of beanstalkd 1.13. Its binlog figures have no
-meaning here and are 0, but for the count of records written.
+The replies are YAML whose every byte clients may depend on. Keys, their order and their quoting
+are those of beanstalkd 1.13. Its binlog figures have no meaning here and are 0, but for the
+number of records written.
 """
 
 import os
@@ -16,9 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from twisted.internet.interfaces import IReactorTime
 
 from evserve import __version__
-from evserve.queue.core import Book
+from evserve.queue.core import Core
 from evserve.queue.model import Event, State, Tube
-from evserve.queue.store import Batch, Written
+from evserve.queue.store import Batch, WriteResult
 
 
 # In the order in which `stats` lists them.
@@ -29,32 +30,43 @@ COMMANDS: Final = (
     *("list-tubes-watched", "pause-tube"),
 )
 
+_COMMIT_SECONDS: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5),
+)
+_COMMIT_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
 
 @define(eq=False, repr=False)
 class Statistics:
-    """What is counted about commands, and the replies to the stats commands.
+    """Counters of a server's commands and of rows written. started: in seconds, by the clock."""
 
-    started: when the server was, in seconds.
-    """
-
-    book: Book
+    core: Core
     started: float
     counts: dict[str, int] = Factory(lambda: dict.fromkeys(COMMANDS, 0))
     records: int = 0
     instance: str = Factory(lambda: secrets.token_hex(8))
 
-    def server(self, now: float, *, draining: bool) -> bytes:
+    def server_stats(self, now: float, *, draining: bool) -> bytes:
         """The reply to `stats`."""
-        book, usage, uname = self.book, resource.getrusage(resource.RUSAGE_SELF), os.uname()
+        core, tubes, clients = self.core, self.core.tubes.values(), self.core.clients
+        usage, uname = resource.getrusage(resource.RUSAGE_SELF), os.uname()
         return _yaml(
             [
-                *self._events(),
+                ("current-jobs-urgent", sum(tube.urgent for tube in tubes)),
+                ("current-jobs-ready", sum(tube.ready for tube in tubes)),
+                ("current-jobs-reserved", sum(tube.reserved for tube in tubes)),
+                ("current-jobs-delayed", sum(tube.delayed for tube in tubes)),
+                ("current-jobs-buried", sum(len(tube.buried) for tube in tubes)),
                 *((f"cmd-{name}", self.counts[name]) for name in COMMANDS),
-                ("job-timeouts", book.timeouts),
-                ("total-jobs", book.total),
-                ("max-job-size", book.limits.max_job_size),
-                ("current-tubes", len(book.tubes)),
-                *self._connections(),
+                ("job-timeouts", core.timeouts),
+                ("total-jobs", core.total_events),
+                ("max-job-size", core.limits.max_job_size),
+                ("current-tubes", len(tubes)),
+                ("current-connections", len(clients)),
+                ("current-producers", sum(client.is_producer for client in clients)),
+                ("current-workers", sum(client.is_worker for client in clients)),
+                ("current-waiting", core.waiting),
+                ("total-connections", core.total_connections),
                 ("pid", os.getpid()),
                 ("version", f'"{__version__}"'),
                 ("rusage-utime", f"{usage.ru_utime:.6f}"),
@@ -72,22 +84,6 @@ class Statistics:
                 ("platform", f'"{uname.machine}"'),
             ]
         )
-
-    def _events(self) -> Iterable[tuple[str, int]]:
-        tubes = self.book.tubes.values()
-        yield "current-jobs-urgent", sum(tube.urgent for tube in tubes)
-        yield "current-jobs-ready", sum(tube.ready for tube in tubes)
-        yield "current-jobs-reserved", sum(tube.reserved for tube in tubes)
-        yield "current-jobs-delayed", sum(tube.delayed for tube in tubes)
-        yield "current-jobs-buried", sum(len(tube.buried) for tube in tubes)
-
-    def _connections(self) -> Iterable[tuple[str, int]]:
-        clients = self.book.clients
-        yield "current-connections", len(clients)
-        yield "current-producers", sum(client.produces for client in clients)
-        yield "current-workers", sum(client.works for client in clients)
-        yield "current-waiting", self.book.waiting
-        yield "total-connections", self.book.connections
 
 
 def tube_stats(tube: Tube, now: float) -> bytes:
@@ -114,7 +110,7 @@ def tube_stats(tube: Tube, now: float) -> bytes:
 
 def event_stats(event: Event, now: float) -> bytes:
     """The reply to `stats-job`."""
-    timed = event.state in (State.RESERVED, State.DELAYED)
+    is_timed = event.state in (State.RESERVED, State.DELAYED)
     return _yaml(
         [
             ("id", event.id),
@@ -124,7 +120,7 @@ def event_stats(event: Event, now: float) -> bytes:
             ("age", int(now - event.created)),
             ("delay", int(event.delay)),
             ("ttr", event.ttr),
-            ("time-left", int(event.due - now) if timed else 0),
+            ("time-left", int(event.due - now) if is_timed else 0),
             ("file", 0),
             ("reserves", event.reserves),
             ("timeouts", event.timeouts),
@@ -137,27 +133,23 @@ def event_stats(event: Event, now: float) -> bytes:
 
 def name_list(names: Iterable[str]) -> bytes:
     """The reply to a list of tubes."""
-    return _chunk("---\n" + "".join(f"- {name}\n" for name in names))
+    return _ok("---\n" + "".join(f"- {name}\n" for name in names))
 
 
 def _yaml(items: list[tuple[str, int | str]]) -> bytes:
-    return _chunk("---\n" + "".join(f"{key}: {value}\n" for key, value in items))
+    return _ok("---\n" + "".join(f"{key}: {value}\n" for key, value in items))
 
 
-def _chunk(text: str) -> bytes:
+def _ok(text: str) -> bytes:
     data = text.encode()
     return b"OK %d\r\n%b\r\n" % (len(data), data)
 
 
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-
-
 @define(eq=False, repr=False)
 class Metrics:
-    """A prometheus_client collector; tubes are read when somebody asks."""
+    """A prometheus_client collector; it reads the tubes when it is asked."""
 
-    book: Book
+    core: Core
     statistics: Statistics
     clock: IReactorTime
     _seconds: Histogram = field(init=False)
@@ -168,21 +160,21 @@ class Metrics:
         self._seconds = Histogram(
             "evserve_queue_commit_seconds",
             "How long the store took for a batch.",
-            buckets=_SECONDS,
+            buckets=_COMMIT_SECONDS,
             registry=registry,
         )
         self._rows = Histogram(
             "evserve_queue_commit_rows",
             "How many rows a batch had.",
-            buckets=_ROWS,
+            buckets=_COMMIT_ROWS,
             registry=registry,
         )
 
-    def observe(self, batch: Batch, written: Written) -> None:
-        """Note a commit; see Observer."""
+    def observe(self, batch: Batch, result: WriteResult) -> None:
+        """Count a commit."""
         rows = batch.rows
         self.statistics.records += rows
-        self._seconds.observe(written.seconds)
+        self._seconds.observe(result.seconds)
         self._rows.observe(rows)
 
     def collect(self) -> Iterator[Metric]:
@@ -196,24 +188,19 @@ class Metrics:
         puts = CounterMetricFamily(
             "evserve_queue_puts", "Events put since the start.", labels=["tube"]
         )
-        acks = CounterMetricFamily(
+        deletes = CounterMetricFamily(
             "evserve_queue_deletes", "Events deleted since the start.", labels=["tube"]
         )
         oldest = GaugeMetricFamily(
             "evserve_queue_oldest_seconds", "Age of the oldest event.", labels=["tube"]
         )
-        for tube in self.book.tubes.values():
-            for state, count in _states(tube):
-                events.add_metric([tube.name, state], count)
+        for tube in self.core.tubes.values():
+            events.add_metric([tube.name, "ready"], tube.ready)
+            events.add_metric([tube.name, "reserved"], tube.reserved)
+            events.add_metric([tube.name, "delayed"], tube.delayed)
+            events.add_metric([tube.name, "buried"], len(tube.buried))
             puts.add_metric([tube.name], tube.total)
-            acks.add_metric([tube.name], tube.deletes)
+            deletes.add_metric([tube.name], tube.deletes)
             first = tube.oldest()
             oldest.add_metric([tube.name], 0 if first is None else now - first.created)
-        yield from (events, puts, acks, oldest)
-
-
-def _states(tube: Tube) -> Iterator[tuple[str, int]]:
-    yield "ready", tube.ready
-    yield "reserved", tube.reserved
-    yield "delayed", tube.delayed
-    yield "buried", len(tube.buried)
+        yield from (events, puts, deletes, oldest)

@@ -1,22 +1,22 @@
-"""Stand-ins that several tests of the queue share."""
+"""A queue server in memory, on a Clock, with connections that a test drives by hand."""
 
 from attrs import Factory, define, field
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from evserve.queue.core import Book, Core
+from evserve.queue.core import Core
 from evserve.queue.engine import Engine
 from evserve.queue.model import Limits
 from evserve.queue.protocol import QueueProtocol
 from evserve.queue.stats import Statistics
-from evserve.queue.store import Batch, InlineWriter, MemoryStore, Outcome, Written
+from evserve.queue.store import Batch, InlineWriter, MemoryStore, Outcome, WriteResult
 
 
-COMMITTED = Written(Outcome.COMMITTED, Outcome.COMMITTED)
+COMMITTED = WriteResult(Outcome.COMMITTED, Outcome.COMMITTED)
 
 
 @define(eq=False)
-class SlowWriter:
+class HeldWriter:
     """Holds batches until the test says what becomes of them."""
 
     batches: list[tuple[Batch, object]] = Factory(list)
@@ -44,7 +44,7 @@ class Transport(StringTransport):
 
 
 @define(eq=False)
-class Rig:
+class MemoryServer:
     """An engine on a Clock, and connections to it."""
 
     limits: Limits = Factory(Limits)
@@ -56,11 +56,11 @@ class Rig:
 
     def __attrs_post_init__(self):
         self.clock.advance(1_000_000)
-        book = Book(self.limits)
-        self.store.load(book)
+        core = Core(self.limits)
+        self.store.load(core)
         writer = self.writer or InlineWriter(self.store)
-        self.statistics = Statistics(book, self.clock.seconds())
-        self.engine = Engine(Core(book), self.store, writer, self.clock)
+        self.statistics = Statistics(core, self.clock.seconds())
+        self.engine = Engine(core, self.store, writer, self.clock)
 
     def connect(self):
         return Connection(self)
@@ -73,10 +73,10 @@ class Rig:
 class Connection:
     """A client in memory: `ask` sends and returns what came back within the turn."""
 
-    def __init__(self, rig):
-        self.rig = rig
+    def __init__(self, server):
+        self.server = server
         self.transport = Transport()
-        self.protocol = QueueProtocol(rig.engine, rig.statistics)
+        self.protocol = QueueProtocol(server.engine, server.statistics)
         self.protocol.makeConnection(self.transport)
 
     def send(self, data):
@@ -84,7 +84,7 @@ class Connection:
 
     def ask(self, data):
         self.send(data)
-        self.rig.turn()
+        self.server.turn()
         return self.transport.take()
 
     def put(self, body=b"body", pri=1, delay=0, ttr=60):
@@ -94,4 +94,4 @@ class Connection:
 
     def lose(self):
         self.protocol.connectionLost()
-        self.rig.turn()
+        self.server.turn()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.core import RETURNS_PER_RING, Change, Core, Duplicate
+from evserve.queue.core import MAX_DELAYED_PER_TICK, Change, Core, Duplicate
 from evserve.queue.model import Client, Refusal, State
 from tests.queue.reference_model import Consumer, Item, Model
 
@@ -40,13 +40,13 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: len(self.clients) < 5)
     def connect(self):
-        self.clients.append((self.core.book.connect(), Consumer(len(self.clients))))
+        self.clients.append((self.core.connect(), Consumer(len(self.clients))))
 
     @rule(who=WHO)
     @precondition(lambda self: len(self.clients) > 1)
     def disconnect(self, who):
         client, consumer = pair = self.pair(who)
-        self.core.line.disconnect(client, self.now)
+        self.core.disconnect(client, self.now)
         consumer.open = False
         if consumer.wanted:
             self.model.queue.remove(consumer)
@@ -62,12 +62,12 @@ class CoreMachine(RuleBasedStateMachine):
         if consumer.wanted:
             return
         if what == "use":
-            self.core.book.use(client, tube)
+            self.core.use(client, tube)
             consumer.use = tube
         elif what == "watch":
-            self.core.book.watch(client, tube)
+            self.core.watch(client, tube)
             consumer.watch = list(dict.fromkeys([*consumer.watch, tube]))
-        elif self.core.book.ignore(client, tube):
+        elif self.core.ignore(client, tube):
             consumer.watch = [each for each in consumer.watch if each != tube]
         else:
             assert consumer.watch == [tube]
@@ -81,9 +81,7 @@ class CoreMachine(RuleBasedStateMachine):
     )
     def put(self, who, pri, delay, ttr, key):
         client, consumer = self.pair(who)
-        made = self.core.ledger.put(
-            client.use, b"body", self.now, pri=pri, delay=delay, ttr=ttr, key=key
-        )
+        made = self.core.put(client.use, b"body", self.now, pri=pri, delay=delay, ttr=ttr, key=key)
         twins = [
             each
             for each in self.model.items.values()
@@ -113,17 +111,17 @@ class CoreMachine(RuleBasedStateMachine):
         client, consumer = self.pair(who)
         item = self.item(pick)
         if item is None:
-            assert self.core.ledger.delete(client, 99) is Refusal.NOT_FOUND
+            assert self.core.delete(client, 99) is Refusal.NOT_FOUND
             return
         allowed = item.state in STATES or (item.state == "reserved" and item.owner is consumer)
-        self.stage(self.core.ledger.delete(client, item.id), item, allowed, state="gone")
+        self.stage(self.core.delete(client, item.id), item, allowed, state="gone")
 
     @rule(who=WHO, pick=PICK, pri=PRI, delay=DELAY)
     def release(self, who, pick, pri, delay):
         client, consumer = self.pair(who)
         if (item := self.item(pick)) is None:
             return
-        change = self.core.ledger.release(client, item.id, self.now, pri=pri, delay=delay)
+        change = self.core.release(client, item.id, self.now, pri=pri, delay=delay)
         mine = item.state == "reserved" and item.owner is consumer
         state = "delayed" if delay else "ready"
         self.stage(change, item, mine, state=state, pri=pri, due=self.now + delay, owner=None)
@@ -133,7 +131,7 @@ class CoreMachine(RuleBasedStateMachine):
         client, consumer = self.pair(who)
         if (item := self.item(pick)) is None:
             return
-        change = self.core.ledger.bury(client, item.id, self.now, pri=pri)
+        change = self.core.bury(client, item.id, self.now, pri=pri)
         mine = item.state == "reserved" and item.owner is consumer
         self.stage(change, item, mine, state="buried", pri=pri, owner=None)
 
@@ -142,11 +140,11 @@ class CoreMachine(RuleBasedStateMachine):
         if (item := self.item(pick)) is None:
             return
         allowed = item.state in {"buried", "delayed"}
-        self.stage(self.core.ledger.kick_id(item.id), item, allowed, state="ready")
+        self.stage(self.core.kick_job(item.id), item, allowed, state="ready")
 
     @rule(tube=TUBES, most=st.integers(1, 3), state=st.sampled_from(["buried", "delayed"]))
     def kick(self, tube, most, state):
-        found = self.core.book.tubes.get(tube)
+        found = self.core.tubes.get(tube)
         if found is None:
             return
         if state == "buried":
@@ -154,17 +152,17 @@ class CoreMachine(RuleBasedStateMachine):
         else:
             delayed = [item for item in self.model.in_state("delayed") if item.tube == tube]
             expected = sorted(delayed, key=lambda item: (item.due, item.id))[:most]
-        changes = self.core.ledger.kick(found, STATES[state], most)
+        changes = self.core.kick(found, STATES[state], most)
         assert [change.event.id for change in changes] == [item.id for item in expected]
         for change, item in zip(changes, expected, strict=True):
             self.stage(change, item, True, state="ready")
 
     @rule(tube=TUBES)
     def truncate(self, tube):
-        found = self.core.book.tubes.get(tube)
+        found = self.core.tubes.get(tube)
         if found is None:
             return
-        changes = self.core.ledger.remove(list(found.arrivals))
+        changes = self.core.delete_unreserved(list(found.arrivals))
         expected = [i for i in self.model.in_state("ready", "delayed", "buried") if i.tube == tube]
         assert {change.event.id for change in changes} == {item.id for item in expected}
         for change in changes:
@@ -175,10 +173,10 @@ class CoreMachine(RuleBasedStateMachine):
         client, consumer = self.pair(who)
         if (item := self.item(pick)) is None:
             return
-        change = self.core.ledger.touch(client, item.id, self.now)
+        change = self.core.touch(client, item.id, self.now)
         if item.state == "reserved" and item.owner is consumer:
             item.due = self.now + item.ttr
-            self.core.ledger.settle(change, self.now)
+            self.core.apply(change, self.now)
         else:
             assert change is Refusal.NOT_FOUND
 
@@ -187,7 +185,7 @@ class CoreMachine(RuleBasedStateMachine):
         client, consumer = self.pair(who)
         if consumer.wanted:
             return
-        answer = self.core.line.reserve(client, self.now, timeout, wanted)
+        answer = self.core.reserve(client, self.now, timeout, wanted)
         assert plain(answer) == self.model.reserve(consumer, wanted, timeout, self.now)
 
     @rule(who=WHO, pick=PICK)
@@ -195,7 +193,7 @@ class CoreMachine(RuleBasedStateMachine):
         client, consumer = self.pair(who)
         if (item := self.item(pick)) is None or consumer.wanted:
             return
-        answer = self.core.line.reserve_id(client, item.id, self.now)
+        answer = self.core.reserve_job(client, item.id, self.now)
         if item.state not in STATES:
             assert answer is Refusal.NOT_FOUND
             return
@@ -206,19 +204,19 @@ class CoreMachine(RuleBasedStateMachine):
         item.reserves += 1
 
     @rule(who=WHO)
-    def hang_up(self, who):
+    def end_wait(self, who):
         client, consumer = self.pair(who)
-        self.core.line.hang_up(client)
+        self.core.end_wait(client)
         if consumer.wanted:
             self.model.answer(consumer, "TIMED_OUT")
         self.check_answers()
 
     @rule(tube=TUBES, seconds=st.sampled_from([0, 1, 5]))
     def pause(self, tube, seconds):
-        found = self.core.book.tubes.get(tube)
+        found = self.core.tubes.get(tube)
         if found is None or tube not in self.pausable():
             return
-        self.core.line.pause(found, seconds, self.now)
+        self.core.pause(found, seconds, self.now)
         self.model.paused.pop(tube, None)
         if seconds:
             self.model.paused[tube] = self.now + seconds
@@ -232,7 +230,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.25, 1.0, 2.0, 3.5]))
     def wait(self, seconds):
         self.now += seconds
-        self.core.line.tick(self.now)
+        self.core.tick(self.now)
         self.model.advance(self.now)
         self.check_answers()
 
@@ -240,7 +238,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.staged)
     def commit(self):
         change, item, new = self.staged.pop(0)
-        self.core.ledger.settle(change, self.now)
+        self.core.apply(change, self.now)
         for name in ("pri", "due", "owner", "state"):
             if name in new:
                 setattr(item, name, new[name])
@@ -256,7 +254,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.staged)
     def fail(self):
         change, item, new = self.staged.pop()
-        self.core.ledger.abort(change, self.now)
+        self.core.revert(change, self.now)
         if "before" not in new:
             del self.model.items[item.id]
             return
@@ -270,7 +268,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.check_answers()
 
     def check_answers(self):
-        answers, self.core.line.answers = self.core.line.answers, []
+        answers, self.core.answers = self.core.answers, []
         ours = [(self.consumer_of(client).number, plain(answer)) for client, answer in answers]
         theirs = [(consumer.number, answer) for consumer, answer in self.model.answers]
         self.model.answers = []
@@ -278,23 +276,23 @@ class CoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_event_is_in_one_place(self):
-        book, model = self.core.book, self.model
-        assert book.kept == len(model.items)
-        assert book.bytes == book.resident == 4 * len(model.items)
-        assert book.waiting == len(model.queue)
-        for tube in book.tubes.values():
+        core, model = self.core, self.model
+        assert core.event_count == len(model.items)
+        assert core.body_bytes == core.resident_bytes == 4 * len(model.items)
+        assert core.waiting == len(model.queue)
+        for tube in core.tubes.values():
             items = [item for item in model.items.values() if item.tube == tube.name]
             by_state = {name: [i for i in items if i.state == name] for name in STATES}
             assert tube.ready == len(by_state["ready"])
             assert tube.urgent == sum(item.pri < 1024 for item in by_state["ready"])
             assert tube.delayed == len(by_state["delayed"])
             assert list(tube.buried) == [i.id for i in model.buried if i.tube == tube.name]
-            assert tube.alive + tube.pending == len(items)
+            assert tube.event_count + tube.pending == len(items)
 
     @invariant()
     def every_event_is_as_the_model_says(self):
         for item in self.model.items.values():
-            event = self.core.book.events.get(item.id)
+            event = self.core.events.get(item.id)
             if event is None or item.state == "staged":
                 continue
             assert event.pri == item.pri
@@ -322,17 +320,16 @@ TestCore.settings = settings(
 class CoreTests(SynchronousTestCase):
     def setUp(self):
         self.core = Core()
-        self.book, self.line, self.ledger = self.core.book, self.core.line, self.core.ledger
-        self.client = self.book.connect()
+        self.client = self.core.connect()
 
     def put(self, count=1, **options):
-        changes = [self.ledger.put(self.client.use, b"", 0.0, **options)[0] for _ in range(count)]
+        changes = [self.core.put(self.client.use, b"", 0.0, **options)[0] for _ in range(count)]
         for change in changes:
-            self.ledger.settle(change, 0.0)
+            self.core.apply(change, 0.0)
         return [change.event for change in changes]
 
     def delete(self, event):
-        self.ledger.settle(self.ledger.delete(self.client, event.id), 0.0)
+        self.core.apply(self.core.delete(self.client, event.id), 0.0)
 
     def test_stale_entries_of_heaps_are_swept_out(self):
         tube = self.client.use
@@ -347,10 +344,10 @@ class CoreTests(SynchronousTestCase):
 
     def test_deadlines_of_settled_reservations_are_swept_out(self):
         held = self.put(1, ttr=5)
-        self.line.reserve(self.client, 0.0)
+        self.core.reserve(self.client, 0.0)
         for _ in range(300):
             self.put(1, ttr=50)
-            [event] = self.line.reserve(self.client, 0.0)
+            [event] = self.core.reserve(self.client, 0.0)
             self.delete(event)
         self.assertLess(len(self.client.deadlines), 100)
         self.assertIs(self.client.soonest(), held[0])
@@ -358,55 +355,55 @@ class CoreTests(SynchronousTestCase):
     def test_alarms_of_clients_that_left_are_swept_out(self):
         for _ in range(300):
             self.put(1, ttr=1000)
-            client = self.book.connect()
-            [event] = self.line.reserve(client, 0.0)
-            self.line.disconnect(client, 0.0)
+            client = self.core.connect()
+            [event] = self.core.reserve(client, 0.0)
+            self.core.disconnect(client, 0.0)
             self.delete(event)
-        self.assertLess(len(self.book.alarms._heap), 100)
+        self.assertLess(len(self.core.deadlines._heap), 100)
 
     def test_an_alarm_of_who_left_rings_for_nobody(self):
         self.put(1, ttr=1)
-        client = self.book.connect()
-        self.line.reserve(client, 0.0)
-        self.line.disconnect(client, 0.0)
-        self.line.tick(2.0)
-        self.assertIsNone(self.book.alarms.next)
-        self.assertEqual(self.book.timeouts, 0)
+        client = self.core.connect()
+        self.core.reserve(client, 0.0)
+        self.core.disconnect(client, 0.0)
+        self.core.tick(2.0)
+        self.assertIsNone(self.core.deadlines.next)
+        self.assertEqual(self.core.timeouts, 0)
 
     def test_an_earlier_pause_leaves_a_longer_one_alone(self):
         tube = self.client.use
-        self.line.pause(tube, 5, 0.0)
-        self.line.pause(tube, 50, 0.0)
-        self.line.tick(6.0)
+        self.core.pause(tube, 5, 0.0)
+        self.core.pause(tube, 50, 0.0)
+        self.core.tick(6.0)
         self.assertEqual(tube.pause, 50)
-        self.line.tick(51.0)
+        self.core.tick(51.0)
         self.assertEqual(tube.pause, 0)
 
     def test_a_million_delays_of_one_second_do_not_end_in_one_tick(self):
-        self.put(RETURNS_PER_RING + 5, delay=1)
-        self.line.tick(1.0)
-        self.assertEqual(self.client.use.ready, RETURNS_PER_RING)
-        self.assertLessEqual(self.book.alarms.next, 1.0)
-        self.line.tick(1.0)
+        self.put(MAX_DELAYED_PER_TICK + 5, delay=1)
+        self.core.tick(1.0)
+        self.assertEqual(self.client.use.ready, MAX_DELAYED_PER_TICK)
+        self.assertLessEqual(self.core.deadlines.next, 1.0)
+        self.core.tick(1.0)
         self.assertEqual(self.client.use.delayed, 0)
 
     def test_a_failed_kick_of_a_buried_event_keeps_its_place(self):
         for event in self.put(2):
-            self.line.reserve_id(self.client, event.id, 0.0)
-            self.ledger.settle(self.ledger.bury(self.client, event.id, 0.0, pri=0), 0.0)
+            self.core.reserve_job(self.client, event.id, 0.0)
+            self.core.apply(self.core.bury(self.client, event.id, 0.0, pri=0), 0.0)
         first = self.client.use.first_buried()
-        self.ledger.abort(self.ledger.kick_id(first.id), 0.0)
+        self.core.revert(self.core.kick_job(first.id), 0.0)
         self.assertIs(self.client.use.first_buried(), first)
 
     def test_an_empty_tube_has_no_next_event_and_no_oldest(self):
-        self.assertEqual(self.client.use.next_ready(), None)
+        self.assertEqual(self.client.use.first_ready(), None)
         self.assertEqual(self.client.use.oldest(), None)
 
     def test_a_wait_without_end_outlives_other_alarms(self):
         self.put(1, ttr=5)
-        [event] = self.line.reserve(self.client, 0.0)
+        [event] = self.core.reserve(self.client, 0.0)
         self.delete(event)
-        self.line.reserve(self.client, 1.0)
-        self.line.tick(9.0)
+        self.core.reserve(self.client, 1.0)
+        self.core.tick(9.0)
         self.assertIsNotNone(self.client.wait)
-        self.assertEqual(self.line.answers, [])
+        self.assertEqual(self.core.answers, [])

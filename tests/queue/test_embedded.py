@@ -49,10 +49,10 @@ class OpeningTests(TestCase):
 
     async def test_a_failing_store_says_so(self):
         queue = open_queue(f"sqlite:{Path(self.mktemp()).absolute()}", reactor)
-        queue.engine.commits.broken = True
+        queue.engine.broken = True
         await self.assertFailure(queue.put("mail", b""), QueueUnavailable)
         await self.assertFailure(queue.bind("a", "b"), QueueUnavailable)
-        self.assertEqual(queue.engine.core.book.bindings, {})
+        self.assertEqual(queue.engine.core.bindings, {})
         await queue.close()
 
     async def test_calls_after_close_fail(self):

@@ -5,14 +5,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from evserve.queue.store import Batch, MemoryStore, ThreadWriter
-from tests.queue.memory_server import Rig
+from tests.queue.memory_server import MemoryServer
 
 
 @define(eq=False)
-class Party:
+class Receiver:
     error: Exception | None = None
     heard: list = field(factory=list)
-    abandoned: bool = False
+    aborted: bool = False
 
     def answer(self, answer):
         self._hear("answer")
@@ -20,8 +20,8 @@ class Party:
     def resume(self):
         self._hear("resume")
 
-    def abandon(self):
-        self.abandoned = True
+    def abort(self):
+        self.aborted = True
 
     def _hear(self, what):
         self.heard.append(what)
@@ -35,31 +35,31 @@ def _no_memory(data):
 
 class PumpTests(SynchronousTestCase):
     def test_a_client_that_cannot_be_told_holds_up_nobody(self):
-        engine, bad, good = Rig().engine, Party(MemoryError()), Party()
-        clients = [engine.connect(party) for party in (bad, good)]
+        engine, bad, good = MemoryServer().engine, Receiver(MemoryError()), Receiver()
+        clients = [engine.connect(receiver) for receiver in (bad, good)]
         for client in clients:
-            self.assertIsNone(engine.core.line.reserve(client, engine.now()))
-            engine.core.line.hang_up(client)
+            self.assertIsNone(engine.core.reserve(client, engine.now()))
+            engine.core.end_wait(client)
         for _ in range(2):
             engine.wake(bad)
             engine.wake(good)
             engine.pump()
         self.assertEqual(bad.heard, ["answer", "resume", "resume"])
         self.assertEqual(good.heard, ["answer", "resume", "resume"])
-        self.assertEqual((bad.abandoned, good.abandoned), (True, False))
+        self.assertEqual((bad.aborted, good.aborted), (True, False))
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 3)
 
     def test_no_reply_follows_one_that_was_lost(self):
         """It would pass for that one: a put that was refused for one that was stored."""
-        rig = Rig()
-        client, other = rig.connect(), rig.connect()
+        server = MemoryServer()
+        client, other = server.connect(), server.connect()
         client.put()
         client.ask(b"reserve\r\n")
         session = client.protocol.session
         real, session.send = session.send, _no_memory
-        rig.engine.wake(session)
+        server.engine.wake(session)
         session._out.append(b"OUT_OF_MEMORY\r\n")
-        rig.engine.pump()
+        server.engine.pump()
         session.send = real
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
         self.assertTrue(client.transport.disconnected)
@@ -69,7 +69,7 @@ class PumpTests(SynchronousTestCase):
 
 
 class Untidy(MemoryStore):
-    def tidy(self):
+    def maintain(self):
         raise OSError("no")
 
 

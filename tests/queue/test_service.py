@@ -163,11 +163,11 @@ class ServiceTests(SynchronousTestCase):
         self.assertIn('evserve_queue_oldest_seconds{tube="default"} 0.0', text)
 
 
-def _unreadable(store, book):
+def _unreadable(store, core):
     raise service.StoreError("cannot read it")
 
 
-def _interrupted(store, book):
+def _interrupted(store, core):
     raise KeyboardInterrupt
 
 

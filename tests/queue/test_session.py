@@ -3,8 +3,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.queue.model import Limits
-from evserve.queue.store import MemoryStore, Outcome, Written
-from tests.queue.memory_server import Rig, SlowWriter
+from evserve.queue.store import MemoryStore, Outcome, WriteResult
+from tests.queue.memory_server import HeldWriter, MemoryServer
 
 
 OK_TUBE = b"""---
@@ -44,8 +44,8 @@ kicks: 0
 
 class ProducerTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_put_gives_ids_in_order(self):
         self.assertEqual(
@@ -69,7 +69,7 @@ class ProducerTests(SynchronousTestCase):
 
     def test_draining_refuses_puts_and_nothing_else(self):
         self.client.put()
-        self.rig.engine.draining = True
+        self.server.engine.draining = True
         self.assertEqual(
             self.client.ask(b"put 0 0 1 1\r\na\r\nreserve\r\ndelete 1\r\n"),
             b"DRAINING\r\nRESERVED 1 4\r\nbody\r\nDELETED\r\n",
@@ -79,14 +79,14 @@ class ProducerTests(SynchronousTestCase):
     def test_half_a_put_then_a_disconnect_puts_nothing(self):
         self.client.send(b"put 0 0 1 10\r\nabc")
         self.client.lose()
-        self.assertIn(b"current-jobs-ready: 0", self.rig.connect().ask(b"stats\r\n"))
+        self.assertIn(b"current-jobs-ready: 0", self.server.connect().ask(b"stats\r\n"))
 
 
 class ConsumerTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
-        self.other = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
+        self.other = self.server.connect()
 
     def test_the_most_urgent_of_all_watched_tubes_comes_first_then_the_oldest(self):
         for tube, pri in ((b"a", 5), (b"b", 5), (b"a", 4), (b"b", 9)):
@@ -98,7 +98,7 @@ class ConsumerTests(SynchronousTestCase):
         self.assertEqual(ids, [3, 1, 2, 4])
 
     def test_waiting_consumers_are_served_first_come_first_served(self):
-        clients = [self.rig.connect() for _ in range(3)]
+        clients = [self.server.connect() for _ in range(3)]
         for client in clients:
             self.assertEqual(client.ask(b"reserve\r\n"), b"")
         for _ in range(2):
@@ -111,18 +111,18 @@ class ConsumerTests(SynchronousTestCase):
     def test_reserve_with_timeout(self):
         self.assertEqual(self.client.ask(b"reserve-with-timeout 0\r\n"), b"TIMED_OUT\r\n")
         self.client.send(b"reserve-with-timeout 2\r\nuse x\r\n")
-        self.rig.clock.advance(1.9)
+        self.server.clock.advance(1.9)
         self.assertEqual(self.client.transport.take(), b"")
-        self.rig.clock.advance(0.1)
+        self.server.clock.advance(0.1)
         self.assertEqual(self.client.transport.take(), b"TIMED_OUT\r\nUSING x\r\n")
 
     def test_the_time_to_run_ends_and_another_gets_the_event(self):
         self.other.put(ttr=3)
         self.client.ask(b"reserve\r\n")
         self.other.send(b"reserve\r\n")
-        self.rig.clock.advance(2.9)
+        self.server.clock.advance(2.9)
         self.assertEqual(self.other.transport.take(), b"")
-        self.rig.clock.advance(0.2)
+        self.server.clock.advance(0.2)
         self.assertEqual(self.other.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
         self.assertEqual(self.client.ask(b"delete 1\r\n"), b"NOT_FOUND\r\n")
 
@@ -130,13 +130,13 @@ class ConsumerTests(SynchronousTestCase):
         self.other.put(ttr=3)
         self.client.ask(b"reserve\r\n")
         self.client.send(b"reserve\r\n")
-        self.rig.clock.advance(2)
+        self.server.clock.advance(2)
         self.assertEqual(self.client.transport.take(), b"DEADLINE_SOON\r\n")
         self.assertEqual(self.client.ask(b"reserve-with-timeout 9\r\n"), b"DEADLINE_SOON\r\n")
         self.other.put()
         self.assertEqual(self.client.ask(b"reserve\r\n"), b"RESERVED 2 4\r\nbody\r\n")
         self.assertEqual(self.client.ask(b"touch 1\r\n"), b"TOUCHED\r\n")
-        self.rig.clock.advance(1.5)
+        self.server.clock.advance(1.5)
         self.assertEqual(self.client.ask(b"delete 1\r\n"), b"DELETED\r\n")
 
     def test_release_bury_kick_and_their_counters(self):
@@ -211,7 +211,7 @@ class ConsumerTests(SynchronousTestCase):
         self.assertEqual(ask(b"pause-tube default 5\r\n"), b"PAUSED\r\n")
         self.assertEqual(ask(b"reserve-with-timeout 0\r\n"), b"TIMED_OUT\r\n")
         self.client.send(b"reserve\r\n")
-        self.rig.clock.advance(5)
+        self.server.clock.advance(5)
         self.assertEqual(self.client.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
 
     def test_a_pause_of_nothing_ends_a_pause(self):
@@ -240,24 +240,24 @@ class ConsumerTests(SynchronousTestCase):
 
     def turns(self, count):
         for _ in range(count):
-            self.rig.turn()
+            self.server.turn()
             yield self.client.transport.take()
 
 
 class StatisticsTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_stats_tube_byte_for_byte(self):
-        other = self.rig.connect()
+        other = self.server.connect()
         for pri, delay in ((1, 0), (2000, 0), (3, 0), (2, 0), (5, 0), (1, 50)):
             self.client.put(pri=pri, delay=delay)
         self.client.ask(b"reserve\r\ndelete 1\r\nreserve\r\nbury 4 1\r\n")
-        self.rig.turn()
+        self.server.turn()
         self.client.ask(b"reserve\r\n")
         other.ask(b"pause-tube default 9\r\n")
-        self.rig.clock.advance(0.5)
+        self.server.clock.advance(0.5)
         self.assertEqual(
             self.client.ask(b"stats-tube default\r\n"),
             b"OK %d\r\n%b\r\n" % (len(OK_TUBE), OK_TUBE),
@@ -266,9 +266,9 @@ class StatisticsTests(SynchronousTestCase):
     def test_stats_job_byte_for_byte(self):
         self.client.put()
         self.client.ask(b"reserve\r\nrelease 1 7 2\r\n")
-        self.rig.clock.advance(2.5)
+        self.server.clock.advance(2.5)
         self.client.ask(b"reserve\r\n")
-        self.rig.clock.advance(2.5)
+        self.server.clock.advance(2.5)
         self.assertEqual(
             self.client.ask(b"stats-job 1\r\n"), b"OK %d\r\n%b\r\n" % (len(OK_JOB), OK_JOB)
         )
@@ -308,20 +308,20 @@ binlog-records-written binlog-max-size draining id hostname os platform
 
 
 PUT = b"put 0 0 60 4\r\nbody\r\n"
-FULL = Written(Outcome.FULL, Outcome.COMMITTED)
-ALL_FULL = Written(Outcome.FULL, Outcome.FULL)
-BROKEN = Written(Outcome.BROKEN, Outcome.BROKEN)
+FULL = WriteResult(Outcome.FULL, Outcome.COMMITTED)
+ALL_FULL = WriteResult(Outcome.FULL, Outcome.FULL)
+BROKEN = WriteResult(Outcome.BROKEN, Outcome.BROKEN)
 
 
 class PromiseTests(SynchronousTestCase):
     def setUp(self):
-        self.writer = SlowWriter()
-        self.rig = Rig(writer=self.writer, store=MemoryStore(durable=True))
-        self.client = self.rig.connect()
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer, store=MemoryStore(durable=True))
+        self.client = self.server.connect()
 
     def commit(self, *written):
         batch = self.writer.finish(*written)
-        self.rig.turn()
+        self.server.turn()
         return batch
 
     def reserve(self, client=None):
@@ -349,7 +349,7 @@ class PromiseTests(SynchronousTestCase):
                 self.assertEqual(self.client.transport.take(), reply + b"\r\n")
 
     def test_nobody_gets_an_event_that_is_not_committed(self):
-        other = self.rig.connect()
+        other = self.server.connect()
         self.client.ask(PUT)
         self.assertEqual(
             other.ask(b"reserve-with-timeout 0\r\npeek 1\r\n"), b"TIMED_OUT\r\nNOT_FOUND\r\n"
@@ -359,7 +359,7 @@ class PromiseTests(SynchronousTestCase):
         self.assertEqual(other.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
 
     def test_one_commit_serves_all_that_arrived_during_the_one_before(self):
-        clients = [self.rig.connect() for _ in range(5)]
+        clients = [self.server.connect() for _ in range(5)]
         self.client.ask(PUT)
         for client in clients:
             client.ask(PUT)
@@ -385,17 +385,25 @@ class PromiseTests(SynchronousTestCase):
             *(b"stats-tube default", b"list-tubes", b"pause-tube default 0", b"kick 1"),
             *(b"reserve-with-timeout 0", b"reserve-job 9", b"truncate none"),
         ):
-            rig = Rig(writer=(writer := SlowWriter()))
-            client = rig.connect()
+            server = MemoryServer(writer=(writer := HeldWriter()))
+            client = server.connect()
             self.assertEqual(client.ask(PUT + command + b"\r\n"), b"")
             writer.finish()
             lines = client.transport.take().split(b"\r\n")
             self.assertEqual(lines[0], b"INSERTED 1")
             self.assertNotEqual(lines[1:], [b""], command)
 
+    def test_a_command_that_waits_comes_before_those_received_later(self):
+        self.assertEqual(self.client.ask(b"use a\r\n" + PUT + b"stats-tube a\r\n"), b"USING a\r\n")
+        self.assertEqual(self.client.ask(b"use b\r\n"), b"")
+        self.commit()
+        replies = self.client.transport.take()
+        self.assertTrue(replies.startswith(b"INSERTED 1\r\nOK "), replies)
+        self.assertTrue(replies.endswith(b"USING b\r\n"), replies)
+
     def test_a_refused_commit_takes_the_puts_back_and_the_rest_holds(self):
         self.reserve()
-        other = self.rig.connect()
+        other = self.server.connect()
         other.ask(PUT)
         self.client.ask(b"delete 1\r\n")
         self.commit(FULL)
@@ -409,8 +417,8 @@ class PromiseTests(SynchronousTestCase):
 
     def test_what_could_not_be_written_is_as_before(self):
         for command in (b"delete 1", b"release 1 9 9", b"bury 1 9", b"touch 1"):
-            rig = Rig(writer=(writer := SlowWriter()))
-            client = rig.connect()
+            server = MemoryServer(writer=(writer := HeldWriter()))
+            client = server.connect()
             client.ask(PUT)
             writer.finish()
             client.ask(b"reserve\r\n" + command + b"\r\n")
@@ -428,7 +436,7 @@ class PromiseTests(SynchronousTestCase):
         self.assertEqual(self.client.transport.take(), b"INTERNAL_ERROR\r\n")
         self.assertEqual(self.client.ask(PUT), b"INTERNAL_ERROR\r\n")
         self.assertEqual(self.writer.batches, [])
-        other = self.rig.connect()
+        other = self.server.connect()
         self.client.lose()
         self.assertEqual(other.ask(b"reserve\r\n"), b"RESERVED 1 4\r\nbody\r\n")
 
@@ -437,43 +445,43 @@ class PromiseTests(SynchronousTestCase):
         self.client.ask(b"release 1 0 50\r\n")
         self.client.lose()
         self.commit(ALL_FULL)
-        self.assertEqual(self.rig.connect().ask(b"reserve\r\n"), b"RESERVED 1 4\r\nbody\r\n")
+        self.assertEqual(self.server.connect().ask(b"reserve\r\n"), b"RESERVED 1 4\r\nbody\r\n")
 
     def test_counters_of_reservations_are_written_later_unless_the_event_is_gone(self):
         self.reserve()
         self.assertEqual(self.writer.batches, [])
-        self.rig.clock.advance(0.1)
+        self.server.clock.advance(0.1)
         [(batch, _)] = self.writer.batches
         self.assertEqual(batch.updates, [(1, 0, 0, 0, 0.0, 1, 0, 0, 0, 0)])
         self.commit()
         self.client.ask(b"delete 1\r\n")
         self.commit()
-        self.assertEqual(self.rig.connect().ask(PUT), b"")
+        self.assertEqual(self.server.connect().ask(PUT), b"")
         self.commit()
         self.client.ask(b"reserve\r\ndelete 2\r\n")
         self.assertEqual(self.commit().rows, 1)
-        self.rig.clock.advance(1)
+        self.server.clock.advance(1)
         self.assertEqual(self.writer.batches, [])
 
     def test_closing_writes_what_is_left(self):
         self.reserve()
         self.client.ask(PUT)
         self.client.lose()
-        closed = self.rig.engine.close()
-        self.rig.turn()
+        closed = self.server.engine.close()
+        self.server.turn()
         self.assertNoResult(closed)
         while self.writer.batches:
             self.commit()
         self.successResultOf(closed)
         self.assertTrue(self.writer.stopped)
-        self.assertEqual(self.rig.clock.getDelayedCalls(), [])
+        self.assertEqual(self.server.clock.getDelayedCalls(), [])
 
 
 class PressureTests(SynchronousTestCase):
     def setUp(self):
-        self.writer = SlowWriter()
-        self.rig = Rig(writer=self.writer)
-        self.client = self.rig.connect()
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer)
+        self.client = self.server.connect()
 
     def test_a_client_that_does_not_read_is_not_served(self):
         self.client.protocol.pauseProducing()
@@ -484,7 +492,7 @@ class PressureTests(SynchronousTestCase):
     def test_a_client_that_sends_while_it_waits_is_not_read_from(self):
         self.client.send(b"reserve\r\n" + b"use a\r\n" * 10_000)
         self.assertEqual(self.client.transport.producerState, "paused")
-        other = self.rig.connect()
+        other = self.server.connect()
         other.ask(PUT)
         self.writer.finish()
         self.assertEqual(self.client.transport.producerState, "producing")
@@ -492,15 +500,15 @@ class PressureTests(SynchronousTestCase):
 
     def test_puts_beyond_what_may_be_outstanding_wait_for_commits(self):
         self.client.send(PUT * 4000)
-        self.assertEqual(self.client.protocol.session.outstanding, 1024)
+        self.assertEqual(self.client.protocol.session._outstanding, 1024)
         self.assertEqual(self.client.transport.producerState, "producing")
         self.client.send(PUT * 4000)
         self.assertEqual(self.client.transport.producerState, "paused")
         replies = b""
-        self.rig.turn()
+        self.server.turn()
         while self.writer.batches:
             self.writer.finish()
-            self.rig.turn()
+            self.server.turn()
             replies += self.client.transport.take()
         self.assertEqual(replies.count(b"INSERTED"), 8000)
         self.assertEqual(self.client.transport.producerState, "producing")
@@ -508,14 +516,14 @@ class PressureTests(SynchronousTestCase):
 
 class EndTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_what_was_asked_before_the_end_of_input_is_answered(self):
         self.client.send(PUT + b"reserve\r\ndelete 1\r\n")
         self.client.protocol.readConnectionLost()
         self.assertFalse(self.client.transport.disconnecting)
-        self.rig.turn()
+        self.server.turn()
         self.assertEqual(
             self.client.transport.take(), b"INSERTED 1\r\nRESERVED 1 4\r\nbody\r\nDELETED\r\n"
         )
@@ -531,7 +539,7 @@ class EndTests(SynchronousTestCase):
         self.client.put(delay=9)
         self.client.send(b"kick 9\r\n")
         self.client.protocol.readConnectionLost()
-        self.rig.turn()
+        self.server.turn()
         self.assertEqual(self.client.transport.take(), b"KICKED 1\r\n")
         self.assertTrue(self.client.transport.disconnecting)
 
@@ -592,8 +600,8 @@ class EndTests(SynchronousTestCase):
 
 class FanOutTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_a_put_is_copied_into_every_bound_tube(self):
         self.assertEqual(
@@ -625,19 +633,19 @@ class FanOutTests(SynchronousTestCase):
         self.assertEqual(self.client.ask(b"bind a a\r\n"), b"BAD_FORMAT\r\n")
 
     def test_a_binding_that_cannot_be_stored_does_not_hold(self):
-        writer = SlowWriter()
-        rig = Rig(writer=writer)
-        client = rig.connect()
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
         client.ask(b"bind a b\r\n")
-        writer.finish(Written(Outcome.FULL, Outcome.FULL))
+        writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
         self.assertEqual(client.transport.take(), b"OUT_OF_MEMORY\r\n")
-        self.assertEqual(rig.engine.core.book.bindings, {})
+        self.assertEqual(server.engine.core.bindings, {})
 
 
 class ReserveTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_reserve_from_names_the_tube(self):
         self.client.ask(b"use a\r\nwatch a\r\n")
@@ -655,7 +663,7 @@ class ReserveTests(SynchronousTestCase):
 
     def test_reserve_batch_waits_for_the_first_event(self):
         self.client.send(b"reserve-batch 5 9\r\n")
-        self.rig.connect().put(b"x")
+        self.server.connect().put(b"x")
         self.assertEqual(
             self.client.transport.take(), b"RESERVED_BATCH 1\r\nRESERVED 1 1 default\r\nx\r\n"
         )
@@ -668,7 +676,7 @@ class KeyTests(SynchronousTestCase):
     PUT = b"put-key order-1 0 0 60 1\r\nx\r\n"
 
     def test_no_second_event_while_one_with_the_key_lives(self):
-        client = Rig().connect()
+        client = MemoryServer().connect()
         self.assertEqual(client.ask(self.PUT), b"INSERTED 1\r\n")
         self.assertEqual(client.ask(self.PUT), b"EXISTS 1\r\n")
         client.ask(b"reserve\r\n")
@@ -677,19 +685,19 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(client.ask(self.PUT), b"INSERTED 2\r\n")
 
     def test_the_key_belongs_to_the_tube(self):
-        client = Rig().connect()
+        client = MemoryServer().connect()
         client.ask(self.PUT)
         client.ask(b"use other\r\n")
         self.assertEqual(client.ask(self.PUT), b"INSERTED 2\r\n")
 
     def test_a_key_whose_event_could_not_be_stored_exists_for_nobody(self):
-        writer = SlowWriter()
-        rig = Rig(writer=writer)
-        first, second = rig.connect(), rig.connect()
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        first, second = server.connect(), server.connect()
         first.ask(self.PUT)
         second.ask(self.PUT)
-        writer.finish(Written(Outcome.FULL, Outcome.FULL))
-        rig.turn()
+        writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
+        server.turn()
         self.assertEqual(first.transport.take(), b"OUT_OF_MEMORY\r\n")
         self.assertEqual(second.transport.take(), b"OUT_OF_MEMORY\r\n")
         first.ask(self.PUT)
@@ -699,8 +707,8 @@ class KeyTests(SynchronousTestCase):
 
 class TruncateTests(SynchronousTestCase):
     def test_everything_that_is_not_reserved_goes(self):
-        rig = Rig()
-        client = rig.connect()
+        server = MemoryServer()
+        client = server.connect()
         client.ask(b"use t\r\nwatch t\r\n")
         for number in range(600):
             client.put(delay=number % 2)
@@ -710,13 +718,13 @@ class TruncateTests(SynchronousTestCase):
         self.assertEqual(client.ask(b"truncate none\r\n"), b"NOT_FOUND\r\n")
 
     def test_what_fails_in_the_middle_says_so(self):
-        writer = SlowWriter()
-        rig = Rig(writer=writer)
-        client = rig.connect()
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
         client.ask(b"put 0 0 1 1\r\nx\r\n")
         writer.finish()
         self.assertEqual(client.ask(b"truncate default\r\n"), b"INSERTED 1\r\n")
-        writer.finish(Written(Outcome.BROKEN, Outcome.BROKEN))
+        writer.finish(WriteResult(Outcome.BROKEN, Outcome.BROKEN))
         self.assertEqual(client.transport.take(), b"INTERNAL_ERROR\r\n")
         self.assertIn(b"current-jobs-ready: 1", client.ask(b"stats\r\n"))
 
@@ -725,8 +733,8 @@ class LimitTests(SynchronousTestCase):
     PUT = b"put 0 0 60 4\r\nbody\r\n"
 
     def refused(self, limits, allowed):
-        rig = Rig(limits)
-        client = rig.connect()
+        server = MemoryServer(limits)
+        client = server.connect()
         replies = client.ask(self.PUT * (allowed + 1))
         self.assertEqual(replies.count(b"INSERTED"), allowed)
         self.assertTrue(replies.endswith(b"OUT_OF_MEMORY\r\n"))
