@@ -10,45 +10,37 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from evserve.events.engines import QueueURL
-from evserve.events.errors import (
+from evserve.events import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    ERRORS,
     BadEvent,
     BadQueueURL,
+    Capability,
+    Depth,
+    Event,
+    EventQueue,
     NotReserved,
     QueueClosed,
     QueueError,
     QueueFull,
     QueueUnavailable,
-)
-from evserve.events.event import (
-    DEFAULT_PRIORITY,
-    DEFAULT_TTR,
-    ERRORS,
-    Event,
+    QueueURL,
     check_number,
     check_put,
     check_type,
     check_types,
     error_record,
 )
-from evserve.events.event_queue import Capability, Depth, EventQueue
 from evserve.queue import model
 from evserve.queue.core import Answer, Change, Core, Duplicate
 from evserve.queue.engine import Engine
-from evserve.queue.model import (
-    MAX_JOB_SIZE,
-    RESIDENT_BYTES,
-    Client,
-    Limits,
-    Refusal,
-    State,
-    Tube,
-)
+from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Client, Limits, Refusal, State, Tube
 from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.store import (
     Binding,
@@ -124,7 +116,6 @@ class EmbeddedQueue(EventQueue):
     engine: Engine
     _calls: "_Calls" = field(init=False)
     _client: Client = field(init=False)
-    _closers: list[Deferred[None]] = field(init=False, factory=list)
     closed: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -253,21 +244,11 @@ class EmbeddedQueue(EventQueue):
 
     @override
     def close(self) -> Deferred[None]:
-        closed: Deferred[None] = Deferred()
-        if self.closed and not self._closers:
-            return succeed(None)
-        self._closers.append(closed)
         if not self.closed:
             self.closed = True
             self._calls.end_waits()
             self.engine.disconnect(self._client)
-            self.engine.close().addCallback(self._engine_closed)
-        return closed
-
-    def _engine_closed(self, result: None) -> None:
-        closers, self._closers = self._closers, []
-        for closed in closers:
-            closed.callback(None)
+        return self.engine.close()
 
     def _find_tube(self, event_type: str) -> Tube | None:
         return self.engine.core.tubes.get(check_type(event_type))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -48,15 +48,12 @@ class Receiver(Protocol):
 
     def answer(self, answer: Answer) -> None:
         """Take the answer to a reserve that had to wait."""
-        ...
 
     def resume(self) -> None:
         """Go on after `Engine.wake`."""
-        ...
 
     def abort(self) -> None:
         """Give up: one of the above raised, and what the client was told is unknown."""
-        ...
 
 
 @define(eq=False, repr=False)
@@ -79,6 +76,7 @@ class Engine:
     _pumping: bool = field(default=False, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _closing: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
     _close_waiters: list[Deferred[None]] = field(factory=list, init=False)
     # Group commit: batches to write, whether one is being written, batches to be answered.
     _gathered: deque[Batch] = field(factory=deque, init=False)
@@ -177,6 +175,8 @@ class Engine:
 
     def close(self) -> Deferred[None]:
         """Write what is left and close the store; call it when the clients are gone."""
+        if self._closed:
+            return succeed(None)
         closed: Deferred[None] = Deferred()
         self._close_waiters.append(closed)
         self._closing = True
@@ -188,6 +188,7 @@ class Engine:
             self._timer.cancel()
             self._timer = None
         self.writer.stop()
+        self._closed = True
         waiters, self._close_waiters = self._close_waiters, []
         for closed in waiters:
             closed.callback(None)

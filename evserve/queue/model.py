@@ -53,14 +53,8 @@ class Action(IntEnum):
 
 # The life of an event. `None` is an event that does not exist: not yet, or no longer.
 TRANSITIONS: Final[dict[State | None, dict[Action, State | None]]] = {
-    None: {
-        Action.PUT: State.READY,
-        Action.DELAY: State.DELAYED,
-    },
-    State.READY: {
-        Action.RESERVE: State.RESERVED,
-        Action.DELETE: None,
-    },
+    None: {Action.PUT: State.READY, Action.DELAY: State.DELAYED},
+    State.READY: {Action.RESERVE: State.RESERVED, Action.DELETE: None},
     State.RESERVED: {
         Action.RELEASE: State.READY,
         Action.DELAY: State.DELAYED,
@@ -75,11 +69,7 @@ TRANSITIONS: Final[dict[State | None, dict[Action, State | None]]] = {
         Action.RETURN: State.READY,
         Action.DELETE: None,
     },
-    State.BURIED: {
-        Action.RESERVE: State.RESERVED,
-        Action.KICK: State.READY,
-        Action.DELETE: None,
-    },
+    State.BURIED: {Action.RESERVE: State.RESERVED, Action.KICK: State.READY, Action.DELETE: None},
 }
 
 

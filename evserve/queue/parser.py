@@ -44,16 +44,12 @@ def _integer(most: int = _U32, least: int = 0) -> Callable[[bytes], int]:
     return convert
 
 
-def _name(word: bytes) -> str:
-    return word.decode("ascii")
-
-
 _DIGITS: Final = rb" +([0-9]+)"
 _NAME: Final = rb"([A-Za-z0-9+/;.$_()][-A-Za-z0-9+/;.$_()]{0,199})"
 
 # Each argument of the lines below: its pattern, and how it is converted.
 _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
-    "<tube>": (b" " + _NAME, _name),
+    "<tube>": (b" " + _NAME, bytes.decode),
     "<id>": (_DIGITS, _integer(_U64)),
     "<seconds>": (_DIGITS, _integer(_U31)),
     "<pri>": (_DIGITS, _integer()),
@@ -229,7 +225,7 @@ class Parser:
         if self._put_size > self.max_job_size:
             self._skip = self._put_size + 2
             return self._skip_body()
-        self._put = (*put, key[0].decode("ascii") if key else None)
+        self._put = (*put, key[0].decode() if key else None)
         return self._take_body(self._put)
 
     def _skip_body(self) -> Command | None:

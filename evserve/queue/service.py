@@ -22,14 +22,7 @@ from evserve.queue.parser import is_tube_name
 from evserve.queue.protocol import QueueFactory
 from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.stats import Metrics, Statistics
-from evserve.queue.store import (
-    InlineWriter,
-    MemoryStore,
-    Store,
-    StoreError,
-    ThreadWriter,
-    Writer,
-)
+from evserve.queue.store import InlineWriter, MemoryStore, Store, StoreError, ThreadWriter, Writer
 
 
 __all__ = ["Options", "QueueService", "makeService"]

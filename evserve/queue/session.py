@@ -6,7 +6,7 @@ syncs. So a reply that follows one that waits goes through the same batches, and
 that look at what is not committed yet are held back.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 from itertools import islice
@@ -115,8 +115,10 @@ class Session:
         while not (self._busy or self._blocked or self._closed):
             if self._outstanding >= _MAX_OUTSTANDING:
                 return
-            command, self._held = self._held or next_command(), None
-            if command is None:
+            command = self._held
+            if command is not None:
+                self._held = None
+            elif (command := next_command()) is None:
                 return
             name, arguments = command
             run, waits, counter = VERBS[name]
@@ -139,7 +141,7 @@ class Session:
         if self._out_size > _MAX_UNSENT:
             self._flush()
 
-    def _promise(self, text: bytes, *changes: Change) -> None:
+    def _promise(self, text: bytes, changes: Sequence[Change] = ()) -> None:
         """Send a reply when `changes` have been committed."""
         self._outstanding += 1
         self.engine.submit(partial(self._keep_promise, text), changes)
@@ -228,7 +230,7 @@ class Session:
             self._outstanding += 1
             engine.submit(partial(self._key_exists, tube, key, made.id))
             return None
-        self._promise(b"INSERTED %d\r\n" % made[0].event.id, *made)
+        self._promise(b"INSERTED %d\r\n" % made[0].event.id, made)
         return None
 
     def _key_exists(self, tube: Tube, key: str, event_id: int, _outcome: Outcome) -> None:
@@ -271,30 +273,18 @@ class Session:
 
     # Verbs of consumers.
 
-    def reserve(self) -> _Reply:
-        """Wait for an event."""
-        return self._reserve(None)
-
-    def reserve_with_timeout(self, timeout: int) -> _Reply:
-        """Wait for an event for `timeout` seconds."""
-        return self._reserve(timeout)
-
-    def reserve_from(self, timeout: int) -> _Reply:
-        """Wait for an event; the reply names its tube."""
-        return self._reserve(timeout, with_tube=True)
-
-    def reserve_batch(self, most: int, timeout: int) -> _Reply:
-        """Wait for an event, and take others that are ready with it."""
-        return self._reserve(timeout, with_tube=True, in_batch=True, most=most)
-
-    def _reserve(
+    def reserve(
         self,
-        timeout: int | None,
+        timeout: int | None = None,
+        most: int = 1,
         *,
         with_tube: bool = False,
         in_batch: bool = False,
-        most: int = 1,
     ) -> _Reply:
+        """Wait for an event, for `timeout` seconds, and take others that are ready with it.
+
+        with_tube, in_batch: reply as for reserve-from, as for reserve-batch.
+        """
         if self._draining:
             # A client that has reservations settles them behind this command, which must not wait.
             return Refusal.TIMED_OUT.value if self.client.reserved else _HOLD
@@ -305,6 +295,10 @@ class Session:
             self._busy = True
             return None
         return self._format(answer)
+
+    def reserve_batch(self, most: int, timeout: int) -> _Reply:
+        """Wait for an event, and take up to `most` that are ready."""
+        return self.reserve(timeout, most, with_tube=True, in_batch=True)
 
     def answer(self, answer: Answer) -> None:
         """Send the answer to a reserve that had to wait."""
@@ -366,7 +360,7 @@ class Session:
         if isinstance(change, Refusal):
             # What is missing may be on its way into the store, sent by this very connection.
             return _HOLD if self._outstanding else change.value
-        self._promise(text, change)
+        self._promise(text, (change,))
         return None
 
     def watch(self, tube: str) -> _Reply:
@@ -522,8 +516,8 @@ VERBS: Final[dict[str, _Verb]] = {
     "unbind": _Verb(Session.unbind),
     # Consumers.
     "reserve": _Verb(Session.reserve, waits=True, counter="reserve"),
-    "reserve-with-timeout": _Verb(Session.reserve_with_timeout, waits=True, counter=_TIMED),
-    "reserve-from": _Verb(Session.reserve_from, waits=True, counter=_TIMED),
+    "reserve-with-timeout": _Verb(Session.reserve, waits=True, counter=_TIMED),
+    "reserve-from": _Verb(partial(Session.reserve, with_tube=True), waits=True, counter=_TIMED),
     "reserve-batch": _Verb(Session.reserve_batch, waits=True, counter=_TIMED),
     "reserve-job": _Verb(Session.reserve_job, waits=True),
     "delete": _Verb(Session.delete, counter="delete"),

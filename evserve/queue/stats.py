@@ -8,7 +8,7 @@ number of records written.
 import os
 import resource
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from attrs import Factory, define, field
@@ -30,10 +30,9 @@ COMMANDS: Final = (
     *("list-tubes-watched", "pause-tube"),
 )
 
-_COMMIT_SECONDS: Final = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5),
-)
-_COMMIT_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+# Buckets of a commit's duration and of its rows.
+_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 @define(eq=False, repr=False)
@@ -52,11 +51,7 @@ class Statistics:
         usage, uname = resource.getrusage(resource.RUSAGE_SELF), os.uname()
         return _yaml(
             [
-                ("current-jobs-urgent", sum(tube.urgent for tube in tubes)),
-                ("current-jobs-ready", sum(tube.ready for tube in tubes)),
-                ("current-jobs-reserved", sum(tube.reserved for tube in tubes)),
-                ("current-jobs-delayed", sum(tube.delayed for tube in tubes)),
-                ("current-jobs-buried", sum(len(tube.buried) for tube in tubes)),
+                *_current_jobs(tubes),
                 *((f"cmd-{name}", self.counts[name]) for name in COMMANDS),
                 ("job-timeouts", core.timeouts),
                 ("total-jobs", core.total_events),
@@ -91,11 +86,7 @@ def tube_stats(tube: Tube, now: float) -> bytes:
     return _yaml(
         [
             ("name", f'"{tube.name}"'),
-            ("current-jobs-urgent", tube.urgent),
-            ("current-jobs-ready", tube.ready),
-            ("current-jobs-reserved", tube.reserved),
-            ("current-jobs-delayed", tube.delayed),
-            ("current-jobs-buried", len(tube.buried)),
+            *_current_jobs([tube]),
             ("total-jobs", tube.total),
             ("current-using", tube.using),
             ("current-watching", tube.watching),
@@ -106,6 +97,14 @@ def tube_stats(tube: Tube, now: float) -> bytes:
             ("pause-time-left", int(tube.paused_until - now) if tube.pause else 0),
         ]
     )
+
+
+def _current_jobs(tubes: Collection[Tube]) -> Iterator[tuple[str, int]]:
+    yield "current-jobs-urgent", sum(tube.urgent for tube in tubes)
+    yield "current-jobs-ready", sum(tube.ready for tube in tubes)
+    yield "current-jobs-reserved", sum(tube.reserved for tube in tubes)
+    yield "current-jobs-delayed", sum(tube.delayed for tube in tubes)
+    yield "current-jobs-buried", sum(len(tube.buried) for tube in tubes)
 
 
 def event_stats(event: Event, now: float) -> bytes:
@@ -160,13 +159,13 @@ class Metrics:
         self._seconds = Histogram(
             "evserve_queue_commit_seconds",
             "How long the store took for a batch.",
-            buckets=_COMMIT_SECONDS,
+            buckets=_SECONDS,
             registry=registry,
         )
         self._rows = Histogram(
             "evserve_queue_commit_rows",
             "How many rows a batch had.",
-            buckets=_COMMIT_ROWS,
+            buckets=_ROWS,
             registry=registry,
         )
 

@@ -136,23 +136,18 @@ class Store(Protocol):
 
     def load(self, core: Core) -> None:
         """Fill `core` with what was kept; raises StoreError."""
-        ...
 
     def write(self, batch: Batch) -> WriteResult:
         """Commit `batch`: all of it, all but its puts when the disk is full, or nothing."""
-        ...
 
     def maintain(self) -> None:
         """Do some housekeeping; called when a batch has been answered."""
-        ...
 
     def body(self, event_id: int) -> bytes:
         """Return the body of a committed event; raises StoreError."""
-        ...
 
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
-        ...
 
 
 @define
@@ -191,11 +186,9 @@ class Writer(Protocol):
 
     def submit(self, batch: Batch, on_written: OnWritten) -> None:
         """Write `batch`, then call `on_written`; the next batch comes only after that."""
-        ...
 
     def stop(self) -> None:
         """Finish what was submitted and close the store; blocks until that is done."""
-        ...
 
 
 @define
@@ -244,16 +237,14 @@ class ThreadWriter(Writer):
     def _run(self) -> None:
         while (submitted := self._batches.get()) is not None:
             batch, on_written = submitted
-            self.call_from_thread(on_written, batch, self._write(batch))
+            try:
+                result = self.store.write(batch)
+            except Exception:
+                # The thread has to go on and report it, or clients wait without end.
+                _log.failure("store: unexpected error while writing")
+                result = WriteResult(Outcome.BROKEN, Outcome.BROKEN)
+            self.call_from_thread(on_written, batch, result)
             try:
                 self.store.maintain()
             except Exception:
                 _log.failure("store: maintenance failed")
-
-    def _write(self, batch: Batch) -> WriteResult:
-        try:
-            return self.store.write(batch)
-        except Exception:
-            # The thread has to go on and report it, or clients wait without end.
-            _log.failure("store: unexpected error while writing")
-            return WriteResult(Outcome.BROKEN, Outcome.BROKEN)
