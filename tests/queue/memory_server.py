@@ -17,7 +17,7 @@ COMMITTED = WriteResult(Outcome.COMMITTED, Outcome.COMMITTED)
 
 @define(eq=False)
 class HeldWriter:
-    """Holds batches until the test says what becomes of them."""
+    """A Writer that holds batches until the test calls `finish` with a result."""
 
     batches: list[tuple[Batch, object]] = Factory(list)
     stopped: bool = False
@@ -35,7 +35,7 @@ class HeldWriter:
 
 
 class Transport(StringTransport):
-    """Tells its producer to pause, as a TCP transport does, when the test says so."""
+    """A StringTransport whose bytes are taken out once."""
 
     def take(self):
         data = self.value()
@@ -45,7 +45,7 @@ class Transport(StringTransport):
 
 @define(eq=False)
 class MemoryServer:
-    """An engine on a Clock, and connections to it."""
+    """An engine on a Clock; `connect` makes connections to it."""
 
     limits: Limits = Factory(Limits)
     writer: object = None
@@ -66,12 +66,12 @@ class MemoryServer:
         return Connection(self)
 
     def turn(self):
-        """Let the reactor's turn end: what was gathered is flushed."""
+        """End the reactor's turn: what was gathered is flushed."""
         self.clock.advance(0)
 
 
 class Connection:
-    """A client in memory: `ask` sends and returns what came back within the turn."""
+    """A client in memory: `ask` sends, ends the turn and returns the replies."""
 
     def __init__(self, server):
         self.server = server

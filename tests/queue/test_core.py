@@ -1,4 +1,4 @@
-"""The core against a simple model, by random commands: no event lost, none in two places."""
+"""The core against a simple model under random commands, and cases these seldom reach."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -224,7 +224,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.check_answers()
 
     def pausable(self):
-        """A tube that may vanish forgets its pause, which the model need not know."""
+        """Only a tube that is never deleted: in the model, deletion does not end a pause."""
         return {consumer.use for _, consumer in self.clients[:1]} & {"default"}
 
     @rule(seconds=st.sampled_from([0.25, 1.0, 2.0, 3.5]))
@@ -331,7 +331,7 @@ class CoreTests(SynchronousTestCase):
     def delete(self, event):
         self.core.apply(self.core.delete(self.client, event.id), 0.0)
 
-    def test_stale_entries_of_heaps_are_swept_out(self):
+    def test_stale_entries_of_heaps_are_removed(self):
         tube = self.client.use
         for options in ({}, {"delay": 9}):
             events = self.put(300, **options)
@@ -342,7 +342,7 @@ class CoreTests(SynchronousTestCase):
         self.put(1)
         self.assertLess(len(tube.arrivals), 100)
 
-    def test_deadlines_of_settled_reservations_are_swept_out(self):
+    def test_deadlines_of_deleted_reservations_are_removed(self):
         held = self.put(1, ttr=5)
         self.core.reserve(self.client, 0.0)
         for _ in range(300):
@@ -352,7 +352,7 @@ class CoreTests(SynchronousTestCase):
         self.assertLess(len(self.client.deadlines), 100)
         self.assertIs(self.client.soonest(), held[0])
 
-    def test_alarms_of_clients_that_left_are_swept_out(self):
+    def test_deadlines_of_disconnected_clients_are_removed(self):
         for _ in range(300):
             self.put(1, ttr=1000)
             client = self.core.connect()
@@ -361,7 +361,7 @@ class CoreTests(SynchronousTestCase):
             self.delete(event)
         self.assertLess(len(self.core.deadlines._heap), 100)
 
-    def test_an_alarm_of_who_left_rings_for_nobody(self):
+    def test_a_deadline_of_a_disconnected_client_has_no_effect(self):
         self.put(1, ttr=1)
         client = self.core.connect()
         self.core.reserve(client, 0.0)
@@ -399,7 +399,7 @@ class CoreTests(SynchronousTestCase):
         self.assertEqual(self.client.use.first_ready(), None)
         self.assertEqual(self.client.use.oldest(), None)
 
-    def test_a_wait_without_end_outlives_other_alarms(self):
+    def test_a_wait_without_timeout_outlives_other_deadlines(self):
         self.put(1, ttr=5)
         [event] = self.core.reserve(self.client, 0.0)
         self.delete(event)

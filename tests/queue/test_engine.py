@@ -1,4 +1,4 @@
-"""What must not stop the whole queue."""
+"""A failing client or a failing maintenance of the store does not stop the queue."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -34,7 +34,7 @@ def _no_memory(data):
 
 
 class PumpTests(SynchronousTestCase):
-    def test_a_client_that_cannot_be_told_holds_up_nobody(self):
+    def test_a_receiver_that_raises_does_not_affect_others(self):
         engine, bad, good = MemoryServer().engine, Receiver(MemoryError()), Receiver()
         clients = [engine.connect(receiver) for receiver in (bad, good)]
         for client in clients:
@@ -49,8 +49,8 @@ class PumpTests(SynchronousTestCase):
         self.assertEqual((bad.aborted, good.aborted), (True, False))
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 3)
 
-    def test_no_reply_follows_one_that_was_lost(self):
-        """It would pass for that one: a put that was refused for one that was stored."""
+    def test_no_reply_follows_a_lost_one(self):
+        """The client would take it for the lost one: a refused put for a stored one."""
         server = MemoryServer()
         client, other = server.connect(), server.connect()
         client.put()
@@ -68,16 +68,16 @@ class PumpTests(SynchronousTestCase):
         self.assertTrue(other.ask(b"reserve\r\n").startswith(b"RESERVED 1 "))
 
 
-class Untidy(MemoryStore):
+class FailingMaintenance(MemoryStore):
     def maintain(self):
         raise OSError("no")
 
 
 class ThreadWriterTests(TestCase):
-    async def test_a_store_that_cannot_be_tidied_is_still_written_to(self):
+    async def test_a_store_whose_maintenance_fails_is_still_written_to(self):
         from twisted.internet import reactor
 
-        writer = ThreadWriter(Untidy(), reactor.callFromThread)
+        writer = ThreadWriter(FailingMaintenance(), reactor.callFromThread)
         for _ in range(2):
             written = Deferred()
             writer.submit(Batch(), lambda _, done, fired=written: fired.callback(done))

@@ -1,4 +1,4 @@
-"""The parser: every line, every bad line, at any portions."""
+"""The parser: good lines, bad lines, bodies, in portions of any size."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

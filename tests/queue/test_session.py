@@ -1,4 +1,4 @@
-"""What clients of beanstalkd see, over a transport in memory and a clock."""
+"""What clients see: beanstalkd's verbs, our own, the order of replies, back-pressure, limits."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -52,7 +52,7 @@ class ProducerTests(SynchronousTestCase):
             self.client.ask(b"put 0 0 1 1\r\na\r\n" * 2), b"INSERTED 1\r\nINSERTED 2\r\n"
         )
 
-    def test_a_ttr_of_nothing_is_a_second(self):
+    def test_a_ttr_of_0_is_a_second(self):
         self.client.put(ttr=0)
         self.assertIn(b"\nttr: 1\n", self.client.ask(b"stats-job 1\r\n"))
 
@@ -214,7 +214,7 @@ class ConsumerTests(SynchronousTestCase):
         self.server.clock.advance(5)
         self.assertEqual(self.client.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
 
-    def test_a_pause_of_nothing_ends_a_pause(self):
+    def test_a_pause_of_0_ends_a_pause(self):
         self.other.put()
         self.client.ask(b"pause-tube default 5\r\n")
         self.client.send(b"reserve\r\n")
@@ -286,7 +286,7 @@ class StatisticsTests(SynchronousTestCase):
         self.assertIn(b"\ncurrent-connections: 1\n", data)
         self.assertIn(b"\ncmd-stats: 1\n", data)
 
-    def test_list_tubes_forgets_a_tube_that_nobody_uses(self):
+    def test_list_tubes_omits_a_tube_that_no_client_uses(self):
         self.client.ask(b"use a\r\nwatch b\r\n")
         self.assertEqual(
             self.client.ask(b"list-tubes\r\n"), b"OK 22\r\n---\n- default\n- a\n- b\n\r\n"
@@ -348,7 +348,7 @@ class PromiseTests(SynchronousTestCase):
                 self.commit()
                 self.assertEqual(self.client.transport.take(), reply + b"\r\n")
 
-    def test_nobody_gets_an_event_that_is_not_committed(self):
+    def test_no_client_gets_an_event_that_is_not_committed(self):
         other = self.server.connect()
         self.client.ask(PUT)
         self.assertEqual(
@@ -367,7 +367,7 @@ class PromiseTests(SynchronousTestCase):
         self.assertEqual(self.commit().rows, 5)
         self.assertEqual(clients[4].transport.take(), b"INSERTED 6\r\n")
 
-    def test_a_batch_holds_so_many_and_no_more(self):
+    def test_a_batch_holds_256_entries(self):
         self.client.ask(PUT * 600)
         self.assertEqual([self.commit().rows for _ in range(3)], [256, 256, 88])
 
@@ -429,7 +429,7 @@ class PromiseTests(SynchronousTestCase):
             writer.finish()
             self.assertEqual(client.transport.take(), b"DELETED\r\n")
 
-    def test_a_broken_store_answers_so_from_then_on_and_reserves_go_on(self):
+    def test_a_broken_store_refuses_changes_and_reserves_still_work(self):
         self.reserve()
         self.client.ask(b"delete 1\r\n")
         self.commit(BROKEN)
@@ -543,7 +543,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(self.client.transport.take(), b"KICKED 1\r\n")
         self.assertTrue(self.client.transport.disconnecting)
 
-    def test_nobody_hears_us(self):
+    def test_nothing_is_carried_out_after_the_write_side_is_lost(self):
         self.client.protocol.writeConnectionLost()
         self.assertEqual(self.client.ask(b"stats\r\n"), b"")
         self.assertTrue(self.client.transport.disconnecting)
@@ -556,7 +556,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(self.client.ask(PUT + b"delete 1\r\n"), b"DRAINING\r\nDELETED\r\n")
         self.assertTrue(self.client.transport.disconnecting)
 
-    def test_drain_closes_who_only_waits(self):
+    def test_drain_closes_a_client_that_only_waits(self):
         self.client.send(b"reserve\r\n")
         self.client.protocol.drain()
         self.assertEqual(self.client.transport.take(), b"")
@@ -579,7 +579,7 @@ class EndTests(SynchronousTestCase):
         self.assertFalse(self.client.transport.disconnecting)
 
     def test_drain_lets_a_consumer_settle_what_it_has_behind_another_reserve(self):
-        """Or its work would be done twice: here, and after the restart."""
+        """Otherwise its work would be done twice: now, and after the restart."""
         self.client.put()
         self.client.put()
         self.client.ask(b"reserve\r\n")
@@ -588,7 +588,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(said, b"TIMED_OUT\r\nTIMED_OUT\r\nDELETED\r\n")
         self.assertTrue(self.client.transport.disconnecting)
 
-    def test_drain_lets_a_consumer_name_an_event_while_it_has_others(self):
+    def test_drain_lets_a_consumer_reserve_a_job_by_id_while_it_has_others(self):
         self.client.put()
         self.client.put()
         self.client.ask(b"reserve\r\n")
@@ -668,7 +668,7 @@ class ReserveTests(SynchronousTestCase):
             self.client.transport.take(), b"RESERVED_BATCH 1\r\nRESERVED 1 1 default\r\nx\r\n"
         )
 
-    def test_a_batch_of_nothing_is_badly_formed(self):
+    def test_a_batch_of_0_is_badly_formed(self):
         self.assertEqual(self.client.ask(b"reserve-batch 0 0\r\n"), b"BAD_FORMAT\r\n")
 
 
@@ -690,7 +690,7 @@ class KeyTests(SynchronousTestCase):
         client.ask(b"use other\r\n")
         self.assertEqual(client.ask(self.PUT), b"INSERTED 2\r\n")
 
-    def test_a_key_whose_event_could_not_be_stored_exists_for_nobody(self):
+    def test_a_key_whose_event_could_not_be_stored_does_not_exist(self):
         writer = HeldWriter()
         server = MemoryServer(writer=writer)
         first, second = server.connect(), server.connect()
@@ -717,7 +717,7 @@ class TruncateTests(SynchronousTestCase):
         self.assertTrue(reply.startswith(b"TRUNCATED 599\r\nOK "), reply)
         self.assertEqual(client.ask(b"truncate none\r\n"), b"NOT_FOUND\r\n")
 
-    def test_what_fails_in_the_middle_says_so(self):
+    def test_a_truncation_that_fails_is_answered_with_the_failure(self):
         writer = HeldWriter()
         server = MemoryServer(writer=writer)
         client = server.connect()

@@ -1,4 +1,4 @@
-"""The store: what is in it after it was closed, and why it can't be opened."""
+"""The store: what survives closing it, a full disk, failures, and why it cannot be opened."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from tests.queue.memory_server import MemoryServer
 class StoreTests(SynchronousTestCase):
     def setUp(self):
         self.path = Path(self.mktemp()) / "var" / "queue.db"
-        # However long a commit takes on this disk, the next is not to wait for company.
+        # However long a commit takes on this disk, the next one does not wait for more commands.
         self.patch(engine, "SLOW_COMMIT", math.inf)
         self.stores = []
         self.addCleanup(lambda: [store.close() for store in self.stores])
@@ -161,7 +161,7 @@ class SpaceTests(StoreTests):
         self.assertEqual(other.transport.take(), b"OUT_OF_MEMORY\r\n")
         self.assertEqual(client.put(bytes(30000)), 5)
 
-    def test_a_store_that_was_opened_on_a_full_disk_makes_its_reserve_when_there_is_room(self):
+    def test_a_store_opened_on_a_full_disk_makes_its_reserve_when_there_is_space(self):
         full, real = SimpleNamespace(f_bavail=0, f_frsize=4096), os.statvfs
         self.patch(os, "statvfs", lambda _: full)
         store = SQLiteStore.open(self.path)
@@ -182,7 +182,7 @@ class SpaceTests(StoreTests):
         self.assertEqual(ballast.stat().st_size, sqlite.MAX_RESERVE)
         self.patch(os, "statvfs", real)
 
-    def test_a_disk_that_cannot_be_asked_for_its_room_does_no_harm(self):
+    def test_a_disk_whose_space_cannot_be_asked_for_does_no_harm(self):
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
@@ -215,18 +215,18 @@ class FailureTests(StoreTests):
             store.close()
             self.flushLoggedErrors()
 
-    def test_a_failed_sync_is_no_matter_of_room(self):
+    def test_a_failed_sync_breaks_the_store(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_FSYNC), Outcome.BROKEN)
 
-    def test_no_space_is(self):
+    def test_a_full_disk_is_full(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_FULL), Outcome.FULL)
 
-    def test_a_failed_write_is_when_nothing_else_can_be_written_either(self):
+    def test_a_failed_write_means_full_when_another_file_cannot_grow_either(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_WRITE), Outcome.BROKEN)
         self.patch(os, "fsync", _no_quota)
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_WRITE), Outcome.FULL)
 
-    def test_tidying_that_fails_does_no_harm(self):
+    def test_maintenance_that_fails_does_no_harm(self):
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         real, store._writer = store._writer, sqlite3.connect(":memory:")
@@ -260,7 +260,7 @@ class OpeningTests(StoreTests):
         self.open()
         self.assertIn("in use by another server", self.refusal())
 
-    def test_no_database(self):
+    def test_a_file_that_is_not_a_database(self):
         self.path.parent.mkdir(parents=True)
         self.path.write_bytes(b"no database, but text\n" * 100)
         self.assertIn("file is not a database", self.refusal())
@@ -295,8 +295,8 @@ class OpeningTests(StoreTests):
         connection.commit()
         connection.close()
 
-    def test_no_regular_file(self):
-        """And nothing is left beside it: /dev/null.lock, say."""
+    def test_a_file_that_is_not_regular(self):
+        """And no lock file is left beside it, such as /dev/null.lock."""
         self.path.parent.mkdir(parents=True)
         os.mkfifo(self.path)
         self.assertIn("not a regular file", self.refusal())
@@ -310,12 +310,12 @@ class OpeningTests(StoreTests):
         Path(f"{self.path}-ballast").mkdir(parents=True)
         self.assertIn("Is a directory", self.refusal())
 
-    def test_a_path_that_cannot_be(self):
+    def test_a_path_below_a_file(self):
         self.path.parent.parent.mkdir(parents=True)
         self.path.parent.write_text("a file")
         self.assertIn("File exists", self.refusal())
 
-    def test_a_state_nobody_knows(self):
+    def test_an_unknown_state(self):
         self.open_and_load()
         self.execute("INSERT INTO event VALUES (1,'t',9,0,0,1,0,0,0,0,0,0,0,NULL,x'')")
         self.assertIn("cannot read store", self.refusal())
@@ -332,7 +332,7 @@ def _forbidden(path):
 
 
 class FileIdentityTests(StoreTests):
-    """Whoever deletes the file of a running server must not have events put into nowhere."""
+    """Nothing is acknowledged when the file of a running server was deleted or replaced."""
 
     def setUp(self):
         super().setUp()
@@ -360,12 +360,12 @@ class FileIdentityTests(StoreTests):
         other.rename(self.path)
         self.check_refused()
 
-    def test_a_store_that_cannot_be_seen_is_written_to(self):
+    def test_a_store_whose_file_cannot_be_looked_at_is_written_to(self):
         self.patch(Path, "stat", _forbidden)
         self.now += 1
         self.client.put()
 
-    def test_a_store_stays_where_it_is_when_the_process_goes_elsewhere(self):
+    def test_a_relative_path_still_holds_when_the_process_changes_its_folder(self):
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.path.parent)
         store = SQLiteStore.open(Path("relative.db"))
