@@ -27,8 +27,8 @@ RESIDENT_BYTES: Final = 64 * 1024 * 1024
 class State(IntEnum):
     """The states of protocol.txt. The numbers are those in the store.
 
-    An event whose change is not committed yet is RESERVED without an owner: nobody can see or
-    take an uncommitted event.
+    An event whose change is not committed yet is RESERVED without an owner, so that no client
+    sees or takes it.
     """
 
     READY = 0
