@@ -25,8 +25,6 @@ from evserve.queue.stats import Metrics, Statistics
 from evserve.queue.store import InlineWriter, MemoryStore, Store, StoreError, ThreadWriter, Writer
 
 
-__all__ = ["Options", "QueueService", "makeService"]
-
 _log = Logger()
 
 _MEMORY: Final = ":memory:"

@@ -134,19 +134,19 @@ class Session:
     def _reply(self, text: bytes) -> None:
         """Send a reply, behind those that wait for a commit."""
         if self._outstanding:
-            self._promise(text)
+            self._reply_on_commit(text)
             return
         self._out.append(text)
         self._out_size += len(text)
         if self._out_size > _MAX_UNSENT:
             self._flush()
 
-    def _promise(self, text: bytes, changes: Sequence[Change] = ()) -> None:
+    def _reply_on_commit(self, text: bytes, changes: Sequence[Change] = ()) -> None:
         """Send a reply when `changes` have been committed."""
         self._outstanding += 1
-        self.engine.submit(partial(self._keep_promise, text), changes)
+        self.engine.submit(partial(self._committed, text), changes)
 
-    def _keep_promise(self, text: bytes, outcome: Outcome) -> None:
+    def _committed(self, text: bytes, outcome: Outcome) -> None:
         self._outstanding -= 1
         self._out.append(text if outcome is Outcome.COMMITTED else _FAILURES[outcome])
         self.engine.wake(self)
@@ -230,14 +230,14 @@ class Session:
             self._outstanding += 1
             engine.submit(partial(self._key_exists, tube, key, made.id))
             return None
-        self._promise(b"INSERTED %d\r\n" % made[0].event.id, made)
+        self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
         return None
 
     def _key_exists(self, tube: Tube, key: str, event_id: int, _outcome: Outcome) -> None:
         # The commit of the event that has the key may have failed by now.
         exists = tube.keys.get(key) == event_id
         text = b"EXISTS %d\r\n" % event_id if exists else _OUT_OF_MEMORY
-        self._keep_promise(text, Outcome.COMMITTED)
+        self._committed(text, Outcome.COMMITTED)
 
     def use(self, tube: str) -> _Reply:
         """Put into `tube` from now on."""
@@ -264,7 +264,7 @@ class Session:
         def on_commit(outcome: Outcome) -> None:
             if outcome is not Outcome.COMMITTED:
                 (core.bind if was_bound else core.unbind)(source, target)
-            self._keep_promise(b"BOUND\r\n" if bound else b"UNBOUND\r\n", outcome)
+            self._committed(b"BOUND\r\n" if bound else b"UNBOUND\r\n", outcome)
 
         (core.bind if bound else core.unbind)(source, target)
         self._outstanding += 1
@@ -360,7 +360,7 @@ class Session:
         if isinstance(change, Refusal):
             # What is missing may be on its way into the store, sent by this very connection.
             return _HOLD if self._outstanding else change.value
-        self._promise(text, (change,))
+        self._reply_on_commit(text, (change,))
         return None
 
     def watch(self, tube: str) -> _Reply:

@@ -245,8 +245,8 @@ class SQLiteStore(Store):
     @override
     def close(self) -> None:
         self._reader.close()
-        if self._last_id < self._next_id:  # the next server goes on with the ids where this ends
-            with suppress(sqlite3.Error):
+        if self._last_id < self._next_id:
+            with suppress(sqlite3.Error):  # or the next server skips some ids
                 self._writer.execute(_NEXT_ID, (self._last_id,))
         self._writer.close()
         self._reserve.remove()
