@@ -31,7 +31,6 @@ _MODULES = {
     "Core": "core",
     "EmbeddedQueue": "embedded",
     "Engine": "engine",
-    "MemoryStore": "store",
     "QueueService": "service",
     "SQLiteStore": "sqlite",
     "Store": "store",

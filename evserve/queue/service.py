@@ -42,7 +42,7 @@ class Options(UsageOptions):
     )
     optParameters = [
         ["store", None, _MEMORY, "SQLite file for the events; :memory: loses them on exit"],
-        ["sync", None, "full", "full survives a power cut, normal the process's end", _sync],
+        ["sync", None, "full", "full: commits survive a power cut; normal: a crash", _sync],
         ["max-job-size", "z", 65535, "Largest body accepted, in bytes", _job_size],
         ["max-bytes", None, None, "Largest total of bodies, in bytes", positive_integer],
         ["max-events", None, None, "Most events", positive_integer],
