@@ -1,4 +1,4 @@
-"""The benchmark's table: every load on every server, and how they compare."""
+"""The benchmark's table: every load on every server, and the ratios."""
 
 import argparse
 import tempfile
@@ -23,9 +23,9 @@ _ROW: Final = "{:<24}{:>10}{:>11}{:>11}{:>11}"
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queue", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--folder", default=".", help="on the disk to be measured")
-    parser.add_argument("--deep", type=int, default=0, help="also measure N events deep")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")
+    parser.add_argument("--folder", default=".", help="folder on the disk to measure")
+    parser.add_argument("--deep", type=int, default=0, help="also measure a queue of N events")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         tools = Tools.build(Path(folder))
@@ -41,7 +41,7 @@ def main() -> None:
 def compare(
     tools: Tools, kinds: tuple[Kind, Kind], title: str, seconds: float, slow_us: int
 ) -> None:
-    """Measure two servers in turn under each load; the ratio is the second's to the first's."""
+    """Measure two servers in turn under each load; print the ratio of their rates."""
     theirs, ours = kinds
     for load in LOADS:
         print(f"\n{load.what}, {load.clients} clients, {title}")
@@ -76,7 +76,7 @@ def memory(tools: Tools, count: int = 100_000) -> None:
 
 
 def deep(tools: Tools, count: int) -> None:
-    """Print how a deep queue does against a shallow one, and how it starts again."""
+    """Print how a deep queue compares with a shallow one, and how long its restart takes."""
     print(f"\nevserve, cycles with 50 clients, 10000 and {count} events deep")
     rates = []
     for depth in (10_000, count):

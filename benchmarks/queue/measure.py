@@ -1,4 +1,4 @@
-"""One measurement: a server, a load, and what came of it."""
+"""One measurement: a server under a load, and the result."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ class Result:
 
 @frozen
 class Tools:
-    """What was compiled for this run, and where it may write."""
+    """The compiled tools, and the folder of this run."""
 
     folder: Path
     load: Path
@@ -41,10 +41,10 @@ class Tools:
 
     @classmethod
     def build(cls, folder: Path) -> "Tools":
-        """Compile the load generator and the shim; needs a C compiler."""
+        """Compile the load generator and the slow sync; needs a C compiler."""
         compiler = shutil.which("cc")
         if compiler is None:
-            raise SystemExit("the benchmark needs a C compiler: install cc")
+            raise SystemExit("cc: not found (the benchmark needs a C compiler)")
         load, shim = folder / "load", folder / "slow_sync.so"
         shared = ["-shared", "-fPIC", "-ldl"]
         for target, source, flags in ((load, "load.c", []), (shim, "slow_sync.c", shared)):
@@ -53,7 +53,7 @@ class Tools:
         return cls(folder, load, shim)
 
     def serve(self, kind: Kind, *, slow_us: int = 0, keep: bool = False) -> Server:
-        """Start a server on a new folder, or with `keep` on that of the one before."""
+        """Start a server on a new folder, or with `keep` on the previous server's."""
         folder = self.folder / "data"
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -61,10 +61,10 @@ class Tools:
         return Server(kind, folder, env)
 
     def run(self, server: Server, load: Load, *, seconds: float = 0, count: int = 0) -> Result:
-        """Put `load` on `server` for so many seconds, or operations."""
+        """Put `load` on `server` for `seconds`, or for `count` operations."""
         before = server.usage()
         words = [server.port, load.clients, seconds, count, SIZE, load.what]
-        done = subprocess.run(  # noqa: S603 - what was compiled above
+        done = subprocess.run(  # noqa: S603 - compiled above
             [str(self.load), *map(str, words)], check=True, capture_output=True, text=True
         )
         operations, took, p50, p99 = map(float, done.stdout.split())

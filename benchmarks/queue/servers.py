@@ -1,4 +1,4 @@
-"""The servers to compare, as child processes, and what they use."""
+"""The servers to compare, as child processes, and their use of CPU and memory."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 @frozen
 class Kind:
-    """A server to measure: `command` may hold {port} and {folder}.  syncs: before each reply."""
+    """A server to measure. `command` may have {port} and {folder}; `syncs`: before each reply."""
 
     name: str
     command: tuple[str, ...]
@@ -27,7 +27,7 @@ class Kind:
 
     @property
     def installed(self) -> bool:
-        """Whether it can be started."""
+        """Whether its program is on PATH."""
         return shutil.which(self.command[0]) is not None
 
 
@@ -42,7 +42,7 @@ EVSERVE_MEMORY: Final = Kind("evserve, :memory:", (*_TWISTD, "--port", "{port}")
 
 @frozen
 class Usage:
-    """What a process has used: seconds of CPU, bytes of memory."""
+    """What a process has used: seconds of CPU, resident bytes."""
 
     cpu: float
     memory: int
@@ -82,7 +82,7 @@ class Server:
         self._process.wait()
 
     def ask(self, command: bytes) -> bytes:
-        """Send a command when the server can be reached; return the beginning of its reply."""
+        """Send a command once the server accepts connections; return the start of its reply."""
         end = time.monotonic() + 60
         while self._process.poll() is None and time.monotonic() < end:
             try:
@@ -91,10 +91,10 @@ class Server:
                     return client.recv(4096)
             except ConnectionError:
                 time.sleep(0.005)
-        raise SystemExit(f"{self.kind.name} does not start: {' '.join(self.kind.command)}")
+        raise SystemExit(f"{self.kind.name}: does not start ({' '.join(self.kind.command)})")
 
     def usage(self) -> Usage:
-        """Read what the process has used, from /proc."""
+        """Read the CPU time and memory of the process from /proc."""
         proc = Path(f"/proc/{self._process.pid}")
         fields = proc.joinpath("stat").read_text().rpartition(")")[2].split()
         pages = int(proc.joinpath("statm").read_text().split()[1])

@@ -1,55 +1,58 @@
-"""The queue inside one's own process: `sqlite:///path` and `memory:` as an EventQueue.
+"""The queue inside a program's own process: `sqlite:///path` and `memory:` as an EventQueue.
 
-The same core and store as the server's, without a port: good for a program that is its own and
-only producer and consumer. One process at a time can open a path.
+The same core and store as the server's, without a port: for a program that is its own only
+producer and consumer. One process at a time can open a path.
 """
 
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from typing_extensions import override
 
-from evserve.events.engines import QueueURL
-from evserve.events.errors import (
+from evserve.events import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    ERRORS,
     BadEvent,
     BadQueueURL,
+    Capability,
+    Depth,
+    Event,
+    EventQueue,
     NotReserved,
     QueueClosed,
     QueueError,
     QueueFull,
     QueueUnavailable,
-)
-from evserve.events.event import (
-    DEFAULT_PRIORITY,
-    DEFAULT_TTR,
-    ERRORS,
-    Event,
+    QueueURL,
     check_number,
     check_put,
     check_type,
     check_types,
     error_record,
 )
-from evserve.events.event_queue import Capability, Depth, EventQueue
-from evserve.queue.book import Book
-from evserve.queue.calls import Calls
-from evserve.queue.core import Core
+from evserve.queue import model
+from evserve.queue.core import Answer, Change, Core, Duplicate
 from evserve.queue.engine import Engine
-from evserve.queue.journal import Binding
-from evserve.queue.ledger import Change, Duplicate
-from evserve.queue.model import Client, Limits, Refusal
-from evserve.queue.model import Event as Stored
-from evserve.queue.options import MOST_JOB_SIZE, RESIDENT
+from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Client, Limits, Refusal, State, Tube
 from evserve.queue.sqlite import SQLiteStore
-from evserve.queue.states import State
-from evserve.queue.store import InlineWriter, MemoryStore, StoreError
-from evserve.queue.tube import Tube
-from evserve.queue.writer import ThreadWriter
+from evserve.queue.store import (
+    Binding,
+    InlineWriter,
+    MemoryStore,
+    Outcome,
+    StoreError,
+    ThreadWriter,
+)
 
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # How many events of one kick go into one commit.
@@ -57,12 +60,12 @@ _CHUNK: Final = 256
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """Open what `sqlite:` and `memory:` name; see evserve.events.engines."""
+    """Open what `sqlite:` and `memory:` name (evserve.events.engines calls it)."""
     if url.host is not None:
         raise BadQueueURL(f"{url.text!r}: write sqlite:///absolute/path or sqlite:relative/path")
     if url.scheme == "memory":
         if url.path:
-            raise BadQueueURL(f"{url.text!r}: memory: takes nothing more")
+            raise BadQueueURL(f"{url.text!r}: nothing may follow memory:")
         return EmbeddedQueue(_memory_engine(reactor))
     if not url.path:
         raise BadQueueURL(f"{url.text!r} names no file")
@@ -79,39 +82,55 @@ def _memory_engine(clock: IReactorTime) -> Engine:
 
 def _sqlite_engine(path: Path, reactor: Any) -> Engine:
     store = SQLiteStore.open(path)
-    book = Book(Limits(resident=RESIDENT))
+    core = Core(Limits(resident=RESIDENT_BYTES))
     try:
-        store.load(book)
+        store.load(core)
     except StoreError:
         store.close()
         raise
-    return Engine(Core(book), store, ThreadWriter(store, reactor.callFromThread), reactor)
+    return Engine(core, store, ThreadWriter(store, reactor.callFromThread), reactor)
+
+
+def _deferred(
+    method: "Callable[Concatenate[EmbeddedQueue, P], Coroutine[Deferred[Any], Any, T]]",
+) -> "Callable[Concatenate[EmbeddedQueue, P], Deferred[T]]":
+    """Make a coroutine method return a Deferred, which fails if the queue is closed."""
+
+    @wraps(method)
+    def call(self: "EmbeddedQueue", /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        if self.closed:
+            return fail(QueueClosed("the queue was closed"))
+        self.engine.tick()
+        return Deferred.fromCoroutine(method(self, *args, **kwargs))
+
+    return call
 
 
 @define(eq=False, repr=False)
-class EmbeddedQueue:
-    """See EventQueue. What was reserved is held by one client of the core.
+class EmbeddedQueue(EventQueue):
+    """An EventQueue on an engine. One client of the core holds what was reserved.
 
-    An event's receipt is how often it has been reserved: a later reservation has another.
+    The receipt of an event is how often it has been reserved: a later reservation has another.
     """
 
     engine: Engine
-    _calls: Calls = field(init=False)
+    _calls: "_Calls" = field(init=False)
     _client: Client = field(init=False)
-    _closers: list[Deferred[None]] = field(init=False, factory=list)
-    _closed: bool = field(init=False, default=False)
+    closed: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._calls = Calls(self.engine)
+        self._calls = _Calls(self.engine)
         self._client = self.engine.connect(self._calls)
 
     @property
+    @override
     def capabilities(self) -> Capability:
-        """See EventQueue."""
         kept = Capability.DURABLE if self.engine.store.durable else Capability(0)
         return kept | Capability.LIST_TYPES | Capability.FAN_OUT
 
-    def put(
+    @override
+    @_deferred
+    async def put(
         self,
         event_type: str,
         body: bytes,
@@ -119,174 +138,255 @@ class EmbeddedQueue:
         priority: int = DEFAULT_PRIORITY,
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
-    ) -> Deferred[str]:
-        """See EventQueue."""
-        return self._run(self._put(event_type, body, priority, delay, ttr))
-
-    async def _put(
-        self, event_type: str, body: bytes, priority: int, delay: float, ttr: int
     ) -> str:
         check_put(event_type, body, priority, delay, ttr)
-        if len(body) > MOST_JOB_SIZE:
-            raise BadEvent(f"a body of {len(body)} bytes; at most {MOST_JOB_SIZE} are allowed")
+        if len(body) > MAX_JOB_SIZE:
+            raise BadEvent(f"a body of {len(body)} bytes; at most {MAX_JOB_SIZE} are allowed")
         core = self.engine.core
-        tube = core.book.tube(event_type)
-        changes = core.ledger.put(
-            tube, body, self.engine.now(), pri=priority, delay=delay, ttr=ttr
+        changes = core.put(
+            core.tube(event_type), body, self.engine.now(), pri=priority, delay=delay, ttr=ttr
         )
         if isinstance(changes, Refusal | Duplicate):
             raise QueueFull("the queue is full")
         await self._calls.commit(*changes)
         return str(changes[0].event.id)
 
+    @override
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
-        """See EventQueue."""
+        if self.closed:
+            return fail(QueueClosed("the queue was closed"))
         try:
-            self._check_open()
             wanted = sorted(check_types(types))
         except QueueError as error:
             return fail(error)
         return self._calls.reserve(self._client, wanted, timeout)
 
-    def ack(self, event: Event) -> Deferred[None]:
-        """See EventQueue."""
-        return self._run(self._ack(event))
+    @override
+    @_deferred
+    async def ack(self, event: Event) -> None:
+        held = self._held(event)
+        await self._commit(self.engine.core.delete(self._client, held.id))
 
-    async def _ack(self, event: Event) -> None:
-        stored = self._held(event)
-        await self._commit(self.engine.core.ledger.delete(self._client, stored.id))
-
-    def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
-        """See EventQueue."""
-        return self._run(self._retry(event, delay))
-
-    async def _retry(self, event: Event, delay: float) -> None:
+    @override
+    @_deferred
+    async def retry(self, event: Event, delay: float = 0) -> None:
         check_number("delay", delay, int | float, least=0)
-        stored, ledger = self._held(event), self.engine.core.ledger
-        now = self.engine.now()
-        await self._commit(
-            ledger.release(self._client, stored.id, now, pri=stored.pri, delay=delay)
-        )
+        held, now = self._held(event), self.engine.now()
+        core = self.engine.core
+        await self._commit(core.release(self._client, held.id, now, pri=held.pri, delay=delay))
 
-    def bury(self, event: Event, reason: str) -> Deferred[None]:
-        """See EventQueue."""
-        return self._run(self._bury(event, reason))
-
-    async def _bury(self, event: Event, reason: str) -> None:
+    @override
+    @_deferred
+    async def bury(self, event: Event, reason: str) -> None:
         self._held(event)
         if event.type != ERRORS:
             record = error_record(event, reason, self.engine.now())
-            await self._put(ERRORS, record, DEFAULT_PRIORITY, 0, DEFAULT_TTR)
-        stored, now = self._held(event), self.engine.now()
-        ledger = self.engine.core.ledger
-        await self._commit(ledger.bury(self._client, stored.id, now, pri=stored.pri))
+            await self.put(ERRORS, record)
+        held, now = self._held(event), self.engine.now()
+        await self._commit(self.engine.core.bury(self._client, held.id, now, pri=held.pri))
 
-    def touch(self, event: Event) -> Deferred[None]:
-        """See EventQueue."""
-        return self._run(self._touch(event))
+    @override
+    @_deferred
+    async def touch(self, event: Event) -> None:
+        held, now = self._held(event), self.engine.now()
+        await self._commit(self.engine.core.touch(self._client, held.id, now))
 
-    async def _touch(self, event: Event) -> None:
-        stored, ledger = self._held(event), self.engine.core.ledger
-        await self._commit(ledger.touch(self._client, stored.id, self.engine.now()))
-
-    def kick(self, event_type: str, limit: int) -> Deferred[int]:
-        """See EventQueue."""
-        return self._run(self._kick(event_type, limit))
-
-    async def _kick(self, event_type: str, limit: int) -> int:
-        tube, ledger = self._tube(event_type), self.engine.core.ledger
+    @override
+    @_deferred
+    async def kick(self, event_type: str, limit: int) -> int:
+        tube, kicked = self._find_tube(event_type), 0
         if tube is None:
             return 0
-        state, kicked = State.BURIED if tube.buried else State.DELAYED, 0
-        while changes := ledger.kick(tube, state, min(limit - kicked, _CHUNK)):
+        state = State.BURIED if tube.buried else State.DELAYED
+        while changes := self.engine.core.kick(tube, state, min(limit - kicked, _CHUNK)):
             await self._calls.commit(*changes)
             kicked += len(changes)
         return kicked
 
-    def depth(self, event_type: str) -> Deferred[Depth]:
-        """See EventQueue."""
-        return self._run(self._depth(event_type))
-
-    async def _depth(self, event_type: str) -> Depth:
-        tube = self._tube(event_type)
+    @override
+    @_deferred
+    async def depth(self, event_type: str) -> Depth:
+        tube = self._find_tube(event_type)
         if tube is None:
             return Depth()
         return Depth(tube.ready, tube.reserved, tube.delayed, len(tube.buried))
 
-    def _tube(self, event_type: str) -> Tube | None:
-        return self.engine.core.book.tubes.get(check_type(event_type))
+    @override
+    @_deferred
+    async def types(self) -> list[str]:
+        return list(self.engine.core.tubes)
 
-    def types(self) -> Deferred[list[str]]:
-        """See EventQueue."""
-        return self._run(self._types())
+    @override
+    @_deferred
+    async def bind(self, source: str, target: str) -> None:
+        await self._set_binding(source, target, bound=True)
 
-    async def _types(self) -> list[str]:
-        return list(self.engine.core.book.tubes)
+    @override
+    @_deferred
+    async def unbind(self, source: str, target: str) -> None:
+        await self._set_binding(source, target, bound=False)
 
-    def bind(self, source: str, target: str) -> Deferred[None]:
-        """See EventQueue."""
-        return self._run(self._bind(source, target, bound=True))
-
-    def unbind(self, source: str, target: str) -> Deferred[None]:
-        """See EventQueue."""
-        return self._run(self._bind(source, target, bound=False))
-
-    async def _bind(self, source: str, target: str, *, bound: bool) -> None:
-        book = self.engine.core.book
+    async def _set_binding(self, source: str, target: str, *, bound: bool) -> None:
+        core = self.engine.core
         binding = Binding(check_type(source), check_type(target), bound)
-        was_bound = target in book.bindings.get(source, {})
+        was_bound = target in core.bindings.get(source, {})
         if source == target or bound is was_bound:
             return
-        do, undo = (book.bind, book.unbind) if bound else (book.unbind, book.bind)
+        do, undo = (core.bind, core.unbind) if bound else (core.unbind, core.bind)
         do(source, target)
         try:
-            await self._calls.store(binding)
+            await self._calls.commit(binding=binding)
         except QueueError:
             undo(source, target)
             raise
 
+    @override
     def close(self) -> Deferred[None]:
-        """See EventQueue."""
-        closed: Deferred[None] = Deferred()
-        if self._closed and not self._closers:
-            return succeed(None)
-        self._closers.append(closed)
-        if not self._closed:
-            self._closed = True
-            self._calls.end()
+        if not self.closed:
+            self.closed = True
+            self._calls.end_waits()
             self.engine.disconnect(self._client)
-            self.engine.close().addCallback(self._end)
-        return closed
+        return self.engine.close()
 
-    def _end(self, result: None) -> None:
-        closers, self._closers = self._closers, []
-        for closed in closers:
-            closed.callback(None)
+    def _find_tube(self, event_type: str) -> Tube | None:
+        return self.engine.core.tubes.get(check_type(event_type))
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise QueueClosed("the queue was closed")
-
-    def _held(self, event: Event) -> Stored:
+    def _held(self, event: Event) -> model.Event:
         number = int(event.id) if event.id.isdigit() else 0
-        stored = self.engine.core.book.events.get(number)
-        if stored is None or stored.owner is not self._client or stored.reserves != event.receipt:
+        held = self.engine.core.events.get(number)
+        if held is None or held.owner is not self._client or held.reserves != event.receipt:
             raise NotReserved(f"event {event.id} ({event.type}) is not reserved here any more")
-        return stored
+        return held
 
     async def _commit(self, change: Change | Refusal) -> None:
         assert isinstance(change, Change)  # `_held` has made sure
         await self._calls.commit(change)
 
-    def _run(self, call: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
-        if self._closed:
-            call.close()
-            return fail(QueueClosed("the queue was closed"))
-        self.engine.tick()
-        return Deferred.fromCoroutine(call)
+
+@define(eq=False, repr=False)
+class _Calls:
+    """Deferreds for commits and reservations (a Receiver of the engine).
+
+    They fire from `resume`, when the engine is done with the batch or the moment that decided
+    them, because a callback may call the queue again.
+    """
+
+    engine: Engine
+    waits: "dict[_ReserveCall, None]" = field(init=False, factory=dict)
+    _results: list[tuple[Deferred[Any], object]] = field(init=False, factory=list)
+
+    def fire(self, deferred: Deferred[Any], result: object) -> None:
+        """Have `resume` fire `deferred` with `result`, which fails it if it is a QueueError."""
+        self._results.append((deferred, result))
+        self.engine.wake(self)
+
+    def answer(self, answer: Answer) -> None:
+        """Do nothing: this client never waits."""
+
+    def resume(self) -> None:
+        results, self._results = self._results, []
+        for deferred, result in results:
+            if not deferred.called:
+                deferred.callback(Failure(result) if isinstance(result, QueueError) else result)
+            elif isinstance(result, Event):
+                # It came just when its caller cancelled: make it ready again.
+                event = self.engine.core.events[int(result.id)]
+                if event.owner is not None:
+                    self.engine.core.unreserve(event, self.engine.now())
+
+    def abort(self) -> None:
+        """Do nothing: what callbacks raise is their Deferred's, so no result can be lost."""
+
+    def commit(self, *changes: Change, binding: Binding | None = None) -> Deferred[None]:
+        """Have `changes` or `binding` committed."""
+        committed: Deferred[None] = Deferred()
+        self.engine.submit(partial(self._committed, committed), changes, binding)
+        self.engine.pump()
+        return committed
+
+    def _committed(self, committed: Deferred[None], outcome: Outcome) -> None:
+        failure: QueueError | None = None
+        if outcome is Outcome.FULL:
+            failure = QueueFull("the disk is full")
+        elif outcome is Outcome.BROKEN:
+            failure = QueueUnavailable("the store has failed (the log says why)")
+        self.fire(committed, failure)
+
+    def reserve(
+        self, holder: Client, types: Iterable[str], timeout: float | None
+    ) -> Deferred[Event | None]:
+        """Wait for an event of `types`, to be held by `holder`."""
+        engine = self.engine
+        engine.tick()
+        call = _ReserveCall(self, holder)
+        call.client = engine.connect(call, types)
+        call.reserved = Deferred(lambda _: call.leave())
+        self.waits[call] = None
+        answer = engine.core.reserve(call.client, engine.now(), timeout)
+        if answer is not None:
+            call.answer(answer)
+        engine.pump()
+        return call.reserved
+
+    def end_waits(self) -> None:
+        """End every wait: the queue is being closed."""
+        for call in list(self.waits):
+            call.leave()
+            self.fire(call.reserved, QueueClosed("the queue was closed"))
 
 
-if TYPE_CHECKING:
-    _conforms: type[EventQueue] = EmbeddedQueue
+@define(eq=False, repr=False)
+class _ReserveCall:
+    """One call of `reserve` (a Receiver): a client until it is answered, then `holder` holds."""
+
+    calls: _Calls
+    holder: Client
+    client: Client = field(init=False)
+    reserved: Deferred[Event | None] = field(init=False)
+
+    def answer(self, answer: Answer) -> None:
+        self.calls.fire(self.reserved, self._accept(answer))
+
+    def _accept(self, answer: Answer) -> Event | QueueError | None:
+        engine = self.calls.engine
+        try:
+            if isinstance(answer, Refusal):
+                return None
+            [event] = answer
+            engine.core.transfer(event, self.holder)
+            return _consumer_event(event, engine.body(event))
+        except StoreError as error:
+            return QueueUnavailable(str(error))
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Stop waiting."""
+        self.calls.waits.pop(self, None)
+        if not self.client.closed:
+            self.calls.engine.disconnect(self.client)
+
+    def resume(self) -> None:
+        """Do nothing: only _Calls is woken."""
+
+    def abort(self) -> None:
+        self.calls.fire(self.reserved, QueueUnavailable("the event could not be passed on"))
+
+
+def _consumer_event(event: model.Event, body: bytes) -> Event:
+    return Event(
+        id=str(event.id),
+        type=event.tube.name,
+        body=body,
+        priority=event.pri,
+        delay=event.delay,
+        ttr=event.ttr,
+        attempts=event.reserves,
+        timeouts=event.timeouts,
+        releases=event.releases,
+        buries=event.buries,
+        kicks=event.kicks,
+        receipt=event.reserves,
+    )

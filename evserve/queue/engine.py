@@ -1,173 +1,289 @@
-"""The engine: drives the core by the clock, and its changes through the store.
+"""The engine: drives the core by the clock, and has its changes committed.
 
-Whatever the core wants to tell clients is passed on from `pump`, never from inside a command, so
-no client's code runs while the core is in the middle of something.
+What the core has to tell clients is passed on by `pump`, never from inside a command, so no
+client's code runs while the core is in the middle of something.
+
+Commits are group commits: one batch is being written while the next one is gathered, and when it
+is closed decides everything. It is closed at the end of the reactor's turn, so that it holds what
+all readable connections sent; but a lone producer need not wait for others. On a fast disk the
+next batch starts before the replies of the last are sent, to keep the writer busy. On a slow disk
+it waits a little for the clients who are about to be answered: a sync shared by all is worth it.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 
-from attrs import Factory, define, field
-from twisted.internet.defer import Deferred
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from evserve.queue.book import DEFAULT_TUBE
-from evserve.queue.commits import Commits
-from evserve.queue.core import Core
-from evserve.queue.journal import Batch, Binding, Ticket, Written
-from evserve.queue.ledger import Change
-from evserve.queue.line import Answer
-from evserve.queue.model import Client, Event
-from evserve.queue.store import Store, Writer
+from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
+from evserve.queue.model import Client, Event, State
+from evserve.queue.store import (
+    BATCH_ROWS,
+    Batch,
+    Binding,
+    OnCommit,
+    Outcome,
+    Store,
+    Writer,
+    WriteResult,
+)
 
 
 _log = Logger()
 
+# Counters of reservations wait this many seconds for a commit that they can join: most events are
+# deleted before that, and cost no row.
+COUNTERS_LAG: Final = 0.1
 
-class Party(Protocol):
-    """Whoever stands behind a Client."""
+# After a commit that took more seconds than this, the next batch waits for a quarter of its time.
+SLOW_COMMIT: Final = 0.001
+
+
+class Receiver(Protocol):
+    """What stands behind a Client: a connection, or a caller of the embedded queue."""
 
     def answer(self, answer: Answer) -> None:
-        """Hear the answer to a reserve that had to wait."""
-        ...
+        """Take the answer to a reserve that had to wait."""
 
     def resume(self) -> None:
         """Go on after `Engine.wake`."""
-        ...
 
-    def abandon(self) -> None:
-        """One of the above raised: nobody knows what was said and what was not."""
-        ...
+    def abort(self) -> None:
+        """Give up: one of the above raised, and what the client was told is unknown."""
 
 
 @define(eq=False, repr=False)
 class Engine:
-    """See the module. `observe` hears of each commit; `draining` refuses puts."""
+    """Runs a core on a store.
+
+    `observe` is called after each commit. `draining`: no puts are accepted. `broken`: the store
+    has failed, no changes are accepted.
+    """
 
     core: Core
     store: Store
     writer: Writer
     clock: IReactorTime
-    observe: Callable[[Batch, Written], None] | None = None
-    draining: bool = False
-    commits: Commits = field(init=False)
-    parties: dict[Client, Party] = Factory(dict)
-    _woken: dict[Party, None] = Factory(dict)
-    _pumping: bool = False
-    _timer: IDelayedCall | None = None
-    _closing: list[Deferred[None]] = Factory(list)
-    _closed: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        self.commits = Commits(
-            self.core, self.store, self.writer, self.clock, self.pump, self.observe
-        )
+    observe: Callable[[Batch, WriteResult], None] | None = None
+    draining: bool = field(default=False, init=False)
+    broken: bool = field(default=False, init=False)
+    _receivers: dict[Client, Receiver] = field(factory=dict, init=False)
+    _woken: dict[Receiver, None] = field(factory=dict, init=False)
+    _pumping: bool = field(default=False, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+    _closing: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
+    _close_waiters: list[Deferred[None]] = field(factory=list, init=False)
+    # Group commit: batches to write, whether one is being written, batches to be answered.
+    _gathered: deque[Batch] = field(factory=deque, init=False)
+    _is_writing: bool = field(default=False, init=False)
+    _written: deque[tuple[Batch, WriteResult]] = field(factory=deque, init=False)
+    # What the last commit says about the next: its seconds to wait, how many entries to wait
+    # for, and whether its producer is alone.
+    _patience: float = field(default=0.0, init=False)
+    _expected: int = field(default=0, init=False)
+    _is_lone: bool = field(default=False, init=False)
+    _flush_call: IDelayedCall | None = field(default=None, init=False)
+    _counters_due: float = field(default=0.0, init=False)
 
     def now(self) -> float:
         """The time, in seconds since the epoch: delays outlive the process."""
         return self.clock.seconds()
 
-    def connect(self, party: Party, watch: Iterable[str] = (DEFAULT_TUBE,)) -> Client:
-        """Let `party` in; returns the client it acts as, which watches the tubes named."""
-        client = self.core.book.connect(watch)
-        self.parties[client] = party
+    def connect(self, receiver: Receiver, watch: Iterable[str] = (DEFAULT_TUBE,)) -> Client:
+        """Return the client that `receiver` acts as, which watches the tubes named."""
+        client = self.core.connect(watch)
+        self._receivers[client] = receiver
         return client
 
     def disconnect(self, client: Client) -> None:
         """Forget a client; what it had reserved becomes ready."""
-        self.parties.pop(client)
-        self.core.line.disconnect(client, self.now())
+        self._receivers.pop(client)
+        self.core.disconnect(client, self.now())
         self.pump()
 
     def body(self, event: Event) -> bytes:
         """Return an event's body; raises StoreError."""
         return self.store.body(event.id) if event.body is None else event.body
 
-    def stage(self, ticket: Ticket, *changes: Change) -> None:
-        """Have `changes` committed, then settle them and the ticket. Without any: in its turn.
+    def submit(
+        self,
+        on_commit: OnCommit,
+        changes: Sequence[Change] = (),
+        binding: Binding | None = None,
+    ) -> None:
+        """Have `changes` and `binding` committed, then apply them and call `on_commit`.
 
-        `pump` must follow.
+        Without any, `on_commit` is called in its turn. `pump` must follow.
         """
-        self.commits.open_batch().add(ticket, changes)
+        gathered = self._gathered
+        if not gathered or len(gathered[-1].entries) >= BATCH_ROWS:
+            gathered.append(Batch())
+        gathered[-1].add(on_commit, changes)
+        if binding is not None:
+            gathered[-1].bindings.append(binding)
 
-    def bind(self, ticket: Ticket, binding: Binding) -> None:
-        """Have a binding stored; it holds from now on, for puts in the same commit too."""
-        batch = self.commits.open_batch()
-        batch.bindings.append(binding)
-        batch.add(ticket, ())
-
-    def wake(self, party: Party) -> None:
-        """Call `party.resume` at the end of the current `pump`."""
-        self._woken[party] = None
+    def wake(self, receiver: Receiver) -> None:
+        """Have `pump` call `receiver.resume`."""
+        self._woken[receiver] = None
 
     def tick(self) -> None:
-        """Do what the time says, if it says anything."""
-        when = self.core.book.alarms.next
+        """Have the core act on deadlines that have passed."""
+        when = self.core.deadlines.next
         if when is not None and when <= (now := self.now()):
-            self.core.line.tick(now)
+            self.core.tick(now)
 
     def pump(self) -> None:
-        """Tell clients what there is to tell, until nothing is left; then sleep until needed."""
+        """Tell clients what there is to tell, until nothing is left; then set timers."""
         if self._pumping:
             return
         self._pumping = True
-        line = self.core.line
-        while line.answers or self._woken:
-            answers, line.answers = line.answers, []
+        core = self.core
+        while core.answers or self._woken:
+            answers, core.answers = core.answers, []
             for client, answer in answers:
-                party = self.parties.get(client)
-                if party is not None:
-                    _tell(party, party.answer, answer)
+                receiver = self._receivers.get(client)
+                if receiver is not None:
+                    _tell(receiver, receiver.answer, answer)
             woken, self._woken = self._woken, {}
-            for party in woken:
-                _tell(party, party.resume)
+            for receiver in woken:
+                _tell(receiver, receiver.resume)
         self._pumping = False
-        self._sleep()
-
-    def _sleep(self) -> None:
-        self.commits.schedule()
-        if self._closing and self.commits.idle:
+        self._schedule_flush()
+        if not self._closing:
+            self._set_timer()
+        elif self._close_waiters and not (self._gathered or self._is_writing or core.dirty):
             self._finish()
-        elif not self._closed:
-            self._arm()
 
-    def _arm(self) -> None:
-        when = self.core.book.alarms.next
+    def _set_timer(self) -> None:
+        when = self.core.deadlines.next
         if when is None:
             return
         if self._timer is None:
-            self._timer = self.clock.callLater(max(0.0, when - self.now()), self._ring)
+            self._timer = self.clock.callLater(max(0.0, when - self.now()), self._timer_fired)
         elif when < self._timer.getTime():
             self._timer.reset(max(0.0, when - self.now()))
 
-    def _ring(self) -> None:
+    def _timer_fired(self) -> None:
         self._timer = None
         self.tick()
         self.pump()
 
     def close(self) -> Deferred[None]:
         """Write what is left and close the store; call it when the clients are gone."""
-        done: Deferred[None] = Deferred()
-        self._closing.append(done)
-        self._closed = self.commits.closing = True
+        if self._closed:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._close_waiters.append(closed)
+        self._closing = True
         self.pump()
-        return done
+        return closed
 
     def _finish(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.writer.stop()
-        waiting, self._closing = self._closing, []
-        for done in waiting:
-            done.callback(None)
+        self._closed = True
+        waiters, self._close_waiters = self._close_waiters, []
+        for closed in waiters:
+            closed.callback(None)
+
+    # Group commit.
+
+    def _schedule_flush(self) -> None:
+        if self._is_writing:
+            return
+        if not self._gathered:
+            if self.core.dirty:
+                self._flush_in(0 if self._closing else COUNTERS_LAG)
+        elif len(self._gathered[0].entries) >= self._expected and (
+            self._is_lone or self._patience
+        ):
+            self._flush()
+        else:
+            self._flush_in(0 if self._closing else self._patience)
+
+    def _flush_in(self, delay: float) -> None:
+        if self._flush_call is None:
+            self._flush_call = self.clock.callLater(delay, self._flush)
+        elif self._flush_call.getTime() > self.clock.seconds() + delay:
+            self._flush_call.reset(delay)
+
+    def _flush(self) -> None:
+        if self._flush_call is not None and self._flush_call.active():
+            self._flush_call.cancel()
+        self._flush_call = None
+        self._add_counters()
+        if not self._gathered:
+            self.pump()
+            return
+        batch = self._gathered.popleft()
+        self._is_writing = True
+        if self.broken:
+            self._batch_written(batch, WriteResult(Outcome.BROKEN, Outcome.BROKEN))
+        elif batch.rows:
+            self.writer.submit(batch, self._batch_written)
+        else:
+            self._batch_written(batch, WriteResult(Outcome.COMMITTED, Outcome.COMMITTED))
+
+    def _add_counters(self) -> None:
+        dirty, now = self.core.dirty, self.clock.seconds()
+        if not dirty or (now < self._counters_due and not self._closing):
+            return
+        self._counters_due = now + COUNTERS_LAG
+        batch = self._gathered[0] if self._gathered else Batch()
+        while dirty and len(batch.updates) < BATCH_ROWS:
+            event = dirty.popitem()[1]
+            if event.state is not State.RESERVED or event.owner is not None:
+                batch.add_counters(event)
+        if batch.rows and not self._gathered and self.store.durable:
+            self._gathered.append(batch)
+
+    def _batch_written(self, batch: Batch, result: WriteResult) -> None:
+        """Start the next batch, then answer this one: the writer need not wait for replies."""
+        self._is_writing = False
+        if Outcome.BROKEN in (result.puts, result.rest) and not self.broken:
+            self.broken = True
+            _log.error("store: failed; no changes are accepted until the server is restarted")
+        if self.observe is not None and batch.rows:
+            self.observe(batch, result)
+        gathered = len(self._gathered[0].entries) if self._gathered else 0
+        self._expected = min(len(batch.entries) + gathered, BATCH_ROWS)
+        self._patience = result.seconds / 4 if result.seconds > SLOW_COMMIT else 0.0
+        # Not with a store that answers at once: commands in a row would nest without end.
+        self._is_lone = self._expected == 1 and self.store.durable
+        self._written.append((batch, result))
+        if len(self._written) > 1:
+            return  # called by a writer that does not wait, from the flush below
+        if self._gathered and not self._patience:
+            self._flush()
+        while self._written:
+            self._apply(*self._written[0])
+            self._written.popleft()
+        self.pump()
+
+    def _apply(self, batch: Batch, result: WriteResult) -> None:
+        now, core = self.clock.seconds(), self.core
+        for on_commit, changes in batch.entries:
+            is_put = changes and changes[0].origin is None
+            outcome = result.puts if is_put else result.rest
+            for change in changes:
+                if outcome is Outcome.COMMITTED:
+                    core.apply(change, now)
+                else:
+                    core.revert(change, now)
+            on_commit(outcome)
 
 
-def _tell(party: Party, call: Callable[..., None], *args: object) -> None:
-    """Let what one client's call raises, be it for want of memory, be no matter of the others."""
+def _tell(receiver: Receiver, call: Callable[..., None], *args: object) -> None:
+    """Keep what one client's call raises, even MemoryError, from affecting the others."""
     try:
         call(*args)
     except Exception:
-        _log.failure("a client could not be told")
-        party.abandon()
+        _log.failure("client: aborted, an answer could not be passed on")
+        receiver.abort()

@@ -3,29 +3,75 @@
 import gc
 import signal
 from pathlib import Path
-from types import FrameType
+from typing import Final
 
 from attrs import define, field
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+from typing_extensions import override
 
 from evserve.interfaces import IHost
-from evserve.queue.book import Book
+from evserve.options import choice, integer_between, positive_integer
 from evserve.queue.core import Core
 from evserve.queue.engine import Engine
-from evserve.queue.metrics import Metrics
-from evserve.queue.options import MEMORY, Options
+from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Limits
+from evserve.queue.parser import is_tube_name
 from evserve.queue.protocol import QueueFactory
 from evserve.queue.sqlite import SQLiteStore
-from evserve.queue.statistics import Statistics
-from evserve.queue.store import InlineWriter, MemoryStore, Store, StoreError, Writer
-from evserve.queue.writer import ThreadWriter
+from evserve.queue.stats import Metrics, Statistics
+from evserve.queue.store import InlineWriter, MemoryStore, Store, StoreError, ThreadWriter, Writer
 
-
-__all__ = ["Options", "QueueService", "makeService"]
 
 _log = Logger()
+
+_MEMORY: Final = ":memory:"
+
+_sync = choice("full", "normal")
+_job_size = integer_between(1, MAX_JOB_SIZE)
+
+
+class Options(UsageOptions):
+    """What the queue adds to the options that every listening service takes."""
+
+    longdesc = (
+        "Speaks the protocol of beanstalkd 1.13, so that every client of beanstalkd can use it, "
+        "and some verbs of its own (docs/protocol.md). SIGUSR1 makes it refuse puts (DRAINING)."
+    )
+    optParameters = [
+        ["store", None, _MEMORY, "SQLite file for the events; :memory: loses them on exit"],
+        ["sync", None, "full", "full: commits survive a power cut; normal: a crash", _sync],
+        ["max-job-size", "z", 65535, "Largest body accepted, in bytes", _job_size],
+        ["max-bytes", None, None, "Largest total of bodies, in bytes", positive_integer],
+        ["max-events", None, None, "Most events", positive_integer],
+        ["max-tube-events", None, None, "Most events in a tube", positive_integer],
+    ]
+
+    default_port = 11300  # without --port and --listen
+
+    def __init__(self) -> None:
+        UsageOptions.__init__(self)
+        self["fanout"] = []
+
+    def opt_fanout(self, text: str) -> None:
+        """Copy what is put into a tube into others too: clicks=billing,audit. May be repeated."""
+        source, equals, targets = text.partition("=")
+        names = targets.split(",")
+        if not equals or source in names or not all(map(is_tube_name, (source, *names))):
+            raise UsageError(f"--fanout {text}: not tubes (such as clicks=billing,audit)")
+        self["fanout"] += [(source, name) for name in names]
+
+    def limits(self) -> Limits:
+        """Return the limits these options set."""
+        return Limits(
+            max_job_size=self["max-job-size"],
+            max_bytes=self["max-bytes"],
+            max_events=self["max-events"],
+            max_tube_events=self["max-tube-events"],
+            resident=None if self["store"] == _MEMORY else RESIDENT_BYTES,
+        )
 
 
 @define(eq=False, repr=False, slots=False)
@@ -40,8 +86,8 @@ class QueueService(MultiService):
     def __attrs_post_init__(self) -> None:
         MultiService.__init__(self)
 
+    @override
     def startService(self) -> None:
-        """See IService."""
         try:
             self._open()
         except StoreError as error:
@@ -51,30 +97,30 @@ class QueueService(MultiService):
         self.host.reactor.callWhenRunning(self._watch_signal)
 
     def _open(self) -> None:
-        book = Book(self.options.limits())
-        store, writer = self._store()
-        gc.disable()  # a million new events would be looked at again and again
+        core = Core(self.options.limits())
+        store, writer = self._open_store()
+        gc.disable()  # it would look at a million new events again and again
         try:
-            store.load(book)
-        except BaseException:  # Ctrl-C, too, for whoever has a large store
+            store.load(core)
+        except BaseException:  # Ctrl-C too: a large store takes seconds
             writer.stop()
             raise
         finally:
             gc.enable()
         gc.freeze()
         for source, target in self.options["fanout"]:
-            book.bind(source, target)
+            core.bind(source, target)
         reactor = self.host.reactor
-        statistics = Statistics(book, reactor.seconds())
-        metrics = Metrics(book, statistics, reactor)
+        statistics = Statistics(core, reactor.seconds())
+        metrics = Metrics(core, statistics, reactor)
         self.host.metrics.register(metrics)
-        self.engine = Engine(Core(book), store, writer, reactor, metrics.observe)
+        self.engine = Engine(core, store, writer, reactor, metrics.observe)
         self.factory.engine, self.factory.statistics = self.engine, statistics
 
-    def _store(self) -> tuple[Store, Writer]:
+    def _open_store(self) -> tuple[Store, Writer]:
         path = self.options["store"]
-        if path == MEMORY:
-            _log.warn("the store is :memory:, nothing survives the end of this server")
+        if path == _MEMORY:
+            _log.warn("store: :memory: loses its events when this server ends")
             memory = MemoryStore()
             return memory, InlineWriter(memory)
         store = SQLiteStore.open(Path(path), sync=self.options["sync"])
@@ -82,11 +128,8 @@ class QueueService(MultiService):
 
     def _watch_signal(self) -> None:
         """Drain on SIGUSR1, as beanstalkd does."""
-
-        def drain(_number: int, _frame: FrameType | None) -> None:
-            self.host.reactor.callFromThread(self.drain)
-
-        signal.signal(signal.SIGUSR1, drain)
+        call_from_thread = self.host.reactor.callFromThread
+        signal.signal(signal.SIGUSR1, lambda *_: call_from_thread(self.drain))
 
     def drain(self) -> None:
         """Refuse puts from now on."""
@@ -94,8 +137,8 @@ class QueueService(MultiService):
         self.engine.draining = True
         _log.info("draining: no puts are accepted")
 
+    @override
     def stopService(self) -> Deferred[None]:
-        """See IService; fires when what was put is stored."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

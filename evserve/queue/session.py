@@ -1,12 +1,548 @@
-"""A connection's commands: everything the wire protocol can ask of the queue."""
+"""One connection's commands and replies. The table of verbs is at the end of this file.
 
-from attrs import define
+Replies leave in the order of their commands. Some of them wait for a commit, and the commands
+behind them should not: a producer that pipelines a thousand puts must not wait for a thousand
+syncs. So a reply that follows one that waits goes through the same batches, and only commands
+that look at what is not committed yet are held back.
+"""
 
-from evserve.queue.consuming import Consuming
-from evserve.queue.inspecting import Inspecting
-from evserve.queue.producing import Producing
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from functools import partial
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from attrs import define, field
+
+from evserve.queue.core import Answer, Change, Duplicate
+from evserve.queue.engine import Engine
+from evserve.queue.model import Client, Event, Refusal, State, Tube
+from evserve.queue.parser import Command, Parser
+from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
+from evserve.queue.store import Binding, Outcome, StoreError
+
+
+_BAD_FORMAT: Final = b"BAD_FORMAT\r\n"
+_DRAINING: Final = b"DRAINING\r\n"
+_INTERNAL_ERROR: Final = b"INTERNAL_ERROR\r\n"
+_NOT_FOUND: Final = Refusal.NOT_FOUND.value
+_OUT_OF_MEMORY: Final = Refusal.OUT_OF_MEMORY.value
+
+_FAILURES: Final = {Outcome.FULL: _OUT_OF_MEMORY, Outcome.BROKEN: _INTERNAL_ERROR}
+
+# A connection with so many replies waiting for commits, or so many bytes of commands waiting to
+# be carried out, is not read from until there are fewer.
+_MAX_OUTSTANDING: Final = 1024
+_MAX_PENDING: Final = 65536
+# So many bytes of replies are sent before the next command is looked at: they may be all that the
+# client has room for.
+_MAX_UNSENT: Final = 65536
+# How many events of one kick or truncate go into one commit, so that others get their turn.
+_CHUNK: Final = 256
+
+
+class _Hold(Enum):
+    """Instead of a reply: offer the command again when the session resumes."""
+
+    HOLD = 1
+
+
+_HOLD: Final = _Hold.HOLD
+# None: the reply comes later.
+_Reply: TypeAlias = bytes | _Hold | None
 
 
 @define(eq=False, repr=False)
-class Session(Producing, Consuming, Inspecting):
-    """See Channel for how commands and replies flow."""
+class Session:
+    """Carries out the commands of one connection (a Receiver of the engine).
+
+    transport: a Twisted stream transport.  send: what to call instead of its `write`.
+
+    `_outstanding` counts the replies that wait for a commit. `_busy`: a command is being carried
+    out that the next ones have to wait for. `_blocked`: the client does not read its replies.
+    `_ended`: it sends no more. `_with_tube` and `_in_batch` say how a reserve is answered.
+    """
+
+    engine: Engine
+    transport: Any  # ITransport lacks most of what every stream transport can do
+    send: Callable[[bytes], None]
+    statistics: Statistics
+    client: Client = field(init=False)
+    parser: Parser = field(init=False)
+    _held: Command | None = field(default=None, init=False)
+    _outstanding: int = field(default=0, init=False)
+    _busy: bool = field(default=False, init=False)
+    _blocked: bool = field(default=False, init=False)
+    _reading: bool = field(default=True, init=False)
+    _ended: bool = field(default=False, init=False)
+    _draining: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
+    _with_tube: bool = field(default=False, init=False)
+    _in_batch: bool = field(default=False, init=False)
+    _out: list[bytes] = field(factory=list, init=False)
+    _out_size: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.client = self.engine.connect(self)
+        self.parser = Parser(self.engine.core.limits.max_job_size)
+
+    # The flow of commands and replies.
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was received and carry out what can be."""
+        if not self._closed:
+            self.engine.tick()
+            self.parser.feed(data)
+            self.resume()
+            self.engine.pump()
+
+    def resume(self) -> None:
+        """Carry out commands that wait, send replies that are there."""
+        self._run_commands()
+        self._flush()
+        reading = self.parser.pending < _MAX_PENDING
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+        if (self._ended or self._draining) and not self._closed:
+            self._close_when_done()
+
+    def _run_commands(self) -> None:
+        next_command, counts = self.parser.next_command, self.statistics.counts
+        while not (self._busy or self._blocked or self._closed):
+            if self._outstanding >= _MAX_OUTSTANDING:
+                return
+            command = self._held
+            if command is not None:
+                self._held = None
+            elif (command := next_command()) is None:
+                return
+            name, arguments = command
+            run, waits, counter = VERBS[name]
+            reply = _HOLD if waits and self._outstanding else run(self, *arguments)
+            if reply is _HOLD:
+                self._held = command
+                return
+            if counter is not None:
+                counts[counter] += 1
+            if reply is not None:
+                self._reply(reply)
+
+    def _reply(self, text: bytes) -> None:
+        """Send a reply, behind those that wait for a commit."""
+        if self._outstanding:
+            self._reply_on_commit(text)
+            return
+        self._out.append(text)
+        self._out_size += len(text)
+        if self._out_size > _MAX_UNSENT:
+            self._flush()
+
+    def _reply_on_commit(self, text: bytes, changes: Sequence[Change] = ()) -> None:
+        """Send a reply when `changes` have been committed."""
+        self._outstanding += 1
+        self.engine.submit(partial(self._committed, text), changes)
+
+    def _committed(self, text: bytes, outcome: Outcome) -> None:
+        self._outstanding -= 1
+        self._out.append(text if outcome is Outcome.COMMITTED else _FAILURES[outcome])
+        self.engine.wake(self)
+
+    def _finish_busy(self, text: bytes) -> None:
+        """Send the reply of a command that the next ones had to wait for."""
+        self._busy = False
+        self._out.append(text)
+        self.engine.wake(self)
+
+    def _flush(self) -> None:
+        if self._out:
+            out, self._out, self._out_size = self._out, [], 0
+            self.send(out[0] if len(out) == 1 else b"".join(out))
+
+    def block(self) -> None:
+        """Carry nothing out: the client does not read its replies."""
+        self._blocked = True
+
+    def unblock(self) -> None:
+        """Go on: the client reads again."""
+        self._blocked = False
+        self._resume_soon()
+
+    def end_input(self) -> None:
+        """Finish what was asked for, then close: the client sends no more."""
+        self._ended = True
+        self._resume_soon()
+
+    def drain(self) -> None:
+        """Let the client finish what it has reserved and what waits for a commit, then close."""
+        self._draining = True
+        self._resume_soon()
+
+    def _resume_soon(self) -> None:
+        self.engine.wake(self)
+        self.engine.pump()
+
+    def _close_when_done(self) -> None:
+        waiting = self.client.wait is not None
+        working = self._draining and self.client.reserved
+        if waiting and (working or not self._draining):
+            self.engine.core.end_wait(self.client)
+        elif waiting or not (self._outstanding or self._busy or self._blocked or working):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection when everything has been sent; ignore what comes from now on."""
+        self._closed = True
+        self._flush()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close now: after a lost reply, the client would take the next one for it."""
+        self._closed = True
+        self._out.clear()
+        self.transport.abortConnection()
+
+    def connection_lost(self) -> None:
+        """Give back what the client had reserved."""
+        self._closed = True
+        self.engine.disconnect(self.client)
+
+    # Verbs of producers.
+
+    def put(self, pri: int, delay: int, ttr: int, key: str | None, body: bytes) -> _Reply:
+        """Put an event, and copies of it in the tubes bound to its own; also put-key."""
+        client, engine = self.client, self.engine
+        client.is_producer = True
+        if engine.draining or self._draining:
+            return _DRAINING
+        tube = client.use
+        made = engine.core.put(
+            tube, body, engine.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
+        )
+        if isinstance(made, Refusal):
+            return made.value
+        if isinstance(made, Duplicate):
+            assert key is not None
+            self._outstanding += 1
+            engine.submit(partial(self._key_exists, tube, key, made.id))
+            return None
+        self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
+        return None
+
+    def _key_exists(self, tube: Tube, key: str, event_id: int, _outcome: Outcome) -> None:
+        # The commit of the event that has the key may have failed by now.
+        exists = tube.keys.get(key) == event_id
+        text = b"EXISTS %d\r\n" % event_id if exists else _OUT_OF_MEMORY
+        self._committed(text, Outcome.COMMITTED)
+
+    def use(self, tube: str) -> _Reply:
+        """Put into `tube` from now on."""
+        self.engine.core.use(self.client, tube)
+        return b"USING %b\r\n" % tube.encode()
+
+    def bind(self, source: str, target: str) -> _Reply:
+        """Copy what is put into `source` into `target` too."""
+        if source == target:
+            return _BAD_FORMAT
+        return self._set_binding(source, target, bound=True)
+
+    def unbind(self, source: str, target: str) -> _Reply:
+        """Undo a binding."""
+        if target not in self.engine.core.bindings.get(source, {}):
+            return _NOT_FOUND
+        return self._set_binding(source, target, bound=False)
+
+    def _set_binding(self, source: str, target: str, *, bound: bool) -> _Reply:
+        """Set a binding at once, for puts in the same commit too; undo it if that fails."""
+        core = self.engine.core
+        was_bound = target in core.bindings.get(source, {})
+
+        def on_commit(outcome: Outcome) -> None:
+            if outcome is not Outcome.COMMITTED:
+                (core.bind if was_bound else core.unbind)(source, target)
+            self._committed(b"BOUND\r\n" if bound else b"UNBOUND\r\n", outcome)
+
+        (core.bind if bound else core.unbind)(source, target)
+        self._outstanding += 1
+        self.engine.submit(on_commit, binding=Binding(source, target, bound))
+        return None
+
+    # Verbs of consumers.
+
+    def reserve(
+        self,
+        timeout: int | None = None,
+        most: int = 1,
+        *,
+        with_tube: bool = False,
+        in_batch: bool = False,
+    ) -> _Reply:
+        """Wait for an event, for `timeout` seconds, and take others that are ready with it.
+
+        with_tube, in_batch: reply as for reserve-from, as for reserve-batch.
+        """
+        if self._draining:
+            # A client that has reservations settles them behind this command, which must not wait.
+            return Refusal.TIMED_OUT.value if self.client.reserved else _HOLD
+        self._with_tube, self._in_batch = with_tube, in_batch
+        engine = self.engine
+        answer = engine.core.reserve(self.client, engine.now(), timeout, most)
+        if answer is None:
+            self._busy = True
+            return None
+        return self._format(answer)
+
+    def reserve_batch(self, most: int, timeout: int) -> _Reply:
+        """Wait for an event, and take up to `most` that are ready."""
+        return self.reserve(timeout, most, with_tube=True, in_batch=True)
+
+    def answer(self, answer: Answer) -> None:
+        """Send the answer to a reserve that had to wait."""
+        self._finish_busy(self._format(answer))
+
+    def _format(self, answer: Answer) -> bytes:
+        if isinstance(answer, Refusal):
+            return answer.value
+        try:
+            texts = [self._format_event(event) for event in answer]
+        except StoreError:
+            return _INTERNAL_ERROR
+        if self._in_batch:
+            texts.insert(0, b"RESERVED_BATCH %d\r\n" % len(texts))
+        return b"".join(texts)
+
+    def _format_event(self, event: Event) -> bytes:
+        body = self.engine.body(event)
+        if self._with_tube:
+            tube = event.tube.name.encode()
+            return b"RESERVED %d %d %b\r\n%b\r\n" % (event.id, len(body), tube, body)
+        return b"RESERVED %d %d\r\n%b\r\n" % (event.id, len(body), body)
+
+    def reserve_job(self, event_id: int) -> _Reply:
+        """Reserve one event by its id."""
+        if self._draining and not self.client.reserved:
+            return _HOLD
+        self._with_tube = self._in_batch = False
+        engine = self.engine
+        return self._format(engine.core.reserve_job(self.client, event_id, engine.now()))
+
+    def delete(self, event_id: int) -> _Reply:
+        """Delete an event."""
+        return self._change(self.engine.core.delete(self.client, event_id), b"DELETED\r\n")
+
+    def release(self, event_id: int, pri: int, delay: int) -> _Reply:
+        """Make a reserved event ready or delayed."""
+        engine = self.engine
+        change = engine.core.release(self.client, event_id, engine.now(), pri=pri, delay=delay)
+        return self._change(change, b"RELEASED\r\n")
+
+    def bury(self, event_id: int, pri: int) -> _Reply:
+        """Set a reserved event aside."""
+        engine = self.engine
+        change = engine.core.bury(self.client, event_id, engine.now(), pri=pri)
+        return self._change(change, b"BURIED\r\n")
+
+    def touch(self, event_id: int) -> _Reply:
+        """Restart a reserved event's TTR."""
+        engine = self.engine
+        change = engine.core.touch(self.client, event_id, engine.now())
+        return self._change(change, b"TOUCHED\r\n")
+
+    def kick_job(self, event_id: int) -> _Reply:
+        """Make one buried or delayed event ready."""
+        return self._change(self.engine.core.kick_job(event_id), b"KICKED\r\n")
+
+    def _change(self, change: Change | Refusal, text: bytes) -> _Reply:
+        if isinstance(change, Refusal):
+            # What is missing may be on its way into the store, sent by this very connection.
+            return _HOLD if self._outstanding else change.value
+        self._reply_on_commit(text, (change,))
+        return None
+
+    def watch(self, tube: str) -> _Reply:
+        """Add `tube` to the watch list."""
+        self.engine.core.watch(self.client, tube)
+        return b"WATCHING %d\r\n" % len(self.client.watch)
+
+    def ignore(self, tube: str) -> _Reply:
+        """Remove `tube` from the watch list."""
+        if self.engine.core.ignore(self.client, tube):
+            return b"WATCHING %d\r\n" % len(self.client.watch)
+        return b"NOT_IGNORED\r\n"
+
+    # Verbs on many events.
+
+    def kick(self, bound: int) -> _Reply:
+        """Make up to `bound` buried events ready or, if there are none, delayed ones."""
+        tube, core = self.client.use, self.engine.core
+        state = State.BURIED if tube.buried else State.DELAYED
+
+        def chunks() -> Iterator[list[Change]]:
+            left = bound
+            while left and (changes := core.kick(tube, state, min(left, _CHUNK))):
+                left -= len(changes)
+                yield changes
+
+        return self._commit_chunks(b"KICKED", chunks())
+
+    def truncate(self, name: str) -> _Reply:
+        """Delete every event of the tube `name` that is not reserved."""
+        core = self.engine.core
+        tube = core.tubes.get(name)
+        if tube is None:
+            return _NOT_FOUND
+        ids = iter(list(tube.arrivals))
+        id_chunks = iter(lambda: list(islice(ids, _CHUNK)), [])
+        return self._commit_chunks(b"TRUNCATED", map(core.delete_unreserved, id_chunks))
+
+    def _commit_chunks(self, verb: bytes, chunks: Iterator[list[Change]]) -> _Reply:
+        """Commit one chunk after another, then reply with the number of events."""
+        count = 0
+
+        def commit_next(size: int, outcome: Outcome = Outcome.COMMITTED) -> None:
+            nonlocal count
+            if outcome is not Outcome.COMMITTED:
+                self._finish_busy(_FAILURES[outcome])
+                return
+            count += size
+            chunk = next(chunks, None)
+            if chunk is None:
+                self._finish_busy(b"%b %d\r\n" % (verb, count))
+            else:
+                self.engine.submit(partial(commit_next, len(chunk)), chunk)
+
+        self._busy = True
+        commit_next(0)
+        return None
+
+    # Verbs that look at the queue.
+
+    def peek(self, event_id: int) -> _Reply:
+        """Show an event."""
+        return self._found(self.engine.core.events.get(event_id))
+
+    def peek_ready(self) -> _Reply:
+        """Show the next ready event of the tube in use."""
+        return self._found(self.client.use.first_ready())
+
+    def peek_delayed(self) -> _Reply:
+        """Show the event of the tube in use whose delay ends next."""
+        return self._found(self.client.use.first_delayed())
+
+    def peek_buried(self) -> _Reply:
+        """Show the event of the tube in use that was buried first."""
+        return self._found(self.client.use.first_buried())
+
+    def _found(self, event: Event | None) -> bytes:
+        if event is None:
+            return _NOT_FOUND
+        try:
+            body = self.engine.body(event)
+        except StoreError:
+            return _INTERNAL_ERROR
+        return b"FOUND %d %d\r\n%b\r\n" % (event.id, len(body), body)
+
+    def stats(self) -> _Reply:
+        """Show the server's statistics, which count this command."""
+        self.statistics.counts["stats"] += 1
+        engine = self.engine
+        return self.statistics.server_stats(engine.now(), draining=engine.draining)
+
+    def stats_job(self, event_id: int) -> _Reply:
+        """Show an event's statistics."""
+        event = self.engine.core.events.get(event_id)
+        return _NOT_FOUND if event is None else event_stats(event, self.engine.now())
+
+    def stats_tube(self, name: str) -> _Reply:
+        """Show a tube's statistics."""
+        tube = self.engine.core.tubes.get(name)
+        return _NOT_FOUND if tube is None else tube_stats(tube, self.engine.now())
+
+    def list_tubes(self) -> _Reply:
+        """Show the names of all tubes."""
+        return name_list(self.engine.core.tubes)
+
+    def list_tube_used(self) -> _Reply:
+        """Show the tube in use."""
+        return b"USING %b\r\n" % self.client.use.name.encode()
+
+    def list_tubes_watched(self) -> _Reply:
+        """Show the watch list."""
+        return name_list(self.client.watch)
+
+    # The rest.
+
+    def pause_tube(self, name: str, seconds: int) -> _Reply:
+        """Reserve nothing from the tube `name` for some time."""
+        tube = self.engine.core.tubes.get(name)
+        if tube is None:
+            return _NOT_FOUND
+        self.engine.core.pause(tube, seconds, self.engine.now())
+        return b"PAUSED\r\n"
+
+    def quit(self) -> None:
+        """Close the connection, after what was asked for before."""
+        self.close()
+
+    def refuse(self, reply: bytes) -> _Reply:
+        """Answer what the parser did not accept."""
+        return reply
+
+
+class _Verb(NamedTuple):
+    """What carries a verb out.
+
+    waits: whether it looks at the queue, so that it has to wait until this connection's own
+    changes are committed.  counter: what `stats` counts it as.
+    """
+
+    run: Callable[..., _Reply]
+    waits: bool = False
+    counter: str | None = None
+
+
+_TIMED: Final = "reserve-with-timeout"
+
+# What beanstalkd's dispatch_cmd does; the arguments of each verb are in parser.py.
+VERBS: Final[dict[str, _Verb]] = {
+    # Producers.
+    "put": _Verb(Session.put, counter="put"),
+    "use": _Verb(Session.use, counter="use"),
+    "bind": _Verb(Session.bind),
+    "unbind": _Verb(Session.unbind),
+    # Consumers.
+    "reserve": _Verb(Session.reserve, waits=True, counter="reserve"),
+    "reserve-with-timeout": _Verb(Session.reserve, waits=True, counter=_TIMED),
+    "reserve-from": _Verb(partial(Session.reserve, with_tube=True), waits=True, counter=_TIMED),
+    "reserve-batch": _Verb(Session.reserve_batch, waits=True, counter=_TIMED),
+    "reserve-job": _Verb(Session.reserve_job, waits=True),
+    "delete": _Verb(Session.delete, counter="delete"),
+    "release": _Verb(Session.release, counter="release"),
+    "bury": _Verb(Session.bury, counter="bury"),
+    "touch": _Verb(Session.touch, counter="touch"),
+    "watch": _Verb(Session.watch, counter="watch"),
+    "ignore": _Verb(Session.ignore, counter="ignore"),
+    # Operators.
+    "peek": _Verb(Session.peek, waits=True, counter="peek"),
+    "peek-ready": _Verb(Session.peek_ready, waits=True, counter="peek-ready"),
+    "peek-delayed": _Verb(Session.peek_delayed, waits=True, counter="peek-delayed"),
+    "peek-buried": _Verb(Session.peek_buried, waits=True, counter="peek-buried"),
+    "kick": _Verb(Session.kick, waits=True, counter="kick"),
+    "kick-job": _Verb(Session.kick_job),
+    "truncate": _Verb(Session.truncate, waits=True),
+    "stats": _Verb(Session.stats, waits=True),
+    "stats-job": _Verb(Session.stats_job, waits=True, counter="stats-job"),
+    "stats-tube": _Verb(Session.stats_tube, waits=True, counter="stats-tube"),
+    "list-tubes": _Verb(Session.list_tubes, waits=True, counter="list-tubes"),
+    "list-tube-used": _Verb(Session.list_tube_used, counter="list-tube-used"),
+    "list-tubes-watched": _Verb(Session.list_tubes_watched, counter="list-tubes-watched"),
+    "pause-tube": _Verb(Session.pause_tube, waits=True, counter="pause-tube"),
+    "quit": _Verb(Session.quit, waits=True),
+    # What the parser did not accept.
+    "refuse": _Verb(Session.refuse),
+    "refuse-put": _Verb(Session.refuse, counter="put"),
+}

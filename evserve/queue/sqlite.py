@@ -1,41 +1,73 @@
 """The durable store: one SQLite file in WAL mode, one commit for a whole batch.
 
-sqlite3 gives the interpreter lock up around every step of a statement, and getting it back from
-a busy reactor is slow. So a batch is a handful of statements, not one per row: many-row INSERTs,
+sqlite3 releases the interpreter lock around every step of a statement, and getting it back from a
+busy reactor is slow. So a batch is a handful of statements, not one per row: many-row INSERTs,
 and one DELETE and one UPDATE that take their rows as JSON.
 """
 
+import errno
+import fcntl
 import json
 import os
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from time import monotonic, perf_counter
 from typing import Any, Final, Self
 
 from attrs import define, field
 from twisted.logger import Logger
+from typing_extensions import override
 
-from evserve.queue import schema
-from evserve.queue.book import Book
-from evserve.queue.journal import Batch, Outcome, PutRow, Written
-from evserve.queue.model import Event
-from evserve.queue.presence import Presence
-from evserve.queue.room import Room, vacuum
-from evserve.queue.states import State
-from evserve.queue.store import StoreError
+from evserve.queue.core import Core
+from evserve.queue.model import Event, State
+from evserve.queue.store import Batch, Outcome, Store, StoreError, WriteResult
 
 
 _log = Logger()
+
+# "evsq" in ASCII, in the file's header, where file(1) can show it.
+_APPLICATION_ID: Final = 0x65767371
+_SCHEMA_VERSION: Final = 1
+
+# The body comes last, so a pass over the index does not read the overflow pages of large bodies.
+# No id is given twice, not even that of a deleted event: `next_id` is beyond all that were given.
+# It is moved by thousands, because AUTOINCREMENT would write a page of its own in every commit.
+_TABLES: Final = """
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    tube TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    pri INTEGER NOT NULL,
+    delay INTEGER NOT NULL,
+    ttr INTEGER NOT NULL,
+    created REAL NOT NULL,
+    due REAL NOT NULL,
+    reserves INTEGER NOT NULL DEFAULT 0,
+    timeouts INTEGER NOT NULL DEFAULT 0,
+    releases INTEGER NOT NULL DEFAULT 0,
+    buries INTEGER NOT NULL DEFAULT 0,
+    kicks INTEGER NOT NULL DEFAULT 0,
+    key TEXT,
+    body BLOB NOT NULL
+);
+CREATE TABLE binding (
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    PRIMARY KEY (source, target)
+) WITHOUT ROWID;
+CREATE TABLE next_id (value INTEGER NOT NULL);
+INSERT INTO next_id VALUES (1);
+"""
 
 _PUT: Final = (
     "INSERT INTO event (id, tube, state, pri, delay, ttr, created, due, key, body) VALUES "
 )
 _PUT_ROW: Final = "(?,?,?,?,?,?,?,?,?,?)"
-_MOST_ROWS: Final = 1000
+_MAX_PUT_ROWS: Final = 1000  # of one statement, which takes 32,766 values
 _NEXT_ID: Final = "UPDATE next_id SET value = ?"
 _IDS_AT_ONCE: Final = 10_000
 _BIND: Final = "INSERT OR IGNORE INTO binding VALUES (?, ?)"
@@ -51,7 +83,7 @@ UPDATE event SET
 FROM json_each(?) AS row WHERE event.id = json_extract(row.value, '$[0]')
 """
 # Most events of a large store are as they were put: half of the columns say nothing about them,
-# and it is columns that reading a million rows into Python costs.
+# and reading a million rows into Python costs by the column.
 _UNTOUCHED: Final = """
 state = 0 AND key IS NULL AND reserves + timeouts + releases + buries + kicks = 0
 """
@@ -63,21 +95,34 @@ SELECT id, tube, pri, delay, ttr, created, length(body), key, state, due,
     reserves, timeouts, releases, buries, kicks
 FROM event WHERE NOT ({_UNTOUCHED}) ORDER BY id
 """  # noqa: S608 - constants
-# Every so many commits the file is looked at, and shrunk by some pages if much of it is unused.
-_VACUUM_EVERY: Final = 256
+
+# After so many commits, the file is shrunk by so many pages if much of it is unused.
+_VACUUM_COMMITS: Final = 256
 _VACUUM_PAGES: Final = 512
+
+_PAGE: Final = 4096
+# The disk reserve has so many bytes, or this part of the free space where there is little.
+MAX_RESERVE: Final = 1024 * _PAGE
+_RESERVE_PART: Final = 8
+
+# Seconds between two looks at a file's identity: a commit takes a tenth of a millisecond, and
+# should not take longer.
+_IDENTITY_INTERVAL: Final = 1.0
+
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MAYBE_NO_SPACE: Final = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 @define(eq=False, repr=False)
-class SQLiteStore:
-    """See Store. `write` and `load` belong to the writer thread, `body` to the reactor's."""
+class SQLiteStore(Store):
+    """A store in a file. Only the writer thread uses `_writer`, only the reactor's `_reader`."""
 
     path: Path
     _lock: int
     _writer: sqlite3.Connection
     _reader: sqlite3.Connection
-    _room: Room
-    _presence: Presence
+    _reserve: "DiskReserve"
+    _identity: "FileIdentity"
     _commits: int = field(default=0, init=False)
     _next_id: int = field(default=1, init=False)
     _last_id: int = field(default=1, init=False)
@@ -85,64 +130,61 @@ class SQLiteStore:
 
     @classmethod
     def open(cls, path: Path, *, sync: str = "full") -> Self:
-        """Open or make the store at `path`; sync: "full" or "normal". Raises StoreError."""
-        lock = schema.lock(path)
+        """Open or create the store at `path`; sync: "full" or "normal". Raises StoreError."""
+        lock = _lock(path)
         try:
-            return cls._open(path, lock, sync)
-        except BaseException:
+            writer = _connect(path)
+            _prepare(writer, path, sync=sync)
+            reader = _connect(path)
+            absolute = path.absolute()  # the process may change its folder
+            reserve, identity = DiskReserve(absolute, writer), FileIdentity(absolute)
+            return cls(path, lock, writer, reader, reserve, identity)
+        except BaseException as error:
             os.close(lock)
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(f"cannot open store {path}: {error}") from error
+            if isinstance(error, OSError):
+                cause = f"{error.strerror} ({error.filename})"
+                raise StoreError(f"cannot open store {path}: {cause}") from error
             raise
 
-    @classmethod
-    def _open(cls, path: Path, lock: int, sync: str) -> Self:
-        try:
-            writer = schema.connect(path)
-            schema.prepare(writer, path, sync=sync)
-            reader = schema.connect(path)
-            place = path.absolute()  # the process may go elsewhere
-            return cls(path, lock, writer, reader, Room(place, writer), Presence(place))
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot open store {path}: {error}") from error
-        except OSError as error:
-            cause = f"{error.strerror} ({error.filename})"
-            raise StoreError(f"cannot open store {path}: {cause}") from error
-
-    def load(self, book: Book) -> None:
-        """See Store."""
+    @override
+    def load(self, core: Core) -> None:
         execute = self._writer.execute
         try:
             for source, target in execute("SELECT source, target FROM binding"):
-                book.bind(source, target)
-            book.load(_untouched(book, execute(_LOAD_UNTOUCHED)))
-            book.load(_rest(book, execute(_LOAD_REST)))
-            book.sort()
+                core.bind(source, target)
+            core.load(_untouched(core, execute(_LOAD_UNTOUCHED)))
+            core.load(_rest(core, execute(_LOAD_REST)))
+            core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
         except (sqlite3.Error, IndexError, TypeError) as error:
             raise StoreError(f"cannot read store {self.path}: {error}") from error
-        self._next_id = self._last_id = book.next_id = next_id
+        self._next_id = self._last_id = core.next_id = next_id
 
-    def write(self, batch: Batch) -> Written:
-        """See Store."""
-        started = time.perf_counter()
-        if self._presence.is_lost():
-            _log.error("store {path} was deleted, moved or replaced", path=str(self.path))
-            return Written(Outcome.BROKEN, Outcome.BROKEN)
-        puts = self._try(batch, with_puts=True) if self._has_room(batch) else Outcome.FULL
-        if puts is Outcome.FULL and not self._room.short:
-            self._room.ran_out()
-            if self._has_room(batch):
+    @override
+    def write(self, batch: Batch) -> WriteResult:
+        started = perf_counter()
+        if self._identity.has_changed():
+            _log.error("store {path}: was deleted, moved or replaced", path=str(self.path))
+            return WriteResult(Outcome.BROKEN, Outcome.BROKEN)
+        puts = self._try(batch, with_puts=True) if self._has_space(batch) else Outcome.FULL
+        if puts is Outcome.FULL and not self._reserve.is_released:
+            self._reserve.release()
+            if self._has_space(batch):
                 puts = self._try(batch, with_puts=True)
                 if puts is Outcome.FULL:
-                    self._room.ran_out()
+                    self._reserve.release()
         rest = puts
         if puts is Outcome.FULL and batch.rows > len(batch.puts):
             rest = self._try(batch, with_puts=False)
-        return Written(puts, rest, time.perf_counter() - started)
+        return WriteResult(puts, rest, perf_counter() - started)
 
-    def _has_room(self, batch: Batch) -> bool:
+    def _has_space(self, batch: Batch) -> bool:
+        """Whether the disk reserve, which puts must leave alone, is complete."""
         if batch.puts:
-            self._room.look()
-        return not (batch.puts and self._room.short)
+            self._reserve.reclaim()
+        return not (batch.puts and self._reserve.is_released)
 
     def _try(self, batch: Batch, *, with_puts: bool) -> Outcome:
         statements = list(_statements(batch, with_puts=with_puts))
@@ -164,34 +206,32 @@ class SQLiteStore:
         return Outcome.COMMITTED
 
     def _failed(self, error: sqlite3.Error) -> Outcome:
-        """Roll back; tell a disk without room, which mends itself, from one that is broken."""
+        """Roll back; tell a full disk, which can recover, from a broken one."""
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
         except sqlite3.Error as another:
             error = another
-        if self._room.caused(error):
+        if self._reserve.is_space_error(error):
             return Outcome.FULL
-        _log.error("store {path} failed: {error}", path=str(self.path), error=error)
+        _log.error("store {path}: {error}", path=str(self.path), error=error)
         return Outcome.BROKEN
 
-    def tidy(self) -> None:
-        """Give unused pages back to the disk, some at a time; called between batches."""
-        if self._commits % _VACUUM_EVERY:
+    @override
+    def maintain(self) -> None:
+        if self._commits % _VACUUM_COMMITS:
             return
-        self._room.grow()
+        self._reserve.grow()
         try:
             free = self._writer.execute("PRAGMA freelist_count").fetchone()[0]
             pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
             if free > _VACUUM_PAGES and 4 * free > pages:
-                vacuum(self._writer, _VACUUM_PAGES)
+                _vacuum(self._writer, _VACUUM_PAGES)
         except sqlite3.Error as error:
-            _log.warn(
-                "store {path} could not be shrunk: {error}", path=str(self.path), error=error
-            )
+            _log.warn("store {path}: not shrunk: {error}", path=str(self.path), error=error)
 
+    @override
     def body(self, event_id: int) -> bytes:
-        """See Store."""
         try:
             row = self._reader.execute(
                 "SELECT body FROM event WHERE id = ?", (event_id,)
@@ -202,23 +242,20 @@ class SQLiteStore:
             raise StoreError(f"event {event_id} is missing from {self.path}")
         return bytes(row[0])
 
-    def _give_ids_back(self) -> None:
-        """Let the next server go on where this one ends, unless it ends by accident."""
-        if self._last_id < self._next_id:
-            with suppress(sqlite3.Error):
-                self._writer.execute(_NEXT_ID, (self._last_id,))
-
+    @override
     def close(self) -> None:
-        """See Store."""
         self._reader.close()
-        self._give_ids_back()
+        if self._last_id < self._next_id:
+            with suppress(sqlite3.Error):  # or the next server skips some ids
+                self._writer.execute(_NEXT_ID, (self._last_id,))
         self._writer.close()
-        self._room.let_go()
+        self._reserve.remove()
         os.close(self._lock)
 
 
 def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for rows in _batched(batch.puts) if with_puts else ():
+    for start in range(0, len(batch.puts) if with_puts else 0, _MAX_PUT_ROWS):
+        rows = batch.puts[start : start + _MAX_PUT_ROWS]
         yield _put_statement(len(rows)), tuple(chain.from_iterable(rows))
     if batch.updates:
         yield _UPDATE, (json.dumps(batch.updates),)
@@ -228,27 +265,228 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, tuple[A
         yield _BIND if binding.bound else _UNBIND, (binding.source, binding.target)
 
 
-def _batched(rows: list[PutRow]) -> Iterator[list[PutRow]]:
-    """Split what a fan-out multiplied: a statement takes 32,766 values."""
-    for start in range(0, len(rows), _MOST_ROWS):
-        yield rows[start : start + _MOST_ROWS]
-
-
 @cache
 def _put_statement(rows: int) -> str:
     return _PUT + ",".join([_PUT_ROW] * rows)
 
 
-def _untouched(book: Book, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    tubes = book.tubes
+def _untouched(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+    tubes = core.tubes
     for event_id, name, pri, delay, ttr, created, size in rows:
-        tube = tubes.get(name) or book.tube(name)
+        tube = tubes.get(name) or core.tube(name)
         yield Event(event_id, tube, pri, delay, ttr, created, size, None)
 
 
-def _rest(book: Book, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+def _rest(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
     states = tuple(State)
     for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
         place = (key, states[state], due, None)
-        tube = book.tube(name)
+        tube = core.tube(name)
         yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
+
+
+# Opening a store: every refusal is one line.
+
+
+def _lock(path: Path) -> int:
+    """Lock the store for this process; returns the descriptor that holds the lock.
+
+    The lock is on a file of its own: closing any other descriptor of the database would drop the
+    locks SQLite has on it.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            what = "a directory" if path.is_dir() else "not a regular file"
+            raise StoreError(f"cannot open store {path}: it is {what}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot open store {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"store {path} is in use by another server") from error
+    return descriptor
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that any one thread at a time may use."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=300
+    )
+    connection.execute("PRAGMA busy_timeout = 2000")
+    connection.execute("PRAGMA cache_size = -8192")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, sync: str) -> None:
+    """Check that the file is a store, or make it one; raises StoreError, sqlite3.Error."""
+    version = _pragma(connection, "user_version")
+    if _pragma(connection, "schema_version") == 0:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.executescript(
+            f"BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
+            f"PRAGMA user_version = {_SCHEMA_VERSION}; {_TABLES} COMMIT;"
+        )
+    elif _pragma(connection, "application_id") != _APPLICATION_ID:
+        raise StoreError(f"cannot open store {path}: it is another program's SQLite database")
+    elif version > _SCHEMA_VERSION:
+        raise StoreError(
+            f"cannot open store {path}: its schema version {version} is newer than this "
+            f"evserve's ({_SCHEMA_VERSION}); run the evserve that wrote it"
+        )
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(f"cannot open store {path}: its disk does not support WAL mode")
+    connection.execute(f"PRAGMA synchronous = {sync}")
+    # A write, so that a read-only file is refused now and not at the first put.
+    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _vacuum(connection: sqlite3.Connection, pages: int) -> None:
+    """Give up to `pages` unused pages back to the disk; outside of a transaction."""
+    # As a script, because Python 3.11 ends other statements without columns after one page.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+
+@define(eq=False, repr=False)
+class DiskReserve:
+    """A file of zeros beside the store, released when the disk is full.
+
+    Deleting events needs space too: it writes to SQLite's WAL, and a checkpoint may have to let
+    the database grow before the WAL can be used again. The reserve is as large as the WAL gets.
+    While it is released, no events are put.
+    """
+
+    path: Path  # of the database
+    writer: sqlite3.Connection
+    is_released: bool = field(default=False, init=False)
+    _file: Path = field(init=False)
+    _size: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file = Path(f"{self.path}-ballast")
+        self._file.unlink(missing_ok=True)
+        self._size = self._affordable()
+        while not self._allocate():  # a quota or a limit on files, which statvfs does not show
+            self._size //= 2
+        self._limit_wal()
+
+    def _affordable(self) -> int:
+        disk = os.statvfs(self.path.parent)
+        return min(MAX_RESERVE, (disk.f_bavail * disk.f_frsize + self._size) // _RESERVE_PART)
+
+    def _allocate(self) -> bool:
+        if self._size < _PAGE:
+            return True
+        try:
+            self._extend(0, self._size)
+        except OSError:
+            self._file.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _extend(self, size: int, wanted: int) -> None:
+        """Make the file `wanted` bytes long, or leave it at `size`; raises OSError."""
+        with self._file.open("ab") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, wanted)
+            except OSError:
+                os.ftruncate(file.fileno(), size)
+                raise
+
+    def _limit_wal(self) -> None:
+        pages = max(self._size // _PAGE, 16)
+        self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+    def grow(self) -> None:
+        """Double the reserve if the disk has the space: a server may start on a full disk."""
+        wanted = 2 * max(self._size, _PAGE)
+        with suppress(OSError, sqlite3.Error):
+            if not self.is_released and wanted <= self._affordable():
+                self._extend(self._size, wanted)
+                self._size = wanted
+                self._limit_wal()
+
+    def release(self) -> None:
+        """Make what space there is: the disk is full."""
+        self.is_released = True
+        self._file.unlink(missing_ok=True)
+        self._shrink()
+
+    def reclaim(self) -> None:
+        """Allocate a released reserve again, if there is space: there are events to be put."""
+        if self.is_released:
+            self._shrink()
+            self.is_released = not self._allocate()
+
+    def _shrink(self) -> None:
+        with suppress(sqlite3.Error):  # the next write reports it
+            _vacuum(self.writer, 1024)
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def remove(self) -> None:
+        """Remove the file: the store is being closed."""
+        with suppress(OSError):  # the next server tries again
+            self._file.unlink(missing_ok=True)
+
+    def is_space_error(self, error: sqlite3.Error) -> bool:
+        """Whether `error` is for want of space. SQLite hides the errno of quotas and limits."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code == sqlite3.SQLITE_FULL or (code in _MAYBE_NO_SPACE and self._cannot_grow())
+
+    def _cannot_grow(self) -> bool:
+        """Whether a file as long as the longer one of the store cannot grow."""
+        probe = Path(f"{self.path}-probe")
+        files = (self.path, Path(f"{self.path}-wal"))
+        size = max(file.stat().st_size for file in files if file.exists())
+        try:
+            with probe.open("wb", buffering=0) as file:
+                file.seek(size)
+                file.write(bytes(16 * _PAGE))
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error.errno in _NO_SPACE
+        finally:
+            probe.unlink(missing_ok=True)
+        return False
+
+
+@define(eq=False, repr=False)
+class FileIdentity:
+    """Which file is at `path`: one that was deleted, moved or replaced loses all that is written.
+
+    now: the time in seconds, from any start.
+    """
+
+    path: Path
+    now: Callable[[], float] = monotonic
+    _file: tuple[int, int] | None = field(default=None, init=False)
+    _looked: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file, self._looked = self._find(), self.now()
+
+    def _find(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:  # it cannot be looked at now, which says nothing
+            return self._file
+        return status.st_dev, status.st_ino
+
+    def has_changed(self) -> bool:
+        """Whether there is another file, or none; looks once in a while."""
+        now = self.now()
+        if now - self._looked < _IDENTITY_INTERVAL:
+            return False
+        if self._find() != self._file:
+            return True
+        self._looked = now
+        return False

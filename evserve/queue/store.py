@@ -1,20 +1,132 @@
-"""Where events survive: the seam between the engine and what keeps its journal.
+"""Where events survive: what one commit writes, what a store is, and who calls it.
 
-The engine hands batches to a Writer, one at a time, and reads bodies back by id. A Store is
-called by the writer only, except for `body`.
+The engine hands batches to a Writer, one at a time, and reads bodies back by id. Only the writer
+calls a Store, except for `load` and `body`. The rows of a batch are made in the reactor's thread,
+so the writer thread never looks at an event that the core is changing.
 """
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from enum import Enum
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, Protocol, TypeAlias
 
-from attrs import define
+from attrs import Factory, define, field, frozen
+from twisted.logger import Logger
+from typing_extensions import override
 
-from evserve.queue.book import Book
-from evserve.queue.journal import Batch, Outcome, Written
+from evserve.queue.core import Change, Core
+from evserve.queue.model import Action, Event, State
+
+
+_log = Logger()
+
+# id, tube, state, priority, delay, ttr, created, due, key, body
+PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | None, bytes | None]
+# id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
+UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
+
+# One commit holds about as many rows; more would make those at its beginning wait for nothing.
+BATCH_ROWS: Final = 256
 
 
 class StoreError(Exception):
     """A store cannot be opened or read; the message is one line that names it and the cause."""
+
+
+class Outcome(Enum):
+    """What a commit did with a change."""
+
+    COMMITTED = 1
+    FULL = 2  # rolled back, the disk is full
+    BROKEN = 3  # the store failed and takes no more
+
+
+# Called once with the outcome, in the order in which changes were submitted.
+OnCommit: TypeAlias = Callable[[Outcome], None]
+
+
+@frozen
+class Binding:
+    """A binding made (`bound`) or undone."""
+
+    source: str
+    target: str
+    bound: bool
+
+
+@frozen
+class WriteResult:
+    """The outcome of a batch: of its puts, and of everything else in it."""
+
+    puts: Outcome
+    rest: Outcome
+    seconds: float = 0.0
+
+
+@define(eq=False, repr=False)
+class Batch:
+    """The rows of one commit, and in `entries` who waits for it, in order."""
+
+    entries: list[tuple[OnCommit, Sequence[Change]]] = Factory(list)
+    puts: list[PutRow] = Factory(list)
+    updates: list[UpdateRow] = Factory(list)
+    deletes: list[int] = Factory(list)
+    bindings: list[Binding] = Factory(list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the commit writes."""
+        return len(self.puts) + len(self.updates) + len(self.deletes) + len(self.bindings)
+
+    def add(self, on_commit: OnCommit, changes: Sequence[Change]) -> None:
+        """Add the rows of `changes`."""
+        for change in changes:
+            event = change.event
+            if change.origin is None:
+                self.puts.append(
+                    (
+                        event.id,
+                        event.tube.name,
+                        int(event.state),
+                        event.pri,
+                        event.delay,
+                        event.ttr,
+                        event.created,
+                        event.due,
+                        event.key,
+                        event.body,
+                    )
+                )
+            elif change.target is None:
+                self.deletes.append(event.id)
+            else:
+                self.updates.append(_update_row(change, change.target))
+        self.entries.append((on_commit, changes))
+
+    def add_counters(self, event: Event) -> None:
+        """Add the row of `event` as it is; a reservation does not outlive the server."""
+        state, due = event.state, event.due
+        if state is State.RESERVED:
+            state, due = State.READY, 0.0
+        counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
+        self.updates.append((event.id, int(state), event.pri, event.delay, due, *counts))
+
+
+def _update_row(change: Change, target: State) -> UpdateRow:
+    event, action = change.event, change.action
+    return (
+        event.id,
+        int(State.READY if action is Action.TOUCH else target),
+        change.pri,
+        change.delay,
+        change.due,
+        event.reserves,
+        event.timeouts,
+        event.releases + (action is Action.RELEASE or action is Action.DELAY),
+        event.buries + (action is Action.BURY),
+        event.kicks + (action is Action.KICK),
+    )
 
 
 class Store(Protocol):
@@ -22,77 +134,117 @@ class Store(Protocol):
 
     durable: bool
 
-    def load(self, book: Book) -> None:
-        """Fill `book` with what was kept; raises StoreError."""
-        ...
+    def load(self, core: Core) -> None:
+        """Fill `core` with what was kept; raises StoreError."""
 
-    def write(self, batch: Batch) -> Written:
-        """Commit `batch`, all of it or, when there is no room, all but its puts, or nothing."""
-        ...
+    def write(self, batch: Batch) -> WriteResult:
+        """Commit `batch`: all of it, all but its puts when the disk is full, or nothing."""
 
-    def tidy(self) -> None:
+    def maintain(self) -> None:
         """Do some housekeeping; called when a batch has been answered."""
-        ...
 
     def body(self, event_id: int) -> bytes:
         """Return the body of a committed event; raises StoreError."""
-        ...
 
     def close(self) -> None:
-        """Let go of everything; nothing is called afterwards."""
-        ...
-
-
-# Called in the reactor's thread when a batch has been written.
-Done: TypeAlias = Callable[[Batch, Written], None]
-
-
-class Writer(Protocol):
-    """Has batches written somewhere that does not stop the reactor."""
-
-    def submit(self, batch: Batch, done: Done) -> None:
-        """Write `batch`, then call `done`; the next comes only after that."""
-        ...
-
-    def stop(self) -> None:
-        """Finish what was submitted and close the store; blocks until that is done."""
-        ...
+        """Release everything; nothing is called afterwards."""
 
 
 @define
-class MemoryStore:
+class MemoryStore(Store):
     """Keeps nothing: the core is the only copy."""
 
     durable: bool = False
 
-    def load(self, book: Book) -> None:
-        """See Store."""
+    @override
+    def load(self, core: Core) -> None:
+        pass
 
-    def write(self, batch: Batch) -> Written:
-        """See Store."""
-        return Written(Outcome.COMMITTED, Outcome.COMMITTED)
+    @override
+    def write(self, batch: Batch) -> WriteResult:
+        return WriteResult(Outcome.COMMITTED, Outcome.COMMITTED)
 
-    def tidy(self) -> None:
-        """See Store."""
+    @override
+    def maintain(self) -> None:
+        pass
 
+    @override
     def body(self, event_id: int) -> bytes:
-        """See Store; the core holds every body, so nobody asks."""
-        raise StoreError(f"event {event_id} has no body in memory")
+        raise StoreError(f"event {event_id} has no body in memory")  # the core has every body
 
+    @override
     def close(self) -> None:
-        """See Store."""
+        pass
+
+
+# Called in the reactor's thread when a batch has been written.
+OnWritten: TypeAlias = Callable[[Batch, WriteResult], None]
+
+
+class Writer(Protocol):
+    """Calls a store without blocking the reactor."""
+
+    def submit(self, batch: Batch, on_written: OnWritten) -> None:
+        """Write `batch`, then call `on_written`; the next batch comes only after that."""
+
+    def stop(self) -> None:
+        """Finish what was submitted and close the store; blocks until that is done."""
 
 
 @define
-class InlineWriter:
+class InlineWriter(Writer):
     """Writes in the caller's thread: for stores that do not wait, and for tests."""
 
     store: Store
 
-    def submit(self, batch: Batch, done: Done) -> None:
-        """See Writer."""
-        done(batch, self.store.write(batch))
+    @override
+    def submit(self, batch: Batch, on_written: OnWritten) -> None:
+        on_written(batch, self.store.write(batch))
 
+    @override
     def stop(self) -> None:
-        """See Writer."""
         self.store.close()
+
+
+@define(eq=False, repr=False)
+class ThreadWriter(Writer):
+    """Waits for the disk in a thread.
+
+    call_from_thread: runs a function in the reactor's thread (`reactor.callFromThread`).
+    """
+
+    store: Store
+    call_from_thread: Callable[..., Any]
+    _batches: "SimpleQueue[tuple[Batch, OnWritten] | None]" = field(
+        factory=SimpleQueue, init=False
+    )
+    _thread: Thread = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._thread = Thread(target=self._run, name="evserve-queue-writer", daemon=True)
+        self._thread.start()
+
+    @override
+    def submit(self, batch: Batch, on_written: OnWritten) -> None:
+        self._batches.put((batch, on_written))
+
+    @override
+    def stop(self) -> None:
+        self._batches.put(None)
+        self._thread.join()
+        self.store.close()
+
+    def _run(self) -> None:
+        while (submitted := self._batches.get()) is not None:
+            batch, on_written = submitted
+            try:
+                result = self.store.write(batch)
+            except Exception:
+                # The thread has to go on and report it, or clients wait without end.
+                _log.failure("store: unexpected error while writing")
+                result = WriteResult(Outcome.BROKEN, Outcome.BROKEN)
+            self.call_from_thread(on_written, batch, result)
+            try:
+                self.store.maintain()
+            except Exception:
+                _log.failure("store: maintenance failed")

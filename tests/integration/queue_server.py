@@ -1,4 +1,4 @@
-"""A real queue server in a child process, and a blocking client that hides nothing."""
+"""A real queue server in a child process, and a blocking client that shows every reply."""
 
 import os
 import re
@@ -16,7 +16,7 @@ SHIM = Path(__file__).with_name("sync_shim.c")
 
 
 class QueueServer:
-    """`evserve queue` as a user starts it; `kill` is kill -9."""
+    """`evserve queue`, started as a user starts it. `kill` is kill -9."""
 
     def __init__(self, test, *options, env=None, prepare=None):
         self.process = subprocess.Popen(
@@ -25,7 +25,7 @@ class QueueServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
-            preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs by then
+            preexec_fn=prepare,  # noqa: PLW1509 - no other thread runs yet
         )
         test.addCleanup(self.kill)
         self.log = b""
@@ -54,12 +54,12 @@ class QueueServer:
         return Connection(self.port)
 
     def memory(self):
-        """Bytes resident."""
+        """Return the resident bytes."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * 4096
 
 
 class Connection:
-    """Sends bytes, reads replies; raises ConnectionError when the server is gone."""
+    """Sends bytes, reads replies; raises ConnectionError when the connection is lost."""
 
     def __init__(self, port, timeout=120):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
@@ -80,7 +80,7 @@ class Connection:
         self.socket.sendall(data)
 
     def reply(self):
-        """Read one reply: its words, and the body that belongs to it, if any."""
+        """Read one reply: the words of its line, and its body or None."""
         line = self.file.readline()
         if not line.endswith(b"\r\n"):
             raise ConnectionError
@@ -102,7 +102,7 @@ class Connection:
         return self.ask(command)[0][0]
 
     def put(self, body, pri=1024, delay=0, ttr=60):
-        """Put; return the id, or the word that refuses."""
+        """Put an event; return its id, or the reply that refuses it."""
         words, _ = self.ask(b"put %d %d %d %d\r\n%b" % (pri, delay, ttr, len(body), body))
         return int(words[1]) if words[0] == b"INSERTED" else words[0]
 
@@ -111,7 +111,7 @@ class Connection:
 
 
 def compile_shim(folder):
-    """Return the shim as a shared object in `folder`."""
+    """Compile sync_shim.c into `folder`; return the shared object."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SkipTest("no C compiler")

@@ -1,4 +1,4 @@
-"""Clients that others wrote, against a real server: greenstalk, and one from npm."""
+"""Clients by other authors against a real server: greenstalk, and jackd from npm."""
 
 import shutil
 import subprocess
@@ -80,7 +80,7 @@ class GreenstalkTests(SynchronousTestCase):
         self.client.put("x", ttr=1)
         self.client.reserve()
         with self.assertRaises(greenstalk.DeadlineSoonError):
-            for _ in range(20):  # whoever asks too late gets it again
+            for _ in range(20):  # a reserve after the TTR gets the event again
                 self.client.reserve()
 
     def test_looking(self):
@@ -95,7 +95,7 @@ class GreenstalkTests(SynchronousTestCase):
 
 
 def has_jackd():
-    """Say whether Node.js is there and finds jackd, a client from npm."""
+    """Whether Node.js is installed and finds jackd, a client from npm."""
     look = ["node", "-e", 'require.resolve("jackd")']
     return (
         shutil.which("node") is not None

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.queue_load import Ledger, load_then_kill
+from tests.integration.queue_load import ClientRecord, load_then_kill
 from tests.integration.queue_server import QueueServer
 
 
-# In each of LANES, side by side, each with a store of its own. CI does them all once, and fewer
-# when it runs the same tests again in another way.
+# Rounds of each of LANES, which run in parallel, each with its own store. CI runs all of them
+# once, and fewer when it runs the tests again with another runner or reactor.
 ROUNDS = int(os.environ.get("EVSERVE_CRASH_ROUNDS", "25"))
 LANES = 2
 
@@ -37,33 +37,33 @@ class CrashTests(SynchronousTestCase):
         self.assertEqual(failures, [])
 
     def lane(self, path, chance):
-        ledger = Ledger()
+        record = ClientRecord()
         for round_number in range(ROUNDS + 1):
             server = QueueServer(self, "--store", path)
-            self.check(server, ledger)
+            self.check(server, record)
             if round_number == ROUNDS:
-                self.check_bodies(server, ledger)
+                self.check_bodies(server, record)
             else:
-                load_then_kill(server, ledger, chance.randint(1, 120), f"{round_number}")
+                load_then_kill(server, record, chance.randint(1, 120), f"{round_number}")
 
-    def check(self, server, ledger):
+    def check(self, server, record):
         with server.connect() as client:
-            # Whatever nobody knows of is decided now.
-            for event_id in list(ledger.unsure):
+            # The server decides what was uncertain.
+            for event_id in list(record.unsure):
                 words, _ = client.ask(b"stats-job %d" % event_id)
                 if words[0] == b"NOT_FOUND":
-                    ledger.alive.pop(event_id, None)
-            ledger.unsure.clear()
-            for event_id, body in ledger.alive.items():
+                    record.alive.pop(event_id, None)
+            record.unsure.clear()
+            for event_id, body in record.alive.items():
                 self.assertEqual(client.ask(b"peek %d" % event_id)[1], body, event_id)
-            for event_id in ledger.deleted:
+            for event_id in record.deleted:
                 self.assertEqual(client.word(b"peek %d" % event_id), b"NOT_FOUND", event_id)
-            for event_id in ledger.buried & ledger.alive.keys():
+            for event_id in record.buried & record.alive.keys():
                 stats = client.stats(b"stats-job %d" % event_id)
                 self.assertEqual((stats[b"state"], stats[b"pri"]), (b"buried", b"7"))
 
-    def check_bodies(self, server, ledger):
-        """At the end, what is in the queue is what was put, each once."""
+    def check_bodies(self, server, record):
+        """Check that the queue holds what was put, each event once."""
         seen = []
         with server.connect() as client:
             client.ask(b"kick 1000000")
@@ -71,6 +71,6 @@ class CrashTests(SynchronousTestCase):
                 seen.append(reply[1])
                 client.ask(b"delete " + reply[0][1])
         self.assertEqual(len(seen), len(set(seen)))
-        self.assertLessEqual(set(ledger.alive.values()), set(seen))
-        self.assertLessEqual(set(seen), ledger.bodies)
-        self.assertGreater(len(ledger.deleted), 50)
+        self.assertLessEqual(set(record.alive.values()), set(seen))
+        self.assertLessEqual(set(seen), record.bodies)
+        self.assertGreater(len(record.deleted), 50)

@@ -1,4 +1,4 @@
-"""A full disk: puts are refused, the rest goes on, and room is all it takes to recover."""
+"""A full disk: puts are refused, other commands work, and free space is enough to recover."""
 
 import os
 import resource
@@ -17,16 +17,16 @@ BODY = bytes(4000)
 
 class DiskTests(SynchronousTestCase):
     def fill(self, client):
-        """Put until it is refused; return the ids."""
+        """Put until a put is refused; return the ids."""
         ids = []
         while len(ids) < 5000:
             event_id = client.put(BODY)
             if event_id == b"OUT_OF_MEMORY":
                 return ids
             ids.append(event_id)
-        raise AssertionError("it never filled up")
+        raise AssertionError("the disk did not fill up")
 
-    def check(self, server, make_room, store):
+    def check(self, server, free_space, store):
         with server.connect() as client:
             ids = self.fill(client)
             self.assertGreater(len(ids), 20)
@@ -34,7 +34,7 @@ class DiskTests(SynchronousTestCase):
             self.assertEqual(client.word(b"reserve-with-timeout 0"), b"RESERVED")
             self.assertEqual(client.word(b"peek %d" % ids[-1]), b"FOUND")
             deleted = {each for each in ids[:10] if client.word(b"delete %d" % each) == b"DELETED"}
-            make_room(server)
+            free_space(server)
             more = [client.put(BODY) for _ in range(20)]
             self.assertTrue(all(isinstance(each, int) for each in more), more)
         server.kill()
@@ -63,16 +63,16 @@ class DiskTests(SynchronousTestCase):
         self.assertEqual(len(deleted), 10)
 
     def test_a_limit_on_the_size_of_files(self):
-        """As a quota does it: writes fail with an errno that SQLite does not pass on."""
+        """Like a quota: writes fail with an errno that SQLite does not pass on."""
         store = Path(self.mktemp()).absolute()
         most = 1_000_000
 
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
-        def make_room(server):
+        def free_space(server):
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
 
         server = QueueServer(self, "--store", store, prepare=limit)
-        self.check(server, make_room, store)
+        self.check(server, free_space, store)

@@ -1,4 +1,4 @@
-"""What a power cut leaves, and that a sync comes before each promise."""
+"""A power cut loses nothing that was promised, because a sync comes before each promise."""
 
 import random
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.queue_load import Ledger, load_then_kill
+from tests.integration.queue_load import ClientRecord, load_then_kill
 from tests.integration.queue_server import QueueServer, compile_shim
 
 
@@ -18,36 +18,36 @@ class PowerTests(SynchronousTestCase):
         self.shim = compile_shim(self.folder)
 
     def cut(self, sync, promises):
-        """Kill the server after some promises; return what was synced, and what was promised."""
+        """Kill the server after some promises; return the synced store and the clients' record."""
         disk, synced = self.folder / "disk", self.folder / "synced"
         for each in (disk, synced):
             shutil.rmtree(each, ignore_errors=True)
             each.mkdir()
         env = {"LD_PRELOAD": str(self.shim), "SHIM_FROM": f"{disk}/", "SHIM_TO": str(synced)}
         server = QueueServer(self, "--store", disk / "q.db", "--sync", sync, env=env)
-        ledger = Ledger()
-        load_then_kill(server, ledger, promises, "cut")
-        return synced / "q.db", ledger
+        record = ClientRecord()
+        load_then_kill(server, record, promises, "cut")
+        return synced / "q.db", record
 
-    def missing(self, path, ledger):
-        """Return what was promised and does not hold: puts that are gone, deletes that are not."""
+    def missing(self, path, record):
+        """Return the broken promises: puts that are gone, deleted events that are back."""
         server = QueueServer(self, "--store", path)
         with server.connect() as client:
-            certain = ledger.alive.keys() - ledger.unsure
+            certain = record.alive.keys() - record.unsure
             gone = {each for each in certain if client.word(b"peek %d" % each) != b"FOUND"}
-            back = {each for each in ledger.deleted if client.word(b"peek %d" % each) == b"FOUND"}
+            back = {each for each in record.deleted if client.word(b"peek %d" % each) == b"FOUND"}
         server.kill()
         return gone, back
 
     def test_what_was_promised_survives_a_power_cut(self):
         for seed in range(3):
-            path, ledger = self.cut("full", random.Random(seed).randint(100, 1000))
-            self.assertGreater(len(ledger.alive), 20)
-            self.assertEqual(self.missing(path, ledger), (set(), set()))
+            path, record = self.cut("full", random.Random(seed).randint(100, 1000))
+            self.assertGreater(len(record.alive), 20)
+            self.assertEqual(self.missing(path, record), (set(), set()))
 
     def test_this_test_would_see_a_sync_that_is_missing(self):
-        path, ledger = self.cut("normal", 50)  # before the first checkpoint, which syncs
-        gone, _ = self.missing(path, ledger)
+        path, record = self.cut("normal", 50)  # before the first checkpoint, which syncs
+        gone, _ = self.missing(path, record)
         self.assertNotEqual(gone, set())
 
     def test_a_sync_comes_before_each_promise(self):

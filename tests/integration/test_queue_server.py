@@ -1,4 +1,4 @@
-"""The server as a process: bad input, who does not read, thousands of clients, refusals."""
+"""The server as a process: bad input, slow readers, thousands of clients, signals, errors."""
 
 import signal
 import socket
@@ -51,7 +51,7 @@ class InputTests(SynchronousTestCase):
             self.client.send(bytes(1_000_000))
         self.assertLess(self.server.memory() - before, 10_000_000)
 
-    def test_half_a_command_then_silence_stops_nobody(self):
+    def test_half_a_command_then_silence_stops_no_other_client(self):
         for half in (b"pu", b"put 0 0 1 100\r\nabc", b"reserve\r", b"x" * 500):
             other = self.server.connect()
             self.addCleanup(other.close)
@@ -68,14 +68,14 @@ class InputTests(SynchronousTestCase):
             other.close()
         self.assertEqual(self.client.ask(b"reserve")[1], b"body")
 
-    def test_a_client_that_shuts_its_side_gets_its_answers(self):
+    def test_a_client_that_shuts_down_its_side_gets_its_replies(self):
         self.client.send(b"put 0 0 60 1\r\nx\r\nreserve\r\ndelete 1\r\nreserve\r\n")
         self.client.socket.shutdown(socket.SHUT_WR)
         words = [self.client.reply()[0][0] for _ in range(4)]
         self.assertEqual(words, [b"INSERTED", b"RESERVED", b"DELETED", b"TIMED_OUT"])
         self.assertRaises(ConnectionError, self.client.reply)
 
-    def test_who_does_not_read_takes_no_memory_and_stops_nobody(self):
+    def test_a_client_that_does_not_read_takes_no_memory_and_stops_no_other(self):
         self.client.put(bytes(60000))
         deaf = socket.create_connection(("127.0.0.1", self.server.port))
         self.addCleanup(deaf.close)
@@ -89,7 +89,7 @@ class InputTests(SynchronousTestCase):
                 self.assertEqual(self.client.word(b"peek 1"), b"FOUND")
         self.assertLess(self.server.memory() - before, 20_000_000)
 
-    def test_ten_thousand_idle_consumers_wait_in_line(self):
+    def test_ten_thousand_idle_consumers_are_served_in_order(self):
         need_open_files(CONSUMERS + 100)
         raise_file_limit()
         waiting = []
@@ -129,7 +129,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn("cannot open", self.refusal("--store", "/proc/nothing/queue.db"))
         self.assertIn("--sync", self.refusal("--sync", "maybe"))
 
-    def test_sigusr1_drains_and_sigterm_ends_well(self):
+    def test_sigusr1_drains_and_sigterm_ends_with_status_0(self):
         store = Path(self.mktemp()).absolute()
         server = QueueServer(self, "--store", store)
         with server.connect() as client:

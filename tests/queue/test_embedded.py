@@ -1,4 +1,4 @@
-"""The embedded engine is an EventQueue, durable where it says so."""
+"""The embedded engine is an EventQueue, and durable on SQLite."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class OpeningTests(TestCase):
         self.assertEqual((await queue.depth("copy")).ready, 1)
         await queue.close()
 
-    async def test_a_path_is_for_one_at_a_time(self):
+    async def test_a_path_can_be_opened_once_at_a_time(self):
         url = f"sqlite:{Path(self.mktemp()).absolute()}"
         queue = open_queue(url, reactor)
         error = self.assertRaises(QueueUnavailable, open_queue, url, reactor)
@@ -43,16 +43,16 @@ class OpeningTests(TestCase):
         await queue.close()
         await open_queue(url, reactor).close()
 
-    def test_urls_that_name_nothing(self):
+    def test_urls_without_a_usable_path(self):
         for url in ("sqlite:", "sqlite://host/path", "memory:path"):
             self.assertRaises(BadQueueURL, open_queue, url, reactor)
 
-    async def test_a_failing_store_says_so(self):
+    async def test_calls_fail_when_the_store_is_broken(self):
         queue = open_queue(f"sqlite:{Path(self.mktemp()).absolute()}", reactor)
-        queue.engine.commits.broken = True
+        queue.engine.broken = True
         await self.assertFailure(queue.put("mail", b""), QueueUnavailable)
         await self.assertFailure(queue.bind("a", "b"), QueueUnavailable)
-        self.assertEqual(queue.engine.core.book.bindings, {})
+        self.assertEqual(queue.engine.core.bindings, {})
         await queue.close()
 
     async def test_calls_after_close_fail(self):

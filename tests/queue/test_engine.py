@@ -1,20 +1,18 @@
-"""What must not stop the whole queue."""
+"""A failing client or a failing maintenance of the store does not stop the queue."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from evserve.queue.journal import Batch
-from evserve.queue.store import MemoryStore
-from evserve.queue.writer import ThreadWriter
-from tests.queue.doubles import Rig
+from evserve.queue.store import Batch, MemoryStore, ThreadWriter
+from tests.queue.memory_server import MemoryServer
 
 
 @define(eq=False)
-class Party:
+class Receiver:
     error: Exception | None = None
     heard: list = field(factory=list)
-    abandoned: bool = False
+    aborted: bool = False
 
     def answer(self, answer):
         self._hear("answer")
@@ -22,8 +20,8 @@ class Party:
     def resume(self):
         self._hear("resume")
 
-    def abandon(self):
-        self.abandoned = True
+    def abort(self):
+        self.aborted = True
 
     def _hear(self, what):
         self.heard.append(what)
@@ -36,32 +34,32 @@ def _no_memory(data):
 
 
 class PumpTests(SynchronousTestCase):
-    def test_a_client_that_cannot_be_told_holds_up_nobody(self):
-        engine, bad, good = Rig().engine, Party(MemoryError()), Party()
-        clients = [engine.connect(party) for party in (bad, good)]
+    def test_a_receiver_that_raises_does_not_affect_others(self):
+        engine, bad, good = MemoryServer().engine, Receiver(MemoryError()), Receiver()
+        clients = [engine.connect(receiver) for receiver in (bad, good)]
         for client in clients:
-            self.assertIsNone(engine.core.line.reserve(client, engine.now()))
-            engine.core.line.hang_up(client)
+            self.assertIsNone(engine.core.reserve(client, engine.now()))
+            engine.core.end_wait(client)
         for _ in range(2):
             engine.wake(bad)
             engine.wake(good)
             engine.pump()
         self.assertEqual(bad.heard, ["answer", "resume", "resume"])
         self.assertEqual(good.heard, ["answer", "resume", "resume"])
-        self.assertEqual((bad.abandoned, good.abandoned), (True, False))
+        self.assertEqual((bad.aborted, good.aborted), (True, False))
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 3)
 
-    def test_no_reply_follows_one_that_was_lost(self):
-        """It would pass for that one: a put that was refused for one that was stored."""
-        rig = Rig()
-        client, other = rig.connect(), rig.connect()
+    def test_no_reply_follows_a_lost_one(self):
+        """The client would take it for the lost one: a refused put for a stored one."""
+        server = MemoryServer()
+        client, other = server.connect(), server.connect()
         client.put()
         client.ask(b"reserve\r\n")
         session = client.protocol.session
         real, session.send = session.send, _no_memory
-        rig.engine.wake(session)
+        server.engine.wake(session)
         session._out.append(b"OUT_OF_MEMORY\r\n")
-        rig.engine.pump()
+        server.engine.pump()
         session.send = real
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
         self.assertTrue(client.transport.disconnected)
@@ -70,16 +68,16 @@ class PumpTests(SynchronousTestCase):
         self.assertTrue(other.ask(b"reserve\r\n").startswith(b"RESERVED 1 "))
 
 
-class Untidy(MemoryStore):
-    def tidy(self):
+class FailingMaintenance(MemoryStore):
+    def maintain(self):
         raise OSError("no")
 
 
 class ThreadWriterTests(TestCase):
-    async def test_a_store_that_cannot_be_tidied_is_still_written_to(self):
+    async def test_a_store_whose_maintenance_fails_is_still_written_to(self):
         from twisted.internet import reactor
 
-        writer = ThreadWriter(Untidy(), reactor.callFromThread)
+        writer = ThreadWriter(FailingMaintenance(), reactor.callFromThread)
         for _ in range(2):
             written = Deferred()
             writer.submit(Batch(), lambda _, done, fired=written: fired.callback(done))

@@ -16,11 +16,11 @@ from zope.interface import implementer
 from evserve.interfaces import IHost
 from evserve.plugin import discover
 from evserve.queue import service
-from tests.queue.doubles import Transport
+from tests.queue.memory_server import Transport
 
 
 class Reactor(MemoryReactorClock):
-    """Runs calls from threads when told to, so that the writer thread is waited for."""
+    """Runs calls from threads in `run_until`, which waits for the writer thread."""
 
     def __init__(self):
         super().__init__()
@@ -108,7 +108,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.host.reasons, [f"cannot open store {self.path}: it is a directory"])
         self.assertFalse(queue.running)
 
-    def test_a_store_that_cannot_be_read_is_let_go_of(self):
+    def test_a_store_that_cannot_be_read_is_closed(self):
         self.patch(service.SQLiteStore, "load", _unreadable)
         self.start("--store", str(self.path))
         self.assertEqual(self.host.reasons, ["cannot read it"])
@@ -116,7 +116,7 @@ class ServiceTests(SynchronousTestCase):
         self.start("--store", str(self.path))
         self.assertEqual(self.host.reasons, ["cannot read it"])
 
-    def test_so_is_one_that_is_interrupted(self):
+    def test_a_store_whose_loading_is_interrupted_is_closed(self):
         self.patch(service.SQLiteStore, "load", _interrupted)
         for _ in range(2):
             self.host = Host()
@@ -163,11 +163,11 @@ class ServiceTests(SynchronousTestCase):
         self.assertIn('evserve_queue_oldest_seconds{tube="default"} 0.0', text)
 
 
-def _unreadable(store, book):
+def _unreadable(store, core):
     raise service.StoreError("cannot read it")
 
 
-def _interrupted(store, book):
+def _interrupted(store, core):
     raise KeyboardInterrupt
 
 

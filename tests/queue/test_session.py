@@ -1,8 +1,10 @@
-"""What clients of beanstalkd see, over a transport in memory and a clock."""
+"""What clients see: beanstalkd's verbs, our own, the order of replies, back-pressure, limits."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.queue.doubles import Rig
+from evserve.queue.model import Limits
+from evserve.queue.store import MemoryStore, Outcome, WriteResult
+from tests.queue.memory_server import HeldWriter, MemoryServer
 
 
 OK_TUBE = b"""---
@@ -42,15 +44,15 @@ kicks: 0
 
 class ProducerTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_put_gives_ids_in_order(self):
         self.assertEqual(
             self.client.ask(b"put 0 0 1 1\r\na\r\n" * 2), b"INSERTED 1\r\nINSERTED 2\r\n"
         )
 
-    def test_a_ttr_of_nothing_is_a_second(self):
+    def test_a_ttr_of_0_is_a_second(self):
         self.client.put(ttr=0)
         self.assertIn(b"\nttr: 1\n", self.client.ask(b"stats-job 1\r\n"))
 
@@ -67,7 +69,7 @@ class ProducerTests(SynchronousTestCase):
 
     def test_draining_refuses_puts_and_nothing_else(self):
         self.client.put()
-        self.rig.engine.draining = True
+        self.server.engine.draining = True
         self.assertEqual(
             self.client.ask(b"put 0 0 1 1\r\na\r\nreserve\r\ndelete 1\r\n"),
             b"DRAINING\r\nRESERVED 1 4\r\nbody\r\nDELETED\r\n",
@@ -77,14 +79,14 @@ class ProducerTests(SynchronousTestCase):
     def test_half_a_put_then_a_disconnect_puts_nothing(self):
         self.client.send(b"put 0 0 1 10\r\nabc")
         self.client.lose()
-        self.assertIn(b"current-jobs-ready: 0", self.rig.connect().ask(b"stats\r\n"))
+        self.assertIn(b"current-jobs-ready: 0", self.server.connect().ask(b"stats\r\n"))
 
 
 class ConsumerTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
-        self.other = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
+        self.other = self.server.connect()
 
     def test_the_most_urgent_of_all_watched_tubes_comes_first_then_the_oldest(self):
         for tube, pri in ((b"a", 5), (b"b", 5), (b"a", 4), (b"b", 9)):
@@ -96,7 +98,7 @@ class ConsumerTests(SynchronousTestCase):
         self.assertEqual(ids, [3, 1, 2, 4])
 
     def test_waiting_consumers_are_served_first_come_first_served(self):
-        clients = [self.rig.connect() for _ in range(3)]
+        clients = [self.server.connect() for _ in range(3)]
         for client in clients:
             self.assertEqual(client.ask(b"reserve\r\n"), b"")
         for _ in range(2):
@@ -109,18 +111,18 @@ class ConsumerTests(SynchronousTestCase):
     def test_reserve_with_timeout(self):
         self.assertEqual(self.client.ask(b"reserve-with-timeout 0\r\n"), b"TIMED_OUT\r\n")
         self.client.send(b"reserve-with-timeout 2\r\nuse x\r\n")
-        self.rig.clock.advance(1.9)
+        self.server.clock.advance(1.9)
         self.assertEqual(self.client.transport.take(), b"")
-        self.rig.clock.advance(0.1)
+        self.server.clock.advance(0.1)
         self.assertEqual(self.client.transport.take(), b"TIMED_OUT\r\nUSING x\r\n")
 
     def test_the_time_to_run_ends_and_another_gets_the_event(self):
         self.other.put(ttr=3)
         self.client.ask(b"reserve\r\n")
         self.other.send(b"reserve\r\n")
-        self.rig.clock.advance(2.9)
+        self.server.clock.advance(2.9)
         self.assertEqual(self.other.transport.take(), b"")
-        self.rig.clock.advance(0.2)
+        self.server.clock.advance(0.2)
         self.assertEqual(self.other.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
         self.assertEqual(self.client.ask(b"delete 1\r\n"), b"NOT_FOUND\r\n")
 
@@ -128,13 +130,13 @@ class ConsumerTests(SynchronousTestCase):
         self.other.put(ttr=3)
         self.client.ask(b"reserve\r\n")
         self.client.send(b"reserve\r\n")
-        self.rig.clock.advance(2)
+        self.server.clock.advance(2)
         self.assertEqual(self.client.transport.take(), b"DEADLINE_SOON\r\n")
         self.assertEqual(self.client.ask(b"reserve-with-timeout 9\r\n"), b"DEADLINE_SOON\r\n")
         self.other.put()
         self.assertEqual(self.client.ask(b"reserve\r\n"), b"RESERVED 2 4\r\nbody\r\n")
         self.assertEqual(self.client.ask(b"touch 1\r\n"), b"TOUCHED\r\n")
-        self.rig.clock.advance(1.5)
+        self.server.clock.advance(1.5)
         self.assertEqual(self.client.ask(b"delete 1\r\n"), b"DELETED\r\n")
 
     def test_release_bury_kick_and_their_counters(self):
@@ -209,10 +211,10 @@ class ConsumerTests(SynchronousTestCase):
         self.assertEqual(ask(b"pause-tube default 5\r\n"), b"PAUSED\r\n")
         self.assertEqual(ask(b"reserve-with-timeout 0\r\n"), b"TIMED_OUT\r\n")
         self.client.send(b"reserve\r\n")
-        self.rig.clock.advance(5)
+        self.server.clock.advance(5)
         self.assertEqual(self.client.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
 
-    def test_a_pause_of_nothing_ends_a_pause(self):
+    def test_a_pause_of_0_ends_a_pause(self):
         self.other.put()
         self.client.ask(b"pause-tube default 5\r\n")
         self.client.send(b"reserve\r\n")
@@ -238,24 +240,24 @@ class ConsumerTests(SynchronousTestCase):
 
     def turns(self, count):
         for _ in range(count):
-            self.rig.turn()
+            self.server.turn()
             yield self.client.transport.take()
 
 
 class StatisticsTests(SynchronousTestCase):
     def setUp(self):
-        self.rig = Rig()
-        self.client = self.rig.connect()
+        self.server = MemoryServer()
+        self.client = self.server.connect()
 
     def test_stats_tube_byte_for_byte(self):
-        other = self.rig.connect()
+        other = self.server.connect()
         for pri, delay in ((1, 0), (2000, 0), (3, 0), (2, 0), (5, 0), (1, 50)):
             self.client.put(pri=pri, delay=delay)
         self.client.ask(b"reserve\r\ndelete 1\r\nreserve\r\nbury 4 1\r\n")
-        self.rig.turn()
+        self.server.turn()
         self.client.ask(b"reserve\r\n")
         other.ask(b"pause-tube default 9\r\n")
-        self.rig.clock.advance(0.5)
+        self.server.clock.advance(0.5)
         self.assertEqual(
             self.client.ask(b"stats-tube default\r\n"),
             b"OK %d\r\n%b\r\n" % (len(OK_TUBE), OK_TUBE),
@@ -264,9 +266,9 @@ class StatisticsTests(SynchronousTestCase):
     def test_stats_job_byte_for_byte(self):
         self.client.put()
         self.client.ask(b"reserve\r\nrelease 1 7 2\r\n")
-        self.rig.clock.advance(2.5)
+        self.server.clock.advance(2.5)
         self.client.ask(b"reserve\r\n")
-        self.rig.clock.advance(2.5)
+        self.server.clock.advance(2.5)
         self.assertEqual(
             self.client.ask(b"stats-job 1\r\n"), b"OK %d\r\n%b\r\n" % (len(OK_JOB), OK_JOB)
         )
@@ -284,7 +286,7 @@ class StatisticsTests(SynchronousTestCase):
         self.assertIn(b"\ncurrent-connections: 1\n", data)
         self.assertIn(b"\ncmd-stats: 1\n", data)
 
-    def test_list_tubes_forgets_a_tube_that_nobody_uses(self):
+    def test_list_tubes_omits_a_tube_that_no_client_uses(self):
         self.client.ask(b"use a\r\nwatch b\r\n")
         self.assertEqual(
             self.client.ask(b"list-tubes\r\n"), b"OK 22\r\n---\n- default\n- a\n- b\n\r\n"
@@ -303,3 +305,456 @@ current-connections current-producers current-workers current-waiting total-conn
 rusage-utime rusage-stime uptime binlog-oldest-index binlog-current-index binlog-records-migrated
 binlog-records-written binlog-max-size draining id hostname os platform
 """
+
+
+PUT = b"put 0 0 60 4\r\nbody\r\n"
+FULL = WriteResult(Outcome.FULL, Outcome.COMMITTED)
+ALL_FULL = WriteResult(Outcome.FULL, Outcome.FULL)
+BROKEN = WriteResult(Outcome.BROKEN, Outcome.BROKEN)
+
+
+class PromiseTests(SynchronousTestCase):
+    def setUp(self):
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer, store=MemoryStore(durable=True))
+        self.client = self.server.connect()
+
+    def commit(self, *written):
+        batch = self.writer.finish(*written)
+        self.server.turn()
+        return batch
+
+    def reserve(self, client=None):
+        (client or self.client).ask(PUT)
+        self.commit()
+        return (client or self.client).ask(b"reserve\r\n")
+
+    def test_no_promise_before_its_commit(self):
+        self.assertEqual(self.client.ask(PUT), b"")
+        self.commit()
+        self.assertEqual(self.client.transport.take(), b"INSERTED 1\r\n")
+        self.client.ask(b"reserve\r\n")
+        for command, reply in (
+            (b"touch 1", b"TOUCHED"),
+            (b"release 1 0 0", b"RELEASED"),
+            (b"reserve-job 1", b"RESERVED 1 4\r\nbody"),
+            (b"bury 1 0", b"BURIED"),
+            (b"kick-job 1", b"KICKED"),
+            (b"delete 1", b"DELETED"),
+        ):
+            immediate = command.startswith(b"reserve")
+            self.assertEqual(self.client.ask(command + b"\r\n"), (reply + b"\r\n") * immediate)
+            if not immediate:
+                self.commit()
+                self.assertEqual(self.client.transport.take(), reply + b"\r\n")
+
+    def test_no_client_gets_an_event_that_is_not_committed(self):
+        other = self.server.connect()
+        self.client.ask(PUT)
+        self.assertEqual(
+            other.ask(b"reserve-with-timeout 0\r\npeek 1\r\n"), b"TIMED_OUT\r\nNOT_FOUND\r\n"
+        )
+        other.send(b"reserve\r\n")
+        self.commit()
+        self.assertEqual(other.transport.take(), b"RESERVED 1 4\r\nbody\r\n")
+
+    def test_one_commit_serves_all_that_arrived_during_the_one_before(self):
+        clients = [self.server.connect() for _ in range(5)]
+        self.client.ask(PUT)
+        for client in clients:
+            client.ask(PUT)
+        self.assertEqual(self.commit().rows, 1)
+        self.assertEqual(self.commit().rows, 5)
+        self.assertEqual(clients[4].transport.take(), b"INSERTED 6\r\n")
+
+    def test_a_batch_holds_256_entries(self):
+        self.client.ask(PUT * 600)
+        self.assertEqual([self.commit().rows for _ in range(3)], [256, 256, 88])
+
+    def test_replies_keep_their_order_behind_a_commit(self):
+        self.assertEqual(self.client.ask(PUT + b"use a\r\nfoo\r\nwatch a\r\n"), b"")
+        self.commit()
+        self.assertEqual(
+            self.client.transport.take(),
+            b"INSERTED 1\r\nUSING a\r\nUNKNOWN_COMMAND\r\nWATCHING 2\r\n",
+        )
+
+    def test_commands_that_look_wait_for_what_was_put_before(self):
+        for command in (
+            *(b"peek 1", b"peek-ready", b"peek-delayed", b"peek-buried", b"stats", b"stats-job 1"),
+            *(b"stats-tube default", b"list-tubes", b"pause-tube default 0", b"kick 1"),
+            *(b"reserve-with-timeout 0", b"reserve-job 9", b"truncate none"),
+        ):
+            server = MemoryServer(writer=(writer := HeldWriter()))
+            client = server.connect()
+            self.assertEqual(client.ask(PUT + command + b"\r\n"), b"")
+            writer.finish()
+            lines = client.transport.take().split(b"\r\n")
+            self.assertEqual(lines[0], b"INSERTED 1")
+            self.assertNotEqual(lines[1:], [b""], command)
+
+    def test_a_command_that_waits_comes_before_those_received_later(self):
+        self.assertEqual(self.client.ask(b"use a\r\n" + PUT + b"stats-tube a\r\n"), b"USING a\r\n")
+        self.assertEqual(self.client.ask(b"use b\r\n"), b"")
+        self.commit()
+        replies = self.client.transport.take()
+        self.assertTrue(replies.startswith(b"INSERTED 1\r\nOK "), replies)
+        self.assertTrue(replies.endswith(b"USING b\r\n"), replies)
+
+    def test_a_refused_commit_takes_the_puts_back_and_the_rest_holds(self):
+        self.reserve()
+        other = self.server.connect()
+        other.ask(PUT)
+        self.client.ask(b"delete 1\r\n")
+        self.commit(FULL)
+        self.commit(FULL)
+        self.assertEqual(other.transport.take(), b"OUT_OF_MEMORY\r\n")
+        self.assertEqual(self.client.transport.take(), b"DELETED\r\n")
+        self.assertEqual(other.ask(b"reserve-with-timeout 0\r\n"), b"TIMED_OUT\r\n")
+        other.ask(PUT)
+        self.commit()
+        self.assertEqual(other.transport.take(), b"INSERTED 3\r\n")
+
+    def test_what_could_not_be_written_is_as_before(self):
+        for command in (b"delete 1", b"release 1 9 9", b"bury 1 9", b"touch 1"):
+            server = MemoryServer(writer=(writer := HeldWriter()))
+            client = server.connect()
+            client.ask(PUT)
+            writer.finish()
+            client.ask(b"reserve\r\n" + command + b"\r\n")
+            writer.finish(ALL_FULL)
+            self.assertTrue(client.transport.take().endswith(b"OUT_OF_MEMORY\r\n"))
+            self.assertIn(b"state: reserved\npri: 0\n", client.ask(b"stats-job 1\r\n"))
+            client.ask(b"delete 1\r\n")
+            writer.finish()
+            self.assertEqual(client.transport.take(), b"DELETED\r\n")
+
+    def test_a_broken_store_refuses_changes_and_reserves_still_work(self):
+        self.reserve()
+        self.client.ask(b"delete 1\r\n")
+        self.commit(BROKEN)
+        self.assertEqual(self.client.transport.take(), b"INTERNAL_ERROR\r\n")
+        self.assertEqual(self.client.ask(PUT), b"INTERNAL_ERROR\r\n")
+        self.assertEqual(self.writer.batches, [])
+        other = self.server.connect()
+        self.client.lose()
+        self.assertEqual(other.ask(b"reserve\r\n"), b"RESERVED 1 4\r\nbody\r\n")
+
+    def test_a_release_that_fails_after_its_connection_makes_the_event_ready(self):
+        self.reserve()
+        self.client.ask(b"release 1 0 50\r\n")
+        self.client.lose()
+        self.commit(ALL_FULL)
+        self.assertEqual(self.server.connect().ask(b"reserve\r\n"), b"RESERVED 1 4\r\nbody\r\n")
+
+    def test_counters_of_reservations_are_written_later_unless_the_event_is_gone(self):
+        self.reserve()
+        self.assertEqual(self.writer.batches, [])
+        self.server.clock.advance(0.1)
+        [(batch, _)] = self.writer.batches
+        self.assertEqual(batch.updates, [(1, 0, 0, 0, 0.0, 1, 0, 0, 0, 0)])
+        self.commit()
+        self.client.ask(b"delete 1\r\n")
+        self.commit()
+        self.assertEqual(self.server.connect().ask(PUT), b"")
+        self.commit()
+        self.client.ask(b"reserve\r\ndelete 2\r\n")
+        self.assertEqual(self.commit().rows, 1)
+        self.server.clock.advance(1)
+        self.assertEqual(self.writer.batches, [])
+
+    def test_closing_writes_what_is_left(self):
+        self.reserve()
+        self.client.ask(PUT)
+        self.client.lose()
+        closed = self.server.engine.close()
+        self.server.turn()
+        self.assertNoResult(closed)
+        while self.writer.batches:
+            self.commit()
+        self.successResultOf(closed)
+        self.assertTrue(self.writer.stopped)
+        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+
+
+class PressureTests(SynchronousTestCase):
+    def setUp(self):
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer)
+        self.client = self.server.connect()
+
+    def test_a_client_that_does_not_read_is_not_served(self):
+        self.client.protocol.pauseProducing()
+        self.assertEqual(self.client.ask(b"stats\r\n" * 3), b"")
+        self.client.protocol.resumeProducing()
+        self.assertEqual(self.client.transport.take().count(b"OK "), 3)
+
+    def test_a_client_that_sends_while_it_waits_is_not_read_from(self):
+        self.client.send(b"reserve\r\n" + b"use a\r\n" * 10_000)
+        self.assertEqual(self.client.transport.producerState, "paused")
+        other = self.server.connect()
+        other.ask(PUT)
+        self.writer.finish()
+        self.assertEqual(self.client.transport.producerState, "producing")
+        self.assertEqual(self.client.transport.take().count(b"USING a\r\n"), 10_000)
+
+    def test_puts_beyond_what_may_be_outstanding_wait_for_commits(self):
+        self.client.send(PUT * 4000)
+        self.assertEqual(self.client.protocol.session._outstanding, 1024)
+        self.assertEqual(self.client.transport.producerState, "producing")
+        self.client.send(PUT * 4000)
+        self.assertEqual(self.client.transport.producerState, "paused")
+        replies = b""
+        self.server.turn()
+        while self.writer.batches:
+            self.writer.finish()
+            self.server.turn()
+            replies += self.client.transport.take()
+        self.assertEqual(replies.count(b"INSERTED"), 8000)
+        self.assertEqual(self.client.transport.producerState, "producing")
+
+
+class EndTests(SynchronousTestCase):
+    def setUp(self):
+        self.server = MemoryServer()
+        self.client = self.server.connect()
+
+    def test_what_was_asked_before_the_end_of_input_is_answered(self):
+        self.client.send(PUT + b"reserve\r\ndelete 1\r\n")
+        self.client.protocol.readConnectionLost()
+        self.assertFalse(self.client.transport.disconnecting)
+        self.server.turn()
+        self.assertEqual(
+            self.client.transport.take(), b"INSERTED 1\r\nRESERVED 1 4\r\nbody\r\nDELETED\r\n"
+        )
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_a_reserve_times_out_when_input_ends(self):
+        self.client.send(b"reserve\r\n")
+        self.client.protocol.readConnectionLost()
+        self.assertEqual(self.client.transport.take(), b"TIMED_OUT\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_a_kick_is_finished_before_the_end(self):
+        self.client.put(delay=9)
+        self.client.send(b"kick 9\r\n")
+        self.client.protocol.readConnectionLost()
+        self.server.turn()
+        self.assertEqual(self.client.transport.take(), b"KICKED 1\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_nothing_is_carried_out_after_the_write_side_is_lost(self):
+        self.client.protocol.writeConnectionLost()
+        self.assertEqual(self.client.ask(b"stats\r\n"), b"")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_drain_lets_a_consumer_finish_what_it_has(self):
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        self.assertFalse(self.client.transport.disconnecting)
+        self.assertEqual(self.client.ask(PUT + b"delete 1\r\n"), b"DRAINING\r\nDELETED\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_drain_closes_a_client_that_only_waits(self):
+        self.client.send(b"reserve\r\n")
+        self.client.protocol.drain()
+        self.assertEqual(self.client.transport.take(), b"")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_drain_wakes_a_consumer_that_waits_with_work_in_hand(self):
+        self.client.put()
+        self.client.ask(b"reserve\r\nreserve\r\n")
+        self.client.protocol.drain()
+        self.assertEqual(self.client.transport.take(), b"TIMED_OUT\r\n")
+        self.assertEqual(self.client.ask(b"delete 1\r\n"), b"DELETED\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_drain_gives_no_more_events(self):
+        self.client.put()
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        self.assertEqual(self.client.ask(b"reserve\r\n"), b"TIMED_OUT\r\n")
+        self.assertFalse(self.client.transport.disconnecting)
+
+    def test_drain_lets_a_consumer_settle_what_it_has_behind_another_reserve(self):
+        """Otherwise its work would be done twice: now, and after the restart."""
+        self.client.put()
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        said = self.client.ask(b"reserve\r\nreserve-batch 9 9\r\ndelete 1\r\nreserve\r\n")
+        self.assertEqual(said, b"TIMED_OUT\r\nTIMED_OUT\r\nDELETED\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_drain_lets_a_consumer_reserve_a_job_by_id_while_it_has_others(self):
+        self.client.put()
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        said = self.client.ask(b"reserve-job 2\r\ndelete 2\r\ndelete 1\r\nreserve-job 3\r\n")
+        self.assertEqual(said, b"RESERVED 2 4\r\nbody\r\nDELETED\r\nDELETED\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+
+class FanOutTests(SynchronousTestCase):
+    def setUp(self):
+        self.server = MemoryServer()
+        self.client = self.server.connect()
+
+    def test_a_put_is_copied_into_every_bound_tube(self):
+        self.assertEqual(
+            self.client.ask(b"bind clicks billing\r\nbind clicks audit\r\nbind clicks audit\r\n"),
+            b"BOUND\r\nBOUND\r\nBOUND\r\n",
+        )
+        self.client.ask(b"use clicks\r\n")
+        self.client.put(b"click")
+        for tube in (b"clicks", b"billing", b"audit"):
+            self.client.ask(b"watch %b\r\n" % tube)
+            self.assertIn(b"click\r\n", self.client.ask(b"reserve-from 0\r\n"))
+        self.assertEqual(self.client.ask(b"reserve-from 0\r\n"), b"TIMED_OUT\r\n")
+
+    def test_copies_are_not_copied_again(self):
+        self.client.ask(b"bind a b\r\nbind b a\r\nuse a\r\n")
+        self.client.put()
+        self.assertIn(b"\ncurrent-jobs-ready: 2\n", self.client.ask(b"stats\r\n"))
+
+    def test_unbind(self):
+        self.client.ask(b"bind a b\r\n")
+        self.assertEqual(
+            self.client.ask(b"unbind a b\r\nunbind a b\r\n"), b"UNBOUND\r\nNOT_FOUND\r\n"
+        )
+        self.client.ask(b"use a\r\n")
+        self.client.put()
+        self.assertEqual(self.client.ask(b"stats-tube b\r\n"), b"NOT_FOUND\r\n")
+
+    def test_a_tube_is_not_bound_to_itself(self):
+        self.assertEqual(self.client.ask(b"bind a a\r\n"), b"BAD_FORMAT\r\n")
+
+    def test_a_binding_that_cannot_be_stored_does_not_hold(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
+        client.ask(b"bind a b\r\n")
+        writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
+        self.assertEqual(client.transport.take(), b"OUT_OF_MEMORY\r\n")
+        self.assertEqual(server.engine.core.bindings, {})
+
+
+class ReserveTests(SynchronousTestCase):
+    def setUp(self):
+        self.server = MemoryServer()
+        self.client = self.server.connect()
+
+    def test_reserve_from_names_the_tube(self):
+        self.client.ask(b"use a\r\nwatch a\r\n")
+        self.client.put()
+        self.assertEqual(self.client.ask(b"reserve-from 1\r\n"), b"RESERVED 1 4 a\r\nbody\r\n")
+
+    def test_reserve_batch_takes_what_there_is(self):
+        for body in (b"1", b"2", b"3"):
+            self.client.put(body)
+        self.assertEqual(
+            self.client.ask(b"reserve-batch 2 0\r\nreserve-batch 9 0\r\nreserve-batch 9 0\r\n"),
+            b"RESERVED_BATCH 2\r\nRESERVED 1 1 default\r\n1\r\nRESERVED 2 1 default\r\n2\r\n"
+            b"RESERVED_BATCH 1\r\nRESERVED 3 1 default\r\n3\r\nTIMED_OUT\r\n",
+        )
+
+    def test_reserve_batch_waits_for_the_first_event(self):
+        self.client.send(b"reserve-batch 5 9\r\n")
+        self.server.connect().put(b"x")
+        self.assertEqual(
+            self.client.transport.take(), b"RESERVED_BATCH 1\r\nRESERVED 1 1 default\r\nx\r\n"
+        )
+
+    def test_a_batch_of_0_is_badly_formed(self):
+        self.assertEqual(self.client.ask(b"reserve-batch 0 0\r\n"), b"BAD_FORMAT\r\n")
+
+
+class KeyTests(SynchronousTestCase):
+    PUT = b"put-key order-1 0 0 60 1\r\nx\r\n"
+
+    def test_no_second_event_while_one_with_the_key_lives(self):
+        client = MemoryServer().connect()
+        self.assertEqual(client.ask(self.PUT), b"INSERTED 1\r\n")
+        self.assertEqual(client.ask(self.PUT), b"EXISTS 1\r\n")
+        client.ask(b"reserve\r\n")
+        self.assertEqual(client.ask(self.PUT), b"EXISTS 1\r\n")
+        client.ask(b"delete 1\r\n")
+        self.assertEqual(client.ask(self.PUT), b"INSERTED 2\r\n")
+
+    def test_the_key_belongs_to_the_tube(self):
+        client = MemoryServer().connect()
+        client.ask(self.PUT)
+        client.ask(b"use other\r\n")
+        self.assertEqual(client.ask(self.PUT), b"INSERTED 2\r\n")
+
+    def test_a_key_whose_event_could_not_be_stored_does_not_exist(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        first, second = server.connect(), server.connect()
+        first.ask(self.PUT)
+        second.ask(self.PUT)
+        writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
+        server.turn()
+        self.assertEqual(first.transport.take(), b"OUT_OF_MEMORY\r\n")
+        self.assertEqual(second.transport.take(), b"OUT_OF_MEMORY\r\n")
+        first.ask(self.PUT)
+        writer.finish()
+        self.assertEqual(first.transport.take(), b"INSERTED 2\r\n")
+
+
+class TruncateTests(SynchronousTestCase):
+    def test_everything_that_is_not_reserved_goes(self):
+        server = MemoryServer()
+        client = server.connect()
+        client.ask(b"use t\r\nwatch t\r\n")
+        for number in range(600):
+            client.put(delay=number % 2)
+        client.ask(b"reserve\r\n")
+        reply = client.ask(b"truncate t\r\nstats-job 1\r\n")
+        self.assertTrue(reply.startswith(b"TRUNCATED 599\r\nOK "), reply)
+        self.assertEqual(client.ask(b"truncate none\r\n"), b"NOT_FOUND\r\n")
+
+    def test_a_truncation_that_fails_is_answered_with_the_failure(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
+        client.ask(b"put 0 0 1 1\r\nx\r\n")
+        writer.finish()
+        self.assertEqual(client.ask(b"truncate default\r\n"), b"INSERTED 1\r\n")
+        writer.finish(WriteResult(Outcome.BROKEN, Outcome.BROKEN))
+        self.assertEqual(client.transport.take(), b"INTERNAL_ERROR\r\n")
+        self.assertIn(b"current-jobs-ready: 1", client.ask(b"stats\r\n"))
+
+
+class LimitTests(SynchronousTestCase):
+    PUT = b"put 0 0 60 4\r\nbody\r\n"
+
+    def refused(self, limits, allowed):
+        server = MemoryServer(limits)
+        client = server.connect()
+        replies = client.ask(self.PUT * (allowed + 1))
+        self.assertEqual(replies.count(b"INSERTED"), allowed)
+        self.assertTrue(replies.endswith(b"OUT_OF_MEMORY\r\n"))
+        client.ask(b"reserve\r\ndelete 1\r\n")
+        self.assertTrue(client.ask(self.PUT).startswith(b"INSERTED"))
+        return client
+
+    def test_max_events(self):
+        self.refused(Limits(max_events=2), 2)
+
+    def test_max_bytes(self):
+        self.refused(Limits(max_bytes=11), 2)
+
+    def test_max_tube_events(self):
+        client = self.refused(Limits(max_tube_events=3), 3)
+        client.ask(b"use other\r\n")
+        self.assertTrue(client.ask(self.PUT).startswith(b"INSERTED"))
+
+    def test_a_full_target_refuses_the_whole_put(self):
+        client = self.refused(Limits(max_tube_events=2), 2)
+        client.ask(b"bind other default\r\nuse other\r\n")
+        self.assertEqual(client.ask(self.PUT), b"OUT_OF_MEMORY\r\n")
+        self.assertIn(b"current-jobs-ready: 0", client.ask(b"stats-tube other\r\n"))

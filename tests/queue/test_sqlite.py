@@ -1,7 +1,8 @@
-"""The store: what is in it after it was closed, and why it can't be opened."""
+"""The store: what survives closing it, a full disk, failures, and why it cannot be opened."""
 
 import math
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,47 +10,46 @@ from types import SimpleNamespace
 from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue import commits, room
-from evserve.queue.book import Book
-from evserve.queue.journal import Batch, Binding, Outcome
+from evserve.queue import engine, sqlite
+from evserve.queue.core import Core
 from evserve.queue.model import Limits
 from evserve.queue.sqlite import SQLiteStore
-from evserve.queue.store import InlineWriter, StoreError
-from tests.queue.doubles import Rig
+from evserve.queue.store import Batch, Binding, InlineWriter, Outcome, StoreError
+from tests.queue.memory_server import MemoryServer
 
 
-class Reopening(SynchronousTestCase):
+class StoreTests(SynchronousTestCase):
     def setUp(self):
         self.path = Path(self.mktemp()) / "var" / "queue.db"
-        # However long a commit takes on this disk, the next is not to wait for company.
-        self.patch(commits, "SLOW", math.inf)
+        # However long a commit takes on this disk, the next one does not wait for more commands.
+        self.patch(engine, "SLOW_COMMIT", math.inf)
         self.stores = []
         self.addCleanup(lambda: [store.close() for store in self.stores])
 
     def open(self, **limits):
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
-        rig = Rig(Limits(**limits), store=store, writer=InlineWriter(store))
-        return rig, rig.connect()
+        server = MemoryServer(Limits(**limits), store=store, writer=InlineWriter(store))
+        return server, server.connect()
 
-    def reopen(self, rig, client, **limits):
+    def reopen(self, server, client, **limits):
         client.lose()
-        rig.engine.close()
-        rig.turn()
+        server.engine.close()
+        server.turn()
         self.stores.clear()
         return self.open(**limits)
 
 
-class SurvivalTests(Reopening):
+class SurvivalTests(StoreTests):
     def test_everything_survives(self):
-        rig, client = self.open()
+        server, client = self.open()
         client.ask(b"use tube\r\nwatch tube\r\n")
         client.put(b"\0\xff\r\n", pri=3, ttr=7)
         client.put(delay=100, pri=2**32 - 1)
         client.put(b"")
         client.ask(b"reserve-job 1\r\nbury 1 9\r\nreserve-job 3\r\n")
-        rig.clock.advance(0.2)
-        rig, client = self.reopen(rig, client)
+        server.clock.advance(0.2)
+        server, client = self.reopen(server, client)
         client.ask(b"use tube\r\n")
         self.assertEqual(client.ask(b"peek 1\r\n"), b"FOUND 1 4\r\n\0\xff\r\n\r\n")
         stats = client.ask(b"stats-job 1\r\n")
@@ -61,22 +61,22 @@ class SurvivalTests(Reopening):
         self.assertIn(b"reserves: 2\n", client.ask(b"stats-job 3\r\n"))
 
     def test_a_deleted_event_is_gone_and_its_id_is_not_used_again(self):
-        rig, client = self.open()
+        server, client = self.open()
         for event_id in (1, 2):
             client.put()
             client.ask(b"delete %d\r\n" % event_id)
-        rig, client = self.reopen(rig, client)
+        server, client = self.reopen(server, client)
         self.assertIn(b"current-jobs-ready: 0\n", client.ask(b"stats\r\n"))
         self.assertEqual(client.put(), 3)
 
     def test_the_buried_keep_their_order(self):
-        rig, client = self.open()
+        server, client = self.open()
         for _ in range(3):
             client.put()
         for event_id in (2, 1, 3):
             client.ask(b"reserve-job %d\r\nbury %d 0\r\n" % (event_id, event_id))
-            rig.clock.advance(1)
-        rig, client = self.reopen(rig, client)
+            server.clock.advance(1)
+        server, client = self.reopen(server, client)
         order = []
         for _ in range(3):
             event_id = int(client.ask(b"peek-buried\r\n").split()[1])
@@ -85,30 +85,30 @@ class SurvivalTests(Reopening):
         self.assertEqual(order, [2, 1, 3])
 
     def test_bindings_and_keys_survive(self):
-        rig, client = self.open()
+        server, client = self.open()
         put = b"put-key k 0 0 1 1\r\nx\r\n"
         client.ask(b"bind default b\r\nbind default c\r\nunbind default c\r\n" + put)
-        rig, client = self.reopen(rig, client)
+        server, client = self.reopen(server, client)
         self.assertEqual(client.ask(put), b"EXISTS 1\r\n")
         client.put()
         self.assertIn(b"current-jobs-ready: 4\n", client.ask(b"stats\r\n"))
 
     def test_bodies_beyond_what_may_stay_in_memory_are_read_from_the_store(self):
-        rig, client = self.open(resident=10)
+        server, client = self.open(resident=10)
         bodies = [b"%d" % number * 8 for number in range(5)]
         for body in bodies:
             client.put(body)
-        self.assertEqual(rig.engine.core.book.resident, 8)
+        self.assertEqual(server.engine.core.resident_bytes, 8)
         for number, body in enumerate(bodies, 1):
             reply = b"RESERVED %d 8\r\n%b\r\n" % (number, body)
             self.assertEqual(client.ask(b"reserve\r\n"), reply)
 
     def test_hundreds_of_rows_in_one_batch(self):
-        rig, client = self.open()
+        server, client = self.open()
         count = 64 + 16 + 4 + 3
         client.ask(b"put 0 0 1 1\r\nx\r\n" * count)
         client.ask(b"".join(b"delete %d\r\n" % number for number in range(1, count)))
-        rig, client = self.reopen(rig, client)
+        server, client = self.reopen(server, client)
         self.assertIn(b"current-jobs-ready: 1\n", client.ask(b"stats\r\n"))
 
     def test_a_body_that_is_missing_is_an_internal_error(self):
@@ -120,7 +120,7 @@ class SurvivalTests(Reopening):
         self.assertEqual(client.ask(b"peek 1\r\nreserve\r\n"), b"INTERNAL_ERROR\r\n" * 2)
 
 
-class SpaceTests(Reopening):
+class SpaceTests(StoreTests):
     def test_deleted_space_is_used_again(self):
         _, client = self.open()
         sizes = []
@@ -142,12 +142,12 @@ class SpaceTests(Reopening):
         store.write(Batch(deletes=[1]))
         store._commits = 256
         before = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store.tidy()
+        store.maintain()
         after = store._writer.execute("PRAGMA page_count").fetchone()[0]
         self.assertGreaterEqual(before - after, 512)
 
     def test_a_store_without_room_refuses_puts_and_serves_the_rest(self):
-        rig, client = self.open()
+        server, client = self.open()
         store = self.stores[0]
         client.put(bytes(30000))
         client.put(bytes(30000))
@@ -155,39 +155,39 @@ class SpaceTests(Reopening):
         store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
         big = b"put 0 0 1 60000\r\n%b\r\n" % bytes(60000)
         self.assertEqual(client.ask(big), b"OUT_OF_MEMORY\r\n")
-        other = rig.connect()
+        other = server.connect()
         other.send(big)
         self.assertEqual(client.ask(b"delete 1\r\n"), b"DELETED\r\n")
         self.assertEqual(other.transport.take(), b"OUT_OF_MEMORY\r\n")
         self.assertEqual(client.put(bytes(30000)), 5)
 
-    def test_a_store_that_was_opened_on_a_full_disk_makes_its_reserve_when_there_is_room(self):
+    def test_a_store_opened_on_a_full_disk_makes_its_reserve_when_there_is_space(self):
         full, real = SimpleNamespace(f_bavail=0, f_frsize=4096), os.statvfs
         self.patch(os, "statvfs", lambda _: full)
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         ballast = Path(f"{self.path}-ballast")
-        store.tidy()
+        store.maintain()
         self.assertFalse(ballast.exists())
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10**6, f_frsize=4096))
-        store.tidy()
+        store.maintain()
         some = ballast.stat().st_size
         self.assertGreater(some, 0)
         patched = self.patch(os, "posix_fallocate", _no_quota)
-        store.tidy()
+        store.maintain()
         patched.restore()
         self.assertEqual(ballast.stat().st_size, some)
         for _ in range(10):
-            store.tidy()
-        self.assertEqual(ballast.stat().st_size, room.MOST)
+            store.maintain()
+        self.assertEqual(ballast.stat().st_size, sqlite.MAX_RESERVE)
         self.patch(os, "statvfs", real)
 
-    def test_a_disk_that_cannot_be_asked_for_its_room_does_no_harm(self):
+    def test_a_disk_whose_space_cannot_be_asked_for_does_no_harm(self):
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         self.patch(os, "statvfs", _no_quota)
-        store.tidy()
+        store.maintain()
         self.assertIs(store.write(Batch(deletes=[1])).rest, Outcome.COMMITTED)
 
 
@@ -204,7 +204,7 @@ class Failing:
         raise error
 
 
-class FailureTests(Reopening):
+class FailureTests(StoreTests):
     def outcome(self, code):
         store = SQLiteStore.open(self.path)
         real, store._writer = store._writer, Failing(code)
@@ -215,23 +215,23 @@ class FailureTests(Reopening):
             store.close()
             self.flushLoggedErrors()
 
-    def test_a_failed_sync_is_no_matter_of_room(self):
+    def test_a_failed_sync_breaks_the_store(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_FSYNC), Outcome.BROKEN)
 
-    def test_no_space_is(self):
+    def test_a_full_disk_is_full(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_FULL), Outcome.FULL)
 
-    def test_a_failed_write_is_when_nothing_else_can_be_written_either(self):
+    def test_a_failed_write_means_full_when_another_file_cannot_grow_either(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_WRITE), Outcome.BROKEN)
         self.patch(os, "fsync", _no_quota)
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_WRITE), Outcome.FULL)
 
-    def test_tidying_that_fails_does_no_harm(self):
+    def test_maintenance_that_fails_does_no_harm(self):
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         real, store._writer = store._writer, sqlite3.connect(":memory:")
         store._writer.close()
-        store.tidy()
+        store.maintain()
         store._writer = real
 
 
@@ -239,7 +239,7 @@ def _no_quota(descriptor, *area):
     raise OSError(122, "Disk quota exceeded")
 
 
-class OpeningTests(Reopening):
+class OpeningTests(StoreTests):
     def refusal(self):
         error = self.assertRaises(StoreError, self.open_and_load)
         self.assertNotIn("\n", str(error))
@@ -248,7 +248,7 @@ class OpeningTests(Reopening):
     def open_and_load(self):
         store = SQLiteStore.open(self.path)
         try:
-            store.load(Book())
+            store.load(Core())
         finally:
             store.close()
 
@@ -260,18 +260,18 @@ class OpeningTests(Reopening):
         self.open()
         self.assertIn("in use by another server", self.refusal())
 
-    def test_no_database(self):
+    def test_a_file_that_is_not_a_database(self):
         self.path.parent.mkdir(parents=True)
         self.path.write_bytes(b"no database, but text\n" * 100)
         self.assertIn("file is not a database", self.refusal())
 
     def test_a_damaged_database(self):
-        rig, client = self.open()
+        server, client = self.open()
         for _ in range(300):
             client.put(b"x" * 256)
         client.lose()
-        rig.engine.close()
-        rig.turn()
+        server.engine.close()
+        server.turn()
         self.stores.clear()
         with self.path.open("r+b") as file:
             for page in range(1, 20):
@@ -282,7 +282,7 @@ class OpeningTests(Reopening):
     def test_a_newer_schema(self):
         self.open_and_load()
         self.execute("PRAGMA user_version = 2")
-        self.assertIn("schema version 2, newer than", self.refusal())
+        self.assertIn("schema version 2 is newer than", self.refusal())
 
     def test_another_programs_database(self):
         self.path.parent.mkdir(parents=True)
@@ -295,11 +295,11 @@ class OpeningTests(Reopening):
         connection.commit()
         connection.close()
 
-    def test_no_regular_file(self):
-        """And nothing is left beside it: /dev/null.lock, say."""
+    def test_a_file_that_is_not_regular(self):
+        """And no lock file is left beside it, such as /dev/null.lock."""
         self.path.parent.mkdir(parents=True)
         os.mkfifo(self.path)
-        self.assertIn("no regular file", self.refusal())
+        self.assertIn("not a regular file", self.refusal())
         self.assertEqual(list(self.path.parent.iterdir()), [self.path])
 
     def test_a_name_that_is_too_long(self):
@@ -310,12 +310,12 @@ class OpeningTests(Reopening):
         Path(f"{self.path}-ballast").mkdir(parents=True)
         self.assertIn("Is a directory", self.refusal())
 
-    def test_a_path_that_cannot_be(self):
+    def test_a_path_below_a_file(self):
         self.path.parent.parent.mkdir(parents=True)
         self.path.parent.write_text("a file")
         self.assertIn("File exists", self.refusal())
 
-    def test_a_state_nobody_knows(self):
+    def test_an_unknown_state(self):
         self.open_and_load()
         self.execute("INSERT INTO event VALUES (1,'t',9,0,0,1,0,0,0,0,0,0,0,NULL,x'')")
         self.assertIn("cannot read store", self.refusal())
@@ -325,3 +325,59 @@ class OpeningTests(Reopening):
         self.stores.append(store)
         batch = Batch(bindings=[Binding("a", "b", bound=True)] * 2)
         self.assertIs(store.write(batch).rest, Outcome.COMMITTED)
+
+
+def _forbidden(path):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+class FileIdentityTests(StoreTests):
+    """Nothing is acknowledged when the file of a running server was deleted or replaced."""
+
+    def setUp(self):
+        super().setUp()
+        self.server, self.client = self.open()
+        self.client.put()
+        identity = self.stores[0]._identity
+        self.now = identity._looked = identity.now()
+        identity.now = lambda: self.now
+
+    def check_refused(self):
+        self.client.put()
+        self.now += 1
+        reply = self.client.ask(b"put 0 0 1 0\r\n\r\n")
+        self.assertEqual(reply, b"INTERNAL_ERROR\r\n")
+        self.assertIn(b"FOUND 1 ", self.client.ask(b"peek 1\r\n"))
+        self.flushLoggedErrors()
+
+    def test_a_store_that_was_deleted_takes_nothing(self):
+        shutil.rmtree(self.path.parent)
+        self.check_refused()
+
+    def test_a_store_that_was_replaced_takes_nothing(self):
+        other = self.path.with_name("other")
+        other.write_bytes(self.path.read_bytes())
+        other.rename(self.path)
+        self.check_refused()
+
+    def test_a_store_whose_file_cannot_be_looked_at_is_written_to(self):
+        self.patch(Path, "stat", _forbidden)
+        self.now += 1
+        self.client.put()
+
+    def test_a_relative_path_still_holds_when_the_process_changes_its_folder(self):
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.path.parent)
+        store = SQLiteStore.open(Path("relative.db"))
+        self.stores.append(store)
+        os.chdir("/")
+        identity = store._identity
+        later = identity.now() + 1
+        identity.now = lambda: later
+        self.assertFalse(identity.has_changed())
+        store.maintain()
+
+    def test_a_store_that_stays_is_written_to(self):
+        for _ in range(3):
+            self.now += 1
+            self.client.put()

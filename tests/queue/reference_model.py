@@ -1,4 +1,4 @@
-"""The queue as simply as it can be said: lists, and a search for everything."""
+"""The simplest possible queue, to compare the core with: lists, and linear searches."""
 
 from attrs import Factory, define
 
@@ -29,7 +29,7 @@ class Consumer:
 
 @define(eq=False)
 class Model:
-    """What has been answered is in `answers`: (consumer, ids) or (consumer, word)."""
+    """`answers` has what waiting consumers were told: (consumer, ids) or (consumer, reply)."""
 
     items: dict[int, Item] = Factory(dict)
     queue: list[Consumer] = Factory(list)

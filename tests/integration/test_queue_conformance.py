@@ -1,4 +1,4 @@
-"""The beanstalk engine of evserve.events against our own server: the seam over the wire."""
+"""The beanstalk engine of evserve.events against our own server."""
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase

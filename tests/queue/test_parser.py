@@ -1,42 +1,29 @@
-"""The parser: every line, every bad line, at any portions."""
+"""The parser: good lines, bad lines, bodies, in portions of any size."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue.grammar import VERBS
-from evserve.queue.session import Session
-from evserve.queue.wire import Flow, Parser
-
-
-class Recorder:
-    """Notes each call; `stop` maps a method to what it answers, once."""
-
-    def __init__(self):
-        self.calls = []
-        self.stop = {}
-
-    def __getattr__(self, name):
-        def call(*args):
-            then = self.stop.pop(name, None)
-            if then is not Flow.AGAIN:
-                self.calls.append((name, *args))
-            return then
-
-        return call
-
-    def put(self, put, body):
-        self.calls.append(("put", put.pri, put.delay, put.ttr, put.key, body))
+from evserve.queue import session
+from evserve.queue.parser import VERBS, Parser
 
 
 def parse(data, max_job_size=10, step=None):
-    recorder = Recorder()
-    parser = Parser(recorder, max_job_size)
+    parser = Parser(max_job_size)
     step = step or len(data)
+    commands = []
     for start in range(0, len(data), step):
         parser.feed(data[start : start + step])
-        parser.run()
-    return recorder.calls
+        commands += take(parser)
+    return commands
+
+
+def take(parser):
+    """Take out all complete commands, each as (verb, argument, ...)."""
+    taken = []
+    while (command := parser.next_command()) is not None:
+        taken.append((command[0], *command[1]))
+    return taken
 
 
 GOOD = {
@@ -44,8 +31,8 @@ GOOD = {
     b"use " + b"a" * 200: ("use", "a" * 200),
     b"use A-z+0/;.$_()": ("use", "A-z+0/;.$_()"),
     b"reserve": ("reserve",),
-    b"reserve-with-timeout 3": ("reserve_with_timeout", 3),
-    b"reserve-job 3": ("reserve_job", 3),
+    b"reserve-with-timeout 3": ("reserve-with-timeout", 3),
+    b"reserve-job 3": ("reserve-job", 3),
     b"delete 18446744073709551615": ("delete", 2**64 - 1),
     b"delete   7": ("delete", 7),
     b"release 1 2 3": ("release", 1, 2, 3),
@@ -54,23 +41,23 @@ GOOD = {
     b"watch t": ("watch", "t"),
     b"ignore t": ("ignore", "t"),
     b"peek 1": ("peek", 1),
-    b"peek-ready": ("peek_ready",),
-    b"peek-delayed": ("peek_delayed",),
-    b"peek-buried": ("peek_buried",),
+    b"peek-ready": ("peek-ready",),
+    b"peek-delayed": ("peek-delayed",),
+    b"peek-buried": ("peek-buried",),
     b"kick 5": ("kick", 5),
-    b"kick-job 5": ("kick_job", 5),
+    b"kick-job 5": ("kick-job", 5),
     b"stats": ("stats",),
-    b"stats-job 5": ("stats_job", 5),
-    b"stats-tube t": ("stats_tube", "t"),
-    b"list-tubes": ("list_tubes",),
-    b"list-tube-used": ("list_tube_used",),
-    b"list-tubes-watched": ("list_tubes_watched",),
-    b"pause-tube t 4294967295": ("pause_tube", "t", 2**32 - 1),
-    b"pause-tube " + b"a" * 200 + b" 4294967295": ("pause_tube", "a" * 200, 2**32 - 1),
+    b"stats-job 5": ("stats-job", 5),
+    b"stats-tube t": ("stats-tube", "t"),
+    b"list-tubes": ("list-tubes",),
+    b"list-tube-used": ("list-tube-used",),
+    b"list-tubes-watched": ("list-tubes-watched",),
+    b"pause-tube t 4294967295": ("pause-tube", "t", 2**32 - 1),
+    b"pause-tube " + b"a" * 200 + b" 4294967295": ("pause-tube", "a" * 200, 2**32 - 1),
     b"quit": ("quit",),
     b"quitting": ("quit",),
-    b"reserve-from 0": ("reserve_from", 0),
-    b"reserve-batch 1000 9": ("reserve_batch", 1000, 9),
+    b"reserve-from 0": ("reserve-from", 0),
+    b"reserve-batch 1000 9": ("reserve-batch", 1000, 9),
     b"bind " + b"a" * 200 + b" " + b"b" * 200: ("bind", "a" * 200, "b" * 200),
     b"unbind a b": ("unbind", "a", "b"),
     b"truncate t": ("truncate", "t"),
@@ -113,25 +100,22 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(parse(line + b"\r\n"), [("refuse", b"UNKNOWN_COMMAND\r\n")], line)
 
     def test_every_verb_is_carried_out_by_a_session(self):
-        for verb in VERBS.values():
-            self.assertTrue(callable(getattr(Session, verb.method)), verb.method)
+        for verb in ("put", "refuse", "refuse-put", *(line.name for line in VERBS.values())):
+            self.assertTrue(callable(session.VERBS[verb].run), verb)
 
     def test_a_line_feed_alone_ends_no_line(self):
         self.assertEqual(parse(b"stats\n"), [])
 
     def test_a_line_without_end_is_forgotten_and_refused_at_its_end(self):
-        recorder = Recorder()
-        parser = Parser(recorder, 10)
+        parser = Parser(10)
         for _ in range(100):
             parser.feed(b"x" * 1000)
-            parser.run()
+            self.assertEqual(take(parser), [])
             self.assertLess(parser.pending, 1001)
         parser.feed(b"x\r")
-        parser.run()
-        self.assertEqual(recorder.calls, [])
+        self.assertEqual(take(parser), [])
         parser.feed(b"\nstats\r\n")
-        parser.run()
-        self.assertEqual(recorder.calls, [("refuse", b"BAD_FORMAT\r\n"), ("stats",)])
+        self.assertEqual(take(parser), [("refuse", b"BAD_FORMAT\r\n"), ("stats",)])
 
 
 class BodyTests(SynchronousTestCase):
@@ -146,22 +130,20 @@ class BodyTests(SynchronousTestCase):
 
     def test_a_body_beyond_the_limit_is_skipped_and_the_next_command_obeyed(self):
         calls = parse(b"put 0 0 0 11\r\n01234567890\r\nstats\r\n")
-        self.assertEqual(calls, [("refuse_put", b"JOB_TOO_BIG\r\n"), ("stats",)])
+        self.assertEqual(calls, [("refuse-put", b"JOB_TOO_BIG\r\n"), ("stats",)])
 
     def test_two_gigabytes_announced_keep_no_memory(self):
-        recorder = Recorder()
-        parser = Parser(recorder, 65535)
+        parser = Parser(65535)
         parser.feed(b"put 0 0 0 2147483648\r\n")
-        parser.run()
+        self.assertEqual(take(parser), [])
         for _ in range(64):
             parser.feed(b"stats\r\n" * 10000)
-            parser.run()
+            self.assertEqual(take(parser), [])
             self.assertEqual(parser.pending, 0)
-        self.assertEqual(recorder.calls, [])
 
     def test_a_body_that_does_not_end_where_it_should(self):
         calls = parse(b"put 0 0 0 3\r\nabcdestats\r\n")
-        self.assertEqual(calls, [("refuse_put", b"EXPECTED_CRLF\r\n"), ("stats",)])
+        self.assertEqual(calls, [("refuse-put", b"EXPECTED_CRLF\r\n"), ("stats",)])
 
     def test_a_key(self):
         self.assertEqual(
@@ -171,27 +153,19 @@ class BodyTests(SynchronousTestCase):
 
 
 class FlowTests(SynchronousTestCase):
-    def test_stop_keeps_the_rest_until_run(self):
-        recorder = Recorder()
-        recorder.stop["reserve"] = Flow.STOP
-        parser = Parser(recorder, 10)
+    def test_what_is_not_taken_stays(self):
+        parser = Parser(10)
         parser.feed(b"reserve\r\nstats\r\n")
-        parser.run()
-        self.assertEqual(recorder.calls, [("reserve",)])
+        self.assertEqual(parser.next_command(), ("reserve", ()))
         self.assertEqual(parser.pending, 7)
-        parser.run()
-        self.assertEqual(recorder.calls, [("reserve",), ("stats",)])
+        self.assertEqual(take(parser), [("stats",)])
 
-    def test_again_offers_the_command_once_more(self):
-        recorder = Recorder()
-        recorder.stop["stats"] = Flow.AGAIN
-        parser = Parser(recorder, 10)
+    def test_what_is_not_taken_comes_before_what_is_fed_later(self):
+        parser = Parser(10)
         parser.feed(b"use a\r\nstats\r\n")
-        parser.run()
-        self.assertEqual(recorder.calls, [("use", "a")])
+        self.assertEqual(parser.next_command(), ("use", ("a",)))
         parser.feed(b"use b\r\n")
-        parser.run()
-        self.assertEqual(recorder.calls, [("use", "a"), ("stats",), ("use", "b")])
+        self.assertEqual(take(parser), [("stats",), ("use", "b")])
 
 
 PIECES = st.sampled_from(

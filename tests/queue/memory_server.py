@@ -1,25 +1,23 @@
-"""Stand-ins that several tests of the queue share."""
+"""A queue server in memory, on a Clock, with connections that a test drives by hand."""
 
 from attrs import Factory, define, field
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from evserve.queue.book import Book
 from evserve.queue.core import Core
 from evserve.queue.engine import Engine
-from evserve.queue.journal import Batch, Outcome, Written
 from evserve.queue.model import Limits
 from evserve.queue.protocol import QueueProtocol
-from evserve.queue.statistics import Statistics
-from evserve.queue.store import InlineWriter, MemoryStore
+from evserve.queue.stats import Statistics
+from evserve.queue.store import Batch, InlineWriter, MemoryStore, Outcome, WriteResult
 
 
-COMMITTED = Written(Outcome.COMMITTED, Outcome.COMMITTED)
+COMMITTED = WriteResult(Outcome.COMMITTED, Outcome.COMMITTED)
 
 
 @define(eq=False)
-class SlowWriter:
-    """Holds batches until the test says what becomes of them."""
+class HeldWriter:
+    """A Writer that holds batches until the test calls `finish` with a result."""
 
     batches: list[tuple[Batch, object]] = Factory(list)
     stopped: bool = False
@@ -37,7 +35,7 @@ class SlowWriter:
 
 
 class Transport(StringTransport):
-    """Tells its producer to pause, as a TCP transport does, when the test says so."""
+    """A StringTransport whose bytes are taken out once."""
 
     def take(self):
         data = self.value()
@@ -46,8 +44,8 @@ class Transport(StringTransport):
 
 
 @define(eq=False)
-class Rig:
-    """An engine on a Clock, and connections to it."""
+class MemoryServer:
+    """An engine on a Clock; `connect` makes connections to it."""
 
     limits: Limits = Factory(Limits)
     writer: object = None
@@ -58,27 +56,27 @@ class Rig:
 
     def __attrs_post_init__(self):
         self.clock.advance(1_000_000)
-        book = Book(self.limits)
-        self.store.load(book)
+        core = Core(self.limits)
+        self.store.load(core)
         writer = self.writer or InlineWriter(self.store)
-        self.statistics = Statistics(book, self.clock.seconds())
-        self.engine = Engine(Core(book), self.store, writer, self.clock)
+        self.statistics = Statistics(core, self.clock.seconds())
+        self.engine = Engine(core, self.store, writer, self.clock)
 
     def connect(self):
         return Connection(self)
 
     def turn(self):
-        """Let the reactor's turn end: what was gathered is flushed."""
+        """End the reactor's turn: what was gathered is flushed."""
         self.clock.advance(0)
 
 
 class Connection:
-    """A client in memory: `ask` sends and returns what came back within the turn."""
+    """A client in memory: `ask` sends, ends the turn and returns the replies."""
 
-    def __init__(self, rig):
-        self.rig = rig
+    def __init__(self, server):
+        self.server = server
         self.transport = Transport()
-        self.protocol = QueueProtocol(rig.engine, rig.statistics)
+        self.protocol = QueueProtocol(server.engine, server.statistics)
         self.protocol.makeConnection(self.transport)
 
     def send(self, data):
@@ -86,7 +84,7 @@ class Connection:
 
     def ask(self, data):
         self.send(data)
-        self.rig.turn()
+        self.server.turn()
         return self.transport.take()
 
     def put(self, body=b"body", pri=1, delay=0, ttr=60):
@@ -96,4 +94,4 @@ class Connection:
 
     def lose(self):
         self.protocol.connectionLost()
-        self.rig.turn()
+        self.server.turn()
