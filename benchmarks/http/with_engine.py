@@ -10,10 +10,10 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 
 from benchmarks.http.job import Job, Outcome, Run
 from evserve.http.client import Client
-from evserve.http.messages import Head
+from evserve.http.connect import TLS
+from evserve.http.headers import Head
 from evserve.http.request import Request
 from evserve.http.settings import Settings
-from evserve.http.tls import TLS
 from evserve.http.url import URL, parse_url
 
 

@@ -12,8 +12,8 @@ from twisted.web.iweb import IAgent
 from benchmarks.http.job import Job, Outcome, Run
 from evserve.http import agent as own
 from evserve.http.client import Client
+from evserve.http.connect import TLS
 from evserve.http.settings import Settings
-from evserve.http.tls import TLS
 
 
 def run(job: Job) -> Outcome:

@@ -12,7 +12,7 @@ from evserve.fetch.refusals import BadStatus
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Copy, Engine, Exchange, Store
 from evserve.http.errors import Cancelled, TotalTimeout
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.parser import LARGE
 from evserve.http.redirects import REDIRECTS, WORTH_READING
 from evserve.http.request import Request

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.python import usage
 
 from evserve.http.errors import FetchError
-from evserve.http.messages import check_headers
-from evserve.http.proxies import named_proxy
+from evserve.http.headers import check_headers
+from evserve.http.proxy import named_proxy
 from evserve.http.settings import MOST_SECONDS
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import field, frozen
 
 from evserve.http.errors import FetchError
-from evserve.http.messages import Headers, check_headers
+from evserve.http.headers import Headers, check_headers
 from evserve.http.settings import MOST_SECONDS
 from evserve.http.url import parse_url
 

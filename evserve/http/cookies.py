@@ -7,7 +7,7 @@ from urllib.request import Request as JarRequest
 
 from attrs import define, field
 
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.url import URL
 
 

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from evserve.http.errors import BadRedirect, BadURL, RequestBodyFailed
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 from evserve.http.url import parse_location
 

@@ -4,7 +4,7 @@ from attrs import field, frozen
 
 from evserve.http.decoding import DecodingLimits
 from evserve.http.parser import HeaderLimits
-from evserve.http.proxies import NO_PROXIES, Proxies
+from evserve.http.proxy import NO_PROXIES, Proxies
 
 
 MOST_SECONDS = 2_000_000  # what a reactor can wait for

@@ -5,8 +5,8 @@ from twisted.internet.interfaces import IHostnameResolver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from evserve.http.addresses import is_public
-from evserve.http.proxies import Proxies, parse_proxy
+from evserve.http.connect import is_public
+from evserve.http.proxy import Proxies, parse_proxy
 from tests.http.gather import fetch
 from tests.http.network import Network
 

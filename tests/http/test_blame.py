@@ -8,9 +8,8 @@ from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.polite.health import Health
 from evserve.fetch.polite.retries import PASSING, RetryPolicy
-from evserve.http.blame import at_proxy
 from evserve.http.errors import IdleTimeout
-from evserve.http.proxies import Proxies, parse_proxy
+from evserve.http.proxy import Proxies, at_proxy, parse_proxy
 from evserve.http.settings import Timeouts
 from evserve.http.url import parse_url
 from tests.http.gather import fetch

@@ -4,7 +4,7 @@ import gzip
 
 from evserve.http.auth import Auth
 from evserve.http.errors import BadRequest, Cancelled
-from evserve.http.messages import Headers
+from evserve.http.headers import Headers
 from evserve.http.settings import Timeouts
 from tests.http.call_case import Case
 from tests.http.gather import fetch

@@ -2,7 +2,7 @@
 
 from evserve.http.auth import Auth
 from evserve.http.cookies import Cookies
-from evserve.http.messages import Headers
+from evserve.http.headers import Headers
 from evserve.http.url import parse_url
 from tests.http.call_case import Case
 from tests.http.gather import fetch

@@ -2,9 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http.auth import Auth
-from evserve.http.credentials import Credentials
-from evserve.http.messages import Head, Headers
+from evserve.http.auth import Auth, Credentials
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 from evserve.http.url import parse_url
 

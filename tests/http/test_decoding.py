@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http import codings
+from evserve.http import decoding as codings
 from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted
 from evserve.http.errors import CorruptBody, DecompressionBomb, UnsupportedEncoding
 from tests.http.cuts import cut

@@ -4,13 +4,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementedBy
 from zope.interface.verify import verifyClass
 
-from evserve.http.agent import Agent
-from evserve.http.connection import Connection
-from evserve.http.guard import GuardedEndpoint, _Filter
-from evserve.http.response import Body, ClientRequest, Response
-from evserve.http.tls import HostTLS
-from evserve.http.tunnel import TunnelEndpoint
-from evserve.http.upload import Upload
+from evserve.http.agent import Agent, Body, ClientRequest, Response
+from evserve.http.connect import GuardedEndpoint, HostTLS, _Filter
+from evserve.http.connection import Connection, Upload
+from evserve.http.proxy import TunnelEndpoint
 
 
 IMPLEMENTERS = (

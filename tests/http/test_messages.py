@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.errors import BadRequest
-from evserve.http.messages import Headers, check_headers, check_method, request_bytes
+from evserve.http.headers import Headers, check_headers, check_method, request_bytes
 
 
 class RequestTests(SynchronousTestCase):

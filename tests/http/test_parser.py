@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http import repeated
+from evserve.http import parser as repeated
 from evserve.http.errors import (
     BadResponse,
     BodyTooLarge,

@@ -4,7 +4,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.errors import ProxyFailed
-from evserve.http.proxies import Proxies, named_proxy, parse_proxy, proxies_from
+from evserve.http.proxy import Proxies, named_proxy, parse_proxy, proxies_from
 from evserve.http.url import parse_url
 from tests.http.gather import fetch
 from tests.http.network import Network

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http.reasons import explain_connecting, explain_loss
+from evserve.http.connect import explain_connecting, explain_loss
 from evserve.http.url import Origin
 
 

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.auth import Auth
 from evserve.http.errors import BadRedirect, RequestBodyFailed
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.redirects import redirected
 from evserve.http.request import Request
 from evserve.http.url import parse_url

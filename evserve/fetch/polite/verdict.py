@@ -9,7 +9,7 @@ from evserve.fetch.polite.retries import BUSY, PASSING, PASSING_STATUSES
 from evserve.fetch.polite.retry_after import retry_after
 from evserve.fetch.refusals import bad_status
 from evserve.http.errors import FetchError, TooManyRedirects
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.redirects import REDIRECTS, redirected
 from evserve.http.request import Request
 
