@@ -7,8 +7,8 @@ from attrs import field, frozen
 
 from evserve.http.errors import FetchError
 from evserve.http.headers import Headers, check_headers
-from evserve.http.settings import MOST_SECONDS
 from evserve.http.url import parse_url
+from evserve.options import MAX_TIMER_SECONDS
 
 
 _KEYS = frozenset(["url", "method", "headers", "timeout"])
@@ -88,6 +88,6 @@ def _timeout(given: dict[str, Any]) -> float | None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise BadOrder('"timeout" is not a number of seconds')
-    if not 0 < timeout <= MOST_SECONDS:
-        raise BadOrder(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
+    if not 0 < timeout <= MAX_TIMER_SECONDS:
+        raise BadOrder(f'"timeout" is not above 0 and up to {MAX_TIMER_SECONDS} seconds')
     return float(timeout)

@@ -1,13 +1,7 @@
-"""The engine as an `IAgent`: what `treq.client.HTTPClient` and others are built on.
-
-A response as Twisted's web clients, treq among them, know it.
-
-A body that nobody has asked for yet is read ahead, as far as `_AHEAD`: most bodies end before
-that, and their connection is free for others while the program still looks at the status.
-"""
+"""The client as an `IAgent`, and as an `HTTPClient` of treq."""
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import finalize, ref
 
 from attrs import define, field, frozen
@@ -23,18 +17,37 @@ from zope.interface import implementer
 from evserve.http.client import Call, Client
 from evserve.http.errors import Cancelled, FetchError
 from evserve.http.headers import Head, Headers
-from evserve.http.redirects import REDIRECTS
+from evserve.http.redirects import REDIRECT_STATUSES
 from evserve.http.request import Request
+from evserve.http.settings import Settings
 from evserve.http.url import URL, parse_url
+
+
+if TYPE_CHECKING:
+    from treq.client import HTTPClient
+
+
+_READ_AHEAD = 64 * 1024  # bytes
+
+
+def treq_client(reactor: Any, settings: Settings | None = None) -> "HTTPClient":
+    """Return a treq client whose requests this package sends.
+
+    Idle connections close after `Settings.keep_idle` seconds. To close them earlier, keep the
+    `Client` that you make: `HTTPClient(Agent(client))`.
+    """
+    from treq.client import HTTPClient  # takes a while, and only this function needs it
+
+    return HTTPClient(Agent(Client(reactor, settings or Settings())))
 
 
 @implementer(IAgent)
 @define(eq=False)
 class Agent:
-    """One request, one response, as `IAgent` has it; with `follow`, redirects are followed here.
+    """An IAgent that decodes bodies, and follows redirects if `follow` is True.
 
-    treq follows redirects itself unless it is told `allow_redirects=False`. Content-Encoding is
-    always undone here, and a response says nothing of it any more.
+    treq follows redirects itself, unless it is told `allow_redirects=False`. Errors are
+    FetchErrors, also those that a body ends with.
     """
 
     _client: Client
@@ -47,153 +60,32 @@ class Agent:
         headers: WebHeaders | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
-        """See IAgent; fails with a FetchError."""
+        result: Deferred[Any] = Deferred(lambda _: body.call.cancel(CancelledError()))
         try:
-            request = Request(
-                parse_url(uri.decode("utf-8", "surrogateescape")),
-                method,
-                _lines(headers),
-                bodyProducer,
-                follow=self._follow,
-            )
-            return self._begin(request)
+            url = parse_url(uri.decode("utf-8", "surrogateescape"))
+            sent = _copy_headers(headers)
+            request = Request(url, method, sent, bodyProducer, follow=self._follow)
+            body = _Body(result, request)
+            body.call = self._client.fetch(request, body)
         except FetchError as error:
             return fail(error)
-
-    def _begin(self, request: Request) -> Deferred[IResponse]:
-        result: Deferred[Any] = Deferred(lambda _: body.call.cancel(CancelledError()))
-        body = Body(result, request)
-        body.call = self._client.fetch(request, body)
         return result
-
-
-def _lines(headers: WebHeaders | None) -> Headers:
-    if headers is None:
-        return Headers()
-    return Headers([(name, value) for name, all_ in headers.getAllRawHeaders() for value in all_])
-
-
-_AHEAD = 64 * 1024
 
 
 @implementer(IClientRequest)
 @frozen
 class ClientRequest:
-    """What was asked for."""
+    """The request of a `Response`."""
 
     method: bytes
     absoluteURI: bytes
     headers: WebHeaders
 
 
-@implementer(IPushProducer)
-@define(eq=False)
-class Body:
-    """The part of a response that may come later: the call's receiver, the reader's transport."""
-
-    result: Deferred["Response"]
-    request: Request
-    call: Call = field(init=False)
-    disconnecting: bool = field(default=False, init=False)
-    _head: Head = field(init=False)
-    _reader: IProtocol | None = field(default=None, init=False)
-    _ahead: deque[bytes] = field(factory=deque, init=False)
-    _size: int = field(default=0, init=False)  # of all that was ever read ahead
-    _resting: bool = field(default=True, init=False)
-    _over: Failure | None = field(default=None, init=False)
-    _response: Any = field(default=None, init=False)
-
-    def started(self, head: Head, url: URL) -> None:
-        """See request.Receiver."""
-        self._head = head
-        response = make_response(head, url, self.request, self)
-        for earlier_url, earlier in reversed(self.call.history):
-            oldest = response.oldest()
-            oldest.setPreviousResponse(make_response(earlier, earlier_url, self.request, None))
-        self._response = ref(response)
-        self.result.callback(response)
-
-    def received(self, data: bytes) -> None:
-        """See request.Receiver."""
-        if self._reader is not None and not self._resting:
-            self._reader.dataReceived(data)
-            return
-        self._ahead.append(data)
-        self._size += len(data)
-        if self._reader is None and self._size > _AHEAD:
-            self._hold_back()
-
-    def finished(self, error: Exception | None) -> None:
-        """See request.Receiver."""
-        if not self.result.called:
-            self.result.errback(error or Cancelled("no response"))
-            return
-        self._over = Failure(self._reason() if error is None else error)
-        if not self._resting:
-            self._pump()
-
-    def deliver(self, reader: IProtocol) -> None:
-        """Give what has come to `reader`, and what will come."""
-        self._reader = reader
-        self._resting = False
-        reader.makeConnection(self)  # type: ignore[arg-type]  # a producer is all it is
-        self._pump()
-
-    # What the reader does with its transport.
-
-    def pauseProducing(self) -> None:
-        """Let the server wait."""
-        self._resting = True
-        self.call.pause()
-
-    def resumeProducing(self) -> None:
-        """Go on."""
-        self._resting = False
-        self._pump()
-
-    def stopProducing(self) -> None:
-        """Want no more."""
-        self.disconnecting = True
-        self.call.cancel(Cancelled("the reader of the body wants no more"))
-
-    loseConnection = abortConnection = stopProducing
-
-    def _pump(self) -> None:
-        reader = self._reader
-        while self._ahead and reader is not None and not self._resting:
-            reader.dataReceived(self._ahead.popleft())
-        if self._resting or reader is None:
-            return
-        if self._over is None:
-            self.call.resume()
-        else:
-            over, self._reader = self._over, None
-            reader.connectionLost(over)
-
-    def _hold_back(self) -> None:
-        response = self._response()
-        if response is None or self._head.status in REDIRECTS:
-            self.call.cancel(Cancelled("nobody reads this body"))
-        else:
-            self.call.pause()
-            finalize(response, self._abandon).atexit = False
-
-    def _abandon(self) -> None:
-        """The program threw the response away; its body is of no use to anybody."""
-        if self._reader is None:
-            self.call.cancel()
-
-    def _reason(self) -> Exception:
-        """Without a length, only the end of the connection says that this was all."""
-        head = self._head
-        framed = head.length is not None or b"transfer-encoding" in head.headers
-        return ResponseDone() if framed else PotentialDataLoss()
-
-
 @implementer(IResponse)
 @define(eq=False, slots=True, weakref_slot=True)
 class Response:
-    """See IResponse. A body that breaks ends with a FetchError, in its `connectionLost`."""
+    """An IResponse. If the body is decoded, the headers no longer say that it was encoded."""
 
     version: tuple[bytes, int, int]
     code: int
@@ -201,11 +93,10 @@ class Response:
     headers: WebHeaders
     length: Any  # int or UNKNOWN_LENGTH
     request: ClientRequest
+    _body: "_Body | None"  # None for a redirect that was followed
     previousResponse: "Response | None" = None
-    _body: Body | None = None
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """See IResponse; a redirect that was followed has no body left."""
         if self._body is None:
             protocol.makeConnection(None)  # type: ignore[arg-type]
             protocol.connectionLost(Failure(ResponseDone()))
@@ -213,33 +104,133 @@ class Response:
             self._body.deliver(protocol)
 
     def setPreviousResponse(self, response: Any) -> None:
-        """See IResponse."""
         self.previousResponse = response
 
-    def oldest(self) -> "Response":
-        """Return the first response of the chain that led here."""
-        return self if self.previousResponse is None else self.previousResponse.oldest()
+
+@implementer(IPushProducer)
+@define(eq=False)
+class _Body:
+    """Receives a response; for the body, it is the transport of the program's reader.
+
+    A body that nobody has asked for yet is read ahead, up to `_READ_AHEAD`: most bodies end
+    before that, and their connection is free for others while the program looks at the status.
+    """
+
+    result: Deferred[Response]
+    request: Request
+    call: Call = field(init=False)
+    disconnecting: bool = field(default=False, init=False)
+    _head: Head = field(init=False)
+    _reader: IProtocol | None = field(default=None, init=False)
+    _ahead: deque[bytes] = field(factory=deque, init=False)
+    _size: int = field(default=0, init=False)  # bytes that were ever read ahead
+    _is_paused: bool = field(default=True, init=False)
+    _end: Failure | None = field(default=None, init=False)  # for the reader's connectionLost
+    _response: Any = field(default=None, init=False)  # a weak reference
+
+    def started(self, head: Head, url: URL) -> None:
+        self._head = head
+        response = oldest = _make_response(head, url, self.request, self)
+        for earlier_url, earlier in reversed(self.call.history):
+            previous = _make_response(earlier, earlier_url, self.request, None)
+            oldest.setPreviousResponse(previous)
+            oldest = previous
+        self._response = ref(response)
+        self.result.callback(response)
+
+    def received(self, data: bytes) -> None:
+        if self._reader is not None and not self._is_paused:
+            self._reader.dataReceived(data)
+            return
+        self._ahead.append(data)
+        self._size += len(data)
+        if self._reader is None and self._size > _READ_AHEAD:
+            self._wait_for_reader()
+
+    def finished(self, error: Exception | None) -> None:
+        if not self.result.called:
+            self.result.errback(error or Cancelled("no response"))
+            return
+        if error is None:
+            # Without a length, only the end of the connection says that the body is complete.
+            head = self._head
+            is_framed = head.length is not None or b"transfer-encoding" in head.headers
+            error = ResponseDone() if is_framed else PotentialDataLoss()
+        self._end = Failure(error)
+        if not self._is_paused:
+            self._deliver_ahead()
+
+    def deliver(self, reader: IProtocol) -> None:
+        """Give the body to `reader`: what was read ahead, and what follows."""
+        self._reader = reader
+        self._is_paused = False
+        reader.makeConnection(self)  # type: ignore[arg-type]  # as much transport as it needs
+        self._deliver_ahead()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        self.call.pause()
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._deliver_ahead()
+
+    def stopProducing(self) -> None:
+        self.disconnecting = True
+        self.call.cancel(Cancelled("the reader closed the body"))
+
+    loseConnection = abortConnection = stopProducing
+
+    def _deliver_ahead(self) -> None:
+        reader = self._reader
+        while self._ahead and reader is not None and not self._is_paused:
+            reader.dataReceived(self._ahead.popleft())
+        if self._is_paused or reader is None:
+            return
+        if self._end is None:
+            self.call.resume()
+        else:
+            end, self._reader = self._end, None
+            reader.connectionLost(end)
+
+    def _wait_for_reader(self) -> None:
+        """Pause a long body, or cancel it if nobody is likely to read it."""
+        response = self._response()
+        if response is None or self._head.status in REDIRECT_STATUSES:
+            self.call.cancel(Cancelled("the body has no reader"))
+        else:
+            self.call.pause()
+            finalize(response, self._abandon).atexit = False
+
+    def _abandon(self) -> None:
+        """Cancel the body of a response that the program has thrown away."""
+        if self._reader is None:
+            self.call.cancel()
 
 
-def make_response(head: Head, url: URL, request: Request, body: Body | None) -> Response:
-    """Return the response that `head` begins; what is decoded already no longer says so."""
+def _make_response(head: Head, url: URL, request: Request, body: _Body | None) -> Response:
+    is_decoded = request.decode and head.encoding is not None
     headers = WebHeaders()
-    decoded = request.decode and head.encoding is not None
     for name, value in head.headers:
-        if not (decoded and name.lower() in (b"content-encoding", b"content-length")):
+        if not (is_decoded and name.lower() in (b"content-encoding", b"content-length")):
             headers.addRawHeader(name, value)
     major, _, minor = head.version.partition(".")
-    length = UNKNOWN_LENGTH if head.length is None or (decoded and head.length) else head.length
-    asked = WebHeaders()
+    is_unknown = head.length is None or (is_decoded and head.length)
+    sent = WebHeaders()
     for name, value in request.headers:
-        asked.addRawHeader(name, value)
+        sent.addRawHeader(name, value)
     return Response(
         (b"HTTP", int(major), int(minor)),
         head.status,
         head.reason,
         headers,
-        length,
-        ClientRequest(request.method, str(url).encode("ascii"), asked),
-        None,
+        UNKNOWN_LENGTH if is_unknown else head.length,
+        ClientRequest(request.method, str(url).encode("ascii"), sent),
         body,
     )
+
+
+def _copy_headers(headers: WebHeaders | None) -> Headers:
+    if headers is None:
+        return Headers()
+    return Headers([(name, value) for name, all_ in headers.getAllRawHeaders() for value in all_])

@@ -1,18 +1,14 @@
-"""One request on its way to one response, over as many redirects and connections as it takes.
+"""The client: `Client(reactor).fetch(request, receiver)` returns a `Call`."""
 
-The way to an origin: directly, through a proxy, or through a tunnel; with TLS or without.
-
-The engine's front door: `Client(reactor).fetch(request, receiver)`.
-"""
-
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from evserve.http.auth import Credentials
-from evserve.http.connect import TLS, GuardedEndpoint, is_private_name, plain_endpoint
+from evserve.http.auth import Authenticator
+from evserve.http.connect import TLS, PublicEndpoint, endpoint_for, is_private_name
 from evserve.http.connection import Connection
 from evserve.http.cookies import Cookies
 from evserve.http.deadlines import Deadlines
@@ -22,77 +18,156 @@ from evserve.http.errors import (
     Cancelled,
     IdleTimeout,
     PrivateAddress,
-    TooManyRedirects,
     TotalTimeout,
 )
 from evserve.http.headers import Head
-from evserve.http.pool import Pool, Slot
+from evserve.http.pool import OriginPool, Pool
 from evserve.http.proxy import (
     PROXY_AUTHENTICATION_REQUIRED,
     Proxy,
     TunnelEndpoint,
-    at_proxy,
+    as_proxy_error,
     refusal,
 )
-from evserve.http.redirects import REDIRECTS, WORTH_READING, redirected
-from evserve.http.request import Extra, Receiver, Request, check, compose, is_plain, tail_of
+from evserve.http.redirects import REDIRECT_STATUSES, check_discarded, next_request
+from evserve.http.request import (
+    Receiver,
+    Request,
+    RequestTail,
+    check_request,
+    serialize,
+)
 from evserve.http.settings import Settings
 from evserve.http.url import URL, Origin
 
 
 _UNAUTHORIZED = 401
-_MAX_STALE = 3
+_MAX_STALE = 3  # expired connections that a request may meet
 
 
-class Dispatcher(Protocol):
-    """What a call needs from its client."""
+@define(eq=False)
+class Client:
+    """Sends requests. Keeps connections, and cookies if it is given a place for them."""
 
-    settings: Settings
-    deadlines: Deadlines
-    cookies: Cookies | None
-    credentials: Credentials
+    _reactor: Any
+    settings: Settings = field(factory=Settings)
+    cookies: Cookies | None = None
+    _tls: TLS = field(factory=TLS)
+    authenticator: Authenticator = field(factory=Authenticator, init=False)
+    deadlines: Deadlines = field(init=False)
+    pool: Pool = field(init=False)
+    _calls: set["Call"] = field(factory=set, init=False)
 
-    def slot(self, request: Request) -> Slot:
-        """Return where its connections come from; raises FetchError."""
+    def __attrs_post_init__(self) -> None:
+        self.deadlines = Deadlines(self._reactor)
+        self.pool = Pool(self.settings, self.deadlines, self._endpoint)
 
-    def wire(self, request: Request, slot: Slot) -> bytes:
-        """Return the request's head, and its body if that is bytes."""
+    def fetch(self, request: Request, receiver: Receiver) -> "Call":
+        """Send a request; the receiver's methods are called, maybe before this returns.
+
+        Raises BadRequest for a method or header that cannot be sent.
+        """
+        if request.headers.lines or request.method != b"GET":
+            check_request(request)
+        call = Call(self, request, receiver)
+        self._calls.add(call)
+        self.deadlines.add(call, self.deadlines.clock.seconds())
+        call.begin()
+        return call
+
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """Return the proxy that requests to `origin` pass, or None."""
+        return self.settings.proxies.choose(origin)
+
+    def close(self) -> None:
+        """Cancel all calls, close every connection, and stop the timer."""
+        for call in tuple(self._calls):
+            call.cancel(Cancelled("the client is closed"))
+        self.pool.close()
+        self.deadlines.stop()
+
+    # Called by Call.
+
+    def origin_pool(self, request: Request) -> OriginPool:
+        """Return the pool of connections for `request`. Raises PrivateAddress."""
+        origin = request.url.origin
+        proxy = self.proxy_for(origin)
+        if proxy is not None and not self.settings.allow_private and is_private_name(origin.host):
+            raise PrivateAddress(f"{origin.host} is not a public address")
+        return self.pool.origin_pool(origin, proxy)
+
+    def serialize(self, request: Request, pool: OriginPool) -> bytes:
+        """Return the bytes of `request` without a body from a producer."""
+        cookie = None if self.cookies is None else self.cookies.header(request.url)
+        is_anonymous = request.auth is None and request.url.credentials is None
+        authorization = None if is_anonymous else self.authenticator.header(request)
+        user_agent = self.settings.user_agent
+        if (
+            cookie is None
+            and authorization is None
+            and pool.proxy is None
+            and RequestTail.is_plain(request)
+        ):
+            tail = pool.tail
+            if tail is None or not tail.fits(request):
+                tail = pool.tail = RequestTail.of(request, user_agent)
+            return tail.serialize(request)
+        return serialize(request, user_agent, cookie, authorization, pool.proxy)
 
     def ended(self, call: "Call") -> None:
         """Forget a call."""
+        self._calls.discard(call)
+        self.deadlines.discard(call)
+
+    def _endpoint(self, origin: Origin, proxy: Proxy | None) -> IStreamClientEndpoint:
+        """Return an endpoint for connections to `origin`: direct, or through a proxy."""
+        reactor, timeout = self._reactor, self.settings.timeouts.connect
+        if proxy is not None:
+            # The address of a proxy comes from the settings, so it may be private.
+            place = proxy.origin
+            endpoint = endpoint_for(reactor, place.host, place.port, timeout)
+            if place.is_tls:
+                endpoint = wrapClientTLS(self._tls.for_host(place.host), endpoint)
+            if origin.is_tls:
+                endpoint = TunnelEndpoint(endpoint, proxy, origin)
+        elif self.settings.allow_private:
+            endpoint = endpoint_for(reactor, origin.host, origin.port, timeout)
+        else:
+            endpoint = PublicEndpoint(reactor, origin.host, origin.port, timeout)
+        if origin.is_tls:
+            endpoint = wrapClientTLS(self._tls.for_host(origin.host), endpoint)
+        return endpoint
 
 
 class Call:
-    """What `Client.fetch` returns: pause it, resume it, cancel it."""
+    """One request on its way to its response, over redirects and several connections."""
 
-    def __init__(self, client: Dispatcher, request: Request, receiver: Receiver) -> None:
+    def __init__(self, client: Client, request: Request, receiver: Receiver) -> None:
         now = client.deadlines.clock.seconds()
         self._client = client
         self._timeouts = request.timeouts or client.settings.timeouts
         self._receiver = receiver
         self._request = request
-        self._next: Request | None = None  # what the response's head asks for
-        self._slot: Slot | None = None
+        self._next: Request | None = None  # to send after this response
+        self._pool: OriginPool | None = None
         self._connection: Connection | None = None
-        self._flow: BodyFlow | None = None
-        self._drained = self._stale = self._answers = 0
-        self._paused = self._ended = False
+        self._flow: BodyFlow | None = None  # only for bodies that are coded, limited or paused
+        self._discarded = self._stale = self._unauthorized = 0
+        self._is_paused = self._has_ended = False
         self._active_at = now
         self.history: list[tuple[URL, Head]] = []  # the redirects so far
         self.deadline = now + self._timeouts.total
-        self.active = False
+        self.active = False  # set by the connection when the peer sends or takes something
         self.done = False
 
     @property
     def url(self) -> URL:
-        """Where the response comes from, after redirects."""
+        """The URL of the response, after redirects."""
         return self._request.url
-
-    # What the caller does.
 
     def pause(self) -> None:
         """Deliver no more of the body until `resume`."""
-        self._paused = True
+        self._is_paused = True
         if self._flow is None:
             self._flow = BodyFlow(self._receiver.received)
         self._flow.pause()
@@ -100,144 +175,140 @@ class Call:
             self._connection.pause()
 
     def resume(self) -> None:
-        """Deliver what waits, and go on."""
-        if not self._paused or self.done:
+        """Deliver what waits, and read on."""
+        if not self._is_paused or self.done:
             return
-        self._paused = False
-        self._guarded(self._resume)
+        self._is_paused = False
+        self._guard(self._resume)
 
     def cancel(self, error: Exception | None = None) -> None:
-        """End now; the receiver is told `error`, a Cancelled by default."""
+        """End the call; the receiver gets `error`, by default a Cancelled."""
         self._fail(error or Cancelled("cancelled"))
 
-    # What a slot does.
+    # Called by Client and OriginPool.
 
     def begin(self) -> None:
-        """Ask for a connection; whatever is in the way of that fails the call."""
-        self._guarded(self._submit)
+        """Wait for a connection. An error on the way to one fails the call."""
+        self._guard(self._submit)
 
     def assign(self, connection: Connection) -> None:
-        """See slot.Waiter."""
-        request, slot = self._request, self._slot
-        assert slot is not None
+        """Send the request on `connection`."""
+        request, pool = self._request, self._pool
+        assert pool is not None
         self._connection = connection
         self._active_at = self._client.deadlines.clock.seconds()
-        wire = self._client.wire(request, slot)
+        data = self._client.serialize(request, pool)
         body = None if isinstance(request.body, bytes) else request.body
-        connection.start(self, request.method, wire, body)
+        connection.start(self, request.method, data, body)
 
     def refuse(self, error: Exception) -> None:
-        """See slot.Waiter."""
+        """Fail: no connection was made."""
         self._fail(error)
 
-    # What a connection does.
+    # Called by Connection and its parser.
 
     def on_head(self, head: Head) -> None:
-        """See parser.Events."""
-        if self._client.cookies is not None:
-            self._client.cookies.store(self._request.url, head)
-        if head.status in REDIRECTS and self._request.follow:
-            self._next = self._redirected(head)
+        """Take the head of a response, and decide what it asks for."""
+        client = self._client
+        if client.cookies is not None:
+            client.cookies.store(self._request.url, head)
+        if head.status in REDIRECT_STATUSES and self._request.follow:
+            hops_left = client.settings.max_redirects - len(self.history)
+            self._next = next_request(self._request, head, hops_left)
+            if self._next is not None:
+                self.history.append((self._request.url, head))
+                self._unauthorized = 0
         elif head.status == _UNAUTHORIZED:
-            self._next = self._challenged(head)
-        elif head.status == PROXY_AUTHENTICATION_REQUIRED and self._slot and self._slot.relay:
-            raise refusal(self._slot.relay, head)
+            self._unauthorized += 1
+            if client.authenticator.challenged(self._request, head, self._unauthorized):
+                self._next = self._request
+        elif head.status == PROXY_AUTHENTICATION_REQUIRED and self._pool and self._pool.relay:
+            raise refusal(self._pool.relay, head)
         if self._next is None:
             self._open(head)
 
     def on_data(self, data: bytes) -> None:
-        """See parser.Events."""
+        """Take a part of a body."""
         if self._flow is not None:
             self._flow.take(data)
         elif self._next is None and not self.done:
             self._receiver.received(data)
+        elif self.done:
+            raise Cancelled("the call is over")
         else:
-            self._drained += len(data)
-            if self._drained > WORTH_READING or self.done:
-                raise Cancelled("this body is not wanted")
+            self._discarded += len(data)
+            check_discarded(self._discarded)
 
     def on_end(self) -> None:
-        """See connection.Exchange."""
+        """Take the end of a response."""
         self._connection = None
         if self._next is not None:
             self._proceed(self._next)
         else:
-            self._ended = True
-            self._guarded(self._finish)
+            self._has_ended = True
+            self._guard(self._finish)
 
-    def on_broken(self, error: Exception, *, stale: bool) -> None:
-        """See connection.Exchange."""
-        error = self._blamed(error)
+    def on_lost(self, error: Exception, *, is_stale: bool) -> None:
+        """Take the failure of a connection; `is_stale` if it may merely have expired."""
+        error = self._attribute(error)
         self._connection = None
         request = self._request
         if self._next is not None:
-            self._proceed(self._next)  # its body was not wanted anyway
-        elif stale and self._stale < _MAX_STALE and request.is_repeatable:
+            self._proceed(self._next)  # only the end of an unwanted body is missing
+        elif is_stale and self._stale < _MAX_STALE and request.is_repeatable:
             self._stale += 1
             self._proceed(request)
         else:
             self._fail(error)
 
+    # Called by Deadlines.
+
     def sweep(self, now: float) -> None:
-        """See deadlines.Watched."""
+        """Fail if the call takes too long."""
         if now >= self.deadline:
             error: Exception = TotalTimeout(f"not complete after {self._timeouts.total:g} s")
-            self._fail(self._blamed(error))
-        elif self.active or self._paused or self._connection is None:
+            self._fail(self._attribute(error))
+        elif self.active or self._is_paused or self._connection is None:
             self.active = False
             self._active_at = now
         elif now - self._active_at >= self._timeouts.idle:
-            error = IdleTimeout(f"no sign of life for {self._timeouts.idle:g} s")
-            self._fail(self._blamed(error))
+            error = IdleTimeout(f"no data for {self._timeouts.idle:g} s")
+            self._fail(self._attribute(error))
 
-    def _blamed(self, error: Exception) -> Exception:
-        """Return `error`, as the proxy's if it can be; who waits for a connection waits for it."""
-        slot = self._slot
-        proxy = slot and (slot.relay if self._connection else slot.proxy)
-        return at_proxy(error, proxy) if proxy else error
-
-    def _redirected(self, head: Head) -> Request | None:
-        follower = redirected(self._request, head)
-        if follower is not None:
-            self.history.append((self._request.url, head))
-            if len(self.history) > self._client.settings.max_redirects:
-                raise TooManyRedirects(f"more than {len(self.history) - 1} redirects")
-            self._answers = 0
-        return follower
-
-    def _challenged(self, head: Head) -> Request | None:
-        """Return the request once more if a Digest challenge can be answered."""
-        self._answers += 1
-        again = self._client.credentials.challenged(self._request, head, self._answers)
-        return self._request if again else None
+    def _attribute(self, error: Exception) -> Exception:
+        """Return `error` as the proxy's if it can be. Without a connection, it always can."""
+        pool = self._pool
+        proxy = pool and (pool.relay if self._connection else pool.proxy)
+        return as_proxy_error(error, proxy) if proxy else error
 
     def _open(self, head: Head) -> None:
+        """Begin to deliver the final response."""
         limit = self._client.settings.max_body
         if limit is not None and head.length is not None and head.length > limit:
             raise BodyTooLarge(f"the body is longer than {limit} bytes")
-        coded = head.encoding is not None and self._request.decode and head.length != 0
-        if coded or limit is not None:
+        is_coded = head.encoding is not None and self._request.decode and head.length != 0
+        if is_coded or limit is not None:
             limits = self._client.settings.decoding
-            decoder = ContentDecoder(head.encoding or b"", limits) if coded else None
+            decoder = ContentDecoder(head.encoding or b"", limits) if is_coded else None
             self._flow = BodyFlow(self._receiver.received, decoder, limit)
         if head.length is not None and self._connection is not None:
-            self._connection.widen(head.length)
+            self._connection.expect_length(head.length)
         self._receiver.started(head, self._request.url)
 
     def _submit(self) -> None:
-        self._slot = self._client.slot(self._request)
-        self._slot.submit(self)
+        self._pool = self._client.origin_pool(self._request)
+        self._pool.submit(self)
 
     def _proceed(self, request: Request) -> None:
-        self._request, self._next, self._drained = request, None, 0
+        self._request, self._next, self._discarded = request, None, 0
         self.begin()
 
     def _resume(self) -> None:
         if self._flow is not None:
             self._flow.resume()
-        if self._ended:
+        if self._has_ended:
             self._finish()
-        elif self._connection is not None and not self._paused:
+        elif self._connection is not None and not self._is_paused:
             self._connection.resume()
 
     def _finish(self) -> None:
@@ -245,9 +316,9 @@ class Call:
             self._flow.end()
             if not self._flow.done:
                 return
-        self._over(None)
+        self._close(None)
 
-    def _guarded(self, step: Any) -> None:
+    def _guard(self, step: Callable[[], None]) -> None:
         try:
             step()
         except Exception as error:
@@ -259,114 +330,12 @@ class Call:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.drop()
-        elif self._slot is not None:
-            self._slot.withdraw(self)
-        self._over(error)
+        elif self._pool is not None:
+            self._pool.withdraw(self)
+        self._close(error)
 
-    def _over(self, error: Exception | None) -> None:
+    def _close(self, error: Exception | None) -> None:
         if not self.done:
             self.done = True
             self._client.ended(self)
             self._receiver.finished(error)
-
-
-@define(eq=False)
-class Connector:
-    """Makes endpoints."""
-
-    _reactor: Any
-    _tls: TLS
-    _allow_private: bool
-    _timeout: float
-
-    def endpoint(self, origin: Origin, proxy: Proxy | None) -> IStreamClientEndpoint:
-        """Return an endpoint for connections to `origin`."""
-        way = self._direct(origin) if proxy is None else self._proxied(origin, proxy)
-        return wrapClientTLS(self._tls.of(origin.host), way) if origin.is_tls else way
-
-    def _direct(self, origin: Origin) -> IStreamClientEndpoint:
-        if self._allow_private:
-            return plain_endpoint(self._reactor, origin.host, origin.port, self._timeout)
-        return GuardedEndpoint(self._reactor, origin.host, origin.port, self._timeout)
-
-    def _proxied(self, origin: Origin, proxy: Proxy) -> IStreamClientEndpoint:
-        # Whoever configured a proxy knows where it is: it may well be private.
-        place = proxy.origin
-        way = plain_endpoint(self._reactor, place.host, place.port, self._timeout)
-        if place.is_tls:
-            way = wrapClientTLS(self._tls.of(place.host), way)
-        return TunnelEndpoint(way, proxy, origin) if origin.is_tls else way
-
-
-@define(eq=False)
-class Client:
-    """Fetches; `cookies` keeps what servers set, if it is given."""
-
-    _reactor: Any
-    settings: Settings = field(factory=Settings)
-    cookies: Cookies | None = None
-    _tls: TLS = field(factory=TLS)
-    credentials: Credentials = field(factory=Credentials, init=False)
-    deadlines: Deadlines = field(init=False)
-    pool: Pool = field(init=False)
-    _calls: set[Call] = field(factory=set, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        settings = self.settings
-        connector = Connector(
-            self._reactor, self._tls, settings.allow_private, settings.timeouts.connect
-        )
-        self.deadlines = Deadlines(self._reactor)
-        self.pool = Pool(settings, self.deadlines, connector.endpoint)
-
-    def fetch(self, request: Request, receiver: Receiver) -> Call:
-        """Ask for a resource; `receiver` is told what comes, `finished` last, maybe at once.
-
-        Raises BadRequest for a method or header that cannot be sent.
-        """
-        if request.headers.lines or request.method != b"GET":
-            check(request)
-        call = Call(self, request, receiver)
-        self._calls.add(call)
-        self.deadlines.add(call, self.deadlines.clock.seconds())
-        call.begin()
-        return call
-
-    def proxy_for(self, origin: Origin) -> Proxy | None:
-        """See seam.Engine."""
-        return self.settings.proxies.choose(origin)
-
-    def close(self) -> None:
-        """Cancel what is under way, close every connection, leave no timer."""
-        for call in tuple(self._calls):
-            call.cancel(Cancelled("the client is closed"))
-        self.pool.close()
-        self.deadlines.stop()
-
-    # What calls need.
-
-    def slot(self, request: Request) -> Slot:
-        """See call.Dispatcher."""
-        origin = request.url.origin
-        proxy = self.proxy_for(origin)
-        if proxy is not None and not self.settings.allow_private and is_private_name(origin.host):
-            raise PrivateAddress(f"{origin.host} is not a public address")
-        return self.pool.slot(origin, proxy)
-
-    def wire(self, request: Request, slot: Slot) -> bytes:
-        """See call.Dispatcher."""
-        cookie = None if self.cookies is None else self.cookies.header(request.url)
-        is_anonymous = request.auth is None and request.url.credentials is None
-        authorization = None if is_anonymous else self.credentials.header(request)
-        if authorization is None and cookie is None and slot.proxy is None and is_plain(request):
-            tail = slot.tail
-            if tail is None or not tail.fits(request):
-                tail = slot.tail = tail_of(request, self.settings.user_agent)
-            return b"%b %b%b" % (request.method, request.url.target.encode("ascii"), tail.data)
-        extra = Extra(cookie, authorization)
-        return compose(request, self.settings.user_agent, extra, slot.proxy)
-
-    def ended(self, call: Call) -> None:
-        """See call.Dispatcher."""
-        self._calls.discard(call)
-        self.deadlines.discard(call)

@@ -1,18 +1,7 @@
-"""Names resolved under guard: addresses that only this network can reach are not let through.
+"""How connections are made: endpoints, private addresses, TLS, and what can go wrong.
 
-The check sits where the connection gets its address, not before: a redirect, a name with two
-records and a name that changes its mind (DNS rebinding) all have to come past it.
-
-Which addresses only this network can reach, however they are wrapped up.
-
-`ipaddress` calls 6to4 and NAT64 addresses global, but what they lead to is the IPv4 address
-inside: RFC 3056 and RFC 6052.
-
-TLS as a client: 1.2 at least, the chain and the name verified, and a reason when they are not.
-
-OpenSSL says "certificate verify failed" and no more. What it knew is noted while it verifies.
-
-What went wrong with a connection, in words for people.
+Private addresses are refused where a connection gets its address, not before. A redirect, a name
+with two addresses and a name that changes its address (DNS rebinding) are checked as well then.
 """
 
 from collections.abc import Sequence
@@ -27,7 +16,7 @@ from OpenSSL.crypto import X509
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
-from twisted.internet import error as errors
+from twisted.internet import error as twisted_errors
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -57,21 +46,46 @@ from evserve.http.errors import (
     FetchError,
     PrivateAddress,
     TLSFailed,
-    brief,
+    shorten,
 )
 from evserve.http.url import Origin
 
 
-# RFC 6761, section 6.3; RFC 6762; RFC 8375; reserved by ICANN in 2024. And no name of the public
-# Internet is without a dot.
+# RFC 6761, section 6.3; RFC 6762; RFC 8375; reserved by ICANN in 2024.
 _PRIVATE_NAMES = (".localhost", ".local", ".home.arpa", ".internal")
-_ANY = "host"  # a name that no endpoint refuses
+_ANY_NAME = "host"  # accepted by every endpoint
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")  # RFC 8215
+_IPV4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, section 2.5.5.1, deprecated
+
+_VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+# The common codes of openssl/x509_vfy.h.
+_VERIFY_ERRORS = {
+    9: "the certificate is not valid yet",
+    10: "the certificate has expired",
+    18: "the certificate is self-signed",
+    19: "the certificate's authority is not trusted here",
+    20: "the certificate's issuer is not trusted here",
+    21: "the certificate's issuer is not trusted here",
+    23: "the certificate was revoked",
+    26: "the certificate is not one for servers",
+}
+# OpenSSL's words for a server with an old version: its errors have no codes in pyOpenSSL.
+_OLD_TLS = ("unsupported protocol", "protocol version", "wrong version number", "version too low")
+
+
+def endpoint_for(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Return an endpoint for any address."""
+    if _is_address(host):  # needs no thread to look it up
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        return kind(reactor, host, port, timeout=timeout)
+    return HostnameEndpoint(_Resolver(reactor, host), _ANY_NAME, port, timeout=timeout)
 
 
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
-class GuardedEndpoint:
-    """Connects to public addresses of a host and to no other."""
+class PublicEndpoint:
+    """Connects to public addresses only, and fails with PrivateAddress for others."""
 
     _reactor: Any
     _host: str
@@ -79,16 +93,15 @@ class GuardedEndpoint:
     _timeout: float
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See IStreamClientEndpoint; fails with PrivateAddress."""
-        if _is_literal(self._host):
+        if _is_address(self._host):
             if not is_public(self._host):
                 return fail(PrivateAddress(f"{self._host} is not a public address"))
-            return literal_endpoint(self._reactor, self._host, self._port, self._timeout).connect(
+            return endpoint_for(self._reactor, self._host, self._port, self._timeout).connect(
                 protocolFactory
             )
         refused: list[str] = []
         resolver = _Resolver(self._reactor, self._host, refused)
-        endpoint = HostnameEndpoint(resolver, _ANY, self._port, timeout=self._timeout)
+        endpoint = HostnameEndpoint(resolver, _ANY_NAME, self._port, timeout=self._timeout)
         return endpoint.connect(protocolFactory).addErrback(self._explain, refused)
 
     def _explain(self, failure: Failure, refused: list[str]) -> Failure:
@@ -98,39 +111,111 @@ class GuardedEndpoint:
         return Failure(PrivateAddress(f"{self._host} is {addresses}: not a public address"))
 
 
-def plain_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
-    """Return an endpoint without guard."""
-    if _is_literal(host):
-        return literal_endpoint(reactor, host, port, timeout)
-    return HostnameEndpoint(_Resolver(reactor, host), _ANY, port, timeout=timeout)
-
-
-def literal_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
-    """Return an endpoint for an address, which no thread need look up."""
-    kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-    return kind(reactor, host, port, timeout=timeout)
-
-
 def is_private_name(host: str) -> bool:
-    """Whether a name is private without being looked up: all that can be told before a proxy."""
-    if _is_literal(host):
+    """Whether a host is private without being looked up, which a proxy does elsewhere."""
+    if _is_address(host):
         return not is_public(host)
     name = host.rstrip(".")
     return "." not in name or name.endswith(_PRIVATE_NAMES)
 
 
-def _is_literal(host: str) -> bool:
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public Internet.
+
+    `ipaddress` calls 6to4 (RFC 3056) and NAT64 (RFC 6052) addresses global, but they lead to the
+    IPv4 address that they contain.
+    """
+    try:
+        return _is_public(ip_address(address))
+    except ValueError:
+        return False  # fe80::1%eth0 and the like
+
+
+@define(eq=False)
+class TLS:
+    """TLS 1.2 or later for clients, with verified certificates and host names.
+
+    trust: an IOpenSSLTrustRoot instead of the system's.
+    """
+
+    _trust: Any = None
+    _hosts: dict[str, "_HostTLS"] = field(factory=dict, init=False)
+    _context: SSL.Context | None = field(default=None, init=False)
+    _limit: int = 1000  # of hosts remembered
+
+    def for_host(self, host: str) -> "_HostTLS":
+        """Return what makes connections to `host`. Raises BadURL if it can have no certificate."""
+        made = self._hosts.get(host)
+        if made is None:
+            if len(self._hosts) >= self._limit:
+                self._hosts.clear()
+            if self._context is None:
+                self._context = CertificateOptions(
+                    trustRoot=platformTrust() if self._trust is None else self._trust,
+                    raiseMinimumTo=TLSVersion.TLSv1_2,
+                ).getContext()
+            made = self._hosts[host] = _HostTLS(self._context, host)
+        return made
+
+
+def explain_connecting(failure: Failure, origin: Origin) -> FetchError:
+    """Return the error for a connection to `origin` that was not made."""
+    error = failure.value
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, twisted_errors.DNSLookupError):
+        return ConnectFailed(f"the name {origin.host} cannot be resolved")
+    if isinstance(error, CancelledError):
+        return Cancelled("cancelled while connecting")
+    if isinstance(error, twisted_errors.TimeoutError | twisted_errors.TCPTimedOutError):
+        return ConnectTimeout(f"{origin} does not answer")
+    if isinstance(error, twisted_errors.ConnectionRefusedError):
+        return ConnectFailed(f"{origin} refuses connections")
+    return ConnectFailed(f"cannot connect to {origin}: {str(error) or type(error).__name__}")
+
+
+def explain_loss(failure: Failure, transport: object) -> FetchError:
+    """Return the error for a connection that ended, with the reason of a failed handshake."""
+    error = failure.value
+    if isinstance(error, SSL.Error):
+        handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None
+        reason = _verify_errors.get(handle) if isinstance(handle, SSL.Connection) else None
+        return TLSFailed(reason or _describe(error))
+    if isinstance(error, twisted_errors.ConnectionDone):
+        return ConnectionLost("the connection was closed")
+    return ConnectionLost(f"the connection broke: {str(error).rstrip('.')}")
+
+
+def _is_address(host: str) -> bool:
     return isIPAddress(host) or isIPv6Address(host)
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address):
+        inner = _contained_ipv4(address)
+        if inner is not None:
+            return _is_public(inner)
+        if address in _NAT64_LOCAL:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+def _contained_ipv4(address: IPv6Address) -> IPv4Address | None:
+    if address in _NAT64 or address in _IPV4_COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
 
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 @define(eq=False, slots=False)
 class _Resolver:
-    """A reactor, to an endpoint, that resolves one host, whatever it is asked for.
+    """The reactor, with a resolver that looks up one host whatever it is asked for.
 
-    The endpoint itself would refuse names that are none by the book, such as `my_app` and
-    `r1---sn-a.example.com`, but that servers have.  refused: if given, private addresses are
-    dropped, and remembered there.
+    An endpoint refuses names such as `my_app` and `r1---sn-a.example.com`, which no standard
+    allows but servers have. It gets another name, and connects to the addresses of this host.
+
+    refused: a list to add private addresses to, which are dropped then.
     """
 
     _reactor: Any
@@ -138,7 +223,7 @@ class _Resolver:
     _refused: list[str] | None = None
 
     def __attrs_post_init__(self) -> None:
-        alsoProvides(self, IReactorTCP, IReactorTime)  # by way of __getattr__
+        alsoProvides(self, IReactorTCP, IReactorTime)  # through __getattr__
 
     @property
     def nameResolver(self) -> "_Resolver":
@@ -160,7 +245,7 @@ class _Resolver:
     ) -> Any:
         receiver = resolutionReceiver
         if self._refused is not None:
-            receiver = _Filter(resolutionReceiver, self._refused)
+            receiver = _PublicAddresses(resolutionReceiver, self._refused)
         return self._reactor.nameResolver.resolveHostName(
             receiver, self._host, portNumber, addressTypes, transportSemantics
         )
@@ -168,8 +253,8 @@ class _Resolver:
 
 @implementer(IResolutionReceiver)
 @define(eq=False)
-class _Filter:
-    """Passes the public addresses on."""
+class _PublicAddresses:
+    """Passes public addresses on, and adds others to `refused`."""
 
     _receiver: Any
     _refused: list[str]
@@ -187,75 +272,25 @@ class _Filter:
         self._receiver.resolutionComplete()
 
 
-_NAT64 = IPv6Network("64:ff9b::/96")
-_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")  # RFC 8215
-_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, section 2.5.5.1, deprecated
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address in text form is one of the public Internet."""
-    try:
-        return _is_public(ip_address(address))
-    except ValueError:
-        return False  # fe80::1%eth0 and the like
-
-
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv6Address):
-        inner = _inner(address)
-        if inner is not None:
-            return _is_public(inner)
-        if address in _NAT64_LOCAL:
-            return False
-    return address.is_global and not address.is_multicast
-
-
-def _inner(address: IPv6Address) -> IPv4Address | None:
-    if address in _NAT64 or address in _COMPATIBLE:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
-
-
-_VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-# The codes of openssl/x509_vfy.h that people meet.
-_REASONS = {
-    9: "the certificate is not valid yet",
-    10: "the certificate has expired",
-    18: "the certificate is self-signed",
-    19: "the certificate's authority is not trusted here",
-    20: "the certificate's issuer is not trusted here",
-    21: "the certificate's issuer is not trusted here",
-    23: "the certificate was revoked",
-    26: "the certificate is not one for servers",
-}
-
-
-# Not a connection's app data: that is Twisted's.
-_verdicts: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
-
-
-def verdict_of(transport: object) -> str:
-    """Return why the certificate was refused on a TLS transport, or an empty string."""
-    handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None
-    return _verdicts.get(handle, "") if isinstance(handle, SSL.Connection) else ""
+# OpenSSL's error says only "certificate verify failed", so the reason is noted while it verifies.
+# Not in the connection's app data, which Twisted uses.
+_verify_errors: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class HostTLS:
-    """Makes TLS connections to one host; raises BadURL if it can have no certificate."""
+class _HostTLS:
+    """Makes TLS connections to one host."""
 
     def __init__(self, context: SSL.Context, host: str) -> None:
         self._context = context
         self._host = host
-        self._is_address = isIPAddress(host) or isIPv6Address(host)
+        self._is_address = _is_address(host)
         try:
             self._id = IPAddress_ID(host) if self._is_address else DNS_ID(host.rstrip("."))
-        except ValueError:  # URLs know more characters than certificates do
-            raise BadURL(f"{brief(host)!r} is no name that a certificate could be for") from None
+        except ValueError:  # URLs allow more characters than certificates
+            raise BadURL(f"{shorten(host)!r} cannot be a name in a certificate") from None
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """See IOpenSSLClientConnectionCreator."""
         connection = SSL.Connection(self._context, None)
         if not self._is_address:  # RFC 6066, section 3: names only
             connection.set_tlsext_host_name(self._host.rstrip(".").encode("ascii"))
@@ -267,11 +302,11 @@ class HostTLS:
     ) -> bool:
         reason = ""
         if not ok:
-            reason = _REASONS.get(code, f"the certificate is not to be trusted ({code})")
+            reason = _VERIFY_ERRORS.get(code, f"the certificate is not to be trusted ({code})")
         elif depth == 0:
             reason = self._mismatch(certificate)
         if reason:
-            _verdicts[connection] = reason
+            _verify_errors[connection] = reason
         return not reason
 
     def _mismatch(self, certificate: X509) -> str:
@@ -280,34 +315,6 @@ class HostTLS:
         except (VerificationError, CertificateError):
             return f"the certificate is for {_names(certificate)}, not for {self._host}"
         return ""
-
-
-@define(eq=False)
-class TLS:
-    """One context for all, and what is made of it for each host."""
-
-    _trust: Any = None  # an IOpenSSLTrustRoot; the system's by default
-    _hosts: dict[str, HostTLS] = field(factory=dict, init=False)
-    _context: SSL.Context | None = field(default=None, init=False)
-    _limit: int = 1000
-
-    def of(self, host: str) -> HostTLS:
-        """Return what makes connections to `host`."""
-        made = self._hosts.get(host)
-        if made is None:
-            if len(self._hosts) >= self._limit:
-                self._hosts.clear()
-            made = self._hosts[host] = HostTLS(self._shared(), host)
-        return made
-
-    def _shared(self) -> SSL.Context:
-        if self._context is None:
-            options = CertificateOptions(
-                trustRoot=platformTrust() if self._trust is None else self._trust,
-                raiseMinimumTo=TLSVersion.TLSv1_2,
-            )
-            self._context = options.getContext()
-        return self._context
 
 
 def _names(certificate: X509) -> str:
@@ -320,36 +327,7 @@ def _names(certificate: X509) -> str:
     return ", ".join(map(str, found)) or "no name"
 
 
-_OLD_TLS = ("unsupported protocol", "protocol version", "wrong version number", "version too low")
-
-
-def explain_connecting(failure: Failure, origin: Origin) -> FetchError:
-    """Return the error for a connection to `origin` that was never made."""
-    error = failure.value
-    if isinstance(error, FetchError):
-        return error
-    if isinstance(error, errors.DNSLookupError):
-        return ConnectFailed(f"the name {origin.host} cannot be resolved")
-    if isinstance(error, CancelledError):
-        return Cancelled("given up while connecting")
-    if isinstance(error, errors.TimeoutError | errors.TCPTimedOutError):
-        return ConnectTimeout(f"{origin} does not answer")
-    if isinstance(error, errors.ConnectionRefusedError):
-        return ConnectFailed(f"{origin} refuses connections")
-    return ConnectFailed(f"cannot connect to {origin}: {str(error) or type(error).__name__}")
-
-
-def explain_loss(failure: Failure, transport: object) -> FetchError:
-    """Return the error for a connection that ended, TLS's reasons included."""
-    error = failure.value
-    if isinstance(error, SSL.Error):
-        return TLSFailed(verdict_of(transport) or _openssl(error))
-    if isinstance(error, errors.ConnectionDone):
-        return ConnectionLost("the connection was closed")
-    return ConnectionLost(f"the connection broke: {str(error).rstrip('.')}")
-
-
-def _openssl(error: SSL.Error) -> str:
+def _describe(error: SSL.Error) -> str:
     details = error.args[0] if error.args and isinstance(error.args[0], list) else []
     words = "; ".join(str(each[-1]) for each in details) or "the handshake failed"
     if any(old in words for old in _OLD_TLS):

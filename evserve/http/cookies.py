@@ -1,4 +1,4 @@
-"""Cookies, kept by the standard library's jar and its rules."""
+"""Cookies, by the rules of the standard library's jar."""
 
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar
@@ -11,36 +11,24 @@ from evserve.http.headers import Head
 from evserve.http.url import URL
 
 
-class _JarResponse:
-    """As much of a response as a jar looks at."""
-
-    def __init__(self, head: Head) -> None:
-        self._message = Message()
-        for value in head.headers.all(b"set-cookie"):
-            self._message["Set-Cookie"] = value.decode("latin-1")
-
-    def info(self) -> Message:
-        return self._message
-
-
 @define(eq=False)
 class Cookies:
-    """A jar that costs nothing while it is empty."""
+    """A cookie jar. Requests do not pay for it as long as it is empty."""
 
     jar: CookieJar = field(factory=CookieJar)
-    _empty: bool = field(init=False)
+    _is_empty: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._empty = next(iter(self.jar), None) is None
+        self._is_empty = next(iter(self.jar), None) is None
 
     def add(self, cookie: Cookie) -> None:
         """Put a cookie into the jar."""
         self.jar.set_cookie(cookie)
-        self._empty = False
+        self._is_empty = False
 
     def header(self, url: URL) -> bytes | None:
         """Return the value of the Cookie header for a request to `url`."""
-        if self._empty:
+        if self._is_empty:
             return None
         request = JarRequest(str(url))  # noqa: S310 # nothing is opened
         self.jar.add_cookie_header(request)
@@ -52,4 +40,16 @@ class Cookies:
         if b"set-cookie" in head.headers:
             request = JarRequest(str(url))  # noqa: S310 # nothing is opened
             self.jar.extract_cookies(cast(Any, _JarResponse(head)), request)
-            self._empty = False
+            self._is_empty = False
+
+
+class _JarResponse:
+    """The part of a response that a jar reads."""
+
+    def __init__(self, head: Head) -> None:
+        self._message = Message()
+        for value in head.headers.all(b"set-cookie"):
+            self._message["Set-Cookie"] = value.decode("latin-1")
+
+    def info(self) -> Message:
+        return self._message

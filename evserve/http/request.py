@@ -1,34 +1,27 @@
-"""What a caller asks for.
-
-A request's head as bytes, with what every request needs and nothing twice.
-"""
+"""A request, the receiver of its response, and the request's bytes."""
 
 from typing import Any, Protocol
 
 from attrs import frozen
 
 from evserve.http.auth import Auth
-from evserve.http.decoding import accepted
+from evserve.http.decoding import accepted_codings
 from evserve.http.errors import BadRequest
-from evserve.http.headers import (
-    IDEMPOTENT,
-    Head,
-    Headers,
-    check_headers,
-    check_method,
-    request_bytes,
-)
+from evserve.http.headers import Head, Headers, check_headers, check_method, request_bytes
 from evserve.http.proxy import Proxy
 from evserve.http.settings import Timeouts
-from evserve.http.url import URL, Origin
+from evserve.http.url import URL
 
 
+IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
 _NO_HEADERS = Headers()
+_FRAMING_HEADERS = (b"content-length", b"transfer-encoding", b"connection")  # ours to decide
+_WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
 
 
 @frozen
 class Request:
-    """One resource, wanted; what is not said here is as the client's settings say."""
+    """A request for one resource. The client's settings hold for what is None."""
 
     url: URL
     method: bytes = b"GET"
@@ -36,120 +29,112 @@ class Request:
     body: Any = None  # bytes or an IBodyProducer
     auth: Auth | None = None
     follow: bool = True  # redirects
-    decode: bool = True  # undo Content-Encoding, and ask for what can be undone
+    decode: bool = True  # undo Content-Encoding, and accept the codings that can be undone
     timeouts: Timeouts | None = None
 
     @property
     def is_resendable(self) -> bool:
-        """Whether it can be sent twice: a producer's body is there only once."""
+        """Whether it can be sent twice: a producer gives its body once."""
         return self.body is None or isinstance(self.body, bytes)
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether sending it twice does no more than sending it once (RFC 9110, 9.2.2)."""
+        """Whether sending it twice has the effect of sending it once (RFC 9110, 9.2.2)."""
         return self.method in IDEMPOTENT and self.is_resendable
 
 
 class Receiver(Protocol):
-    """Who wants the response. `finished` is always called, once, and last."""
+    """Takes a response. The client calls `finished` once, always, and last."""
 
     def started(self, head: Head, url: URL) -> None:
-        """Take the final response's head, and the URL that it came from."""
+        """Take the head of the final response, and its URL after redirects."""
 
     def received(self, data: bytes) -> None:
-        """Take a part of the body, decompressed; an exception here ends the call."""
+        """Take a part of the body, decompressed. An exception ends the call with that error."""
 
     def finished(self, error: Exception | None) -> None:
-        """The body is complete, or there was `error`: nearly always a FetchError."""
+        """The body is complete, or the call failed: `error` is nearly always a FetchError."""
 
 
-_OURS = (b"content-length", b"transfer-encoding", b"connection")  # framing is the engine's
-_WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
-
-
-@frozen
-class Extra:
-    """What the client adds to this request alone."""
-
-    cookie: bytes | None = None
-    authorization: bytes | None = None
-
-
-def check(request: Request) -> None:
-    """Raise BadRequest for what would break apart on the wire."""
+def check_request(request: Request) -> None:
+    """Raise BadRequest for a method or header that cannot be sent."""
     check_method(request.method)
     check_headers(request.headers)
     if request.method == b"CONNECT":
-        raise BadRequest("CONNECT is for the engine to use: give it a proxy")
+        raise BadRequest("CONNECT cannot be requested (set a proxy instead)")
 
 
-def is_plain(request: Request) -> bool:
-    """Whether a Tail may serve this request."""
-    return request.body is None and request.method not in _WITH_BODY
+def serialize(
+    request: Request,
+    user_agent: bytes,
+    cookie: bytes | None = None,
+    authorization: bytes | None = None,
+    proxy: Proxy | None = None,
+) -> bytes:
+    """Return the head of a request, and its body if that is bytes.
 
-
-@frozen
-class Tail:
-    """What follows the target in requests to one origin that have the same headers."""
-
-    lines: object
-    decode: bool
-    data: bytes
-
-    def fits(self, request: Request) -> bool:
-        """Whether a plain request ends like this."""
-        return self.lines is request.headers.lines and self.decode == request.decode
-
-
-def tail_of(request: Request, user_agent: bytes) -> Tail:
-    """Return the end of a plain request."""
-    head = compose(request, user_agent, Extra(), None)
-    start = len(request.method) + 1 + len(request.url.target)
-    return Tail(request.headers.lines, request.decode, head[start:])
-
-
-def compose(request: Request, user_agent: bytes, extra: Extra, proxy: Proxy | None) -> bytes:
-    """Return the head of any request, and its body if that is bytes."""
+    cookie, authorization: values of headers to add.  proxy: the one that the request passes.
+    """
     url = request.url
-    own = Headers(request.headers.without(*_OURS).lines)
-    lines = [
-        line
-        for line in _defaults(url.origin, user_agent, decode=request.decode)
-        if line[0].lower() not in own
-    ]
+    own = Headers(request.headers.without(*_FRAMING_HEADERS).lines)
+    lines = [(b"Host", url.origin.authority.encode("ascii")), (b"User-Agent", user_agent)]
+    if request.decode:
+        lines.append((b"Accept-Encoding", accepted_codings()))
+    lines.append((b"Accept", b"*/*"))
+    lines = [line for line in lines if line[0].lower() not in own]
     lines += own
-    if extra.authorization is not None and b"authorization" not in own:
-        lines.append((b"Authorization", extra.authorization))
-    if extra.cookie is not None:
-        lines = _with_cookie(lines, extra.cookie)
-    lines += _framing(request.method, request.body)
+    if authorization is not None and b"authorization" not in own:
+        lines.append((b"Authorization", authorization))
+    if cookie is not None:  # RFC 6265, section 5.4: one header, with the caller's cookies first
+        cookies = b"; ".join([*own.all(b"cookie"), cookie])
+        lines = [line for line in lines if line[0].lower() != b"cookie"]
+        lines.append((b"Cookie", cookies))
+    body = request.body
+    if body is not None:
+        length = len(body) if isinstance(body, bytes) else body.length
+        if isinstance(length, int):
+            lines.append((b"Content-Length", b"%d" % length))
+        else:  # UNKNOWN_LENGTH
+            lines.append((b"Transfer-Encoding", b"chunked"))
+    elif request.method in _WITH_BODY:
+        lines.append((b"Content-Length", b"0"))
     target = url.target
     if proxy is not None and not url.origin.is_tls:
         target = str(url)
         if proxy.authorization is not None:
             lines.append((b"Proxy-Authorization", proxy.authorization))
     head = request_bytes(request.method, target, lines)
-    return head + request.body if isinstance(request.body, bytes) else head
+    return head + body if isinstance(body, bytes) else head
 
 
-def _defaults(origin: Origin, user_agent: bytes, *, decode: bool) -> list[tuple[bytes, bytes]]:
-    lines = [(b"Host", origin.authority.encode("ascii")), (b"User-Agent", user_agent)]
-    if decode:
-        lines.append((b"Accept-Encoding", accepted()))
-    return [*lines, (b"Accept", b"*/*")]
+@frozen
+class RequestTail:
+    """The bytes after the target, which plain requests to one origin have in common.
 
+    A request is plain if it has neither a body nor headers of its own from the client. Composing
+    it from its tail saves most of the work of `serialize`.
+    """
 
-def _with_cookie(lines: list[tuple[bytes, bytes]], cookie: bytes) -> list[tuple[bytes, bytes]]:
-    """RFC 6265, section 5.4: one Cookie header; the caller's own cookies come first."""
-    own = [value for name, value in lines if name.lower() == b"cookie"]
-    rest = [line for line in lines if line[0].lower() != b"cookie"]
-    return [*rest, (b"Cookie", b"; ".join([*own, cookie]))]
+    _header_lines: object
+    _decode: bool
+    _data: bytes
 
+    @classmethod
+    def of(cls, request: Request, user_agent: bytes) -> "RequestTail":
+        """Return the tail of a plain request."""
+        head = serialize(request, user_agent)
+        start = len(request.method) + 1 + len(request.url.target)
+        return cls(request.headers.lines, request.decode, head[start:])
 
-def _framing(method: bytes, body: Any) -> list[tuple[bytes, bytes]]:
-    if body is None:
-        return [(b"Content-Length", b"0")] if method in _WITH_BODY else []
-    length = len(body) if isinstance(body, bytes) else body.length
-    if isinstance(length, int):
-        return [(b"Content-Length", b"%d" % length)]
-    return [(b"Transfer-Encoding", b"chunked")]  # UNKNOWN_LENGTH
+    @staticmethod
+    def is_plain(request: Request) -> bool:
+        """Whether a request may be composed from a tail."""
+        return request.body is None and request.method not in _WITH_BODY
+
+    def fits(self, request: Request) -> bool:
+        """Whether a plain request ends like this."""
+        return self._header_lines is request.headers.lines and self._decode == request.decode
+
+    def serialize(self, request: Request) -> bytes:
+        """Return the head of a plain request that this tail fits."""
+        return b"%b %b%b" % (request.method, request.url.target.encode("ascii"), self._data)

@@ -20,7 +20,7 @@ class OrderTests(SynchronousTestCase):
     def test_nonsense_is_named(self):
         table = [
             (b"", "empty"),
-            (b"ftp://a/", "ftp is not a scheme"),
+            (b"ftp://a/", "unsupported scheme ftp"),
             (b"{", "not JSON"),
             (b"{}", 'no "url"'),
             (b'{"url": 1}', 'no "url"'),

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from evserve.http.agent import Agent
 from evserve.http.errors import BadURL, Cancelled, ConnectionLost, CorruptBody, TruncatedBody
-from tests.http.network import HOST, Network
+from tests.http.memory_network import HOST, Network
 
 
 URI = HOST.encode()

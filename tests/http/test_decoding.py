@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http import decoding as codings
-from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted
+from evserve.http import decoding
+from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted_codings
 from evserve.http.errors import CorruptBody, DecompressionBomb, UnsupportedEncoding
 from tests.http.cuts import cut
 
@@ -65,7 +65,7 @@ class DecodingTests(SynchronousTestCase):
             pieces = decode(coding, compress(TEXT * 20))
             self.assertEqual(b"".join(pieces), TEXT * 20)
             if coding != "zstd":  # whose library gives whole blocks
-                self.assertLessEqual(max(map(len, pieces)), 2 * codings.PIECE)
+                self.assertLessEqual(max(map(len, pieces)), 2 * decoding.PIECE)
 
     def test_several_codings_are_undone_last_first(self):
         wire = brotli.compress(gzip.compress(TEXT))
@@ -106,15 +106,15 @@ class CorruptionTests(SynchronousTestCase):
         self.assertRaises(UnsupportedEncoding, decode, ", ".join(["gzip"] * 6))
 
     def test_what_no_library_undoes_is_not_asked_for(self):
-        self.assertEqual(accepted(), b"gzip, deflate, br, zstd")
-        self.patch(codings, "_library", lambda _: None)
-        codings.installed.cache_clear()
-        self.addCleanup(codings.installed.cache_clear)
-        self.assertEqual(accepted(), b"gzip, deflate")
+        self.assertEqual(accepted_codings(), b"gzip, deflate, br, zstd")
+        self.patch(decoding, "_import_library", lambda _: None)
+        decoding._optional_codings.cache_clear()
+        self.addCleanup(decoding._optional_codings.cache_clear)
+        self.assertEqual(accepted_codings(), b"gzip, deflate")
         self.assertRaises(UnsupportedEncoding, decode, "br")
 
     def test_an_absent_library_is_no_error(self):
-        self.assertIsNone(codings._library("no_such_library"))
+        self.assertIsNone(decoding._import_library("no_such_library"))
 
 
 class BombTests(SynchronousTestCase):
@@ -136,5 +136,5 @@ class BombTests(SynchronousTestCase):
     def test_nothing_is_undone_before_it_is_asked_for(self):
         decoder = ContentDecoder(b"gzip", DecodingLimits())
         pieces = decoder.feed(gzip.compress(bytes(5_000_000)))
-        self.assertEqual(len(next(pieces)), codings.PIECE)
-        self.assertEqual(decoder._given, codings.PIECE)
+        self.assertEqual(len(next(pieces)), decoding.PIECE)
+        self.assertEqual(decoder._given, decoding.PIECE)

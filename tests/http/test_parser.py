@@ -1,10 +1,11 @@
 """Responses are read right wherever TCP cuts them, and lies are refused."""
 
+from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http import parser as repeated
+from evserve.http import parser
 from evserve.http.errors import (
     BadResponse,
     BodyTooLarge,
@@ -14,7 +15,23 @@ from evserve.http.errors import (
 )
 from evserve.http.parser import LARGE, HeaderLimits, ResponseParser
 from tests.http.cuts import cut
-from tests.http.recorder import Recorder
+
+
+@define(eq=False)
+class Recorder:
+    head: object = None
+    body: bytes = b""
+    refuse: Exception | None = None
+    chunks: list = field(factory=list)
+
+    def on_head(self, head):
+        self.head = head
+        if self.refuse:
+            raise self.refuse
+
+    def on_data(self, data):
+        self.body += data
+        self.chunks.append(data)
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -210,8 +227,8 @@ class RepeatedLengthTests(Case):
                 searched.append(len(data) - start)
                 return end.search(data, start)
 
-        end = repeated._END
-        self.patch(repeated, "_END", End())
+        end = parser._END
+        self.patch(parser, "_END", End())
         wire = OK + self.twice + b"X: %b\r\n\r\nhi" % (b"x" * 10_000)
         self.assertEqual(self.parse(*cut(wire, range(0, len(wire), 10))).body, b"hi")
         self.assertLess(sum(searched), 2 * len(wire))
@@ -259,9 +276,9 @@ class EarlyEndTests(Case):
 
     def test_each_stage_has_its_name(self):
         error = self.assertRaises(ConnectionLost, self.end_after(b""))
-        self.assertIn("before any answer", str(error))
+        self.assertIn("before a response", str(error))
         error = self.assertRaises(ConnectionLost, self.end_after(OK))
-        self.assertIn("amid the header", str(error))
+        self.assertIn("within the header", str(error))
         error = self.assertRaises(
             TruncatedBody, self.end_after(OK + b"Content-Length: 5\r\n\r\nhel")
         )

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from evserve.http.client import Client
 from evserve.http.connect import TLS
 from evserve.http.settings import Settings, Timeouts
-from tests.http.gather import fetch
+from tests.http.recording_receiver import fetch
 
 
 class Hello(Protocol):

@@ -5,8 +5,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from tests.http.gather import fetch
-from tests.http.network import HOST, Network
+from tests.http.memory_network import HOST, Network
+from tests.http.recording_receiver import fetch
 
 
 @implementer(IBodyProducer)
