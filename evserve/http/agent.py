@@ -63,8 +63,9 @@ class Agent:
         result: Deferred[Any] = Deferred(lambda _: body.call.cancel(CancelledError()))
         try:
             url = parse_url(uri.decode("utf-8", "surrogateescape"))
-            sent = _copy_headers(headers)
-            request = Request(url, method, sent, bodyProducer, follow=self._follow)
+            raw = () if headers is None else headers.getAllRawHeaders()
+            lines = [(name, value) for name, values in raw for value in values]
+            request = Request(url, method, Headers(lines), bodyProducer, follow=self._follow)
             body = _Body(result, request)
             body.call = self._client.fetch(request, body)
         except FetchError as error:
@@ -144,8 +145,14 @@ class _Body:
             return
         self._ahead.append(data)
         self._size += len(data)
-        if self._reader is None and self._size > _READ_AHEAD:
-            self._wait_for_reader()
+        if self._reader is not None or self._size <= _READ_AHEAD:
+            return
+        response = self._response()
+        if response is None or self._head.status in REDIRECT_STATUSES:
+            self.call.cancel(Cancelled("the body has no reader"))
+        else:
+            self.call.pause()
+            finalize(response, self._abandon).atexit = False
 
     def finished(self, error: Exception | None) -> None:
         if not self.result.called:
@@ -193,15 +200,6 @@ class _Body:
             end, self._reader = self._end, None
             reader.connectionLost(end)
 
-    def _wait_for_reader(self) -> None:
-        """Pause a long body, or cancel it if nobody is likely to read it."""
-        response = self._response()
-        if response is None or self._head.status in REDIRECT_STATUSES:
-            self.call.cancel(Cancelled("the body has no reader"))
-        else:
-            self.call.pause()
-            finalize(response, self._abandon).atexit = False
-
     def _abandon(self) -> None:
         """Cancel the body of a response that the program has thrown away."""
         if self._reader is None:
@@ -228,9 +226,3 @@ def _make_response(head: Head, url: URL, request: Request, body: _Body | None) -
         ClientRequest(request.method, str(url).encode("ascii"), sent),
         body,
     )
-
-
-def _copy_headers(headers: WebHeaders | None) -> Headers:
-    if headers is None:
-        return Headers()
-    return Headers([(name, value) for name, all_ in headers.getAllRawHeaders() for value in all_])

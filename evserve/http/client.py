@@ -1,6 +1,5 @@
 """The client: `Client(reactor).fetch(request, receiver)` returns a `Call`."""
 
-from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -30,13 +29,7 @@ from evserve.http.proxy import (
     refusal,
 )
 from evserve.http.redirects import REDIRECT_STATUSES, check_discarded, next_request
-from evserve.http.request import (
-    Receiver,
-    Request,
-    RequestTail,
-    check_request,
-    serialize,
-)
+from evserve.http.request import Receiver, Request, check_request, serialize
 from evserve.http.settings import Settings
 from evserve.http.url import URL, Origin
 
@@ -101,18 +94,10 @@ class Client:
         cookie = None if self.cookies is None else self.cookies.header(request.url)
         is_anonymous = request.auth is None and request.url.credentials is None
         authorization = None if is_anonymous else self.authenticator.header(request)
-        user_agent = self.settings.user_agent
-        if (
-            cookie is None
-            and authorization is None
-            and pool.proxy is None
-            and RequestTail.is_plain(request)
-        ):
-            tail = pool.tail
-            if tail is None or not tail.fits(request):
-                tail = pool.tail = RequestTail.of(request, user_agent)
-            return tail.serialize(request)
-        return serialize(request, user_agent, cookie, authorization, pool.proxy)
+        proxy, body = pool.proxy, request.body
+        if authorization is None and cookie is None and proxy is None and body is None:
+            return pool.serializer.serialize(request)
+        return serialize(request, self.settings.user_agent, cookie, authorization, proxy)
 
     def ended(self, call: "Call") -> None:
         """Forget a call."""
@@ -179,7 +164,15 @@ class Call:
         if not self._is_paused or self.done:
             return
         self._is_paused = False
-        self._guard(self._resume)
+        try:
+            if self._flow is not None:
+                self._flow.resume()
+            if self._has_ended:
+                self._finish()
+            elif self._connection is not None and not self._is_paused:
+                self._connection.resume()
+        except Exception as error:
+            self._fail(error)
 
     def cancel(self, error: Exception | None = None) -> None:
         """End the call; the receiver gets `error`, by default a Cancelled."""
@@ -189,7 +182,11 @@ class Call:
 
     def begin(self) -> None:
         """Wait for a connection. An error on the way to one fails the call."""
-        self._guard(self._submit)
+        try:
+            self._pool = self._client.origin_pool(self._request)
+            self._pool.submit(self)
+        except Exception as error:
+            self._fail(error)
 
     def assign(self, connection: Connection) -> None:
         """Send the request on `connection`."""
@@ -200,10 +197,6 @@ class Call:
         data = self._client.serialize(request, pool)
         body = None if isinstance(request.body, bytes) else request.body
         connection.start(self, request.method, data, body)
-
-    def refuse(self, error: Exception) -> None:
-        """Fail: no connection was made."""
-        self._fail(error)
 
     # Called by Connection and its parser.
 
@@ -246,7 +239,7 @@ class Call:
             self._proceed(self._next)
         else:
             self._has_ended = True
-            self._guard(self._finish)
+            self._finish()
 
     def on_lost(self, error: Exception, *, is_stale: bool) -> None:
         """Take the failure of a connection; `is_stale` if it may merely have expired."""
@@ -295,32 +288,18 @@ class Call:
             self._connection.expect_length(head.length)
         self._receiver.started(head, self._request.url)
 
-    def _submit(self) -> None:
-        self._pool = self._client.origin_pool(self._request)
-        self._pool.submit(self)
-
     def _proceed(self, request: Request) -> None:
         self._request, self._next, self._discarded = request, None, 0
         self.begin()
 
-    def _resume(self) -> None:
-        if self._flow is not None:
-            self._flow.resume()
-        if self._has_ended:
-            self._finish()
-        elif self._connection is not None and not self._is_paused:
-            self._connection.resume()
-
     def _finish(self) -> None:
-        if self._flow is not None:
-            self._flow.end()
-            if not self._flow.done:
-                return
-        self._close(None)
-
-    def _guard(self, step: Callable[[], None]) -> None:
+        """End the call if all of the body has been delivered."""
         try:
-            step()
+            if self._flow is not None:
+                self._flow.end()
+                if not self._flow.done:
+                    return
+            self._close(None)
         except Exception as error:
             self._fail(error)
 

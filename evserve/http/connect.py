@@ -180,7 +180,13 @@ def explain_loss(failure: Failure, transport: object) -> FetchError:
     if isinstance(error, SSL.Error):
         handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None
         reason = _verify_errors.get(handle) if isinstance(handle, SSL.Connection) else None
-        return TLSFailed(reason or _describe(error))
+        if reason is not None:
+            return TLSFailed(reason)
+        details = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        words = "; ".join(str(each[-1]) for each in details) or "the handshake failed"
+        if any(old in words for old in _OLD_TLS):
+            return TLSFailed(f"the server does not speak TLS 1.2 or later ({words})")
+        return TLSFailed(f"TLS failed: {words}")
     if isinstance(error, twisted_errors.ConnectionDone):
         return ConnectionLost("the connection was closed")
     return ConnectionLost(f"the connection broke: {str(error).rstrip('.')}")
@@ -192,19 +198,16 @@ def _is_address(host: str) -> bool:
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv6Address):
-        inner = _contained_ipv4(address)
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64 or address in _IPV4_COMPATIBLE:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        elif address.teredo:
+            inner = address.teredo[1]
         if inner is not None:
             return _is_public(inner)
         if address in _NAT64_LOCAL:
             return False
     return address.is_global and not address.is_multicast
-
-
-def _contained_ipv4(address: IPv6Address) -> IPv4Address | None:
-    if address in _NAT64 or address in _IPV4_COMPATIBLE:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
 
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
@@ -304,17 +307,13 @@ class _HostTLS:
         if not ok:
             reason = _VERIFY_ERRORS.get(code, f"the certificate is not to be trusted ({code})")
         elif depth == 0:
-            reason = self._mismatch(certificate)
+            try:
+                verify_service_identity(extract_patterns(certificate), [self._id], [])
+            except (VerificationError, CertificateError):
+                reason = f"the certificate is for {_names(certificate)}, not for {self._host}"
         if reason:
             _verify_errors[connection] = reason
         return not reason
-
-    def _mismatch(self, certificate: X509) -> str:
-        try:
-            verify_service_identity(extract_patterns(certificate), [self._id], [])
-        except (VerificationError, CertificateError):
-            return f"the certificate is for {_names(certificate)}, not for {self._host}"
-        return ""
 
 
 def _names(certificate: X509) -> str:
@@ -325,11 +324,3 @@ def _names(certificate: X509) -> str:
         return "no name"
     found = [*names.get_values_for_type(DNSName), *names.get_values_for_type(IPAddress)]
     return ", ".join(map(str, found)) or "no name"
-
-
-def _describe(error: SSL.Error) -> str:
-    details = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    words = "; ".join(str(each[-1]) for each in details) or "the handshake failed"
-    if any(old in words for old in _OLD_TLS):
-        return f"the server does not speak TLS 1.2 or later ({words})"
-    return f"TLS failed: {words}"

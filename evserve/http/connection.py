@@ -1,9 +1,7 @@
 """One connection: it carries a request and its response, and then the next pair."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
 from twisted.internet.interfaces import IConsumer, IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TcpConnection
@@ -47,7 +45,7 @@ class Connection(Protocol):
         self._parser.expect(method, call)
         self.transport.write(data)
         if body is not None:
-            self._upload = Upload(body, self.transport, self._progressed, self._uploaded)
+            self._upload = Upload(body, self)
             self._upload.start()
 
     def pause(self) -> None:
@@ -102,7 +100,7 @@ class Connection(Protocol):
         try:
             self._parser.feed(data)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
         else:
             if self._parser.done:
                 self._finish(call)
@@ -145,52 +143,42 @@ class Connection(Protocol):
             self.close()
         call.on_end()
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Close, because the response is invalid or the request body failed."""
         call = self._call
         self.drop()
         if call is not None:
             call.on_lost(error, is_stale=False)
+
+    def note_progress(self) -> None:
+        """Note that the peer sends or takes something."""
+        if self._call is not None:
+            self._call.active = True
 
     def _stop_upload(self) -> None:
         upload, self._upload = self._upload, None
         if upload is not None:
             upload.stop()
 
-    def _progressed(self) -> None:
-        if self._call is not None:
-            self._call.active = True
-
-    def _uploaded(self, error: RequestBodyFailed | None) -> None:
-        if error is not None:
-            self._fail(error)
-
 
 @implementer(IConsumer)
-@define(eq=False)
 class Upload:
-    """Sends a request body from an IBodyProducer, with a known length or in chunks.
+    """Sends a request body from an IBodyProducer, with a known length or in chunks."""
 
-    progressed: called when the peer has taken something.  ended: called with the error or None.
-    """
-
-    _producer: Any
-    _transport: Any
-    _progressed: Callable[[], None]
-    _ended: Callable[[RequestBodyFailed | None], None]
-    _left: int = field(init=False)  # bytes
-    _is_chunked: bool = field(init=False)
-    active: bool = field(default=True, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._is_chunked = self._producer.length is UNKNOWN_LENGTH
-        self._left = 0 if self._is_chunked else self._producer.length
+    def __init__(self, producer: Any, connection: Connection) -> None:
+        self._producer = producer
+        self._connection = connection
+        self._transport = connection.transport
+        self._is_chunked = producer.length is UNKNOWN_LENGTH
+        self._left = 0 if self._is_chunked else producer.length  # bytes
+        self.active = True
 
     def start(self) -> None:
         """Start the producer."""
         try:
             started = self._producer.startProducing(self)
         except Exception as error:
-            self._end(RequestBodyFailed(f"the request body cannot be read: {error!r}"))
+            self._fail(f"cannot be read: {error!r}")
         else:
             started.addCallbacks(self._complete, self._failed)
 
@@ -210,30 +198,29 @@ class Upload:
     def write(self, data: bytes) -> None:
         if not self.active or not data:
             return
-        self._progressed()
+        self._connection.note_progress()
         if self._is_chunked:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
             return
         self._left -= len(data)
         if self._left < 0:
             self._producer.stopProducing()
-            self._end(RequestBodyFailed("the request body is longer than its length"))
+            self._fail("is longer than its length")
         else:
             self._transport.write(data)
 
     def _complete(self, _: object) -> None:
-        if self.active and self._left:
-            self._end(RequestBodyFailed("the request body is shorter than its length"))
+        if self._left:
+            self._fail("is shorter than its length")
         elif self.active:
+            self.active = False
             if self._is_chunked:
                 self._transport.write(b"0\r\n\r\n")
-            self._end(None)
 
     def _failed(self, failure: Failure) -> None:
-        reason = failure.getErrorMessage()
-        self._end(RequestBodyFailed(f"the request body cannot be read: {reason}"))
+        self._fail(f"cannot be read: {failure.getErrorMessage()}")
 
-    def _end(self, error: RequestBodyFailed | None) -> None:
+    def _fail(self, problem: str) -> None:
         if self.active:
             self.active = False
-            self._ended(error)
+            self._connection.fail(RequestBodyFailed(f"the request body {problem}"))

@@ -92,7 +92,13 @@ class ResponseParser:
             self.keep_alive = False
             return
         if self._raw:
-            self._pass_on(data)
+            if len(data) > self._raw:
+                self.keep_alive = False
+                data = data[: self._raw]
+            self._raw -= len(data)
+            self._received += len(data)
+            self._listener.on_data(data)
+            self.done = not self._raw
             return
         self.started = True
         self._unread += len(data)
@@ -103,7 +109,13 @@ class ResponseParser:
         else:
             self._parse_repaired(self._repeated)
         if self._is_large:
-            self._bypass_llhttp()
+            # Only count the rest: llhttp would copy every piece of it.
+            self._is_large = False
+            assert self._head is not None
+            assert self._head.length is not None
+            self._raw = self._head.length - self._received
+            if self._raw:
+                self._parser = None
         elif self._unread > self._limits.size and not self.done:
             raise HeadersTooLarge(f"more than {self._limits.size} bytes without a body")
 
@@ -155,24 +167,6 @@ class ResponseParser:
             self._parser = self._make_parser()
             self._is_distrusted = True  # another length may have been the right one
             self._parse(data)
-
-    def _bypass_llhttp(self) -> None:
-        """Only count the rest of a large body: llhttp would copy every piece of it."""
-        assert self._head is not None
-        assert self._head.length is not None
-        self._raw = self._head.length - self._received
-        self._is_large = False
-        if self._raw:
-            self._parser = None
-
-    def _pass_on(self, data: bytes) -> None:
-        if len(data) > self._raw:
-            self.keep_alive = False
-            data = data[: self._raw]
-        self._raw -= len(data)
-        self._received += len(data)
-        self._listener.on_data(data)
-        self.done = not self._raw
 
     # Called by llhttp.
 

@@ -21,7 +21,7 @@ from evserve.http.errors import (
     FetchError,
 )
 from evserve.http.proxy import Proxy, as_proxy_error
-from evserve.http.request import RequestTail
+from evserve.http.request import PlainSerializer
 from evserve.http.settings import Settings
 from evserve.http.url import Origin
 
@@ -121,7 +121,10 @@ class OriginPool:
     _waiting: deque["Call"] = field(factory=deque, init=False)
     _attempts: dict[Connection, "_ConnectAttempt"] = field(factory=dict, init=False)
     _open: set[Connection] = field(factory=set, init=False)  # idle, busy, and being made
-    tail: RequestTail | None = field(default=None, init=False)  # of the last plain request
+    serializer: PlainSerializer = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.serializer = PlainSerializer(self._pool.settings.user_agent)
 
     @property
     def relay(self) -> Proxy | None:
@@ -134,7 +137,7 @@ class OriginPool:
         return not self._open and not self._waiting
 
     def submit(self, call: "Call") -> None:
-        """Call `call.assign` with a connection, now or when there is one, or `call.refuse`."""
+        """Assign a connection to `call` now or later, or cancel it with the error."""
         if self.idle:
             call.assign(self.idle.pop())
         else:
@@ -216,7 +219,7 @@ class OriginPool:
             call = self._waiting.popleft() if self._waiting else None
             self._closed(attempt.connection)
             if call is not None:
-                call.refuse(error)
+                call.cancel(error)
 
     def _forget_attempt(self, connection: Connection) -> bool:
         attempt = self._attempts.pop(connection, None)
@@ -238,13 +241,13 @@ class _ConnectAttempt:
     _pool: OriginPool
     connection: Connection
     deadline: float
-    _connecting: Deferred[IProtocol] | None = field(default=None, init=False)
+    _connecting: Deferred[IProtocol] = field(init=False)
 
     def begin(self, endpoint: IStreamClientEndpoint) -> None:
         factory = Factory.forProtocol(lambda: self.connection)
         factory.noisy = False
         self._connecting = endpoint.connect(factory)
-        self._connecting.addCallbacks(self._connected, self._failed)
+        self._connecting.addErrback(self._failed)
 
     def sweep(self, now: float) -> None:
         if now >= self.deadline:
@@ -264,13 +267,8 @@ class _ConnectAttempt:
 
     def abort(self, error: Exception) -> None:
         self._pool.failed(self, error)
-        if self._connecting is not None:
-            self._connecting.cancel()
+        self._connecting.cancel()
         self.connection.close()
 
-    def _connected(self, _: IProtocol) -> None:
-        self._connecting = None
-
     def _failed(self, failure: Failure) -> None:
-        self._connecting = None
         self._pool.failed(self, explain_connecting(failure, self.peer))

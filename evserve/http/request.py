@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import define, frozen
 
 from evserve.http.auth import Auth
 from evserve.http.decoding import accepted_codings
@@ -107,34 +107,25 @@ def serialize(
     return head + body if isinstance(body, bytes) else head
 
 
-@frozen
-class RequestTail:
-    """The bytes after the target, which plain requests to one origin have in common.
+@define(eq=False)
+class PlainSerializer:
+    """Serializes requests to one origin without a body, cookie, password or proxy.
 
-    A request is plain if it has neither a body nor headers of its own from the client. Composing
-    it from its tail saves most of the work of `serialize`.
+    What follows the target is the same for all with the same method and headers, and is kept.
+    This saves most of the work of `serialize`.
     """
 
-    _header_lines: object
-    _decode: bool
-    _data: bytes
-
-    @classmethod
-    def of(cls, request: Request, user_agent: bytes) -> "RequestTail":
-        """Return the tail of a plain request."""
-        head = serialize(request, user_agent)
-        start = len(request.method) + 1 + len(request.url.target)
-        return cls(request.headers.lines, request.decode, head[start:])
-
-    @staticmethod
-    def is_plain(request: Request) -> bool:
-        """Whether a request may be composed from a tail."""
-        return request.body is None and request.method not in _WITH_BODY
-
-    def fits(self, request: Request) -> bool:
-        """Whether a plain request ends like this."""
-        return self._header_lines is request.headers.lines and self._decode == request.decode
+    _user_agent: bytes
+    _method: bytes = b""
+    _header_lines: object = None
+    _decode: bool = True
+    _tail: bytes = b""
 
     def serialize(self, request: Request) -> bytes:
-        """Return the head of a plain request that this tail fits."""
-        return b"%b %b%b" % (request.method, request.url.target.encode("ascii"), self._data)
+        """Return what `serialize` returns."""
+        method, target = request.method, request.url.target
+        lines, decode = request.headers.lines, request.decode
+        if self._header_lines is not lines or self._decode != decode or self._method != method:
+            self._method, self._header_lines, self._decode = method, lines, decode
+            self._tail = serialize(request, self._user_agent)[len(method) + 1 + len(target) :]
+        return b"%b %b%b" % (method, target.encode("ascii"), self._tail)
