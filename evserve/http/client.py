@@ -81,14 +81,6 @@ class Client:
 
     # Called by Call.
 
-    def origin_pool(self, request: Request) -> OriginPool:
-        """Return the pool of connections for `request`. Raises PrivateAddress."""
-        origin = request.url.origin
-        proxy = self.proxy_for(origin)
-        if proxy is not None and not self.settings.allow_private and is_private_name(origin.host):
-            raise PrivateAddress(f"{origin.host} is not a public address")
-        return self.pool.origin_pool(origin, proxy)
-
     def serialize(self, request: Request, pool: OriginPool) -> bytes:
         """Return the bytes of `request` without a body from a producer."""
         cookie = None if self.cookies is None else self.cookies.header(request.url)
@@ -108,6 +100,8 @@ class Client:
         """Return an endpoint for connections to `origin`: direct, or through a proxy."""
         reactor, timeout = self._reactor, self.settings.timeouts.connect
         if proxy is not None:
+            if not self.settings.allow_private and is_private_name(origin.host):
+                raise PrivateAddress(f"{origin.host} is not a public address")
             # The address of a proxy comes from the settings, so it may be private.
             place = proxy.origin
             endpoint = endpoint_for(reactor, place.host, place.port, timeout)
@@ -183,7 +177,8 @@ class Call:
     def begin(self) -> None:
         """Wait for a connection. An error on the way to one fails the call."""
         try:
-            self._pool = self._client.origin_pool(self._request)
+            origin = self._request.url.origin
+            self._pool = self._client.pool.origin_pool(origin, self._client.proxy_for(origin))
             self._pool.submit(self)
         except Exception as error:
             self._fail(error)

@@ -2,7 +2,8 @@
 
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 from urllib.request import Request as JarRequest
 
 from attrs import define, field
@@ -39,17 +40,9 @@ class Cookies:
         """Keep what the response from `url` sets."""
         if b"set-cookie" in head.headers:
             request = JarRequest(str(url))  # noqa: S310 # nothing is opened
-            self.jar.extract_cookies(cast(Any, _JarResponse(head)), request)
+            message = Message()
+            for value in head.headers.all(b"set-cookie"):
+                message["Set-Cookie"] = value.decode("latin-1")
+            response: Any = SimpleNamespace(info=lambda: message)  # all that a jar reads
+            self.jar.extract_cookies(response, request)
             self._is_empty = False
-
-
-class _JarResponse:
-    """The part of a response that a jar reads."""
-
-    def __init__(self, head: Head) -> None:
-        self._message = Message()
-        for value in head.headers.all(b"set-cookie"):
-            self._message["Set-Cookie"] = value.decode("latin-1")
-
-    def info(self) -> Message:
-        return self._message

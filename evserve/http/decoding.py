@@ -151,7 +151,7 @@ class Coding:
     def __init__(
         self,
         name: str,
-        start: "Callable[[bytes], _Stream | None]",
+        start: "_Start",
         error: type[Exception],
         *,
         repeats: bool,
@@ -197,21 +197,18 @@ class Coding:
 
 def make_coding(name: str) -> Coding:
     """Return a decoder for the content coding `name`. Raises UnsupportedEncoding."""
-    if name in ("gzip", "x-gzip"):
-        return Coding(name, lambda _: _Inflate(_GZIP), zlib.error, repeats=True)
-    if name == "deflate":
-        return Coding(name, _start_deflate, zlib.error, repeats=False)
-    make = _optional_codings().get(name)
-    if make is None:
+    arguments = _codings().get("gzip" if name == "x-gzip" else name)
+    if arguments is None:
         raise UnsupportedEncoding(
             f"content coding {name!r} is unknown, or its library is not installed"
         )
-    return make()
+    start, error, repeats = arguments
+    return Coding(name, start, error, repeats=repeats)
 
 
 def accepted_codings() -> bytes:
     """Return the value for Accept-Encoding: all codings that can be undone."""
-    return ", ".join(["gzip", "deflate", *_optional_codings()]).encode()
+    return ", ".join(_codings()).encode()
 
 
 def _decode_pieces(coding: Coding, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -228,18 +225,19 @@ def _start_deflate(data: bytes) -> "_Stream | None":
 
 
 @lru_cache(maxsize=1)
-def _optional_codings() -> dict[str, Callable[[], Coding]]:
-    """Return the codings beyond zlib whose libraries are installed."""
-    found: dict[str, Callable[[], Coding]] = {}
+def _codings() -> "dict[str, tuple[_Start, type[Exception], bool]]":
+    """Return the arguments of `Coding` for everything that can be undone here."""
+    found: dict[str, tuple[_Start, type[Exception], bool]] = {
+        "gzip": (lambda _: _Inflate(_GZIP), zlib.error, True),
+        "deflate": (_start_deflate, zlib.error, False),
+    }
     brotli = _import_library("brotli")
     # Before 1.2 its output cannot be bounded.
     if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):
-        found["br"] = lambda: Coding("br", lambda _: _Brotli(brotli), brotli.error, repeats=False)
+        found["br"] = lambda _: _Brotli(brotli), brotli.error, False
     zstd = _import_library("zstandard")
     if zstd:
-        found["zstd"] = lambda: Coding(
-            "zstd", lambda _: _Zstandard(zstd), zstd.ZstdError, repeats=True
-        )
+        found["zstd"] = lambda _: _Zstandard(zstd), zstd.ZstdError, True
     return found
 
 
@@ -263,6 +261,9 @@ class _Stream(Protocol):
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decodes to, at most about `PIECE` bytes at a time."""
+
+
+_Start = Callable[[bytes], _Stream | None]
 
 
 class _Inflate:

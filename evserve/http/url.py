@@ -169,13 +169,13 @@ def _parse_any(text: str) -> URL:
     rest = _with_slashes(rest).lstrip("/")
     end = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
     userinfo, _, host_port = rest[:end].rpartition("@")
-    host, port = _split_port(host_port)
+    user, _, password = userinfo.partition(":")
     target = rest[end:]
     return URL(
-        _make_origin(scheme, host, port),
+        _make_origin(scheme, *_split_port(host_port)),
         _encode_target(target if target.startswith("/") else f"/{target}"),
         _encode(fragment, _QUERY_SAFE),
-        _parse_credentials(userinfo),
+        (_unquote(user), _unquote(password)) if userinfo else None,
     )
 
 
@@ -194,13 +194,6 @@ def _split_port(text: str) -> tuple[str, str | None]:
     if port and not (port.isascii() and port.isdigit()):
         raise BadURL(f"{shorten(port)!r} is not a port number")
     return host, port.lstrip("0")[:6] or ("0" if port else None)
-
-
-def _parse_credentials(userinfo: str) -> tuple[str, str] | None:
-    if not userinfo:
-        return None
-    user, _, password = userinfo.partition(":")
-    return _unquote(user), _unquote(password)
 
 
 def _unquote(text: str) -> str:

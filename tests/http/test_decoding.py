@@ -108,8 +108,8 @@ class CorruptionTests(SynchronousTestCase):
     def test_what_no_library_undoes_is_not_asked_for(self):
         self.assertEqual(accepted_codings(), b"gzip, deflate, br, zstd")
         self.patch(decoding, "_import_library", lambda _: None)
-        decoding._optional_codings.cache_clear()
-        self.addCleanup(decoding._optional_codings.cache_clear)
+        decoding._codings.cache_clear()
+        self.addCleanup(decoding._codings.cache_clear)
         self.assertEqual(accepted_codings(), b"gzip, deflate")
         self.assertRaises(UnsupportedEncoding, decode, "br")
 
