@@ -19,7 +19,6 @@ from evserve.http.errors import Cancelled, FetchError
 from evserve.http.headers import Head, Headers
 from evserve.http.redirects import REDIRECT_STATUSES
 from evserve.http.request import Request
-from evserve.http.settings import Settings
 from evserve.http.url import URL, parse_url
 
 
@@ -30,15 +29,15 @@ if TYPE_CHECKING:
 _READ_AHEAD = 64 * 1024  # bytes
 
 
-def treq_client(reactor: Any, settings: Settings | None = None) -> "HTTPClient":
-    """Return a treq client whose requests this package sends.
+def treq_client(reactor: Any, client: Client | None = None) -> "HTTPClient":
+    """Return a treq client that sends its requests with `client`, by default a new one.
 
-    Idle connections close after `Settings.keep_idle` seconds. To close them earlier, keep the
-    `Client` that you make: `HTTPClient(Agent(client))`.
+    Whoever passes a client closes it. The connections of a new one close when they have been idle
+    for `Settings.keep_idle` seconds.
     """
     from treq.client import HTTPClient  # takes a while, and only this function needs it
 
-    return HTTPClient(Agent(Client(reactor, settings or Settings())))
+    return HTTPClient(Agent(Client(reactor) if client is None else client))
 
 
 @implementer(IAgent)
