@@ -1,4 +1,4 @@
-"""treq: stock, and over the engine."""
+"""treq on Twisted's agent, and on evserve.http."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from evserve.http.settings import Settings
 
 
 def run(job: Job) -> Outcome:
-    """Run on Twisted's own agent."""
+    """Run a job on Twisted's agent."""
 
     def make(reactor: Any, trust: Any) -> IAgent:
         pool = HTTPConnectionPool(reactor)
@@ -30,7 +30,7 @@ def run(job: Job) -> Outcome:
 
 
 def run_over_engine(job: Job) -> Outcome:
-    """Run on the engine."""
+    """Run a job on evserve.http."""
 
     def make(reactor: Any, trust: Any) -> IAgent:
         settings = Settings(per_origin=job.connections, connections=job.connections)
