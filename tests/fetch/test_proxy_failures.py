@@ -1,4 +1,4 @@
-"""A proxy that fails is retried, and rests; it is never counted against the origin."""
+"""Failures of a proxy are retried and pause the proxy, not the origins behind it."""
 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
@@ -33,7 +33,7 @@ class RetryTests(ProxyCase):
 
 
 class BreakerTests(ProxyCase):
-    """Five failures in a row, and who is to blame rests: the sixth request has to wait."""
+    """After five failures in a row the proxy or origin pauses: the sixth request waits."""
 
     def fetcher_after_five(self, behave, url):
         return self.fetcher_after(behave, [url] * 5)
@@ -55,7 +55,7 @@ class BreakerTests(ProxyCase):
         return fetcher
 
     def attempts(self, fetcher, *urls):
-        """Return how many connections are tried when these are to be fetched."""
+        """Return how many connections are tried for these URLs."""
         before = self.network.attempts
         for url in urls:
             fetcher.fetch(url)

@@ -1,4 +1,4 @@
-"""Ways in which a proxy, or an origin behind one, fails; and the errors they must give."""
+"""Failures of a proxy, and of an origin behind one, with the errors that they cause."""
 
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError

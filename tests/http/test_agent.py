@@ -1,4 +1,4 @@
-"""The engine as Twisted's web clients see it."""
+"""The client behaves as an IAgent."""
 
 import gc
 

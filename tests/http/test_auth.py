@@ -1,4 +1,4 @@
-"""Digest answers are those of RFC 7616; challenges are found among others."""
+"""Digest answers are those of RFC 7616; passwords stay with their origin."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""A call ends as it should: complete, in time, at the caller's pace."""
+"""Calls: requests, time limits, pausing, redirects, cookies, authentication."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Private addresses are known in every wrapping, and refused where connections get theirs."""
+"""Private addresses are refused in every spelling; errors of connecting say the cause."""
 
 from OpenSSL import SSL
 from twisted.internet import error
@@ -55,7 +55,7 @@ class AddressTests(SynchronousTestCase):
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """Answers each question with the next of some answers."""
+    """Answers each lookup with the next of the given answers."""
 
     def __init__(self, *answers):
         self.answers = list(answers)

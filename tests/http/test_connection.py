@@ -1,4 +1,4 @@
-"""Bodies from producers are sent whole, framed, and no longer than the answer takes."""
+"""Request bodies from producers are sent whole and framed, until the response comes."""
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +11,7 @@ from tests.http.recording_receiver import fetch
 
 @implementer(IBodyProducer)
 class Body:
-    """A body written by hand."""
+    """A body that the test writes."""
 
     def __init__(self, length=UNKNOWN_LENGTH, starting=None):
         self.length = length

@@ -1,4 +1,4 @@
-"""One timer serves all deadlines, and none is missed."""
+"""One timer serves all deadlines and misses none."""
 
 from attrs import define, field
 from twisted.internet.task import Clock

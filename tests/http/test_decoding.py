@@ -1,4 +1,4 @@
-"""Compressed bodies come out whole, or not at all."""
+"""Compressed bodies are decoded completely, or are errors."""
 
 import gzip
 import zlib
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.http import decoding
 from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted_codings
 from evserve.http.errors import CorruptBody, DecompressionBomb, UnsupportedEncoding
-from tests.http.cuts import cut
+from tests.http.cut_bytes import cut
 
 
 def raw_deflate(data):
@@ -64,7 +64,7 @@ class DecodingTests(SynchronousTestCase):
         for coding, compress in COMPRESS.items():
             pieces = decode(coding, compress(TEXT * 20))
             self.assertEqual(b"".join(pieces), TEXT * 20)
-            if coding != "zstd":  # whose library gives whole blocks
+            if coding != "zstd":  # its library returns whole blocks
                 self.assertLessEqual(max(map(len, pieces)), 2 * decoding.PIECE)
 
     def test_several_codings_are_undone_last_first(self):

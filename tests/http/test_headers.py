@@ -1,4 +1,4 @@
-"""Requests on the wire, and headers as values."""
+"""Header lines, and heads of requests."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

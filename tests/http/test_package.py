@@ -1,4 +1,4 @@
-"""Public names are there when they are used, and classes keep to their interfaces."""
+"""Public names load on demand, and classes provide their interfaces."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""Responses are read right wherever TCP cuts them, and lies are refused."""
+"""Responses are parsed however TCP cuts them; invalid ones are refused."""
 
 from attrs import define, field
 from hypothesis import given
@@ -14,11 +14,11 @@ from evserve.http.errors import (
     TruncatedBody,
 )
 from evserve.http.parser import LARGE, HeaderLimits, ResponseParser
-from tests.http.cuts import cut
+from tests.http.cut_bytes import cut
 
 
 @define(eq=False)
-class Recorder:
+class RecordingListener:
     head: object = None
     body: bytes = b""
     refuse: Exception | None = None
@@ -114,8 +114,8 @@ LIES = {
 
 
 class Case(SynchronousTestCase):
-    def parse(self, *chunks, method=b"GET", limits=None, recorder=None):
-        self.events = recorder or Recorder()
+    def parse(self, *chunks, method=b"GET", limits=None, listener=None):
+        self.events = listener or RecordingListener()
         self.parser = ResponseParser(limits or HeaderLimits())
         self.parser.expect(method, self.events)
         for chunk in chunks:
@@ -163,7 +163,7 @@ class GoodResponseTests(Case):
             if not keep_alive:
                 continue
             self.parse(wire, method=method)
-            events = Recorder()
+            events = RecordingListener()
             self.parser.expect(b"GET", events)
             self.parser.feed(CHUNKED)
             self.assertEqual((events.body, self.parser.done), (b"abcde", True))
@@ -177,7 +177,7 @@ class GoodResponseTests(Case):
 
 
 class LargeBodyTests(Case):
-    """Large bodies are counted here, without llhttp."""
+    """Large bodies bypass llhttp."""
 
     size = LARGE + 1000
     head = OK + b"Content-Length: %d\r\n\r\n" % size
@@ -188,7 +188,7 @@ class LargeBodyTests(Case):
         events = self.parse(*cut(self.head + self.body, places))
         self.assertTrue(events.body == self.body)
         self.assertEqual((self.parser.done, self.parser.keep_alive), (True, True))
-        again = Recorder()
+        again = RecordingListener()
         self.parser.expect(b"GET", again)
         self.parser.feed(CHUNKED)
         self.assertEqual(again.body, b"abcde")
@@ -254,9 +254,9 @@ class LyingServerTests(Case):
         self.assertRaises(BadResponse, self.parse, wire)
 
     def test_a_listener_may_refuse_a_head(self):
-        recorder = Recorder(refuse=BodyTooLarge("no"))
+        listener = RecordingListener(refuse=BodyTooLarge("no"))
         with self.assertRaises(BodyTooLarge):
-            self.parse(OK + b"Content-Length: 2\r\n\r\nhi", recorder=recorder)
+            self.parse(OK + b"Content-Length: 2\r\n\r\nhi", listener=listener)
 
     @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=3))
     def test_noise_never_gives_anything_but_named_errors(self, noise, places):

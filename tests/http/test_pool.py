@@ -1,4 +1,4 @@
-"""Connections are shared, and kept no longer than they are good."""
+"""Connections are shared, limited, and replaced when they are stale or fail."""
 
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError

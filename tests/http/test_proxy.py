@@ -1,4 +1,4 @@
-"""Proxies are chosen as curl chooses them, and spoken to as RFC 9110 wants."""
+"""Proxies are chosen as by curl, used as RFC 9110 says, and named in their errors."""
 
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase

@@ -1,4 +1,4 @@
-"""Redirects by the Fetch standard: methods, bodies, and what stays at home."""
+"""Redirects follow the Fetch standard: methods, bodies, private headers."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

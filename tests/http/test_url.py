@@ -1,4 +1,4 @@
-"""URLs are read as a browser reads them."""
+"""URLs are read as by browsers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
