@@ -11,9 +11,9 @@ from benchmarks.http.job import Job, Outcome
 CLIENTS = {
     "evserve": ("with_fetcher:run", ()),
     "evserve-uvloop": ("with_fetcher:run_uvloop", ("uvloop", "evserve.reactor")),
-    "engine": ("with_engine:run", ()),
-    "engine-uvloop": ("with_engine:run_uvloop", ("uvloop", "evserve.reactor")),
-    "treq-evserve": ("with_treq:run_over_engine", ()),
+    "engine": ("with_client:run", ()),
+    "engine-uvloop": ("with_client:run_uvloop", ("uvloop", "evserve.reactor")),
+    "treq-evserve": ("with_treq:run_over_evserve", ()),
     "treq": ("with_treq:run", ()),
     "aiohttp": ("with_others:run_aiohttp", ("aiohttp", "uvloop")),
     "gevent": ("with_others:run_gevent", ("gevent", "requests")),

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from benchmarks.http import job as bench
-from benchmarks.http.with_engine import make_client
+from benchmarks.http.with_client import make_client
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.recorder import Recorder

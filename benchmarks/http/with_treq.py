@@ -29,7 +29,7 @@ def run(job: Job) -> Outcome:
     return _run(job, make)
 
 
-def run_over_engine(job: Job) -> Outcome:
+def run_over_evserve(job: Job) -> Outcome:
     """Run a job on evserve.http."""
 
     def make(reactor: Any, trust: Any) -> IAgent:

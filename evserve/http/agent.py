@@ -32,8 +32,8 @@ _READ_AHEAD = 64 * 1024  # bytes
 def treq_client(reactor: Any, client: Client | None = None) -> "HTTPClient":
     """Return a treq client that sends its requests with `client`, by default a new one.
 
-    Whoever passes a client closes it. The connections of a new one close when they have been idle
-    for `Settings.keep_idle` seconds.
+    The caller closes a client that it passes. The connections of a new one close after
+    `Settings.keep_idle` idle seconds.
     """
     from treq.client import HTTPClient  # takes a while, and only this function needs it
 
@@ -112,8 +112,8 @@ class Response:
 class _Body:
     """Receives a response; for the body, it is the transport of the program's reader.
 
-    A body that nobody has asked for yet is read ahead, up to `_READ_AHEAD`: most bodies end
-    before that, and their connection is free for others while the program looks at the status.
+    A body that has no reader yet is read ahead, up to `_READ_AHEAD`: most bodies end before
+    that, and their connection is free for others while the program looks at the status.
     """
 
     result: Deferred[Response]

@@ -264,7 +264,7 @@ class Call:
             self._fail(self._attribute(error))
 
     def _attribute(self, error: Exception) -> Exception:
-        """Return `error` as the proxy's if it can be. Without a connection, it always can."""
+        """Return `error` as the proxy's, if the call waits for the proxy."""
         pool = self._pool
         proxy = pool and (pool.relay if self._connection else pool.proxy)
         return as_proxy_error(error, proxy) if proxy else error

@@ -1,7 +1,7 @@
 """Bodies decompressed, with limits: gzip, deflate, and br and zstd where a library is installed.
 
-Everything works in pieces of bounded size, and stops when nobody asks for the next: a body that
-grows a thousandfold needs no more memory than another. A body that is corrupt, incomplete or
+Decoders yield pieces of bounded size, and each only when it is asked for: a body that grows a
+thousandfold needs no more memory than another. A body that is corrupt, incomplete or
 grows too far is an error, and the pieces before it must not be taken for the body.
 """
 

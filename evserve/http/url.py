@@ -274,7 +274,7 @@ def _parse_ipv4(labels: list[str], text: str) -> str:
 
 
 def _parse_number(label: str) -> int:
-    """Return a number in C notation, or -1 if it is none."""
+    """Return a number in C notation, or -1 if it is not one."""
     try:
         if label[:2] in ("0x", "0X"):
             return int(label[2:] or "0", 16)

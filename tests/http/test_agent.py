@@ -168,7 +168,7 @@ class BodyTests(Case):
         self.assertTrue(reader.reason.check(Cancelled))
         self.assertFalse(peer.is_open)
 
-    def test_a_redirects_body_nobody_reads_keeps_no_connection(self):
+    def test_a_redirects_body_without_a_reader_keeps_no_connection(self):
         result, peer = self.ask()
         peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /b\r\n\r\n" + bytes(60_000))
         self.assertTrue(peer.is_open)

@@ -84,7 +84,7 @@ class SharingTests(PoolCase):
         self.network.accept().ok()
         self.assertEqual(starving.outcome, b"ok")
 
-    def test_who_gives_up_waiting_takes_nobodys_turn(self):
+    def test_a_cancelled_call_takes_no_turn(self):
         client = self.network.client(connections=1)
         fetch(client, HOST)
         fetch(client, "http://192.0.2.2/").call.cancel()
@@ -248,7 +248,7 @@ class ConnectingTests(PoolCase):
         self.assertEqual(call.outcome, "ConnectFailed")
         self.assertEqual(client.pool.open, 0)
 
-    def test_a_connection_nobody_waits_for_any_more_is_kept(self):
+    def test_a_connection_whose_call_was_cancelled_is_kept(self):
         client = self.network.client()
         fetch(client, HOST).call.cancel()
         peer = self.network.accept()
@@ -258,7 +258,7 @@ class ConnectingTests(PoolCase):
 
 
 class TransportTests(PoolCase):
-    def test_one_failed_request_of_a_slot_leaves_the_others_their_turn(self):
+    def test_a_failed_request_leaves_the_others_of_its_origin_their_turn(self):
         client = self.network.client(per_origin=1)
         first, second = self.fetches(client, 2)
         peer = self.network.accept()
