@@ -111,7 +111,7 @@ class Pool:
 
 @define(eq=False)
 class OriginPool:
-    """The connections to one origin, by one way, and the calls that wait for them in order."""
+    """The connections to an origin, direct or through one proxy, and the calls that wait."""
 
     _pool: Pool
     origin: Origin
@@ -241,7 +241,7 @@ class _ConnectAttempt:
     _pool: OriginPool
     connection: Connection
     deadline: float
-    _connecting: Deferred[IProtocol] = field(init=False)
+    _connecting: Deferred[IProtocol] | None = field(default=None, init=False)
 
     def begin(self, endpoint: IStreamClientEndpoint) -> None:
         factory = Factory.forProtocol(lambda: self.connection)
@@ -267,7 +267,8 @@ class _ConnectAttempt:
 
     def abort(self, error: Exception) -> None:
         self._pool.failed(self, error)
-        self._connecting.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         self.connection.close()
 
     def _failed(self, failure: Failure) -> None:
