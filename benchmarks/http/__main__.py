@@ -1,4 +1,4 @@
-"""Measure the clients side by side, each in its own process, the servers on another core."""
+"""Measure clients side by side, each in its own process, with the servers on another core."""
 
 import argparse
 import os
@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.http import peers, report
+from benchmarks.http import report, servers
 from benchmarks.http.client import CLIENTS, is_installed
 from benchmarks.http.job import Job, Outcome
 from benchmarks.http.scenarios import SCENARIOS, Scenario
 
 
 def main() -> None:
-    """Run what the command line asks for; print as results come."""
+    """Run the scenarios that the command line names, and print each result."""
     options = _options()
     cores = sorted(os.sched_getaffinity(0))
     apart = (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
@@ -24,9 +24,9 @@ def main() -> None:
     for scenario in SCENARIOS:
         if options.scenario and scenario.name not in options.scenario:
             continue
-        # One body is no contest of cores: whoever has a use for two may take them.
+        # For a single body, a client may use all cores.
         server_core, client_core = (None, None) if scenario.requests == 1 else apart
-        with peers.running(server_core) as place:
+        with servers.running(server_core) as place:
             job = scenario.job(place, options.scale)
             rows = _measure(scenario, job, clients, options.runs, client_core)
             print(report.table(scenario, job, rows), flush=True)
@@ -35,7 +35,7 @@ def main() -> None:
 def _measure(
     scenario: Scenario, job: Job, clients: list[str], runs: int, core: int | None
 ) -> dict[str, report.Row]:
-    """Take turns, so that a slow moment of the machine is everybody's."""
+    """Let the clients take turns, so that a slow moment of the machine hits all of them."""
     clients = [name for name in clients if name not in scenario.without]
     outcomes: dict[str, list[Outcome]] = {name: [] for name in clients}
     for _ in range(runs):
@@ -53,7 +53,7 @@ def _run(name: str, job: Job, core: int | None) -> Outcome:
         text=True,
         timeout=300,
         check=False,
-        preexec_fn=lambda: peers.stay_on(core),  # no threads here
+        preexec_fn=lambda: servers.stay_on(core),  # no threads here
     )
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
@@ -61,7 +61,7 @@ def _run(name: str, job: Job, core: int | None) -> Outcome:
 
 
 def _remove(save: str) -> None:
-    """Remove what a client saved: replacing a file makes some file systems write it at once."""
+    """Remove what a client saved: some file systems write a replaced file at once."""
     if save:
         Path(save).unlink(missing_ok=True)
         shutil.rmtree(f"{save}.d", ignore_errors=True)
@@ -69,11 +69,13 @@ def _remove(save: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.http", description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of requests")
+    parser.add_argument("--runs", type=int, default=3, help="runs per client; medians are shown")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor for the number of requests"
+    )
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=list(CLIENTS))
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--scenario", nargs="+", choices=names, help="only these")
+    parser.add_argument("--scenario", nargs="+", choices=names, help="scenarios to run")
     return parser.parse_args()
 
 

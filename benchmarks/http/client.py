@@ -7,34 +7,29 @@ from importlib.util import find_spec
 from benchmarks.http.job import Job, Outcome
 
 
-_HERE = "benchmarks.http"
-# Name, the function that runs it, what must be installed.
+# Name: the function that runs it, and the modules that it needs.
 CLIENTS = {
     "evserve": ("with_fetcher:run", ()),
     "evserve-uvloop": ("with_fetcher:run_uvloop", ("uvloop", "evserve.reactor")),
-    "engine": ("with_engine:run", ()),
-    "engine-uvloop": ("with_engine:run_uvloop", ("uvloop", "evserve.reactor")),
-    "treq-evserve": ("with_treq:run_over_engine", ()),
+    "engine": ("with_client:run", ()),
+    "engine-uvloop": ("with_client:run_uvloop", ("uvloop", "evserve.reactor")),
+    "treq-evserve": ("with_treq:run_over_evserve", ()),
     "treq": ("with_treq:run", ()),
-    "aiohttp": ("with_aiohttp:run", ("aiohttp", "uvloop")),
-    "gevent": ("with_gevent:run", ("gevent", "requests")),
-    "curl": ("with_curl:run", ()),
+    "aiohttp": ("with_others:run_aiohttp", ("aiohttp", "uvloop")),
+    "gevent": ("with_others:run_gevent", ("gevent", "requests")),
+    "curl": ("with_others:run_curl", ()),
 }
 
 
 def is_installed(name: str) -> bool:
-    """Whether everything that a client needs is here."""
-    return all(_is_found(module) for module in CLIENTS[name][1])
-
-
-def _is_found(module: str) -> bool:
-    return find_spec(module) is not None
+    """Whether everything that a client needs is installed."""
+    return all(find_spec(module) is not None for module in CLIENTS[name][1])
 
 
 def run(name: str, job: Job) -> Outcome:
     """Run a job in this process."""
     module, _, function = CLIENTS[name][0].partition(":")
-    outcome: Outcome = getattr(import_module(f"{_HERE}.{module}"), function)(job)
+    outcome: Outcome = getattr(import_module(f"benchmarks.http.{module}"), function)(job)
     return outcome
 
 

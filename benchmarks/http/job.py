@@ -1,55 +1,51 @@
-"""What a client process is asked to do, and what it reports."""
+"""The job of a client process, and its outcome."""
 
 import json
 import re
 import time
 from pathlib import Path
+from typing import Self
 
 from attrs import asdict, define, field, frozen
 
 
-@frozen
-class Job:
-    """Fetch `url` `requests` times over `connections`; a `save` path takes the body of one."""
-
-    url: str
-    requests: int
-    connections: int
-    authority: str = ""  # the path of the certificate to trust
-    save: str = ""
+class _Json:
+    """Passes an attrs object through a pipe."""
 
     def to_json(self) -> str:
         """Return what `from_json` reads."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self))  # type: ignore[arg-type]  # the subclasses are attrs
 
     @classmethod
-    def from_json(cls, text: str) -> "Job":
-        """Return what `to_json` wrote."""
+    def from_json(cls, text: str) -> Self:
+        """Return the object that `to_json` wrote."""
         return cls(**json.loads(text))
 
 
 @frozen
-class Outcome:
-    """Seconds of wall time and CPU, bytes of peak memory, how many failed."""
+class Job(_Json):
+    """Fetch `url` `requests` times over `connections`, or once, with the body saved to `save`."""
+
+    url: str
+    requests: int
+    connections: int
+    authority: str = ""  # path of the certificate to trust
+    save: str = ""  # path
+
+
+@frozen
+class Outcome(_Json):
+    """Seconds of wall time and of CPU, bytes of peak memory, number of failed requests."""
 
     seconds: float
     cpu: float
     memory: int
     failed: int
 
-    def to_json(self) -> str:
-        """Return what `from_json` reads."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Outcome":
-        """Return what `to_json` wrote."""
-        return cls(**json.loads(text))
-
 
 @define(eq=False)
 class Run:
-    """A job under way: hands out URLs, counts, and measures from `begin` on."""
+    """A running job: gives out URLs, counts failures, and measures from `begin` on."""
 
     job: Job
     failed: int = field(default=0, init=False)
@@ -58,11 +54,11 @@ class Run:
     _cpu: float = field(default=0.0, init=False)
 
     def begin(self) -> None:
-        """Start the clocks: imports and set-up are nobody's requests."""
+        """Start the clocks. Imports and set-up are not measured."""
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def next_url(self) -> str | None:
-        """Return the next URL, different from all before, or None when there are enough."""
+        """Return another URL, different from all before, or None at the end."""
         self._given += 1
         return f"{self.job.url}?{self._given}" if self._given <= self.job.requests else None
 
@@ -73,6 +69,6 @@ class Run:
 
 
 def peak_memory() -> int:
-    """Return this process's peak in bytes; getrusage would count what its parent held."""
+    """Return the peak of this process in bytes. getrusage would include its parent's."""
     match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(match[1]) * 1024 if match else 0

@@ -1,4 +1,4 @@
-"""Medians, ratios, and whether the goals are met, as text."""
+"""Medians, ratios and goals as text."""
 
 from statistics import median
 
@@ -13,7 +13,7 @@ _MIB = 1024 * 1024
 
 @frozen
 class Row:
-    """One client's medians in one scenario."""
+    """The medians of a client in a scenario."""
 
     rate: float  # requests/s
     cpu: float  # ms per request
@@ -23,7 +23,7 @@ class Row:
 
     @classmethod
     def of(cls, job: Job, outcomes: list[Outcome]) -> "Row":
-        """Return the medians of several runs, the worst memory, all failures."""
+        """Return the medians of several runs, the highest memory, and all failures."""
         seconds = median(outcome.seconds for outcome in outcomes)
         return cls(
             job.requests / seconds,
@@ -35,7 +35,7 @@ class Row:
 
 
 def table(scenario: Scenario, job: Job, rows: dict[str, Row]) -> str:
-    """Return a scenario's figures; `x` are multiples of evserve's."""
+    """Return the figures of a scenario; `x` columns are multiples of evserve's."""
     own = rows.get("evserve")
     lines = [
         f"{scenario.name}: {job.requests:,} requests, {job.connections} connections",

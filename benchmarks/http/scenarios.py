@@ -1,4 +1,4 @@
-"""What is measured, and the goals."""
+"""The scenarios, and their goals."""
 
 from collections.abc import Callable
 from math import ceil
@@ -6,49 +6,49 @@ from math import ceil
 from attrs import frozen
 
 from benchmarks.http.job import Job
-from benchmarks.http.peers import Peers
+from benchmarks.http.servers import Servers
 
 
 @frozen
 class Goal:
-    """`measure` of evserve must be at least, or at most, `times` that of `other`."""
+    """The bounds of evserve's `measure`, as multiples of that of `other`."""
 
     measure: str  # "rate", "cpu" or "seconds"
-    other: str  # a client; "ideal" for what the server's delay allows
+    other: str  # a client, or "ideal" for what the delay of the server allows
     at_least: float | None = None
     at_most: float | None = None
 
 
 @frozen
 class Scenario:
-    """A job in full size."""
+    """A job at full size."""
 
     name: str
-    base: Callable[[Peers], str]
+    base: Callable[[Servers], str]
     path: str
     requests: int
     connections: int
     goals: tuple[Goal, ...] = ()
-    without: tuple[str, ...] = ()  # clients that would take for ever, or cannot
+    without: tuple[str, ...] = ()  # clients to leave out
     ideal: float | None = None  # requests/s
 
-    def job(self, peers: Peers, scale: float) -> Job:
+    def job(self, servers: Servers, scale: float) -> Job:
         """Return the job, with `scale` times the requests."""
-        base = self.base(peers)
-        one = self.requests == 1
+        base = self.base(servers)
+        is_single = self.requests == 1
         return Job(
             f"{base}/{self.path}",
-            1 if one else ceil(self.requests * scale),
+            1 if is_single else ceil(self.requests * scale),
             self.connections,
-            peers.authority if base.startswith("https:") else "",
-            f"{peers.folder}/saved" if one else "",
+            servers.authority if base.startswith("https:") else "",
+            f"{servers.folder}/saved" if is_single else "",
         )
 
 
 SCENARIOS = (
     Scenario(
         "1 KiB",
-        lambda peers: peers.plain,
+        lambda servers: servers.plain,
         "1k",
         20_000,
         100,
@@ -58,10 +58,10 @@ SCENARIOS = (
             Goal("rate", "treq", at_least=4.0),
         ),
     ),
-    Scenario("50 KiB", lambda peers: peers.plain, "50k", 5_000, 100),
+    Scenario("50 KiB", lambda servers: servers.plain, "50k", 5_000, 100),
     Scenario(
         "100 ms",
-        lambda peers: peers.delay,
+        lambda servers: servers.delay,
         "",
         2_000,
         500,
@@ -70,7 +70,7 @@ SCENARIOS = (
     ),
     Scenario(
         "200 MB",
-        lambda peers: peers.plain,
+        lambda servers: servers.plain,
         "200m",
         1,
         1,
@@ -78,11 +78,11 @@ SCENARIOS = (
     ),
     Scenario(
         "HTTPS kept",
-        lambda peers: peers.tls,
+        lambda servers: servers.tls,
         "1k",
         10_000,
         100,
         (Goal("rate", "aiohttp", at_least=1.3),),
     ),
-    Scenario("HTTPS new", lambda peers: peers.tls_new, "1k", 1_000, 20),
+    Scenario("HTTPS new", lambda servers: servers.tls_new, "1k", 1_000, 20),
 )

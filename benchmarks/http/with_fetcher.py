@@ -1,7 +1,7 @@
-"""The whole fetcher, as the command runs it.
+"""The whole fetcher (`evserve`), as the command runs it.
 
-Every duty is done: URLs are told apart, robots.txt is asked for, limits and deadlines are watched,
-bodies are hashed, each URL gives a row of JSON, and what is saved gets its name when it is whole.
+It finds duplicate URLs, fetches robots.txt, holds limits and deadlines, hashes bodies, writes a
+row of JSON for each URL, and renames a saved file when it is complete.
 """
 
 import os
@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from benchmarks.http import job as bench
-from benchmarks.http.with_engine import make_client
+from benchmarks.http.with_client import make_client
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.recorder import Recorder

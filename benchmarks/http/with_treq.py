@@ -1,4 +1,4 @@
-"""treq: stock, and over the engine."""
+"""treq on Twisted's agent, and on evserve.http."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +12,12 @@ from twisted.web.iweb import IAgent
 from benchmarks.http.job import Job, Outcome, Run
 from evserve.http import agent as own
 from evserve.http.client import Client
+from evserve.http.connect import TLS
 from evserve.http.settings import Settings
-from evserve.http.tls import TLS
 
 
 def run(job: Job) -> Outcome:
-    """Run on Twisted's own agent."""
+    """Run a job on Twisted's agent."""
 
     def make(reactor: Any, trust: Any) -> IAgent:
         pool = HTTPConnectionPool(reactor)
@@ -29,8 +29,8 @@ def run(job: Job) -> Outcome:
     return _run(job, make)
 
 
-def run_over_engine(job: Job) -> Outcome:
-    """Run on the engine."""
+def run_over_evserve(job: Job) -> Outcome:
+    """Run a job on evserve.http."""
 
     def make(reactor: Any, trust: Any) -> IAgent:
         settings = Settings(per_origin=job.connections, connections=job.connections)

@@ -12,10 +12,10 @@ from twisted.web.http_headers import Headers as WebHeaders
 from twisted.web.iweb import IAgent, IResponse
 
 from evserve.fetch.seam import Engine
+from evserve.http.connect import explain_connecting
 from evserve.http.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
-from evserve.http.messages import Head, Headers
-from evserve.http.proxies import Proxy
-from evserve.http.reasons import explain_connecting
+from evserve.http.headers import Head, Headers
+from evserve.http.proxy import Proxy
 from evserve.http.request import Receiver, Request
 from evserve.http.settings import Timeouts
 from evserve.http.url import Origin

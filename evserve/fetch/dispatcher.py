@@ -16,7 +16,7 @@ from evserve.fetch.polite.verdict import Again, Elsewhere, Finished, Judge, Verd
 from evserve.fetch.refusals import not_saved
 from evserve.fetch.seam import Engine
 from evserve.http.errors import Cancelled
-from evserve.http.proxies import Proxy
+from evserve.http.proxy import Proxy
 from evserve.http.settings import Timeouts
 from evserve.http.url import Origin
 

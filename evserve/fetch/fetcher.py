@@ -18,7 +18,7 @@ from evserve.fetch.polite.verdict import Judge
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Engine, Store
 from evserve.http.errors import BadURL, Cancelled
-from evserve.http.messages import Headers
+from evserve.http.headers import Headers
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
 from evserve.http.url import URL, parse_url

@@ -11,7 +11,7 @@ from evserve.fetch.polite.robots import MAX_BYTES, MAX_REDIRECTS, RobotsCache, R
 from evserve.fetch.refusals import RobotsDenied, RobotsUnavailable
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Arrival
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.request import Request
 from evserve.http.url import URL, Origin
 

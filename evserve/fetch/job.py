@@ -12,9 +12,9 @@ from evserve.fetch.refusals import BadStatus
 from evserve.fetch.result import Result
 from evserve.fetch.seam import Copy, Engine, Exchange, Store
 from evserve.http.errors import Cancelled, TotalTimeout
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.parser import LARGE
-from evserve.http.redirects import REDIRECTS, WORTH_READING
+from evserve.http.redirects import check_discarded, is_redirect
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
 from evserve.http.url import URL
@@ -122,14 +122,14 @@ class Job:
             copy = store.open(self, head)
             if copy is not None:
                 self.copies.append(copy)
-        if head.status in REDIRECTS and not self.copies and b"location" in head.headers:
+        if not self.copies and is_redirect(head):
             self.skips_body = True
 
     def received(self, data: bytes) -> None:
         """Take a part of the body."""
         self.count += len(data)
-        if self.skips_body and self.count > WORTH_READING:
-            raise Cancelled("this body is not wanted")
+        if self.skips_body:
+            check_discarded(self.count)
         self.hasher.update(data)
         for copy in self.copies:
             copy.write(data)

@@ -12,8 +12,8 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from evserve.http.errors import Cancelled, ConnectFailed
-from evserve.http.messages import Head, Headers
-from evserve.http.proxies import NO_PROXIES, Proxies, Proxy
+from evserve.http.headers import Head, Headers
+from evserve.http.proxy import NO_PROXIES, Proxies, Proxy
 from evserve.http.request import Receiver, Request
 from evserve.http.url import Origin
 

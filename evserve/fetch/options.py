@@ -7,9 +7,9 @@ from typing import Any
 from twisted.python import usage
 
 from evserve.http.errors import FetchError
-from evserve.http.messages import check_headers
-from evserve.http.proxies import named_proxy
-from evserve.http.settings import MOST_SECONDS
+from evserve.http.headers import check_headers
+from evserve.http.proxy import named_proxy
+from evserve.options import MAX_TIMER_SECONDS
 
 
 def count(text: str) -> int:
@@ -30,8 +30,8 @@ def seconds(text: str) -> float:
     """Return a duration in seconds, 0 or more."""
     if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
         raise ValueError("not a number of seconds (such as 2 or 0.5)")
-    if float(text) > MOST_SECONDS:
-        raise ValueError(f"more than {MOST_SECONDS} seconds")
+    if float(text) > MAX_TIMER_SECONDS:
+        raise ValueError(f"more than {MAX_TIMER_SECONDS} seconds")
     return float(text)
 
 

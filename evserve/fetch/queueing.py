@@ -28,10 +28,10 @@ from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.recorder import Recorder, line_on
 from evserve.fetch.result import Result
 from evserve.http.errors import FetchError
-from evserve.http.messages import Headers, check_headers
-from evserve.http.settings import MOST_SECONDS
+from evserve.http.headers import Headers, check_headers
 from evserve.http.url import parse_url
 from evserve.interfaces import IHost
+from evserve.options import MAX_TIMER_SECONDS
 
 
 EVENT_TYPE = "fetch.url"
@@ -204,6 +204,6 @@ def _timeout(given: Any) -> float | None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise InvalidRequest('"timeout" is not a number of seconds')
-    if not 0 < given <= MOST_SECONDS:
-        raise InvalidRequest(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
+    if not 0 < given <= MAX_TIMER_SECONDS:
+        raise InvalidRequest(f'"timeout" is not above 0 and up to {MAX_TIMER_SECONDS} seconds')
     return float(given)

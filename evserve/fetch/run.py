@@ -10,7 +10,7 @@ from evserve.fetch.polite.seen import Seen
 from evserve.fetch.result import Result
 from evserve.fetch.sources.lines import Source
 from evserve.http.errors import BadURL
-from evserve.http.messages import Headers
+from evserve.http.headers import Headers
 from evserve.http.url import parse_url
 
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from evserve.http.messages import Head
-from evserve.http.proxies import Proxy
+from evserve.http.headers import Head
+from evserve.http.proxy import Proxy
 from evserve.http.request import Receiver, Request
 from evserve.http.url import Origin
 

@@ -21,7 +21,7 @@ from evserve.fetch.sinks.warc import MissingWarcio
 from evserve.fetch.sources.lines import ListSource, Source, StreamSource, open_lines
 from evserve.fetch.sources.sitemaps import SitemapSource
 from evserve.http.errors import FetchError
-from evserve.http.messages import Headers
+from evserve.http.headers import Headers
 from evserve.interfaces import IHost
 
 

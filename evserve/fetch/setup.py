@@ -13,7 +13,7 @@ from evserve.fetch.polite.retries import RetryPolicy
 from evserve.fetch.seam import Store
 from evserve.http.client import Client
 from evserve.http.cookies import Cookies
-from evserve.http.proxies import Proxies, named_proxy, proxies_from
+from evserve.http.proxy import Proxies, named_proxy, proxies_from
 from evserve.http.settings import Settings, Timeouts
 from evserve.interfaces import IHost
 

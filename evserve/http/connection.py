@@ -1,187 +1,226 @@
-"""One connection: a request goes out, its response comes in, and the next one follows."""
+"""One connection: it carries a request and its response, and then the next pair."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IConsumer, IHandshakeListener, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TcpConnection
 from twisted.python.failure import Failure
+from twisted.web.iweb import UNKNOWN_LENGTH
+from typing_extensions import override
 from zope.interface import implementer
 
+from evserve.http.connect import explain_loss
 from evserve.http.errors import FetchError, RequestBodyFailed, TruncatedBody
-from evserve.http.parser import LARGE, Events, HeaderLimits, ResponseParser
-from evserve.http.reasons import explain_loss
-from evserve.http.upload import Upload
+from evserve.http.parser import LARGE, HeaderLimits, ResponseParser
 
 
-_WIDE = 256 * 1024  # bytes read at a time from large bodies, instead of Twisted's 64 KiB
+if TYPE_CHECKING:
+    from evserve.http.client import Call
+    from evserve.http.pool import OriginPool
 
 
-class Exchange(Events, Protocol):
-    """The request that a connection carries, and who takes the response."""
-
-    active: bool  # set whenever the peer shows life
-
-    def on_end(self) -> None:
-        """The response is complete."""
-
-    def on_broken(self, error: Exception, *, stale: bool) -> None:
-        """There is no response; `stale` if the connection was old and may just have expired."""
-
-
-class Owner(Protocol):
-    """Where connections come from and go back to."""
-
-    def ready(self, connection: "Connection") -> None:
-        """It can carry its first request."""
-
-    def free(self, connection: "Connection") -> None:
-        """It can carry another request."""
-
-    def gone(self, connection: "Connection", error: FetchError) -> None:
-        """It will carry nothing any more; `error` matters only if it never was ready."""
+_LARGE_READ = 256 * 1024  # bytes at a time of a large body, instead of Twisted's 64 KiB
 
 
 @implementer(IHandshakeListener)
-class Connection(TwistedProtocol):
-    """Carries one exchange at a time."""
+class Connection(Protocol):
+    """Carries one call at a time."""
 
     transport: Any
 
-    def __init__(self, owner: Owner, limits: HeaderLimits, *, secure: bool) -> None:
-        self._owner = owner
+    def __init__(self, pool: "OriginPool", limits: HeaderLimits, *, is_tls: bool) -> None:
+        self._pool = pool
         self._parser = ResponseParser(limits)
-        self._secure = secure
-        self._exchange: Exchange | None = None
+        self._is_tls = is_tls  # it begins with a handshake, the origin's or the proxy's
+        self._call: Call | None = None
         self._upload: Upload | None = None
         self._served = 0
-        self._paused = False
+        self._is_paused = False
         self.idle_since = 0.0
 
-    def start(self, exchange: Exchange, method: bytes, wire: bytes, body: Any = None) -> None:
-        """Send a request: its head, and `body` (an IBodyProducer) if `wire` does not hold it."""
-        self._exchange = exchange
-        self._parser.expect(method, exchange)
-        self.transport.write(wire)
+    def start(self, call: "Call", method: bytes, data: bytes, body: Any = None) -> None:
+        """Send a request: `data`, then `body`, an IBodyProducer, if `data` does not hold it."""
+        self._call = call
+        self._parser.expect(method, call)
+        self.transport.write(data)
         if body is not None:
-            self._upload = Upload(body, self.transport, self._progressed, self._uploaded)
+            self._upload = Upload(body, self)
             self._upload.start()
 
     def pause(self) -> None:
-        """Read nothing more until `resume`."""
-        if not self._paused:
-            self._paused = True
+        """Read no more until `resume`."""
+        if not self._is_paused:
+            self._is_paused = True
             self.transport.pauseProducing()
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused:
-            self._paused = False
+        if self._is_paused:
+            self._is_paused = False
             self.transport.resumeProducing()
 
+    def expect_length(self, length: int) -> None:
+        """Read more at a time for a large body, which saves a third of its CPU time."""
+        if length > LARGE and isinstance(self.transport, TcpConnection):
+            self.transport.bufferSize = _LARGE_READ
+
     def close(self) -> None:
-        """Close at once: nothing is owed to the peer."""
+        """Close at once."""
         if self.transport is not None:
             self.transport.abortConnection()
 
-    def widen(self, length: int) -> None:
-        """Read more at a time if a body is that long: a third less CPU for the largest ones."""
-        if length > LARGE and isinstance(self.transport, TcpConnection):
-            self.transport.bufferSize = _WIDE
-
     def drop(self) -> None:
-        """Forget the exchange, which is over or not wanted any more, and close."""
-        self._exchange = None
+        """Forget the call and close."""
+        self._call = None
         self._stop_upload()
         self._parser.keep_alive = False
         self.close()
 
-    # What the transport calls.
-
+    @override
     def connectionMade(self) -> None:
-        """Without TLS there is nothing more to wait for."""
         if ITCPTransport.providedBy(self.transport):
             # Nagle would hold the first request back until the handshake's end is acknowledged.
             self.transport.setTcpNoDelay(True)
-        if not self._secure:
-            self._owner.ready(self)
+        if not self._is_tls:
+            self._pool.ready(self)
 
     def handshakeCompleted(self) -> None:
-        """See IHandshakeListener."""
-        if self._secure:
-            self._owner.ready(self)
+        if self._is_tls:
+            self._pool.ready(self)
 
+    @override
     def dataReceived(self, data: bytes) -> None:
-        """Take a part of a response."""
-        exchange = self._exchange
-        if exchange is None:
+        call = self._call
+        if call is None:
             self._parser.keep_alive = False
             self.close()
             return
-        exchange.active = True
+        call.active = True
         try:
             self._parser.feed(data)
         except Exception as error:
-            self._break(error)
+            self.fail(error)
         else:
             if self._parser.done:
-                self._finish(exchange)
+                self._finish(call)
 
+    @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell whoever waits, unless the end of the connection is the end of the response."""
         self._parser.keep_alive = False
         loss = explain_loss(reason, self.transport)
-        self._owner.gone(self, loss)
-        exchange = self._exchange
-        if exchange is None:
+        self._pool.lost(self, loss)
+        call = self._call
+        if call is None:
             return
-        stale = self._served > 0 and not self._parser.started
+        # An old connection that ends before the response may have expired in the meantime.
+        is_stale = self._served > 0 and not self._parser.started
         try:
-            self._end_with_connection(reason, loss)
+            self._parser.finish()
+            if reason.type is not type(connectionDone.value):
+                raise TruncatedBody(f"{loss}, and the body has no other end")
         except FetchError as error:
-            self._exchange = None
+            self._call = None
             self._stop_upload()
-            exchange.on_broken(error, stale=stale)
+            call.on_lost(error, is_stale=is_stale)
         else:
-            self._finish(exchange)
+            self._finish(call)
 
-    def _end_with_connection(self, reason: Failure, loss: FetchError) -> None:
-        self._parser.finish()
-        if reason.type is not type(connectionDone.value):
-            raise TruncatedBody(f"{loss}, and nothing else says where the body ends")
-
-    def _finish(self, exchange: Exchange) -> None:
-        self._exchange = None
+    def _finish(self, call: "Call") -> None:
+        self._call = None
         self._served += 1
-        unsent, self._upload = self._upload, None
-        if unsent is not None and unsent.active:
-            unsent.stop()
+        upload, self._upload = self._upload, None
+        if upload is not None and upload.active:
+            upload.stop()
             self._parser.keep_alive = False
         self.resume()
         if isinstance(self.transport, TcpConnection):
             self.transport.bufferSize = TcpConnection.bufferSize
+        # The connection is released first, so that the caller's next request finds it.
         if self._parser.keep_alive:
-            self._owner.free(self)
+            self._pool.released(self)
         else:
             self.close()
-        exchange.on_end()
+        call.on_end()
 
-    def _break(self, error: Exception) -> None:
-        exchange = self._exchange
+    def fail(self, error: Exception) -> None:
+        """Close, because the response is invalid or the request body failed."""
+        call = self._call
         self.drop()
-        if exchange is not None:
-            exchange.on_broken(error, stale=False)
+        if call is not None:
+            call.on_lost(error, is_stale=False)
+
+    def note_progress(self) -> None:
+        """Note that the peer sends or takes something."""
+        if self._call is not None:
+            self._call.active = True
 
     def _stop_upload(self) -> None:
         upload, self._upload = self._upload, None
         if upload is not None:
             upload.stop()
 
-    def _progressed(self) -> None:
-        if self._exchange is not None:
-            self._exchange.active = True
 
-    def _uploaded(self, error: RequestBodyFailed | None) -> None:
-        if error is not None:
-            self._break(error)
+@implementer(IConsumer)
+class Upload:
+    """Sends a request body from an IBodyProducer, with a known length or in chunks."""
+
+    def __init__(self, producer: Any, connection: Connection) -> None:
+        self._producer = producer
+        self._connection = connection
+        self._transport = connection.transport
+        self._is_chunked = producer.length is UNKNOWN_LENGTH
+        self._left = 0 if self._is_chunked else producer.length  # bytes
+        self.active = True
+
+    def start(self) -> None:
+        """Start the producer."""
+        try:
+            started = self._producer.startProducing(self)
+        except Exception as error:
+            self._fail(f"cannot be read: {error!r}")
+        else:
+            started.addCallbacks(self._complete, self._failed)
+
+    def stop(self) -> None:
+        """Stop the producer: the connection is lost, or the response came early."""
+        if self.active:
+            self.active = False
+            self._producer.stopProducing()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        # The transport pauses the producer while the server does not read.
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._transport.unregisterProducer()
+
+    def write(self, data: bytes) -> None:
+        if not self.active or not data:
+            return
+        self._connection.note_progress()
+        if self._is_chunked:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            return
+        self._left -= len(data)
+        if self._left < 0:
+            self._producer.stopProducing()
+            self._fail("is longer than its length")
+        else:
+            self._transport.write(data)
+
+    def _complete(self, _: object) -> None:
+        if self._left:
+            self._fail("is shorter than its length")
+        elif self.active:
+            self.active = False
+            if self._is_chunked:
+                self._transport.write(b"0\r\n\r\n")
+
+    def _failed(self, failure: Failure) -> None:
+        self._fail(f"cannot be read: {failure.getErrorMessage()}")
+
+    def _fail(self, problem: str) -> None:
+        if self.active:
+            self.active = False
+            self._connection.fail(RequestBodyFailed(f"the request body {problem}"))

@@ -1,46 +1,35 @@
-"""Cookies, kept by the standard library's jar and its rules."""
+"""Cookies, by the rules of the standard library's jar."""
 
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 from urllib.request import Request as JarRequest
 
 from attrs import define, field
 
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.url import URL
-
-
-class _JarResponse:
-    """As much of a response as a jar looks at."""
-
-    def __init__(self, head: Head) -> None:
-        self._message = Message()
-        for value in head.headers.all(b"set-cookie"):
-            self._message["Set-Cookie"] = value.decode("latin-1")
-
-    def info(self) -> Message:
-        return self._message
 
 
 @define(eq=False)
 class Cookies:
-    """A jar that costs nothing while it is empty."""
+    """A cookie jar. Requests do not pay for it as long as it is empty."""
 
     jar: CookieJar = field(factory=CookieJar)
-    _empty: bool = field(init=False)
+    _is_empty: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._empty = next(iter(self.jar), None) is None
+        self._is_empty = next(iter(self.jar), None) is None
 
     def add(self, cookie: Cookie) -> None:
         """Put a cookie into the jar."""
         self.jar.set_cookie(cookie)
-        self._empty = False
+        self._is_empty = False
 
     def header(self, url: URL) -> bytes | None:
         """Return the value of the Cookie header for a request to `url`."""
-        if self._empty:
+        if self._is_empty:
             return None
         request = JarRequest(str(url))  # noqa: S310 # nothing is opened
         self.jar.add_cookie_header(request)
@@ -51,5 +40,9 @@ class Cookies:
         """Keep what the response from `url` sets."""
         if b"set-cookie" in head.headers:
             request = JarRequest(str(url))  # noqa: S310 # nothing is opened
-            self.jar.extract_cookies(cast(Any, _JarResponse(head)), request)
-            self._empty = False
+            message = Message()
+            for value in head.headers.all(b"set-cookie"):
+                message["Set-Cookie"] = value.decode("latin-1")
+            response: Any = SimpleNamespace(info=lambda: message)  # all that a jar reads
+            self.jar.extract_cookies(response, request)
+            self._is_empty = False

@@ -1,12 +1,12 @@
-"""Every way a fetch can fail, by name: the name goes into the row, the text says why."""
+"""The errors of the HTTP client. Results and logs show their class names; `str()` says why."""
 
-_MOST = 200  # characters
+_MAX_QUOTED = 200  # characters
 
 
 class FetchError(Exception):
-    """A fetch that failed; `str()` is one line for people."""
+    """A request that failed; `str()` is one line for people."""
 
-    is_at_proxy = False  # whether it says nothing about the origin, behind a proxy
+    is_at_proxy = False  # True if a proxy failed, so that the error says nothing about the origin
 
 
 class BadURL(FetchError):
@@ -14,99 +14,99 @@ class BadURL(FetchError):
 
 
 class BadRequest(FetchError):
-    """The request has a method or header that would break it apart on the wire."""
+    """The request has a method or header that HTTP/1 cannot carry."""
 
 
 class PrivateAddress(FetchError):
-    """The URL leads to an address that only this network can reach, and that is not allowed."""
+    """The host is not on the public Internet, and the settings refuse private addresses."""
 
 
 class ConnectFailed(FetchError):
-    """The name does not resolve, or nobody answers there."""
+    """The host name does not resolve, or the connection was not made."""
 
 
 class TLSFailed(FetchError):
-    """The server's certificate or protocol version is not one to trust."""
+    """The TLS handshake failed: the certificate is not trusted, or the TLS version is too old."""
 
 
 class ProxyFailed(FetchError):
-    """The proxy cannot be used or refuses to connect us."""
+    """The proxy cannot be used, or refuses the request."""
 
     is_at_proxy = True
 
 
 class ProxyUnreachable(ProxyFailed):
-    """There is no connection to the proxy, or it ended without an answer."""
+    """The connection to the proxy was not made, or ended without a response."""
 
 
 class TunnelFailed(ProxyFailed):
-    """The proxy is there, but could not connect us to the origin this time."""
+    """The proxy could not connect to the origin this time (502, 503, 504)."""
 
 
 class TimedOut(FetchError):
-    """Base of the three below."""
+    """Base class of the timeouts."""
 
 
 class ConnectTimeout(TimedOut):
-    """Connecting, TLS included, took too long."""
+    """Connecting, with the TLS handshake, took too long."""
 
 
 class IdleTimeout(TimedOut):
-    """The peer neither sent nor took anything for too long."""
+    """The peer neither sent nor took a byte for too long."""
 
 
 class TotalTimeout(TimedOut):
-    """The whole fetch, redirects and retries included, took too long."""
+    """The whole request, with waiting, retries and redirects, took too long."""
 
 
 class ConnectionLost(FetchError):
-    """The connection ended before a complete response header."""
+    """The connection ended before the end of the response header."""
 
 
 class BadResponse(FetchError):
-    """What the server sent is not HTTP/1, or contradicts itself."""
+    """The response is not valid HTTP/1, or contradicts itself."""
 
 
 class HeadersTooLarge(BadResponse):
-    """More header bytes or header lines than allowed."""
+    """The response has more header bytes or header lines than the settings allow."""
 
 
 class TruncatedBody(BadResponse):
-    """The connection ended before the body did."""
+    """The connection ended before the end of the body."""
 
 
 class BodyTooLarge(FetchError):
-    """The body is longer than allowed."""
+    """The body is longer than the settings allow."""
 
 
 class CorruptBody(FetchError):
-    """The body does not decompress, or its compressed form is not complete."""
+    """The compressed body is invalid or incomplete."""
 
 
 class DecompressionBomb(FetchError):
-    """The body decompresses to more than a sane server would send."""
+    """The body grows further on decompression than the settings allow."""
 
 
 class UnsupportedEncoding(FetchError):
-    """The body has a Content-Encoding that nothing installed here can undo."""
+    """The body has a Content-Encoding that this installation cannot decode."""
 
 
 class TooManyRedirects(FetchError):
-    """More redirects than allowed, or a loop of them."""
+    """The server redirects more often than the settings allow, or in a loop."""
 
 
 class BadRedirect(FetchError):
-    """A redirect that leads nowhere we can go."""
+    """The Location of a redirect is not an http or https URL."""
 
 
 class RequestBodyFailed(FetchError):
-    """The request's own body could not be produced, or not be sent a second time."""
+    """The request body could not be read, or cannot be sent a second time."""
 
 
 class Cancelled(FetchError):
-    """The caller gave the fetch up."""
+    """The caller cancelled the request."""
 
 
-def brief(text: str) -> str:
-    """Return as much of `text` as a message can bear."""
-    return text if len(text) <= _MOST else f"{text[:_MOST]}..."
+def shorten(text: str) -> str:
+    """Return `text`, cut to a length that fits into a message."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

@@ -1,16 +1,27 @@
-"""Where a response sends us next, by the Fetch standard (4.4, HTTP-redirect fetch)."""
+"""Redirects: the next request (Fetch standard, section 4.4), and what happens to the body.
+
+`Client` follows redirects by these rules, and so does everybody who sends each hop as a request
+of its own (`Request.follow` is False), such as the fetcher.
+"""
 
 from attrs import evolve
 
-from evserve.http.errors import BadRedirect, BadURL, RequestBodyFailed
-from evserve.http.messages import Head, Headers
+from evserve.http.errors import (
+    BadRedirect,
+    BadURL,
+    Cancelled,
+    RequestBodyFailed,
+    TooManyRedirects,
+)
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 from evserve.http.url import parse_location
 
 
-REDIRECTS = frozenset([301, 302, 303, 307, 308])
-WORTH_READING = 64 * 1024  # bytes of a redirect's body, to keep its connection
-_OF_BODY = (
+REDIRECT_STATUSES = frozenset([301, 302, 303, 307, 308])
+_SEE_OTHER = 303
+_MAX_DISCARDED = 64 * 1024  # bytes; reading more costs more than another connection
+_BODY_HEADERS = (
     b"content-encoding",
     b"content-language",
     b"content-location",
@@ -18,37 +29,51 @@ _OF_BODY = (
     b"content-length",
     b"transfer-encoding",
 )
-_SECRETS = (b"authorization", b"cookie", b"proxy-authorization", b"host")
+_PRIVATE_HEADERS = (b"authorization", b"cookie", b"proxy-authorization", b"host")
 
 
-def redirected(request: Request, head: Head) -> Request | None:
-    """Return the request that `head` asks for instead, None if it asks for nothing.
+def is_redirect(head: Head) -> bool:
+    """Whether a response asks for another request. Its body is of no interest then."""
+    return head.status in REDIRECT_STATUSES and b"location" in head.headers
 
-    Raises BadRedirect for a place we cannot go to, RequestBodyFailed for a body we had only once.
+
+def next_request(request: Request, head: Head, hops_left: int) -> Request | None:
+    """Return the request that a response redirects to, or None if it does not redirect.
+
+    hops_left: redirects that may still be followed, this one included. Raises BadRedirect,
+    TooManyRedirects, or RequestBodyFailed for a body that can be sent only once.
     """
-    location = head.headers.all(b"location") if head.status in REDIRECTS else []
-    if not location:
+    if not is_redirect(head):
         return None
     try:
-        url = parse_location(request.url, location[0])
+        url = parse_location(request.url, head.headers.all(b"location")[0])
     except BadURL as error:
-        raise BadRedirect(f"redirected to a place that is none: {error}") from None
-    follower = _without_body(request) if _becomes_get(request.method, head.status) else request
-    if not follower.is_resendable:
-        raise RequestBodyFailed(f"redirected to {url}, and the body cannot be sent twice")
+        raise BadRedirect(f"invalid redirect target: {error}") from None
+    if _becomes_get(request.method, head.status):
+        headers = request.headers.without(*_BODY_HEADERS)
+        request = evolve(request, method=b"GET", body=None, headers=headers)
+    if not request.is_resendable:
+        raise RequestBodyFailed(f"redirect to {url}: the request body cannot be sent twice")
+    if hops_left <= 0:
+        raise TooManyRedirects(f"redirect limit reached; the next would lead to {url}")
     if url.origin == request.url.origin:
         credentials = url.credentials or request.url.credentials
-        return evolve(follower, url=evolve(url, credentials=credentials))
-    headers = Headers(follower.headers.without(*_SECRETS).lines)
-    return evolve(follower, url=url, headers=headers, auth=None)
+        return evolve(request, url=evolve(url, credentials=credentials))
+    headers = Headers(request.headers.without(*_PRIVATE_HEADERS).lines)
+    return evolve(request, url=url, headers=headers, auth=None)
+
+
+def check_discarded(count: int) -> None:
+    """Raise Cancelled when `count` bytes of an unwanted body are too many to read on.
+
+    Up to then, reading keeps the connection for other requests. The error is no failure: the
+    caller follows the redirect anyway.
+    """
+    if count > _MAX_DISCARDED:
+        raise Cancelled("the rest of the body is not wanted")
 
 
 def _becomes_get(method: bytes, status: int) -> bool:
-    if status == 303:  # noqa: PLR2004 # See Other
+    if status == _SEE_OTHER:
         return method not in (b"GET", b"HEAD")
     return status in (301, 302) and method == b"POST"
-
-
-def _without_body(request: Request) -> Request:
-    headers = request.headers.without(*_OF_BODY)
-    return evolve(request, method=b"GET", body=None, headers=headers)

@@ -1,21 +1,27 @@
-"""What a caller asks for."""
+"""A request, the receiver of its response, and the request's bytes."""
 
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import define, frozen
 
 from evserve.http.auth import Auth
-from evserve.http.messages import IDEMPOTENT, Head, Headers
+from evserve.http.decoding import accepted_codings
+from evserve.http.errors import BadRequest
+from evserve.http.headers import Head, Headers, check_headers, check_method, request_bytes
+from evserve.http.proxy import Proxy
 from evserve.http.settings import Timeouts
 from evserve.http.url import URL
 
 
+IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
 _NO_HEADERS = Headers()
+_FRAMING_HEADERS = (b"content-length", b"transfer-encoding", b"connection")  # ours to decide
+_WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
 
 
 @frozen
 class Request:
-    """One resource, wanted; what is not said here is as the client's settings say."""
+    """A request for one resource. The client's settings hold for what is None."""
 
     url: URL
     method: bytes = b"GET"
@@ -23,28 +29,103 @@ class Request:
     body: Any = None  # bytes or an IBodyProducer
     auth: Auth | None = None
     follow: bool = True  # redirects
-    decode: bool = True  # undo Content-Encoding, and ask for what can be undone
+    decode: bool = True  # undo Content-Encoding, and accept the codings that can be undone
     timeouts: Timeouts | None = None
 
     @property
     def is_resendable(self) -> bool:
-        """Whether it can be sent twice: a producer's body is there only once."""
+        """Whether it can be sent twice: a producer gives its body once."""
         return self.body is None or isinstance(self.body, bytes)
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether sending it twice does no more than sending it once (RFC 9110, 9.2.2)."""
+        """Whether sending it twice has the effect of sending it once (RFC 9110, 9.2.2)."""
         return self.method in IDEMPOTENT and self.is_resendable
 
 
 class Receiver(Protocol):
-    """Who wants the response. `finished` is always called, once, and last."""
+    """Takes a response. The client calls `finished` once, always, and last."""
 
     def started(self, head: Head, url: URL) -> None:
-        """Take the final response's head, and the URL that it came from."""
+        """Take the head of the final response, and its URL after redirects."""
 
     def received(self, data: bytes) -> None:
-        """Take a part of the body, decompressed; an exception here ends the call."""
+        """Take a part of the body, decompressed. An exception ends the call with that error."""
 
     def finished(self, error: Exception | None) -> None:
-        """The body is complete, or there was `error`: nearly always a FetchError."""
+        """The body is complete, or the call failed: `error` is nearly always a FetchError."""
+
+
+def check_request(request: Request) -> None:
+    """Raise BadRequest for a method or header that cannot be sent."""
+    check_method(request.method)
+    check_headers(request.headers)
+    if request.method == b"CONNECT":
+        raise BadRequest("CONNECT cannot be requested (set a proxy instead)")
+
+
+def serialize(
+    request: Request,
+    user_agent: bytes,
+    cookie: bytes | None = None,
+    authorization: bytes | None = None,
+    proxy: Proxy | None = None,
+) -> bytes:
+    """Return the head of a request, and its body if that is bytes.
+
+    cookie, authorization: values of headers to add.  proxy: the one that the request passes.
+    """
+    url = request.url
+    own = Headers(request.headers.without(*_FRAMING_HEADERS).lines)
+    lines = [(b"Host", url.origin.authority.encode("ascii")), (b"User-Agent", user_agent)]
+    if request.decode:
+        lines.append((b"Accept-Encoding", accepted_codings()))
+    lines.append((b"Accept", b"*/*"))
+    lines = [line for line in lines if line[0].lower() not in own]
+    lines += own
+    if authorization is not None and b"authorization" not in own:
+        lines.append((b"Authorization", authorization))
+    if cookie is not None:  # RFC 6265, section 5.4: one header, with the caller's cookies first
+        cookies = b"; ".join([*own.all(b"cookie"), cookie])
+        lines = [line for line in lines if line[0].lower() != b"cookie"]
+        lines.append((b"Cookie", cookies))
+    body = request.body
+    if body is not None:
+        length = len(body) if isinstance(body, bytes) else body.length
+        if isinstance(length, int):
+            lines.append((b"Content-Length", b"%d" % length))
+        else:  # UNKNOWN_LENGTH
+            lines.append((b"Transfer-Encoding", b"chunked"))
+    elif request.method in _WITH_BODY:
+        lines.append((b"Content-Length", b"0"))
+    target = url.target
+    if proxy is not None and not url.origin.is_tls:
+        target = str(url)
+        if proxy.authorization is not None:
+            lines.append((b"Proxy-Authorization", proxy.authorization))
+    head = request_bytes(request.method, target, lines)
+    return head + body if isinstance(body, bytes) else head
+
+
+@define(eq=False)
+class PlainSerializer:
+    """Serializes requests to one origin without a body, cookie, password or proxy.
+
+    What follows the target is the same for all with the same method and headers, and is kept.
+    This saves most of the work of `serialize`.
+    """
+
+    _user_agent: bytes
+    _method: bytes = b""
+    _header_lines: object = None
+    _decode: bool = True
+    _tail: bytes = b""
+
+    def serialize(self, request: Request) -> bytes:
+        """Return what `serialize` returns."""
+        method, target = request.method, request.url.target
+        lines, decode = request.headers.lines, request.decode
+        if self._header_lines is not lines or self._decode != decode or self._method != method:
+            self._method, self._header_lines, self._decode = method, lines, decode
+            self._tail = serialize(request, self._user_agent)[len(method) + 1 + len(target) :]
+        return b"%b %b%b" % (method, target.encode("ascii"), self._tail)

@@ -1,18 +1,15 @@
-"""How the engine behaves; every number that somebody may want to change."""
+"""Timeouts, limits and proxies of a client."""
 
 from attrs import field, frozen
 
 from evserve.http.decoding import DecodingLimits
 from evserve.http.parser import HeaderLimits
-from evserve.http.proxies import NO_PROXIES, Proxies
-
-
-MOST_SECONDS = 2_000_000  # what a reactor can wait for
+from evserve.http.proxy import NO_PROXIES, Proxies
 
 
 @frozen
 class Timeouts:
-    """Seconds; `total` counts from the call to the last byte, waiting and redirects included."""
+    """Seconds. `total` runs from the call to the last byte, with waiting and redirects."""
 
     connect: float = 15.0
     idle: float = 30.0
@@ -21,16 +18,16 @@ class Timeouts:
 
 @frozen
 class Settings:
-    """What a client is made with."""
+    """The options of a `Client`."""
 
     per_origin: int = 4  # connections
-    connections: int = 256  # to all origins together
+    connections: int = 256  # over all origins
     keep_idle: float = 50.0  # seconds; most servers close after 60 or 75
     timeouts: Timeouts = Timeouts()
-    max_redirects: int = 20  # what browsers follow
-    max_body: int | None = None  # bytes, decompressed
+    max_redirects: int = 20  # the limit of browsers
+    max_body: int | None = None  # bytes after decompression
     headers: HeaderLimits = field(factory=HeaderLimits)
     decoding: DecodingLimits = field(factory=DecodingLimits)
     user_agent: bytes = b"evserve"
-    allow_private: bool = True
+    allow_private: bool = True  # False refuses addresses outside the public Internet
     proxies: Proxies = NO_PROXIES

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.fetch.manners import Manners
 from evserve.fetch.memory import Page
 from evserve.http.errors import ConnectFailed, ProxyUnreachable, TruncatedBody
-from evserve.http.proxies import Proxies, parse_proxy
+from evserve.http.proxy import Proxies, parse_proxy
 from evserve.http.settings import Timeouts
 from tests.fetch.polite_world import World, redirect
 

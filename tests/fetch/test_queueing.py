@@ -190,7 +190,7 @@ class QueuedRequestTests(SynchronousTestCase):
     def test_what_is_invalid_is_named(self):
         table = [
             (b"", "empty"),
-            (b"ftp://a/", "ftp is not a scheme"),
+            (b"ftp://a/", "unsupported scheme ftp"),
             (b"{", "not JSON"),
             (b"{}", 'no "url"'),
             (b'{"url": 1}', 'no "url"'),

@@ -13,7 +13,7 @@ from evserve.fetch.queueing import QueueService
 from evserve.fetch.screen import Screen
 from evserve.fetch.service import Options, makeService
 from evserve.testing import MemoryHost
-from tests.http.network import HOST, Network
+from tests.http.memory_network import HOST, Network
 
 
 def broken_pipe(screen, lines, done):

@@ -1,4 +1,4 @@
-"""The engine as Twisted's web clients see it."""
+"""The client behaves as an IAgent."""
 
 import gc
 
@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from evserve.http.agent import Agent
 from evserve.http.errors import BadURL, Cancelled, ConnectionLost, CorruptBody, TruncatedBody
-from tests.http.network import HOST, Network
+from tests.http.memory_network import HOST, Network
 
 
 URI = HOST.encode()
@@ -168,7 +168,7 @@ class BodyTests(Case):
         self.assertTrue(reader.reason.check(Cancelled))
         self.assertFalse(peer.is_open)
 
-    def test_a_redirects_body_nobody_reads_keeps_no_connection(self):
+    def test_a_redirects_body_without_a_reader_keeps_no_connection(self):
         result, peer = self.ask()
         peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /b\r\n\r\n" + bytes(60_000))
         self.assertTrue(peer.is_open)

@@ -1,4 +1,4 @@
-"""One timer serves all deadlines, and none is missed."""
+"""One timer serves all deadlines and misses none."""
 
 from attrs import define, field
 from twisted.internet.task import Clock
@@ -24,7 +24,7 @@ class DeadlineTests(SynchronousTestCase):
         self.clock = Clock()
         self.deadlines = Deadlines(self.clock, tick=1.0)
 
-    def test_there_is_one_timer_for_many_and_none_for_nobody(self):
+    def test_many_items_share_one_timer_and_none_need_none(self):
         many = [Watched(100.0) for _ in range(50)]
         for watched in many:
             self.deadlines.add(watched, 0)

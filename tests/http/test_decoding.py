@@ -1,4 +1,4 @@
-"""Compressed bodies come out whole, or not at all."""
+"""Compressed bodies are decoded completely, or are errors."""
 
 import gzip
 import zlib
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http import codings
-from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted
+from evserve.http import decoding
+from evserve.http.decoding import ContentDecoder, DecodingLimits, accepted_codings
 from evserve.http.errors import CorruptBody, DecompressionBomb, UnsupportedEncoding
-from tests.http.cuts import cut
+from tests.http.cut_bytes import cut
 
 
 def raw_deflate(data):
@@ -64,8 +64,8 @@ class DecodingTests(SynchronousTestCase):
         for coding, compress in COMPRESS.items():
             pieces = decode(coding, compress(TEXT * 20))
             self.assertEqual(b"".join(pieces), TEXT * 20)
-            if coding != "zstd":  # whose library gives whole blocks
-                self.assertLessEqual(max(map(len, pieces)), 2 * codings.PIECE)
+            if coding != "zstd":  # its library returns whole blocks
+                self.assertLessEqual(max(map(len, pieces)), 2 * decoding.PIECE)
 
     def test_several_codings_are_undone_last_first(self):
         wire = brotli.compress(gzip.compress(TEXT))
@@ -106,15 +106,15 @@ class CorruptionTests(SynchronousTestCase):
         self.assertRaises(UnsupportedEncoding, decode, ", ".join(["gzip"] * 6))
 
     def test_what_no_library_undoes_is_not_asked_for(self):
-        self.assertEqual(accepted(), b"gzip, deflate, br, zstd")
-        self.patch(codings, "_library", lambda _: None)
-        codings.installed.cache_clear()
-        self.addCleanup(codings.installed.cache_clear)
-        self.assertEqual(accepted(), b"gzip, deflate")
+        self.assertEqual(accepted_codings(), b"gzip, deflate, br, zstd")
+        self.patch(decoding, "_import_library", lambda _: None)
+        decoding._codings.cache_clear()
+        self.addCleanup(decoding._codings.cache_clear)
+        self.assertEqual(accepted_codings(), b"gzip, deflate")
         self.assertRaises(UnsupportedEncoding, decode, "br")
 
     def test_an_absent_library_is_no_error(self):
-        self.assertIsNone(codings._library("no_such_library"))
+        self.assertIsNone(decoding._import_library("no_such_library"))
 
 
 class BombTests(SynchronousTestCase):
@@ -136,5 +136,5 @@ class BombTests(SynchronousTestCase):
     def test_nothing_is_undone_before_it_is_asked_for(self):
         decoder = ContentDecoder(b"gzip", DecodingLimits())
         pieces = decoder.feed(gzip.compress(bytes(5_000_000)))
-        self.assertEqual(len(next(pieces)), codings.PIECE)
-        self.assertEqual(decoder._given, codings.PIECE)
+        self.assertEqual(len(next(pieces)), decoding.PIECE)
+        self.assertEqual(decoder._given, decoding.PIECE)

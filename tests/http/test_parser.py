@@ -1,10 +1,11 @@
-"""Responses are read right wherever TCP cuts them, and lies are refused."""
+"""Responses are parsed however TCP cuts them; invalid ones are refused."""
 
+from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.http import repeated
+from evserve.http import parser
 from evserve.http.errors import (
     BadResponse,
     BodyTooLarge,
@@ -13,8 +14,24 @@ from evserve.http.errors import (
     TruncatedBody,
 )
 from evserve.http.parser import LARGE, HeaderLimits, ResponseParser
-from tests.http.cuts import cut
-from tests.http.recorder import Recorder
+from tests.http.cut_bytes import cut
+
+
+@define(eq=False)
+class RecordingListener:
+    head: object = None
+    body: bytes = b""
+    refuse: Exception | None = None
+    chunks: list = field(factory=list)
+
+    def on_head(self, head):
+        self.head = head
+        if self.refuse:
+            raise self.refuse
+
+    def on_data(self, data):
+        self.body += data
+        self.chunks.append(data)
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -97,8 +114,8 @@ LIES = {
 
 
 class Case(SynchronousTestCase):
-    def parse(self, *chunks, method=b"GET", limits=None, recorder=None):
-        self.events = recorder or Recorder()
+    def parse(self, *chunks, method=b"GET", limits=None, listener=None):
+        self.events = listener or RecordingListener()
         self.parser = ResponseParser(limits or HeaderLimits())
         self.parser.expect(method, self.events)
         for chunk in chunks:
@@ -146,7 +163,7 @@ class GoodResponseTests(Case):
             if not keep_alive:
                 continue
             self.parse(wire, method=method)
-            events = Recorder()
+            events = RecordingListener()
             self.parser.expect(b"GET", events)
             self.parser.feed(CHUNKED)
             self.assertEqual((events.body, self.parser.done), (b"abcde", True))
@@ -160,7 +177,7 @@ class GoodResponseTests(Case):
 
 
 class LargeBodyTests(Case):
-    """Large bodies are counted here, without llhttp."""
+    """Large bodies bypass llhttp."""
 
     size = LARGE + 1000
     head = OK + b"Content-Length: %d\r\n\r\n" % size
@@ -171,7 +188,7 @@ class LargeBodyTests(Case):
         events = self.parse(*cut(self.head + self.body, places))
         self.assertTrue(events.body == self.body)
         self.assertEqual((self.parser.done, self.parser.keep_alive), (True, True))
-        again = Recorder()
+        again = RecordingListener()
         self.parser.expect(b"GET", again)
         self.parser.feed(CHUNKED)
         self.assertEqual(again.body, b"abcde")
@@ -210,8 +227,8 @@ class RepeatedLengthTests(Case):
                 searched.append(len(data) - start)
                 return end.search(data, start)
 
-        end = repeated._END
-        self.patch(repeated, "_END", End())
+        end = parser._END
+        self.patch(parser, "_END", End())
         wire = OK + self.twice + b"X: %b\r\n\r\nhi" % (b"x" * 10_000)
         self.assertEqual(self.parse(*cut(wire, range(0, len(wire), 10))).body, b"hi")
         self.assertLess(sum(searched), 2 * len(wire))
@@ -237,9 +254,9 @@ class LyingServerTests(Case):
         self.assertRaises(BadResponse, self.parse, wire)
 
     def test_a_listener_may_refuse_a_head(self):
-        recorder = Recorder(refuse=BodyTooLarge("no"))
+        listener = RecordingListener(refuse=BodyTooLarge("no"))
         with self.assertRaises(BodyTooLarge):
-            self.parse(OK + b"Content-Length: 2\r\n\r\nhi", recorder=recorder)
+            self.parse(OK + b"Content-Length: 2\r\n\r\nhi", listener=listener)
 
     @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=3))
     def test_noise_never_gives_anything_but_named_errors(self, noise, places):
@@ -259,9 +276,9 @@ class EarlyEndTests(Case):
 
     def test_each_stage_has_its_name(self):
         error = self.assertRaises(ConnectionLost, self.end_after(b""))
-        self.assertIn("before any answer", str(error))
+        self.assertIn("before a response", str(error))
         error = self.assertRaises(ConnectionLost, self.end_after(OK))
-        self.assertIn("amid the header", str(error))
+        self.assertIn("within the header", str(error))
         error = self.assertRaises(
             TruncatedBody, self.end_after(OK + b"Content-Length: 5\r\n\r\nhel")
         )

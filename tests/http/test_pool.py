@@ -1,8 +1,20 @@
-"""Connections are shared, and kept no longer than they are good."""
+"""Connections are shared, limited, and replaced when they are stale or fail."""
 
-from tests.http.gather import fetch
-from tests.http.network import HOST
-from tests.http.pool_case import PoolCase
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import DNSLookupError
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.http.settings import Timeouts
+from tests.http.memory_network import HOST, Network
+from tests.http.recording_receiver import fetch
+
+
+class PoolCase(SynchronousTestCase):
+    def setUp(self):
+        self.network = Network()
+
+    def fetches(self, client, count, host=HOST):
+        return [fetch(client, f"{host}/{number}") for number in range(count)]
 
 
 class SharingTests(PoolCase):
@@ -72,7 +84,7 @@ class SharingTests(PoolCase):
         self.network.accept().ok()
         self.assertEqual(starving.outcome, b"ok")
 
-    def test_who_gives_up_waiting_takes_nobodys_turn(self):
+    def test_a_cancelled_call_takes_no_turn(self):
         client = self.network.client(connections=1)
         fetch(client, HOST)
         fetch(client, "http://192.0.2.2/").call.cancel()
@@ -80,7 +92,7 @@ class SharingTests(PoolCase):
         self.network.accept().ok(b"ok", b"Connection: close")
         self.network.accept().ok()
         self.assertEqual(third.outcome, b"ok")
-        self.assertNotIn("192.0.2.2", str(client.pool._slots))
+        self.assertNotIn("192.0.2.2", str(client.pool._origins))
 
     def test_origins_leave_nothing_behind(self):
         client = self.network.client(keep_idle=5)
@@ -88,7 +100,7 @@ class SharingTests(PoolCase):
             fetch(client, f"http://192.0.2.{number}/")
             self.network.accept().ok()
         self.network.advance(6)
-        self.assertEqual((client.pool.open, client.pool._slots), (0, {}))
+        self.assertEqual((client.pool.open, client.pool._origins), (0, {}))
         self.assertEqual(self.network.reactor.getDelayedCalls(), [])
 
 
@@ -147,3 +159,128 @@ class EndingTests(PoolCase):
         self.assertEqual({call.outcome for call in calls}, {"Cancelled"})
         self.assertFalse(peer.is_open)
         self.assertEqual(self.network.reactor.getDelayedCalls(), [])
+
+
+class StaleTests(PoolCase):
+    def stale(self, method, body=None, say=b""):
+        client = self.network.client()
+        fetch(client, HOST)
+        peer = self.network.accept()
+        peer.ok()
+        peer.take()
+        call = fetch(client, HOST, method=method, body=body)
+        if say:
+            peer.answer(say)
+        peer.close()
+        return call
+
+    def test_what_may_be_repeated_is_sent_again(self):
+        for method, body in ((b"GET", None), (b"PUT", b"x"), (b"DELETE", None)):
+            call = self.stale(method, body)
+            self.network.accept().ok()
+            self.assertEqual(call.outcome, b"ok", method)
+
+    def test_what_may_not_be_repeated_is_an_error(self):
+        self.assertEqual(self.stale(b"POST", b"x").outcome, "ConnectionLost")
+
+    def test_an_answer_that_had_begun_is_an_error(self):
+        self.assertEqual(self.stale(b"GET", say=b"HTTP/1.1 2").outcome, "ConnectionLost")
+
+    def test_a_new_connection_is_not_stale(self):
+        call = fetch(self.network.client(), HOST)
+        self.network.accept().close()
+        self.assertEqual(call.outcome, "ConnectionLost")
+
+    def test_after_some_stale_connections_it_is_an_error(self):
+        client = self.network.client(per_origin=9)
+        calls = self.fetches(client, 9)
+        peers = [self.network.accept() for _ in calls]
+        for peer in peers:
+            peer.ok()
+            peer.take()
+        call = fetch(client, HOST)
+        for _ in range(4):
+            next(peer for peer in peers if peer.is_open and peer.wire.value()).close()
+        self.assertEqual(call.outcome, "ConnectionLost")
+
+
+class ConnectingTests(PoolCase):
+    def test_why_a_connection_was_not_made(self):
+        for error, name, words in (
+            (Refused(), "ConnectFailed", "refuses connections"),
+            (DNSLookupError(), "ConnectFailed", "cannot be resolved"),
+            (OSError("no route"), "ConnectFailed", "no route"),
+        ):
+            call = fetch(self.network.client(), HOST)
+            self.network.refuse(error)
+            self.assertEqual(call.outcome, name)
+            self.assertIn(words, str(call.error))
+
+    def test_one_failure_is_one_callers(self):
+        client = self.network.client(per_origin=1)
+        first, second = self.fetches(client, 2)
+        self.network.refuse(Refused())
+        self.assertEqual((first.is_over, second.is_over), (True, False))
+        self.network.accept().ok()
+        self.assertEqual(second.outcome, b"ok")
+
+    def test_connecting_has_its_own_time_out(self):
+        client = self.network.client(timeouts=Timeouts(connect=5, idle=2, total=60))
+        call = fetch(client, HOST)
+        self.network.advance(4.9)
+        self.assertFalse(call.is_over)
+        self.network.advance(0.5)
+        self.assertEqual(call.outcome, "ConnectTimeout")
+        self.assertEqual(client.pool.open, 0)
+
+    def test_a_handshake_that_never_ends_is_a_connection_never_made(self):
+        client = self.network.client(timeouts=Timeouts(connect=5))
+        call = fetch(client, "https://192.0.2.1/")
+        peer = self.network.accept()
+        self.network.advance(5.5)
+        self.assertEqual((call.outcome, peer.is_open), ("ConnectTimeout", False))
+        self.assertEqual(client.pool.open, 0)
+
+    def test_a_server_that_closes_amid_the_handshake(self):
+        client = self.network.client()
+        call = fetch(client, "https://192.0.2.1/")
+        self.network.accept().close()
+        self.assertEqual(call.outcome, "ConnectFailed")
+        self.assertEqual(client.pool.open, 0)
+
+    def test_a_connection_whose_call_was_cancelled_is_kept(self):
+        client = self.network.client()
+        fetch(client, HOST).call.cancel()
+        peer = self.network.accept()
+        call = fetch(client, HOST)
+        peer.ok()
+        self.assertEqual((call.outcome, self.network.attempts), (b"ok", 1))
+
+
+class TransportTests(PoolCase):
+    def test_a_failed_request_leaves_the_others_of_its_origin_their_turn(self):
+        client = self.network.client(per_origin=1)
+        first, second = self.fetches(client, 2)
+        peer = self.network.accept()
+        peer.answer(b"garbage\r\n\r\n")
+        self.assertEqual((first.outcome, peer.is_open), ("BadResponse", False))
+        self.network.accept().ok()
+        self.assertEqual(second.outcome, b"ok")
+
+    def test_a_released_connection_serves_before_one_being_made(self):
+        client = self.network.client(per_origin=2)
+        first, second, third = self.fetches(client, 3)
+        peer = self.network.accept()
+        for _ in range(3):
+            peer.ok()
+        self.assertEqual((first.is_over, second.is_over, third.is_over), (True, True, True))
+        late = self.network.accept()
+        self.assertTrue(late.is_open)
+
+    def test_two_origins_starve_together(self):
+        client = self.network.client(connections=1, per_origin=1)
+        calls = [fetch(client, f"http://192.0.2.{n % 2 + 1}/{n}") for n in range(4)]
+        for _ in range(4):
+            self.network.accept().ok(b"ok", b"Connection: close")
+        self.assertEqual([call.outcome for call in calls], [b"ok"] * 4)
+        self.assertEqual(client.pool.open, 0)

@@ -1,11 +1,11 @@
-"""Redirects by the Fetch standard: methods, bodies, and what stays at home."""
+"""Redirects follow the Fetch standard: methods, bodies, private headers."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.auth import Auth
-from evserve.http.errors import BadRedirect, RequestBodyFailed
-from evserve.http.messages import Head, Headers
-from evserve.http.redirects import redirected
+from evserve.http.errors import BadRedirect, Cancelled, RequestBodyFailed, TooManyRedirects
+from evserve.http.headers import Head, Headers
+from evserve.http.redirects import check_discarded, is_redirect, next_request
 from evserve.http.request import Request
 from evserve.http.url import parse_url
 
@@ -14,10 +14,10 @@ SECRETS = Headers([(b"Authorization", b"x"), (b"COOKIE", b"y"), (b"X-Own", b"z")
 
 
 class RedirectTests(SynchronousTestCase):
-    def follow(self, status, location=b"/b", **options):
+    def follow(self, status, location=b"/b", hops_left=1, **options):
         lines = [] if location is None else [(b"Location", location)]
         head = Head(status, b"", "1.1", Headers(lines), 0, None)
-        return redirected(Request(parse_url("http://a.example/a"), **options), head)
+        return next_request(Request(parse_url("http://a.example/a"), **options), head, hops_left)
 
     def test_methods(self):
         for status, before, after in (
@@ -60,14 +60,32 @@ class RedirectTests(SynchronousTestCase):
     def test_credentials_of_the_url_stay_with_their_origin_too(self):
         head = Head(302, b"", "1.1", Headers([(b"Location", b"/b")]), 0, None)
         url = parse_url("http://u:p@a.example/")
-        self.assertEqual(redirected(Request(url), head).url.credentials, ("u", "p"))
+        self.assertEqual(next_request(Request(url), head, 1).url.credentials, ("u", "p"))
         away = Head(302, b"", "1.1", Headers([(b"Location", b"http://b.example/")]), 0, None)
-        self.assertIsNone(redirected(Request(url), away).url.credentials)
+        self.assertIsNone(next_request(Request(url), away, 1).url.credentials)
 
     def test_without_a_location_it_is_a_response_like_others(self):
         self.assertIsNone(self.follow(302, None))
         self.assertIsNone(self.follow(300))
         self.assertIsNone(self.follow(200))
+
+    def test_the_limit_counts_the_redirects_that_are_left(self):
+        self.assertIsNotNone(self.follow(302, hops_left=1))
+        self.assertRaises(TooManyRedirects, self.follow, 302, hops_left=0)
+        self.assertIsNone(self.follow(200, hops_left=0))
+
+    def test_only_a_redirect_status_with_a_location_is_a_redirect(self):
+        for status, lines, expected in (
+            (302, [(b"Location", b"/b")], True),
+            (302, [], False),
+            (300, [(b"Location", b"/b")], False),
+        ):
+            head = Head(status, b"", "1.1", Headers(lines), 0, None)
+            self.assertIs(is_redirect(head), expected)
+
+    def test_an_unwanted_body_is_read_up_to_a_limit(self):
+        check_discarded(64 * 1024)
+        self.assertRaises(Cancelled, check_discarded, 64 * 1024 + 1)
 
     def test_places_we_cannot_go_to(self):
         for location in (b"ftp://a/", b"http://", b"file:///etc/passwd", b"http://a:b/"):

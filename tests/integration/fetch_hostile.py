@@ -16,7 +16,7 @@ from evserve.http.client import Client
 from evserve.http.request import Request
 from evserve.http.settings import Settings, Timeouts
 from evserve.http.url import parse_url
-from tests.http.hostile import DRIPPED, SILENT
+from tests.http.hostile_server import DRIPPED, SILENT
 
 
 # Half of what the test allows; the cases that are about a limit have a shorter one.

@@ -10,7 +10,7 @@ from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.manners import Manners
 from evserve.fetch.run import Run
 from evserve.fetch.sources.lines import FileSource
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 
 
 HEAD = Head(200, b"OK", "1.1", Headers(), 2, None)

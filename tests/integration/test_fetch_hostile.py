@@ -8,7 +8,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from tests.http.hostile import CASES, MIB, hostile_factory
+from tests.http.hostile_server import CASES, MIB, hostile_factory
 
 
 class HostileServerTests(TestCase):

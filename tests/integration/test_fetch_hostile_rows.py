@@ -7,7 +7,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
-from tests.http.hostile import CASES, DRIPPED, MIB, SILENT, hostile_factory
+from tests.http.hostile_server import CASES, DRIPPED, MIB, SILENT, hostile_factory
 from tests.integration.commands import CommandCase
 from tests.integration.test_fetch_memory import rss
 

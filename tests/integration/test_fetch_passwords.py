@@ -83,5 +83,5 @@ class BasicTests(PasswordCase):
     async def test_a_password_that_would_break_a_header_is_none(self):
         url = self.named("/", user="me\r\nX-Evil: 1")
         self.assertEqual(await self.statuses(url, status=1), [None])
-        error = "BadURL: what stands before the @ holds a control character"
+        error = "BadURL: the user name or password contains a control character"
         self.assertEqual([row["error"] for row in self.rows()], [error])

@@ -17,7 +17,7 @@ from evserve.http.client import Client
 from evserve.http.cookies import Cookies
 from evserve.http.errors import TotalTimeout
 from evserve.http.settings import Settings, Timeouts
-from tests.http.gather import fetch
+from tests.http.recording_receiver import fetch
 from tests.integration.web_servers import HTTPBIN, NGINX, shared_httpbin, start_nginx
 
 

@@ -74,7 +74,7 @@ class ProxyTests(Case):
         self.assertEqual((row["content_length"], self.proxy.asked), (8, []))
 
     async def test_a_proxy_that_is_none_is_one_line(self):
-        socks = "socks5 is not a scheme for proxies here, http and https are"
+        socks = "unsupported scheme socks5 (use http or https)"
         for given, why in (
             ("socks5://h:1", f"'socks5://h:1': {socks}"),
             ("foo", "'foo': it has neither a scheme nor a port: write http://host:port"),
@@ -98,7 +98,7 @@ class ProxyTests(Case):
         await self.says(
             ["--config", "e.toml"],
             "e.toml: [services.fetch] --proxy: cannot use the proxy 'ftp://...@x': "
-            "ftp is not a scheme for proxies here, http and https are",
+            "unsupported scheme ftp (use http or https)",
         )
 
     async def test_a_proxy_that_wants_a_name(self):
@@ -106,8 +106,8 @@ class ProxyTests(Case):
         secret = NOWHERE.replace("http", "https")
         place = f"the proxy http://{self.proxy.place} answers 407 Who"
         for given, hint in (
-            (self.proxy.place, "it wants a name and a password"),
-            (f"u:wrong@{self.proxy.place}", "not this name and password"),
+            (self.proxy.place, "it requires a user name and a password"),
+            (f"u:wrong@{self.proxy.place}", "wrong user name or password"),
         ):
             for url in (NOWHERE, secret):
                 (row,) = await self.fetched("--proxy", given, url, status=1)

@@ -19,9 +19,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from evserve.http.client import Client
+from evserve.http.connect import TLS
 from evserve.http.settings import Settings, Timeouts
-from evserve.http.tls import TLS
-from tests.http.gather import fetch
+from tests.http.recording_receiver import fetch
 
 
 class Hello(Protocol):

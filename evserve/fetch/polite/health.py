@@ -12,7 +12,7 @@ from evserve.http.errors import (
     TimedOut,
     TLSFailed,
 )
-from evserve.http.proxies import Proxy
+from evserve.http.proxy import Proxy
 from evserve.http.url import Origin
 
 

@@ -13,7 +13,7 @@ from evserve.http.errors import (
     TruncatedBody,
     TunnelFailed,
 )
-from evserve.http.messages import IDEMPOTENT
+from evserve.http.request import IDEMPOTENT
 
 
 # The network's moods. A bad certificate, a corrupt body or a bad URL would be the same next time.

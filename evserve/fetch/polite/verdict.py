@@ -8,9 +8,9 @@ from evserve.fetch.manners import Manners
 from evserve.fetch.polite.retries import BUSY, PASSING, PASSING_STATUSES
 from evserve.fetch.polite.retry_after import retry_after
 from evserve.fetch.refusals import bad_status
-from evserve.http.errors import FetchError, TooManyRedirects
-from evserve.http.messages import Head
-from evserve.http.redirects import REDIRECTS, redirected
+from evserve.http.errors import FetchError
+from evserve.http.headers import Head
+from evserve.http.redirects import is_redirect, next_request
 from evserve.http.request import Request
 
 
@@ -58,10 +58,10 @@ class Judge:
     def after_response(self, request: Request, head: Head, tries: int, hops: int) -> Verdict:
         """Return what follows from a complete response; hops: redirects that may still be."""
         status = head.status
-        if status < _FAILING and status not in REDIRECTS:
-            return _FETCHED
-        if status in REDIRECTS:
+        if is_redirect(head):
             return self._elsewhere(request, head, hops)
+        if status < _FAILING:
+            return _FETCHED
         if status not in PASSING_STATUSES:
             return Finished(bad_status(status))
         return self._after_trouble(request, head, tries)
@@ -74,14 +74,10 @@ class Judge:
 
     def _elsewhere(self, request: Request, head: Head, hops: int) -> Verdict:
         try:
-            follower = redirected(request, head)
+            follower = next_request(request, head, hops)
         except FetchError as error:
             return Finished(error)
-        if follower is None:  # a 300-something that names no place is a page like any other
-            return _FETCHED
-        if hops <= 0:
-            return Finished(TooManyRedirects(f"one redirect too many, to {follower.url}"))
-        return Elsewhere(follower)
+        return _FETCHED if follower is None else Elsewhere(follower)
 
     def _after_trouble(self, request: Request, head: Head, tries: int) -> Verdict:
         error = bad_status(head.status)

@@ -21,7 +21,7 @@ from evserve.fetch.sinks.partial import (
     read_partial,
     write_notes,
 )
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 from evserve.http.url import parse_url
 

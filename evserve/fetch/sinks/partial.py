@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from attrs import frozen
 
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 
 
 SETTLED = timedelta(minutes=1)  # the age at which a Last-Modified is strong

@@ -12,7 +12,7 @@ from evserve import __version__
 from evserve.fetch.seam import Arrival
 from evserve.fetch.sinks.opening import open_file
 from evserve.fetch.sinks.warc_records import Whole, place_to_go_on
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 
 

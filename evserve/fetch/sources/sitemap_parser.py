@@ -8,7 +8,7 @@ from xml.parsers import expat
 from attrs import define, field
 
 from evserve.fetch.sources.cutter import MARK, Cutter
-from evserve.http.codings import Coding, make_coding
+from evserve.http.decoding import Coding, make_coding
 from evserve.http.errors import CorruptBody
 
 

@@ -12,7 +12,7 @@ from evserve.fetch.result import Result
 from evserve.fetch.seam import Arrival
 from evserve.fetch.sources.sitemap_parser import BadSitemap, SitemapParser
 from evserve.http.errors import BadURL, FetchError
-from evserve.http.messages import Head
+from evserve.http.headers import Head
 from evserve.http.request import Request
 from evserve.http.url import parse_url
 

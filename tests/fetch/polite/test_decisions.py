@@ -16,7 +16,7 @@ from evserve.http.errors import (
     TooManyRedirects,
     TruncatedBody,
 )
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 from evserve.http.url import parse_url
 

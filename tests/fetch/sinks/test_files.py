@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from evserve.fetch.memory import Page
 from evserve.fetch.sinks import files
 from evserve.http.errors import TruncatedBody
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
 from tests.fetch.polite_world import redirect
 from tests.fetch.sinks.file_case import Case

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.sinks.names import file_name
 from evserve.fetch.sinks.partial import Partial, Validator, read_partial, write_notes
-from evserve.http.messages import Head, Headers
+from evserve.http.headers import Head, Headers
 from evserve.http.url import URL, Origin, parse_url
 
 

@@ -1,17 +1,17 @@
-"""Bodies from producers are sent whole, framed, and no longer than the answer takes."""
+"""Request bodies from producers are sent whole and framed, until the response comes."""
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from tests.http.gather import fetch
-from tests.http.network import HOST, Network
+from tests.http.memory_network import HOST, Network
+from tests.http.recording_receiver import fetch
 
 
 @implementer(IBodyProducer)
 class Body:
-    """A body written by hand."""
+    """A body that the test writes."""
 
     def __init__(self, length=UNKNOWN_LENGTH, starting=None):
         self.length = length

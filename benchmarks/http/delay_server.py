@@ -17,7 +17,7 @@ class Delay(Protocol):
     factory: "DelayFactory"
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer later; what crawlers ask for first is not what is measured."""
+        """Answer later, except for robots.txt, which is not measured."""
         if data.startswith(b"GET /robots.txt "):
             transport: Any = self.transport
             transport.write(_NO_ROBOTS)
@@ -27,7 +27,7 @@ class Delay(Protocol):
 
 
 class DelayFactory(Factory):
-    """One queue and one timer for all: every delay is the same, so the first is due first."""
+    """One queue and one timer for all requests: with equal delays, the first is due first."""
 
     protocol = Delay  # type: ignore[assignment]  # it knows its factory's type
     noisy = False
@@ -38,7 +38,7 @@ class DelayFactory(Factory):
         self._due: deque[tuple[float, Delay]] = deque()
 
     def later(self, protocol: Delay) -> None:
-        """Answer on `protocol` when it is time."""
+        """Answer on `protocol` after the delay."""
         if not self._due:
             self._reactor.callLater(self._seconds, self._answer)
         self._due.append((self._reactor.seconds() + self._seconds, protocol))
@@ -53,7 +53,7 @@ class DelayFactory(Factory):
 
 
 def main(seconds: float) -> None:
-    """Serve until killed; the port is printed."""
+    """Print the port and serve until killed."""
     from twisted.internet import reactor as installed
 
     reactor: Any = installed

@@ -1,13 +1,22 @@
-"""Proxies are chosen as curl chooses them, and spoken to as RFC 9110 wants."""
+"""Proxies are chosen as by curl, used as RFC 9110 says, and named in their errors."""
 
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.errors import ProxyFailed
-from evserve.http.proxies import Proxies, named_proxy, parse_proxy, proxies_from
+from evserve.http.proxy import Proxies, named_proxy, parse_proxy, proxies_from
+from evserve.http.settings import Timeouts
 from evserve.http.url import parse_url
-from tests.http.gather import fetch
-from tests.http.network import Network
+from tests.http.memory_network import Network
+from tests.http.proxy_failures import (
+    HTTP,
+    HTTPS,
+    ORIGIN_FAILURES,
+    PROXY,
+    PROXY_FAILURES,
+    ProxyCase,
+)
+from tests.http.recording_receiver import fetch
 
 
 class ChoiceTests(SynchronousTestCase):
@@ -79,11 +88,11 @@ class ChoiceTests(SynchronousTestCase):
             ("http://h:99999", "http://h:99999", "its port is not a number from 1 to 65535"),
             ("http://h:123456", "http://h:123456", "its port is not a number from 1 to 65535"),
             ("h:x", "h:...", "its port is not a number from 1 to 65535"),
-            ("ftp://x:1", "ftp://x:1", "ftp is not a scheme for proxies here, http and https are"),
+            ("ftp://x:1", "ftp://x:1", "unsupported scheme ftp (use http or https)"),
             (
                 "SOCKS5://h",
                 "socks5://h",
-                "socks5 is not a scheme for proxies here, http and https are",
+                "unsupported scheme socks5 (use http or https)",
             ),
         ):
             error = self.assertRaises(ProxyFailed, parse_proxy, text)
@@ -162,25 +171,25 @@ class UseTests(SynchronousTestCase):
 
     def test_a_proxy_that_says_no(self):
         for answer, name, words in (
-            (b"HTTP/1.1 407 No\r\n\r\n", "ProxyFailed", "407 No: not this name and password"),
+            (b"HTTP/1.1 407 No\r\n\r\n", "ProxyFailed", "407 No: wrong user name or password"),
             (b"HTTP/1.1 403 Forbidden\r\n\r\n", "ProxyFailed", "answers 403 Forbidden"),
             (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "TunnelFailed", "answers 502 Bad Gateway"),
             (b"HTTP/1.1 503\r\n\r\n", "TunnelFailed", "answers 503"),
-            (b"SSH-2.0\r\n", "ProxyFailed", "answers amiss: not HTTP"),
+            (b"SSH-2.0\r\n", "ProxyFailed", "malformed response: invalid HTTP"),
         ):
             call, peer = self.tunnel(answer)
             self.assertEqual((call.outcome, peer.is_open), (name, False))
-            self.assertIn("the proxy http://192.0.2.9:3128 answers ", str(call.error))
+            self.assertIn("the proxy http://192.0.2.9:3128 ", str(call.error))
             self.assertIn(words, str(call.error))
 
     def test_a_proxy_that_goes_away(self):
         call, peer = self.tunnel()
         peer.close()
         self.assertEqual(call.outcome, "ProxyUnreachable")
-        broke_off = "the proxy http://192.0.2.9:3128 broke off: the connection "
-        self.assertEqual(str(call.error), f"{broke_off}was closed")
+        failed = "the proxy http://192.0.2.9:3128 failed: the connection "
+        self.assertEqual(str(call.error), f"{failed}was closed")
         call, _ = self.tunnel(end=ConnectionLost())
-        self.assertIn(f"{broke_off}broke", str(call.error))
+        self.assertIn(f"{failed}broke", str(call.error))
 
     def test_a_tunnel_that_ends_amid_the_handshake(self):
         call, peer = self.tunnel(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -201,3 +210,43 @@ class UseTests(SynchronousTestCase):
         peer = self.network.accept()
         self.assertEqual(self.network.last_place, ("192.0.2.9", 443))
         self.assertEqual(peer.take()[:2], b"\x16\x03")
+
+
+class ProxyErrorTests(ProxyCase):
+    def test_the_error_names_the_proxy_and_not_the_origin(self):
+        for behave, url, name, words, _ in PROXY_FAILURES:
+            call = fetch(self.client(), url)
+            behave(self.network)
+            self.assertEqual(call.outcome, name, (behave, url))
+            self.assertIn(words, str(call.error))
+            self.assertNotIn("192.0.2.1 ", f"{call.error} ")
+
+    def test_what_happens_beyond_the_tunnel_is_the_origins(self):
+        for behave, name, words in ORIGIN_FAILURES:
+            call = fetch(self.client(), HTTPS)
+            behave(self.network)
+            self.assertEqual(call.outcome, name)
+            self.assertIn(words, str(call.error))
+            self.assertNotIn(PROXY, str(call.error))
+
+    def test_too_late_for_lack_of_a_proxy_is_not_the_origins_fault(self):
+        for url in (HTTP, HTTPS):
+            call = fetch(self.client(timeouts=Timeouts(total=3)), url)
+            self.network.advance(3.5)
+            self.assertEqual((call.outcome, call.error.is_at_proxy), ("TotalTimeout", True))
+            self.assertIn(PROXY, str(call.error))
+
+    def test_too_late_without_a_proxy_is(self):
+        self.network = Network()
+        call = fetch(self.network.client(timeouts=Timeouts(total=3)), HTTP)
+        self.network.advance(3.5)
+        self.assertEqual((call.outcome, call.error.is_at_proxy), ("TotalTimeout", False))
+
+    def test_tls_that_fails_before_the_proxy_is_the_proxys(self):
+        secure = "https://192.0.2.9:3128"
+        for url in (HTTP, HTTPS):
+            call = fetch(self.client(secure), url)
+            self.network.accept().answer(b"not tls at all")
+            self.assertEqual(call.outcome, "ProxyFailed", url)
+            self.assertIn(f"the proxy {secure} cannot be used: ", str(call.error))
+            self.assertIn("TLS", str(call.error))

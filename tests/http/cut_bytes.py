@@ -1,4 +1,4 @@
-"""Bytes as TCP may cut them."""
+"""Bytes in the pieces in which TCP may deliver them."""
 
 from itertools import pairwise
 

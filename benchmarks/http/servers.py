@@ -1,4 +1,4 @@
-"""The servers: one nginx, plain and with TLS, and one that answers late."""
+"""The servers: an nginx without and with TLS, and a server that answers late."""
 
 import os
 import shutil
@@ -32,8 +32,8 @@ FILES = {"1k": 1024, "50k": 50 * 1024, "200m": 200 * 1000 * 1000}
 
 
 @frozen
-class Peers:
-    """Where they are: base URLs, and the certificate to trust."""
+class Servers:
+    """Their base URLs, and the certificate to trust."""
 
     plain: str
     tls: str
@@ -44,16 +44,16 @@ class Peers:
 
 
 @contextmanager
-def running(core: int | None) -> Iterator[Peers]:
+def running(core: int | None) -> Iterator[Servers]:
     """Run the servers on one core, or on any."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evserve-bench-")))
-        folder.chmod(0o755)  # nginx's worker is somebody else
+        folder.chmod(0o755)  # the worker of nginx is another user
         _fill(folder)
         ports = _nginx(stack, folder, core)
-        delay = _python(stack, ["-m", "benchmarks.http.delay", "0.1"], core)
+        delay = _python(stack, ["-m", "benchmarks.http.delay_server", "0.1"], core)
         http, https, new = ports
-        yield Peers(
+        yield Servers(
             f"http://127.0.0.1:{http}",
             f"https://127.0.0.1:{https}",
             f"https://127.0.0.1:{new}",
@@ -74,7 +74,7 @@ def _fill(folder: Path) -> None:
             for start in range(0, size, 2**20):
                 file.write(os.urandom(min(2**20, size - start)))
         (folder / name).chmod(0o644)
-    os.sync()  # or the first runs would share the disk with these files
+    os.sync()  # otherwise the first runs would share the disk with these files
 
 
 def _nginx(stack: ExitStack, folder: Path, core: int | None) -> list[int]:
@@ -85,7 +85,7 @@ def _nginx(stack: ExitStack, folder: Path, core: int | None) -> list[int]:
     ports: list[int] = [listener.getsockname()[1] for listener in listeners]
     (folder / "nginx.conf").write_text(_CONFIG.format(*ports, folder=folder))
     for listener in listeners:
-        listener.setblocking(False)  # as nginx expects of what it inherits
+        listener.setblocking(False)  # nginx expects it of inherited sockets
     descriptors = [listener.fileno() for listener in listeners]
     process = subprocess.Popen(  # noqa: S603 # found above
         [program, "-c", str(folder / "nginx.conf"), "-p", str(folder)],

@@ -1,4 +1,4 @@
-"""A server that does everything wrong, one way per path; and what a client must make of each.
+"""A server with a different fault on each path, and what a client must make of each.
 
 `CASES` maps a path to what is served and to what is right: a body, or the name of an error.
 """
@@ -35,7 +35,7 @@ def redirect(location, status=b"302 Found", body=b"moved"):
 
 @frozen
 class Case:
-    """Bytes sent at once, then `more` for ever, every `every` seconds; then perhaps the end."""
+    """Bytes sent at once, then `more` without end, each `every` seconds, or the end."""
 
     sent: bytes
     right: bytes | str
@@ -153,7 +153,7 @@ TARGETS = {"a%20b", "%C3%A4", "%E4?%F6"}  # where redirects with odd characters 
 @implementer(IPullProducer)
 @define(eq=False)
 class Endless:
-    """Writes the same for ever, no faster than it is taken."""
+    """Writes the same without end, as fast as the client reads."""
 
     transport: object
     data: bytes

@@ -1,4 +1,4 @@
-"""The engine alone: every body is hashed, or written to a file."""
+"""The client alone (`engine`): every body is hashed, or written to a file."""
 
 import hashlib
 from pathlib import Path
@@ -10,10 +10,10 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 
 from benchmarks.http.job import Job, Outcome, Run
 from evserve.http.client import Client
-from evserve.http.messages import Head
+from evserve.http.connect import TLS
+from evserve.http.headers import Head
 from evserve.http.request import Request
 from evserve.http.settings import Settings
-from evserve.http.tls import TLS
 from evserve.http.url import URL, parse_url
 
 
@@ -67,7 +67,7 @@ class _Receiver:
     def received(self, data: bytes) -> None:
         if self._file is None:
             self._hash.update(data)
-        else:  # as curl: no more than written
+        else:  # only written, as curl does
             self._file.write(data)
 
     def finished(self, error: Exception | None) -> None:
@@ -79,7 +79,7 @@ class _Receiver:
 
 
 def make_client(job: Job, reactor: Any) -> Client:
-    """Return the engine, with as many connections as the job wants."""
+    """Return a client with as many connections as the job says."""
     tls = TLS()
     if job.authority:
         trusted = Certificate.loadPEM(Path(job.authority).read_bytes())

@@ -1,9 +1,9 @@
-"""Requests on the wire, and headers as values."""
+"""Header lines, and heads of requests."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.errors import BadRequest
-from evserve.http.messages import Headers, check_headers, check_method, request_bytes
+from evserve.http.headers import Headers, check_headers, check_method, request_bytes
 
 
 class RequestTests(SynchronousTestCase):

@@ -1,14 +1,19 @@
-"""Private addresses are known in every wrapping, and refused where connections get theirs."""
+"""Private addresses are refused in every spelling; errors of connecting say the cause."""
 
+from OpenSSL import SSL
+from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IHostnameResolver
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from evserve.http.addresses import is_public
-from evserve.http.proxies import Proxies, parse_proxy
-from tests.http.gather import fetch
-from tests.http.network import Network
+from evserve.http.connect import explain_connecting, explain_loss, is_public
+from evserve.http.proxy import Proxies, parse_proxy
+from evserve.http.url import Origin
+from tests.http.memory_network import Network
+from tests.http.recording_receiver import fetch
 
 
 PUBLIC = ("8.8.8.8", "93.184.216.34", "2606:2800:220:1::1", "64:ff9b::808:808", "2002:808:808::1")
@@ -50,7 +55,7 @@ class AddressTests(SynchronousTestCase):
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """Answers each question with the next of some answers."""
+    """Answers each lookup with the next of the given answers."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -129,3 +134,33 @@ class RefusalTests(SynchronousTestCase):
         call = fetch(client, "http://example.com/")
         self.network.accept().ok()
         self.assertEqual(call.outcome, b"ok")
+
+
+ORIGIN = Origin("http", "a.example", 80)
+
+
+class ReasonTests(SynchronousTestCase):
+    def test_why_there_is_no_connection(self):
+        for cause, name, words in (
+            (error.DNSLookupError(), "ConnectFailed", "a.example cannot be resolved"),
+            (error.ConnectionRefusedError(), "ConnectFailed", "refuses connections"),
+            (error.TCPTimedOutError(), "ConnectTimeout", "does not answer"),
+            (error.TimeoutError(), "ConnectTimeout", "does not answer"),
+            (CancelledError(), "Cancelled", "cancelled"),
+            (OSError(), "ConnectFailed", "OSError"),
+        ):
+            explained = explain_connecting(Failure(cause), ORIGIN)
+            self.assertEqual(type(explained).__name__, name)
+            self.assertIn(words, str(explained))
+
+    def test_why_there_is_none_any_more(self):
+        for cause, name, words in (
+            (error.ConnectionDone(), "ConnectionLost", "was closed"),
+            (error.ConnectionLost(), "ConnectionLost", "broke"),
+            (SSL.Error(), "TLSFailed", "the handshake failed"),
+            (SSL.Error([("SSL routines", "", "bad record mac")]), "TLSFailed", "bad record mac"),
+            (SSL.Error([("", "", "unsupported protocol")]), "TLSFailed", "TLS 1.2 or later"),
+        ):
+            explained = explain_loss(Failure(cause), None)
+            self.assertEqual(type(explained).__name__, name)
+            self.assertIn(words, str(explained))

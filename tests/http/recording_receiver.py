@@ -1,4 +1,4 @@
-"""A receiver that keeps what it gets, for tests."""
+"""A receiver that keeps a response."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -8,8 +8,8 @@ from evserve.http.url import parse_url
 
 
 @define(eq=False)
-class Gathered:
-    """`ended` fires with this object, whatever came of the call."""
+class RecordingReceiver:
+    """`ended` fires with this object at the end of the call, failed or not."""
 
     head: object = None
     url: object = None
@@ -44,7 +44,7 @@ class Gathered:
 
 
 def fetch(client, url, on_piece=None, **options):
-    """Start a fetch; return what gathers its outcome."""
-    gathered = Gathered(on_piece=on_piece)
-    gathered.call = client.fetch(Request(parse_url(url), **options), gathered)
-    return gathered
+    """Start a request; return the receiver of its response."""
+    receiver = RecordingReceiver(on_piece=on_piece)
+    receiver.call = client.fetch(Request(parse_url(url), **options), receiver)
+    return receiver

@@ -1,4 +1,4 @@
-"""A network in memory: a reactor whose time the test tells, servers played by hand."""
+"""A network in memory: the test advances the reactor's clock and plays the servers."""
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
@@ -45,11 +45,11 @@ class Peer:
 
     @property
     def requests(self):
-        """What was sent, without what the engine adds to every request."""
+        """All bytes that were sent to this server."""
         return self.wire.value()
 
     def take(self):
-        """Return what was sent since the last time."""
+        """Return the bytes that were sent since the last call."""
         sent = self.wire.value()
         self.wire.clear()
         return sent
@@ -84,12 +84,12 @@ class Network:
 
     @property
     def attempts(self):
-        """How many connections have been asked for."""
+        """The number of connections that were tried."""
         return len(self.reactor.tcpClients)
 
     @property
     def waiting(self):
-        """How many connections nobody has accepted or refused yet."""
+        """The number of connections that were neither accepted nor refused yet."""
         return self.attempts - self.taken
 
     def _next(self):
@@ -98,7 +98,7 @@ class Network:
         return entry
 
     def accept(self):
-        """Let the next connection be made; return the server's end."""
+        """Make the next connection; return the server's end."""
         host, port, factory, *_ = self._next()
         address = IPv4Address("TCP", host, port)
         protocol = factory.buildProtocol(address)
@@ -108,7 +108,7 @@ class Network:
         return Peer(protocol, wire)
 
     def refuse(self, error):
-        """Let the next connection fail."""
+        """Make the next connection fail."""
         _, _, factory, *_ = self._next()
         factory.clientConnectionFailed(None, Failure(error))
 

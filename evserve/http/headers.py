@@ -1,4 +1,4 @@
-"""What is asked and what is answered, as values, and how a request looks on the wire."""
+"""Header lines, and the head of a response."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,11 @@ from evserve.http.errors import BadRequest
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _VALUE = re.compile(rb"[^\x00\r\n]*")
-IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
 
 
 @frozen
 class Headers:
-    """Header lines in the order sent, names in the case sent."""
+    """Header lines in the order and with the names that were sent."""
 
     lines: tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]] = ()
 
@@ -23,11 +22,11 @@ class Headers:
         return iter(self.lines)
 
     def all(self, name: bytes) -> list[bytes]:
-        """Return every value of the header `name`, which is given in lower case."""
+        """Return every value of the header `name` (in lower case)."""
         return [value for key, value in self.lines if key.lower() == name]
 
     def get(self, name: bytes) -> bytes | None:
-        """Return the values of `name` as one, joined by commas (RFC 9110, section 5.3)."""
+        """Return the values of `name` joined by commas (RFC 9110, section 5.3), or None."""
         values = self.all(name)
         return b", ".join(values) if values else None
 
@@ -35,29 +34,29 @@ class Headers:
         return any(key.lower() == name for key, _ in self.lines)
 
     def without(self, *names: bytes) -> "Headers":
-        """Return these headers less those in `names`, given in lower case."""
+        """Return a copy without the headers `names` (in lower case)."""
         return Headers([line for line in self.lines if line[0].lower() not in names])
 
     def plus(self, *lines: tuple[bytes, bytes]) -> "Headers":
-        """Return these headers and `lines` after them."""
+        """Return a copy with `lines` at the end."""
         return Headers([*self.lines, *lines])
 
 
 @define(eq=False)
 class Head:
-    """A response without its body; raw enough to write the response down again (WARC)."""
+    """The status line and headers of a response, complete enough for a WARC record."""
 
     status: int
     reason: bytes
     version: str  # "1.1"
     headers: Headers
-    length: int | None  # of the body on the wire; None if only its end will tell
+    length: int | None  # bytes of the body on the wire; None if only its end tells
     encoding: bytes | None  # Content-Encoding, in lower case
-    trailers: Headers = field(factory=Headers)  # complete once the body is
+    trailers: Headers = field(factory=Headers)  # known after the body
 
 
 def check_headers(lines: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise BadRequest for a header that could smuggle another one in."""
+    """Raise BadRequest for a line that could smuggle in another one."""
     for name, value in lines:
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise BadRequest(f"header {name!r}: {value!r} cannot be sent")
@@ -66,11 +65,11 @@ def check_headers(lines: Iterable[tuple[bytes, bytes]]) -> None:
 def check_method(method: bytes) -> None:
     """Raise BadRequest unless `method` is a token."""
     if not _TOKEN.fullmatch(method):
-        raise BadRequest(f"{method!r} is not a method")
+        raise BadRequest(f"invalid method {method!r}")
 
 
 def request_bytes(method: bytes, target: str, lines: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the request's head, which was checked before."""
+    """Return the head of a request as it is sent; the caller has checked its parts."""
     parts = [method, b" ", target.encode("ascii"), b" HTTP/1.1\r\n"]
     for name, value in lines:
         parts += (name, b": ", value, b"\r\n")
