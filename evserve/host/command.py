@@ -14,7 +14,6 @@ from twisted.python import usage
 from evserve import __version__
 from evserve.host.admin.options import admin_endpoint
 from evserve.host.config import arguments_from, read_config
-from evserve.host.folders import add_current_folder, add_plugin_folder
 from evserve.host.logs import log_format
 from evserve.host.options import (
     LISTENING,
@@ -25,6 +24,7 @@ from evserve.host.options import (
 )
 from evserve.host.orders import Order, order_from_table, order_from_words
 from evserve.host.places import check_places
+from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.host.process import ending_quietly, hold_standard_descriptors
 from evserve.host.schema import Argument, Schema, argv, scan
 from evserve.host.workers.assignment import become_worker, current

@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from evserve.host.connection import Connection
-from evserve.host.door import Door
+from evserve.host.connections import Door
 
 
 _log = Logger()

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from evserve.host.folders import current_folder
+from evserve.host.plugins import current_folder
 from evserve.host.process import ending_quietly
 from evserve.interfaces import IHost
 from evserve.plugin import Broken, Catalogue, PluginError, load

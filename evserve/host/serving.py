@@ -10,13 +10,13 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.usage import Options
 from zope.interface import implementer
 
-from evserve.host.door import Door
+from evserve.host.application import Root
+from evserve.host.connections import Door
 from evserve.host.endpoints import endpoint_strings
 from evserve.host.errors import MENDABLE, explain
-from evserve.host.listening import ListeningService
+from evserve.host.listener import ListeningService
 from evserve.host.options import LOOPBACK, Limits
 from evserve.host.orders import Order
-from evserve.host.root import Root
 from evserve.interfaces import IHost
 
 

@@ -161,5 +161,5 @@ class MakeServiceTests(Case):
         self.assertEqual(self.warnings("--port 0", plugin), ["no luck"])
 
     def test_a_job_is_not(self):
-        plugin = ServicePlugin("job", "tests.host.job", "", listens=False)
+        plugin = ServicePlugin("job", "tests.host.job_service", "", listens=False)
         self.assertEqual(self.warnings("job", plugin), [])

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.host.connections import Door
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
 from evserve.host.idle import IdleSweep, seconds_since_sent
 from evserve.host.options import Limits
 

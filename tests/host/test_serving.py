@@ -12,9 +12,9 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import process
+from evserve.host.application import Root
 from evserve.host.options import Limits, with_listening_options
 from evserve.host.orders import Order
-from evserve.host.root import Root
 from evserve.host.serving import ServiceHost, build_tree
 from evserve.interfaces import LoadedService
 

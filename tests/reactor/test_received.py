@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from evserve.host.connections import Door
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
 from evserve.host.options import Limits
 from tests.reactor.running import Recorder, connect, pair, run, turn
 

@@ -16,8 +16,8 @@ from evserve.host.admin.exposition import exposition, registry_of
 from evserve.host.admin.page import status_page
 from evserve.host.admin.readiness import reason_unready
 from evserve.host.admin.status import Process, ServiceMetrics, ServiceStatus, Status
+from evserve.host.application import Root
 from evserve.host.orders import Order
-from evserve.host.root import Root
 
 
 @define(eq=False)

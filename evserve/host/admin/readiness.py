@@ -1,6 +1,6 @@
 """Whether the process can be sent clients, or why not."""
 
-from evserve.host.root import Phase, Root
+from evserve.host.application import Phase, Root
 
 
 def reason_unready(root: Root) -> str | None:

@@ -7,13 +7,13 @@ from twisted.internet.defer import Deferred
 
 from evserve.host.admin.pages import Pages
 from evserve.host.admin.site import admin_site
+from evserve.host.application import Root
+from evserve.host.connections import Door
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
 from evserve.host.endpoints import parse_endpoint
-from evserve.host.listening import ListeningService
+from evserve.host.listener import ListeningService
 from evserve.host.options import LOOPBACK, Limits
 from evserve.host.orders import Order
-from evserve.host.root import Root
 from evserve.host.serving import ServiceHost
 
 

@@ -8,7 +8,7 @@ from attrs import frozen
 from prometheus_client.core import Metric
 
 from evserve.host.admin.series import MetricValues, Number, metric_values
-from evserve.host.root import Phase
+from evserve.host.application import Phase
 
 
 # What the host counts for every listening service; /api/status has fields for it.

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from evserve.host.folders import current_folder
+from evserve.host.plugins import current_folder
 from evserve.host.workers.assignment import FIRST_SOCKET, ORDERS, REPORTS, Assignment, Socket
 from evserve.host.workers.child import Child
 

@@ -11,8 +11,8 @@ from twisted.logger import ILogObserver
 from twisted.python.usage import UsageError
 
 from evserve.host import process
+from evserve.host.application import GRACE, Root
 from evserve.host.endpoints import parse_endpoint
-from evserve.host.root import GRACE, Root
 from evserve.host.workers.assignment import ORDERS, REPORTS, Assignment
 from evserve.host.workers.control import Control
 from evserve.host.workers.frames import Kind, Message

@@ -5,8 +5,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.admin.series import Series, metric_values
 from evserve.host.admin.status import Process, ServiceMetrics, Status
+from evserve.host.application import Phase
 from evserve.host.metrics import Metrics
-from evserve.host.root import Phase
 
 
 class MetricValuesTests(SynchronousTestCase):

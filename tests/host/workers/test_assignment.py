@@ -59,11 +59,11 @@ class WorkerObserverTests(SynchronousTestCase):
         return self.events
 
     def test_the_hosts_small_talk_is_left_to_the_parent(self):
-        self.assertEqual(self.observe(LogLevel.info, "evserve.host.root.Root"), [])
+        self.assertEqual(self.observe(LogLevel.info, "evserve.host.application.Root"), [])
 
     def test_a_service_may_talk(self):
         self.assertEqual(len(self.observe(LogLevel.info, "evserve.echo")), 1)
 
     def test_a_warning_says_whose_it_is(self):
-        (event,) = self.observe(LogLevel.warn, "evserve.host.door")
+        (event,) = self.observe(LogLevel.warn, "evserve.host.connections")
         self.assertEqual(event["log_format"].format(**event), "worker 3: hello")

@@ -19,7 +19,7 @@ from evserve.host.adopting import Adopting
 from evserve.host.descriptors import DescriptorGuard
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.errors import MENDABLE, explain
-from evserve.host.listening import ListeningService
+from evserve.host.listener import ListeningService
 from evserve.host.logs import logs_to_terminal, make_observer
 from evserve.host.metrics import Metrics
 from evserve.host.systemd import take_notifier

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.folders import add_current_folder, add_plugin_folder
+from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.plugin import PluginError, added_folders
 
 

@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
 from evserve.host.connection import Connection, Refusal
+from evserve.host.connections import Door
 from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
 from evserve.host.options import Limits
 from evserve.interfaces import IDrainable
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from evserve.host.door import Door
+from evserve.host.connections import Door
 from evserve.host.errors import MENDABLE, explain
 from evserve.host.idle import IdleSweep
 from evserve.interfaces import IHost

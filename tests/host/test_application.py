@@ -13,10 +13,10 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.host import application as root_module
 from evserve.host import process
-from evserve.host import root as root_module
+from evserve.host.application import GRACE, Root, StartError
 from evserve.host.options import with_listening_options
-from evserve.host.root import GRACE, Root, StartError
 from evserve.host.serving import ServiceHost
 
 
