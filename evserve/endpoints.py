@@ -5,7 +5,7 @@ import re
 
 from twisted.python.filepath import UnlistableError
 
-from evserve.importing import one_line
+from evserve.plugin import one_line
 
 
 # What Twisted and Python say about a wrong endpoint string, and what a user is told.

@@ -18,13 +18,10 @@ from zope.interface.verify import verifyClass, verifyObject
 
 import evserve
 from evserve.host import command, logs
-from evserve.host.application import Root
-from evserve.host.connection import Connection, ParticularConnection
-from evserve.host.connections import Door
-from evserve.host.descriptors import DescriptorGuard
+from evserve.host.application import Root, ServiceHost
+from evserve.host.connections import Connection, DescriptorGuard, Door, ParticularConnection
 from evserve.host.listener import ListeningService
 from evserve.host.options import Limits
-from evserve.host.serving import ServiceHost
 from evserve.interfaces import IHost, IServicePlugin
 from evserve.plugin import ServiceMakerPlugin, ServicePlugin
 from evserve.testing import MemoryHost, MemoryListener

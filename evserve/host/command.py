@@ -13,20 +13,27 @@ from twisted.python import usage
 
 from evserve import __version__
 from evserve.host.admin.options import admin_endpoint
-from evserve.host.config import arguments_from, read_config
+from evserve.host.config import (
+    Order,
+    arguments_from,
+    order_from_table,
+    order_from_words,
+    read_config,
+)
 from evserve.host.logs import log_format
 from evserve.host.options import (
     LISTENING,
     LISTENING_PARAMETERS,
+    Argument,
+    Schema,
+    argv,
     opt_listen,
     positive_number,
+    scan,
     seconds,
 )
-from evserve.host.orders import Order, order_from_table, order_from_words
-from evserve.host.places import check_places
 from evserve.host.plugins import add_current_folder, add_plugin_folder
-from evserve.host.process import ending_quietly, hold_standard_descriptors
-from evserve.host.schema import Argument, Schema, argv, scan
+from evserve.host.process import check_places, ending_quietly, hold_standard_descriptors
 from evserve.host.workers.assignment import become_worker, current
 from evserve.host.workers.rules import check_shareable
 from evserve.plugin import (
@@ -41,7 +48,7 @@ from evserve.plugin import (
 
 DEFAULT_SERVICE = "echo"
 SERVICES = ServicePlugin(
-    "services", "evserve.host.services", "List the services that are installed.", listens=False
+    "services", "evserve.host.plugins", "List the services that are installed.", listens=False
 )
 BEFORE_SERVICE = {"config", "plugin-dir", "no-cwd-plugins"}  # they say which services there are
 _log = Logger()
@@ -199,7 +206,7 @@ def _tree(options: Options) -> IService:
     from twisted.internet import reactor
 
     from evserve.host.admin.service import make_admin
-    from evserve.host.serving import build_tree
+    from evserve.host.application import build_tree
     from evserve.host.workers.roles import root_and_orders
 
     root, orders = root_and_orders(options, options.orders, reactor)

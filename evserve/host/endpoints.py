@@ -15,7 +15,7 @@ from twisted.python.usage import Options, UsageError
 
 from evserve.endpoints import check_text, explain_endpoint
 from evserve.host.options import port_number
-from evserve.host.passed import check_passed, passed_sockets
+from evserve.host.systemd import check_passed, passed_sockets
 
 
 # Twisted's default of 50 makes a burst of clients wait for their SYN to be sent again.

@@ -1,24 +1,71 @@
 """A service that listens: what `host.listen` returns."""
 
 import os
+import socket
 from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from evserve.host.connections import Door
-from evserve.host.errors import MENDABLE, explain
-from evserve.host.idle import IdleSweep
+from evserve.host.connections import Door, IdleSweep
+from evserve.host.process import MENDABLE, explain
 from evserve.interfaces import IHost
 
 
 _log = Logger()
+
+
+class SharedUnixPort(unix.Port):
+    """A UNIX port that leaves the socket and its file to whoever bound it."""
+
+    _shouldShutdown = False
+    connectionLost = tcp.Port.connectionLost
+
+    def startListening(self) -> None:
+        """Accept from the adopted socket."""
+        port: Any = self  # half of Twisted's attributes have types that say otherwise
+        port.factory.doStart()
+        port.socket = port._preexistingSocket  # noqa: SLF001 - our own, inherited
+        port._preexistingSocket = None  # noqa: SLF001 - likewise
+        port.fileno = port.socket.fileno
+        port.connected = True
+        port.numberAccepts = 100  # Twisted's own first guess
+        port.startReading()
+
+
+def adopted_port(kind: Any, reactor: Any, fileno: int, *rest: Any) -> Any:
+    """Return a port of class `kind` around a copy of `fileno`, not yet started."""
+    return kind._fromListeningDescriptor(reactor, fileno, *rest)  # noqa: SLF001 - there is no other way, and Twisted's reactors take it
+
+
+def adopt(reactor: Any, fileno: int, family: int, factory: IProtocolFactory) -> Any:
+    """Return a port that accepts from a copy of the listening socket `fileno`."""
+    if family != socket.AF_UNIX:
+        return reactor.adoptStreamPort(fileno, family, factory)
+    port = adopted_port(SharedUnixPort, reactor, fileno, factory)
+    port.startListening()
+    return port
+
+
+@define(eq=False)
+class Adopting:
+    """A reactor as endpoints see it, which adopts UNIX sockets as above."""
+
+    reactor: Any
+
+    def adoptStreamPort(self, fileno: int, family: int, factory: IProtocolFactory) -> Any:
+        """See IReactorSocket."""
+        return adopt(self.reactor, fileno, family, factory)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reactor, name)
 
 
 @define(eq=False)

@@ -5,12 +5,44 @@ import errno
 import os
 import resource
 import signal
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from evserve.host.errors import explain
+from twisted.internet.error import CannotListenError
+from twisted.python.usage import UsageError
+
+from evserve.plugin import one_line
+
+
+# OverflowError is what a socket says to a port above 65535.
+MENDABLE = (OSError, CannotListenError, UsageError, ValueError, OverflowError)
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what went wrong, without the name of the exception where a person erred."""
+    if isinstance(error, CannotListenError):
+        return f"cannot listen on {_where(error)}: {_reason(error.socketError)}"
+    if isinstance(error, OSError) and error.strerror:
+        # Of two names, the second is what was to be made: the lock beside a UNIX socket.
+        name = error.filename2 or error.filename
+        return f"{error.strerror}: {os.fsdecode(name)}" if name else error.strerror
+    text = " ".join(str(error).split())
+    return text if text and isinstance(error, MENDABLE) else one_line(error)
+
+
+def _where(error: CannotListenError) -> str:
+    if isinstance(error.port, bytes):  # the path of a UNIX socket
+        return os.fsdecode(error.port)
+    host = error.interface or "*"
+    return f"[{host}]:{error.port}" if ":" in host else f"{host}:{error.port}"
+
+
+def _reason(error: object) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 # More descriptors than this cost the kernel memory for a table nobody fills.
@@ -100,3 +132,52 @@ def on_stop_signals(reactor: Any, stop: Callable[[str], None]) -> None:
 def _handle_stop_signals(handler: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, handler)
+
+
+def check_places(twistd: Mapping[str, Any]) -> None:
+    """Raise UsageError, in one line, if a folder or a file among `twistd`'s options is no use."""
+    for option, name, trouble in _troubles(twistd):
+        if trouble:
+            raise UsageError(f"twistd's --{option} {name}: {os.strerror(trouble)}")
+
+
+def _troubles(twistd: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Yield an option, its value and what is wrong with that: an errno, or 0."""
+    logfile, chroot = _logfile(twistd), twistd.get("chroot")
+    if logfile:
+        yield "logfile", logfile, _file_trouble(Path(logfile))
+    if chroot:
+        yield "chroot", chroot, _folder_trouble(Path(chroot))
+        return  # the others are in there, where we cannot look yet
+    rundir, pidfile = twistd.get("rundir", "."), twistd.get("pidfile")
+    if rundir != ".":
+        yield "rundir", rundir, _folder_trouble(Path(rundir))
+    if pidfile:  # below the current folder, whatever rundir is
+        yield "pidfile", pidfile, _file_trouble(Path(pidfile))
+
+
+def _logfile(twistd: Mapping[str, Any]) -> str | None:
+    """Return the log file that `twistd` is going to open, if any."""
+    name: str | None = twistd.get("logfile")
+    if name == "-" or twistd.get("syslog") or twistd.get("logger"):
+        return None
+    return name or (None if twistd.get("nodaemon", True) else "twistd.log")
+
+
+def _folder_trouble(path: Path) -> int:
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        return error.errno or 0
+    if not is_folder:
+        return errno.ENOTDIR
+    return 0 if os.access(path, os.X_OK) else errno.EACCES
+
+
+def _file_trouble(path: Path) -> int:
+    trouble = _folder_trouble(path.parent)
+    if trouble:
+        return trouble
+    if path.is_dir():
+        return errno.EISDIR
+    return 0 if os.access(path if path.exists() else path.parent, os.W_OK) else errno.EACCES

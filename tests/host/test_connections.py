@@ -1,5 +1,9 @@
 """The door of a listening service."""
 
+import os
+import socket
+import struct
+
 from prometheus_client import CollectorRegistry
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import (
@@ -16,9 +20,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
-from evserve.host.connection import Connection, Refusal
-from evserve.host.connections import Door
-from evserve.host.descriptors import DescriptorGuard
+from evserve.host.connections import (
+    RETRY,
+    Connection,
+    DescriptorGuard,
+    Door,
+    IdleSweep,
+    Refusal,
+    seconds_since_sent,
+)
 from evserve.host.options import Limits
 from evserve.interfaces import IDrainable
 
@@ -307,3 +317,207 @@ class MetricsTests(Case):
         name = "evserve_connections_refused_total"
         self.assertEqual(self.metric(name, reason="max-connections"), 1)
         self.assertIsNone(self.metric(name, reason="max-per-peer"))
+
+
+class Handle:
+    """A socket that says how long ago it sent something."""
+
+    def __init__(self, seconds, size=104):
+        self.info = struct.pack("=44xI56x", int(seconds * 1000))[:size]
+
+    def getsockopt(self, level, option, size):
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return self.info
+
+
+class TimedTransport(StringTransport):
+    def __init__(self, handle=None):
+        super().__init__()
+        self.handle = handle
+
+    def getHandle(self):
+        if self.handle is None:
+            raise AttributeError
+        return self.handle
+
+
+class SweepTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.open(4.0)
+
+    def open(self, timeout):
+        guard = DescriptorGuard(self.clock, 1024)
+        factory = Factory.forProtocol(Protocol)
+        self.door = Door("echo", factory, Limits(idle_timeout=timeout), self.clock, guard)
+        self.sweep = IdleSweep(self.door)
+        self.sweep.start()
+
+    def connect(self, handle=None):
+        connection = self.door.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        connection.makeConnection(TimedTransport(handle))
+        return connection
+
+    def advance(self, seconds):
+        self.clock.pump([1.0] * seconds)
+
+    def test_a_silent_connection_is_cut_after_the_time_out(self):
+        connection = self.connect()
+        self.advance(4)
+        self.assertFalse(connection.transport.disconnected)
+        self.advance(1)
+        self.assertTrue(connection.transport.disconnected)
+
+    def test_bytes_that_arrive_start_the_time_anew(self):
+        connection = self.connect()
+        for _ in range(5):
+            self.advance(3)
+            connection.dataReceived(b"x")
+        self.assertFalse(connection.transport.disconnected)
+
+    def test_bytes_that_are_sent_count_as_well(self):
+        connection = self.connect(Handle(3.9))
+        self.advance(20)
+        self.assertFalse(connection.transport.disconnected)
+        connection.transport.handle = Handle(4.0)
+        self.advance(1)
+        self.assertTrue(connection.transport.disconnected)
+
+    def test_without_a_time_out_nobody_looks(self):
+        self.sweep.stop()
+        self.open(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.sweep.stop()
+
+    def test_stopping_ends_the_sweeps(self):
+        self.sweep.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_is_kept_about_connections_that_are_gone(self):
+        connection = self.connect()
+        self.advance(1)
+        self.door.closed(connection)
+        del connection
+        self.assertEqual(len(self.sweep._seen), 0)
+
+
+class SecondsSinceSentTests(SynchronousTestCase):
+    def test_the_kernel_is_asked_beneath_every_layer(self):
+        layer = type("Layer", (), {})()
+        layer.transport = TimedTransport(Handle(2.5))
+        self.assertEqual(seconds_since_sent(layer), 2.5)
+
+    def test_what_is_not_tcp_cannot_tell(self):
+        for transport in (StringTransport(), TimedTransport(Handle(1, size=8)), object()):
+            self.assertIsNone(seconds_since_sent(transport))
+
+    def test_an_error_of_the_kernel_is_no_answer(self):
+        left, right = socket.socketpair()
+        self.addCleanup(left.close)
+        self.addCleanup(right.close)
+        self.assertIsNone(seconds_since_sent(TimedTransport(left)))
+
+
+class PausablePort:
+    numberAccepts = 100
+    reading = True
+
+    def stopReading(self):
+        self.reading = False
+
+    def startReading(self):
+        self.reading = True
+
+
+class NumberedTransport:
+    def __init__(self, number):
+        self.number = number
+
+    def fileno(self):
+        return self.number
+
+
+class GuardTests(SynchronousTestCase):
+    limit = 1024
+
+    def setUp(self):
+        self.clock = Clock()
+        self.guard = DescriptorGuard(self.clock, self.limit)
+        self.port = PausablePort()
+        self.guard.watch(self.port)
+        self.lowest = 0
+        self.probes = []
+        self.patch(os, "open", self.open_null)
+        self.patch(os, "close", self.probes.remove)
+
+    def open_null(self, path, flags):
+        if self.lowest + len(self.probes) >= self.limit:
+            raise OSError
+        self.probes.append(self.lowest + len(self.probes))
+        return self.probes[-1]
+
+    def fill(self):
+        self.guard.opened(NumberedTransport(self.limit - self.guard.reserve))
+
+    def test_low_numbers_change_nothing(self):
+        self.guard.opened(NumberedTransport(self.limit - self.guard.reserve - 1))
+        self.assertTrue(self.port.reading)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_when_few_are_left_no_port_accepts(self):
+        other = PausablePort()
+        self.guard.watch(other)
+        self.fill()
+        self.assertFalse(self.port.reading or other.reading)
+
+    def test_it_goes_on_once_there_is_room(self):
+        self.fill()
+        self.lowest = self.limit
+        self.clock.advance(RETRY)
+        self.lowest = self.limit - self.guard.reserve - 1  # which the port may want for itself
+        self.clock.advance(RETRY)
+        self.assertFalse(self.port.reading)
+        self.lowest -= 1
+        self.clock.advance(RETRY)
+        self.assertTrue(self.port.reading)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_second_alarm_adds_no_second_timer(self):
+        self.fill()
+        self.fill()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_a_port_that_opens_during_the_pause_waits_with_the_others(self):
+        self.fill()
+        late = PausablePort()
+        self.guard.watch(late)
+        self.assertFalse(late.reading)
+
+    def test_a_port_that_is_closed_is_not_read_again(self):
+        self.fill()
+        self.guard.forget(self.port)
+        self.clock.advance(RETRY)
+        self.assertFalse(self.port.reading)
+
+    def test_one_turn_never_accepts_more_than_the_reserve(self):
+        """Twisted accepts 20 more after each full batch."""
+        for _ in range(5):
+            self.guard.opened(NumberedTransport(5))
+            self.assertTrue(self.port.numberAccepts + 20 <= self.guard.reserve)
+            self.port.numberAccepts += 20
+
+    def test_transports_and_ports_without_numbers_are_left_alone(self):
+        class Strange:
+            """Accepts in ways of its own."""
+
+            stopReading = startReading = lambda _: None
+
+        self.guard.watch(Strange())
+        self.guard.opened(object())
+        self.assertFalse(self.guard.paused)
+
+    def test_the_reserve_grows_with_the_limit_within_reason(self):
+        reserves = [
+            DescriptorGuard(self.clock, limit).reserve for limit in (48, 64, 512, 1_048_576)
+        ]
+        self.assertEqual(reserves, [24, 32, 128, 256])

@@ -10,8 +10,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.connections import Door
-from evserve.host.descriptors import DescriptorGuard
+from evserve.host.connections import DescriptorGuard, Door
 from evserve.host.listener import ListeningService, describe
 from evserve.host.options import Limits
 from evserve.testing import MemoryHost

@@ -12,8 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from evserve.host.connections import Door
-from evserve.host.descriptors import DescriptorGuard
+from evserve.host.connections import DescriptorGuard, Door
 from evserve.host.options import Limits
 from tests.reactor.running import Recorder, connect, pair, run, turn
 
@@ -160,7 +159,7 @@ class DoorTests(SynchronousTestCase):
             await connect(reactor, port, client)
             client.transport.write(b"hello")
             await server.receive(5)
-            self.assertIn("host/connection.py", server.caller)
+            self.assertIn("host/connections.py", server.caller)
             self.assertNotIn("evserve", server.callers_caller)
 
         run(self, scenario)

@@ -17,7 +17,7 @@ from evserve.host.admin.page import status_page
 from evserve.host.admin.readiness import reason_unready
 from evserve.host.admin.status import Process, ServiceMetrics, ServiceStatus, Status
 from evserve.host.application import Root
-from evserve.host.orders import Order
+from evserve.host.config import Order
 
 
 @define(eq=False)

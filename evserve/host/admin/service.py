@@ -7,14 +7,12 @@ from twisted.internet.defer import Deferred
 
 from evserve.host.admin.pages import Pages
 from evserve.host.admin.site import admin_site
-from evserve.host.application import Root
-from evserve.host.connections import Door
-from evserve.host.descriptors import DescriptorGuard
+from evserve.host.application import Root, ServiceHost
+from evserve.host.config import Order
+from evserve.host.connections import DescriptorGuard, Door
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.listener import ListeningService
 from evserve.host.options import LOOPBACK, Limits
-from evserve.host.orders import Order
-from evserve.host.serving import ServiceHost
 
 
 # Few enough to live on the descriptors that the host keeps free.

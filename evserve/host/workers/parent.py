@@ -11,8 +11,8 @@ from twisted.python.usage import Options
 
 from evserve.host import process
 from evserve.host.application import GRACE, Root
+from evserve.host.config import Order
 from evserve.host.endpoints import parse_endpoint
-from evserve.host.orders import Order
 from evserve.host.workers.assignment import Socket
 from evserve.host.workers.child import Child
 from evserve.host.workers.crew import Crew, Starter

@@ -5,8 +5,8 @@ from typing import Any
 from twisted.python.usage import Options
 
 from evserve.host.application import Root
+from evserve.host.config import Order
 from evserve.host.logs import logs_to_terminal
-from evserve.host.orders import Order
 from evserve.host.workers.assignment import current
 from evserve.host.workers.launch import Launcher
 from evserve.host.workers.parent import ParentRoot, stand_in

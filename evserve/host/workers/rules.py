@@ -2,7 +2,7 @@
 
 from twisted.python.usage import UsageError
 
-from evserve.host.orders import Order
+from evserve.host.config import Order
 
 
 def check_shareable(orders: list[Order], where: str = "--workers") -> None:

@@ -14,7 +14,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from evserve.host.adopting import SharedUnixPort, adopt, adopted_port
+from evserve.host.listener import SharedUnixPort, adopt, adopted_port
 
 
 class BoundPort(tcp.Port):

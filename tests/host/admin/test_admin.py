@@ -17,11 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve import __version__
 from evserve.host import process
 from evserve.host.admin.service import LIMITS, make_admin
-from evserve.host.application import Root
+from evserve.host.application import Root, build_tree
 from evserve.host.command import Options as HostOptions
+from evserve.host.config import Order
 from evserve.host.options import with_listening_options
-from evserve.host.orders import Order
-from evserve.host.serving import build_tree
 from evserve.interfaces import LoadedService
 from evserve.plugin import ServicePlugin
 

@@ -3,7 +3,7 @@
 from twisted.python.usage import Options, UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.orders import Order
+from evserve.host.config import Order
 from evserve.host.workers.rules import check_shareable
 from evserve.interfaces import LoadedService
 from evserve.plugin import ServicePlugin
