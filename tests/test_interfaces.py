@@ -18,9 +18,14 @@ from zope.interface.verify import verifyClass, verifyObject
 
 import evserve
 from evserve.host import command, logs
-from evserve.host.application import Root, ServiceHost
-from evserve.host.connections import Connection, DescriptorGuard, Door, ParticularConnection
-from evserve.host.listener import ListeningService
+from evserve.host.application import RootService, ServiceHost
+from evserve.host.connections import (
+    Connection,
+    ConnectionLimiter,
+    DescriptorLimiter,
+    TransparentConnection,
+)
+from evserve.host.listener import ListenerService
 from evserve.host.options import Limits
 from evserve.interfaces import IHost, IServicePlugin
 from evserve.plugin import ServiceMakerPlugin, ServicePlugin
@@ -45,7 +50,14 @@ def implementers():
 class ImplementerTests(SynchronousTestCase):
     def test_every_class_has_the_methods_that_its_interfaces_ask_for(self):
         classes = implementers()
-        for known in (ServicePlugin, ServiceHost, Connection, Door, Root, MemoryHost):
+        for known in (
+            ServicePlugin,
+            ServiceHost,
+            Connection,
+            ConnectionLimiter,
+            RootService,
+            MemoryHost,
+        ):
             self.assertIn(known, classes)
         for each in classes:
             if issubclass(each, Connection):
@@ -55,9 +67,9 @@ class ImplementerTests(SynchronousTestCase):
 
     def test_every_object_has_the_attributes_too(self):
         clock = Clock()
-        root = Root(MemoryReactorClock(), {})
+        root = RootService(MemoryReactorClock(), {})
         host = ServiceHost("echo", root)
-        door = Door("echo", Factory(), Limits(), clock, DescriptorGuard(clock, 64))
+        door = ConnectionLimiter("echo", Factory(), Limits(), clock, DescriptorLimiter(clock, 64))
         connection = Connection(Protocol(), door, None)
         connection.makeConnection(StringTransport())
         service = Service()
@@ -68,11 +80,11 @@ class ImplementerTests(SynchronousTestCase):
             (IProtocolFactory, door),
             (IProtocol, connection),
             (IHalfCloseableProtocol, connection),
-            (IProtocol, ParticularConnection(Protocol(), door, None)),
-            (IService, ListeningService(host, {}, door)),
+            (IProtocol, TransparentConnection(Protocol(), door, None)),
+            (IService, ListenerService(host, {}, door)),
             (IService, MemoryListener({}, Factory())),
             (IService, root),
-            (ILogFilterPredicate, logs.quiet),
+            (ILogFilterPredicate, logs.drop_noise),
             (IServicePlugin, command.SERVICES),
             (IServicePlugin, evserve_echo.echo),
             (IServicePlugin, ServiceMakerPlugin(evserve_command.evserve)),

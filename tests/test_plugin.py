@@ -9,9 +9,9 @@ from zope.interface.verify import verifyObject
 
 from evserve.interfaces import IHandlerPlugin, IServicePlugin, LoadedService
 from evserve.plugin import (
-    Broken,
+    BrokenPlugin,
     Catalogue,
-    Found,
+    FoundService,
     Handler,
     PluginError,
     ServicePlugin,
@@ -83,8 +83,8 @@ class DiscoveryTests(Case):
         self.assertEqual(
             catalogue.services,
             {
-                "a": Found(ServicePlugin("a", "x", "A."), path),
-                "b": Found(ServicePlugin("b", "y", "B."), path),
+                "a": FoundService(ServicePlugin("a", "x", "A."), path),
+                "b": FoundService(ServicePlugin("b", "y", "B."), path),
             },
         )
 
@@ -179,7 +179,7 @@ class BrokenTests(Case):
         catalogue = self.discover()
         self.assertEqual(catalogue.services["same"].path, first)
         cause = f"the name 'same' is taken by {first}"
-        self.assertEqual(catalogue.broken, (Broken("same", second, cause),))
+        self.assertEqual(catalogue.broken, (BrokenPlugin("same", second, cause),))
 
     def test_a_file_hidden_by_one_of_the_same_name_is_told(self):
         self.plugins.folder()
@@ -187,8 +187,8 @@ class BrokenTests(Case):
         second = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('y', 'y', '')", folder=1)
         catalogue = self.discover()
         self.assertEqual(list(catalogue.services), ["x"])
-        cause = f"hidden by the file of that name in {first}"
-        self.assertEqual(catalogue.broken, (Broken("a", second, cause),))
+        cause = f"shadowed by {first}"
+        self.assertEqual(catalogue.broken, (BrokenPlugin("a", second, cause),))
 
     def test_two_copies_of_a_file_hide_nothing(self):
         self.plugins.folder()
@@ -201,7 +201,7 @@ class BrokenTests(Case):
         self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')")
         (self.plugins.root / "folder1" / "a.pyc").write_bytes(b"")
         (broken,) = self.discover().broken
-        self.assertRegex(broken.cause, "^hidden by")
+        self.assertRegex(broken.cause, "^shadowed by")
 
 
 class LoadTests(Case):
@@ -239,7 +239,7 @@ class LoadTests(Case):
 
     def test_a_constructor_must_be_callable(self):
         text = f"{COMPLETE}\nmakeService = 3"
-        self.assertEqual(self.refusal(text), "its makeService is not a function")
+        self.assertEqual(self.refusal(text), "makeService is not callable")
 
     def test_attributes_of_a_module_that_raise_are_one_line(self):
         text = "def __getattr__(name): raise RuntimeError(name)"
@@ -267,8 +267,11 @@ class AdapterTests(SynchronousTestCase):
 class CatalogueTests(SynchronousTestCase):
     plugin = ServicePlugin("echo", "x", "")
     catalogue = Catalogue(
-        {"echo": Found(plugin, "/p/echo.py")},
-        (Broken("shout", "/p/loud.py", "no voice"), Broken("echo", "/p/b.py", "taken")),
+        {"echo": FoundService(plugin, "/p/echo.py")},
+        (
+            BrokenPlugin("shout", "/p/loud.py", "no voice"),
+            BrokenPlugin("echo", "/p/b.py", "taken"),
+        ),
     )
 
     def test_a_service_is_found_by_its_name(self):

@@ -1,6 +1,6 @@
-"""The config file: TOML, checked against the options of the services it names.
+"""From a command line or a TOML file to the services to run, with their options parsed.
 
-Every mistake is one line that names the file, the table and the key.
+Every mistake is one line. It names the option, or the file, the table and the key.
 """
 
 import json
@@ -19,9 +19,9 @@ from evserve.host.options import (
     LOOPBACK,
     Argument,
     Schema,
-    argv,
     did_you_mean,
-    scan,
+    format_arguments,
+    parse_arguments,
     with_listening_options,
 )
 from evserve.host.workers.assignment import current
@@ -30,97 +30,7 @@ from evserve.plugin import Catalogue, PluginError, load
 
 
 @frozen
-class Table:
-    """One `[services.NAME]` table: the plugin it asks for and its settings."""
-
-    name: str
-    plugin: str
-    settings: Mapping[str, Any]
-    where: str  # for messages: "evserve.toml: [services.NAME]"
-
-
-@frozen
-class Config:
-    """A config file that was read: the host's settings and the services' tables."""
-
-    path: str
-    host: Mapping[str, Any]
-    services: tuple[Table, ...]
-
-
-def read_config(path: str) -> Config:
-    """Read a TOML file; raises UsageError in one line."""
-    content = _read_toml(path)
-    for key, value in content.items():
-        if key not in ("evserve", "services"):
-            hint = did_you_mean(key, ("evserve", "services"))
-            raise UsageError(f"{path}: unknown table [{_spelt(key)}]{hint}")
-        if not isinstance(value, dict):
-            raise UsageError(f"{path}: {key} must be a table, [{key}]")
-    services = content.get("services", {})
-    if not services:
-        raise UsageError(f"{path}: no service: write a table such as [services.echo]")
-    tables = tuple(_table(path, name, settings) for name, settings in services.items())
-    return Config(path, content.get("evserve", {}), tables)
-
-
-def _read_toml(path: str) -> dict[str, Any]:
-    try:
-        # utf-8-sig: some editors begin a file with a mark that TOML does not know.
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path or repr(path)}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
-    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
-        raise UsageError(f"{path}: not valid TOML: too long or too deep") from error
-
-
-def _spelt(key: str) -> str:
-    """Return a key as TOML spells it: quoted unless it is of plain characters."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
-
-
-def _table(path: str, name: str, settings: object) -> Table:
-    where = f"{path}: [services.{_spelt(name)}]"
-    if not (name.strip() and name.isprintable()):
-        raise UsageError(f"{where} cannot be the name of a service")
-    if not isinstance(settings, dict):
-        raise UsageError(f"{where} must be a table")
-    plugin = settings.get("plugin", name)
-    if not isinstance(plugin, str):
-        raise UsageError(f"{where} plugin: expected a string, not {plugin!r}")
-    return Table(name, plugin, {k: v for k, v in settings.items() if k != "plugin"}, where)
-
-
-def arguments_from(settings: Mapping[str, Any], schema: Schema, where: str) -> list[Argument]:
-    """Turn a table into command-line arguments; raises UsageError naming table and key."""
-    arguments: list[Argument] = []
-    for key, value in settings.items():
-        try:
-            arguments += schema.get(key).arguments(value)
-        except KeyError as unknown:
-            raise UsageError(f"{where} unknown key {key!r}{unknown.args[0]}") from None
-        except ValueError as error:
-            raise UsageError(f"{where} {key}: {error}") from error
-    return arguments
-
-
-def parse_table(options: Options, settings: Mapping[str, Any], where: str) -> None:
-    """Parse a table's settings into `options`; raises UsageError naming table and key."""
-    schema = Schema(options)
-    arguments = arguments_from(settings, schema, where)
-    try:
-        options.parseOptions(argv(arguments))
-    except UsageError as error:
-        key, reason = schema.blame(arguments) or ("", str(error))
-        raise UsageError(" ".join(filter(None, (where, key and f"{key}:", reason)))) from error
-
-
-@frozen
-class Order:
+class ServiceConfig:
     """A service to run: its name in this process, its plugin and its parsed options."""
 
     name: str
@@ -129,105 +39,188 @@ class Order:
     options: Options
 
 
-def order_from_words(
-    name: str, words: list[str], listening: list[Argument], catalogue: Catalogue, root: Options
-) -> tuple[Order, list[Argument]]:
-    """Parse what stands after a service's name on the command line.
+@frozen
+class ServiceTable:
+    """A `[services.NAME]` table: its plugin and its settings."""
 
-    Returns the order and those options among `words` that are the host's own.
-    `listening` are the listening options that stood before the name. Raises UsageError.
+    name: str
+    plugin: str
+    settings: Mapping[str, Any]
+    location: str  # for messages: "evserve.toml: [services.NAME]"
+
+
+@frozen
+class ConfigFile:
+    """The settings of the host and the tables of the services."""
+
+    path: str
+    host: Mapping[str, Any]
+    services: tuple[ServiceTable, ...]
+
+
+def service_from_arguments(
+    name: str, words: list[str], listening: list[Argument], catalogue: Catalogue, host: Options
+) -> tuple[ServiceConfig, list[Argument]]:
+    """Parse the words after a service's name on the command line.
+
+    listening: the listening options that stood before the name.  host: the host's options.
+    Returns the service, and those options among `words` that belong to the host. Raises
+    UsageError.
     """
-    order = _blank_order(name, name, catalogue, root)
-    options = order.options
+    service = _load_service(name, name, catalogue, host)
+    options = service.options
     try:
-        theirs, ours, positional = _share_out(words, options, root)
-        theirs = [*listening, *theirs]
-        _refuse_listening([*listening, *ours], options)
-        _parse(options, theirs, positional)
-        _check_endpoints(order)
+        if hasattr(options, "subCommands"):
+            # The words after its sub-command belong to that.
+            arguments, positional = parse_arguments(words, [options], permute=False)
+        else:
+            arguments, positional = parse_arguments(words, [options, host], permute=True)
+        arguments = [*listening, *arguments]
+        _refuse_listening(arguments, options)
+        own = [each for each in arguments if each[0] in options.synonyms]
+        _parse_options(options, own, positional)
+        _check_endpoints(service)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
-    return order, ours
+    return service, [each for each in arguments if each[0] not in options.synonyms]
 
 
-def order_from_table(table: Table, catalogue: Catalogue, root: Options) -> Order:
-    """Parse a `[services.NAME]` table; raises UsageError naming file, table and key."""
+def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options) -> ServiceConfig:
+    """Parse a `[services.NAME]` table; raises UsageError that names file, table and key."""
     try:
-        order = _blank_order(table.name, table.plugin, catalogue, root)
+        service = _load_service(table.name, table.plugin, catalogue, host)
     except (UsageError, PluginError) as error:
-        raise UsageError(f"{table.where} {error}") from error
-    parse_table(order.options, table.settings, table.where)
+        raise UsageError(f"{table.location} {error}") from error
+    parse_table(service.options, table.settings, table.location)
     try:
-        _check_endpoints(order)
+        _check_endpoints(service)
     except UsageError as error:
-        raise UsageError(f"{table.where} {error}") from error
-    return order
+        raise UsageError(f"{table.location} {error}") from error
+    return service
 
 
-def _blank_order(name: str, plugin_name: str, catalogue: Catalogue, root: Options) -> Order:
+def _load_service(
+    name: str, plugin_name: str, catalogue: Catalogue, host: Options
+) -> ServiceConfig:
     try:
         plugin = catalogue.find(plugin_name)
     except KeyError:
-        raise UsageError(
-            f"no service named {plugin_name!r}{_hint(plugin_name, catalogue)}"
-        ) from None
+        # A folder that was refused, whose name is empty, may be why the service is not there.
+        causes = [f"; {broken.cause}" for broken in catalogue.broken if not broken.name]
+        hint = causes[0] if causes else did_you_mean(plugin_name, catalogue.services)
+        hint = hint or " ('twistd -n evserve services' lists them)"
+        raise UsageError(f"no service named {plugin_name!r}{hint}") from None
     try:
         loaded = load(plugin)
     except PluginError as error:
         raise PluginError(f"{plugin_name!r} cannot be used: {error}") from error
     make_options = with_listening_options(loaded.options) if plugin.listens else loaded.options
     options = make_options()
-    options.parent = root
-    root.subCommand = plugin_name
-    return Order(name, plugin, loaded, options)
-
-
-def _hint(name: str, catalogue: Catalogue) -> str:
-    """Say what may be meant by a service that is not there, or why its folder was refused."""
-    for broken in catalogue.broken:
-        if not broken.name:  # a whole folder
-            return f"; {broken.cause}"
-    near = did_you_mean(name, catalogue.services)
-    return near or " ('twistd -n evserve services' lists them)"
-
-
-def _share_out(
-    words: list[str], options: Options, root: Options
-) -> tuple[list[Argument], list[Argument], list[str]]:
-    """Split `words` into the service's options, the host's options and positional arguments."""
-    if hasattr(options, "subCommands"):
-        # The words after a sub-command of its own are the sub-command's.
-        arguments, positional = scan(words, [options], permute=False)
-        return arguments, [], positional
-    arguments, positional = scan(words, [options, root], permute=True)
-    theirs = [each for each in arguments if each[0] in options.synonyms]
-    return theirs, [each for each in arguments if each not in theirs], positional
+    options.parent = host
+    host.subCommand = plugin_name
+    return ServiceConfig(name, plugin, loaded, options)
 
 
 def _refuse_listening(arguments: list[Argument], options: Options) -> None:
+    """Raise UsageError on a listening option if the service has none: it does not listen."""
     for name, _ in arguments:
         if name in LISTENING and name not in options.synonyms:
-            raise UsageError(f"it has no option --{name}")
+            raise UsageError(f"no such option --{name}")
 
 
-def _parse(options: Options, arguments: list[Argument], positional: list[str]) -> None:
+def _parse_options(options: Options, arguments: list[Argument], positional: list[str]) -> None:
     try:
-        options.parseOptions(argv(arguments, positional))
+        options.parseOptions(format_arguments(arguments, positional))
     except UsageError as error:
-        blamed = Schema(options).blame(arguments)
-        if blamed:
-            raise UsageError(f"--{blamed[0]} {blamed[1]}") from error
+        invalid = Schema(options).first_invalid(arguments)
+        if invalid:
+            raise UsageError(f"--{invalid[0]} {invalid[1]}") from error
         if "number of arguments" in str(error) and positional:
             raise UsageError(f"unexpected argument {positional[-1]!r}") from error
         raise
 
 
-def _check_endpoints(order: Order) -> None:
-    """Find bad endpoints now, while a mistake is still one line and nothing has started."""
-    if not order.plugin.listens or current() is not None:  # a worker's parent has looked
+def _check_endpoints(service: ServiceConfig) -> None:
+    """Raise UsageError on a bad endpoint, before any service starts."""
+    if not service.plugin.listens or current() is not None:  # the workers' parent has checked
         return
     reactor: Any
     from twisted.internet import reactor
 
-    for endpoint in endpoint_strings(order.options):
-        parse_endpoint(reactor, endpoint, order.options.get("interface", LOOPBACK))
+    for endpoint in endpoint_strings(service.options):
+        parse_endpoint(reactor, endpoint, service.options.get("interface", LOOPBACK))
+
+
+def read_config(path: str) -> ConfigFile:
+    """Read a TOML file; raises UsageError."""
+    content = _read_toml(path)
+    for key, value in content.items():
+        if key not in ("evserve", "services"):
+            hint = did_you_mean(key, ("evserve", "services"))
+            raise UsageError(f"{path}: unknown table [{_toml_key(key)}]{hint}")
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {key} must be a table, [{key}]")
+    services = content.get("services", {})
+    if not services:
+        raise UsageError(f"{path}: no services (add a table such as [services.echo])")
+    tables = tuple(_read_table(path, name, settings) for name, settings in services.items())
+    return ConfigFile(path, content.get("evserve", {}), tables)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        # utf-8-sig: some editors write a byte order mark, which TOML does not allow.
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path or repr(path)}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # thousands of digits or brackets
+        raise UsageError(f"{path}: not valid TOML: too long or too deep") from error
+
+
+def _toml_key(key: str) -> str:
+    """Return a key as TOML writes it: quoted unless its characters are plain."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
+def _read_table(path: str, name: str, settings: object) -> ServiceTable:
+    location = f"{path}: [services.{_toml_key(name)}]"
+    if not (name.strip() and name.isprintable()):
+        raise UsageError(f"{location} cannot be the name of a service")
+    if not isinstance(settings, dict):
+        raise UsageError(f"{location} must be a table")
+    plugin = settings.get("plugin", name)
+    if not isinstance(plugin, str):
+        raise UsageError(f"{location} plugin: expected a string, not {plugin!r}")
+    rest = {key: value for key, value in settings.items() if key != "plugin"}
+    return ServiceTable(name, plugin, rest, location)
+
+
+def parse_table(options: Options, settings: Mapping[str, Any], location: str) -> None:
+    """Parse a table's settings into `options`; raises UsageError that names table and key."""
+    schema = Schema(options)
+    arguments = arguments_from_table(settings, schema, location)
+    try:
+        options.parseOptions(format_arguments(arguments))
+    except UsageError as error:
+        invalid = schema.first_invalid(arguments)
+        problem = f"{invalid[0]}: {invalid[1]}" if invalid else str(error)
+        raise UsageError(f"{location} {problem}") from error
+
+
+def arguments_from_table(
+    settings: Mapping[str, Any], schema: Schema, location: str
+) -> list[Argument]:
+    """Turn a table into command-line arguments; raises UsageError that names table and key."""
+    arguments: list[Argument] = []
+    for key, value in settings.items():
+        try:
+            arguments += schema.get(key).arguments(value)
+        except KeyError as unknown:
+            raise UsageError(f"{location} unknown key {key!r}{unknown.args[0]}") from None
+        except ValueError as error:
+            raise UsageError(f"{location} {key}: {error}") from error
+    return arguments

@@ -1,6 +1,8 @@
-"""The door of a listening service: who comes in, who is still there, who has to go.
+"""Connections of listening services: counting, limits, drain, idle time-outs, file descriptors.
 
-It counts and limits connections for every service alike.
+`ConnectionLimiter` stands between a port and a service's protocol factory and wraps each protocol
+in a `Connection`. Writes do not pass through the wrapper. A read costs one Python frame, which
+counts bytes only if the transport does not count them itself.
 """
 
 import os
@@ -10,12 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from sys import intern
 from types import MethodType
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from attrs import define, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from twisted.internet import protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IFileDescriptorReceiver,
@@ -25,7 +26,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IProtocolNegotiationFactory,
 )
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -37,228 +38,32 @@ from evserve.interfaces import IDrainable
 
 _log = Logger()
 
+DESCRIPTOR_RETRY = 0.25  # seconds between checks for free descriptors
 
-_OPTIONAL = (IHandshakeListener, IFileDescriptorReceiver)
-
-
-class Keeper(Protocol):
-    """Who is told of connections: the door."""
-
-    def opened(self, connection: "Connection") -> None:
-        """Hear that it is open."""
-
-    def closed(self, connection: "Connection") -> None:
-        """Hear that it is gone."""
-
-
-def _pass_on(inner: Any, data: bytes) -> None:
-    """Give bytes to a protocol, whose `dataReceived` may be another at any time."""
-    inner.dataReceived(data)
+_OPTIONAL_INTERFACES = (IHandshakeListener, IFileDescriptorReceiver)
+# struct tcp_info of Linux: eight single bytes, nine 32-bit fields, then the milliseconds since
+# data was last sent.
+_LAST_DATA_SENT = struct.Struct("=44xI")
+_SWEEPS_PER_TIMEOUT = 4  # so a time-out is up to a quarter late
+_BATCH_GROWTH = 20  # after a full batch, Twisted's ports accept this many more in the next
 
 
 @define(eq=False)
-class Metered:
-    """Passes bytes on and counts them, for a transport that does not."""
+class ConnectionLimiter(Factory):
+    """Wraps a service's protocol factory: counts and limits its connections, and drains them."""
 
-    inner: Any
-    bytes_received: int = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        """Count, and pass on."""
-        self.bytes_received += len(data)
-        self.inner.dataReceived(data)
-
-
-@implementer(IProtocol, IHalfCloseableProtocol)
-@define(eq=False)  # with slots: the uvloop reactor calls a `dataReceived` in a slot directly
-class Connection:
-    """A service's protocol and what the host knows of its connection.
-
-    The protocol is given the real transport, so its writes do not come past here. A protocol that
-    puts another in its place (`transport.protocol = ...`) is counted for as long as the process
-    lives.
-    """
-
-    inner: Any
-    door: Keeper
-    peer: str | None
-    transport: Any = None
-    dataReceived: Callable[[bytes], None] = field(init=False)
-    _counter: Any = field(init=False)  # has `bytes_received`
-
-    def __attrs_post_init__(self) -> None:
-        self._counter = Metered(self.inner)
-        self.dataReceived = self._counter.dataReceived
-
-    @property
-    def received(self) -> int:
-        """How many bytes have come."""
-        return int(self._counter.bytes_received)
-
-    def makeConnection(self, transport: Any) -> None:
-        """Let the protocol have its transport."""
-        self.transport = transport
-        # Asked of its class: a layer such as TLS would answer for the transport beneath.
-        if hasattr(type(transport), "bytes_received"):
-            self._counter = transport
-            self.dataReceived = MethodType(_pass_on, self.inner)
-        self.door.opened(self)
-        self.inner.makeConnection(transport)
-
-    def connectionMade(self) -> None:
-        """Pass on; `makeConnection` of the protocol has done it."""
-        self.inner.connectionMade()
-
-    def readConnectionLost(self) -> None:
-        """Let a client that says no more still get what was written to it.
-
-        Twisted would drop that, unless the protocol knows of half-closed connections itself.
-        """
-        half = IHalfCloseableProtocol(self.inner, None)
-        if half is None:
-            self.transport.loseConnection()
-        else:
-            half.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        """Pass on."""
-        half = IHalfCloseableProtocol(self.inner, None)
-        if half is not None:
-            half.writeConnectionLost()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Let it go."""
-        self.door.closed(self)
-        self.inner.connectionLost(reason)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def drain(self) -> None:
-        """Ask the protocol to finish, or close once what it wrote is sent."""
-        drainable = IDrainable(self.inner, None)
-        if drainable is None:
-            self.transport.loseConnection()
-        else:
-            drainable.drain()
-
-    def abort(self) -> None:
-        """Close now; what has not been sent is lost."""
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
-
-
-@define(eq=False, slots=False)  # without slots, because alsoProvides leaves a note
-class ParticularConnection(Connection):
-    """That of a protocol with optional interfaces, which it shows."""
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        alsoProvides(self, *optional_interfaces(self.inner))
-
-
-def optional_interfaces(protocol: Any) -> list[type[Interface]]:
-    """Return what transports look for in a protocol, beyond what each has to have."""
-    return [each for each in _OPTIONAL if each.providedBy(protocol)]
-
-
-class Refusal(protocol.Protocol):
-    """Closes at once: returning no protocol would crash a TLS factory around the door."""
-
-    def makeConnection(self, transport: Any) -> None:
-        """Close."""
-        transport.abortConnection()
-
-
-RETRY = 0.25  # seconds between looks whether there is room again
-_MORE = 20  # Twisted accepts this many more in one go than in the last, at most
-
-
-@define(eq=False)
-class DescriptorGuard:
-    """Pauses every listening port of the process while few of its `limit` descriptors are left."""
-
-    reactor: Any
-    limit: int
-    ports: set[Any] = field(init=False, factory=set)
-    paused: bool = field(init=False, default=False)
-
-    @property
-    def reserve(self) -> int:
-        """How many descriptors are kept free: enough for all that one turn may accept."""
-        return min(max(32, self.limit // 4), 256, self.limit // 2)
-
-    def watch(self, port: Any) -> None:
-        """Look after a listening port."""
-        self.ports.add(port)
-        self._bound_batch(port)
-        if self.paused:
-            port.stopReading()
-
-    def forget(self, port: Any) -> None:
-        """Stop looking after a port that is being closed."""
-        self.ports.discard(port)
-
-    def opened(self, transport: Any) -> None:
-        """Note a new connection: the kernel gives the lowest free number, so a high one warns."""
-        for port in self.ports:
-            self._bound_batch(port)  # it grows while every batch is full
-        fileno = getattr(transport, "fileno", None)
-        if fileno is not None and fileno() >= self.limit - self.reserve and not self.paused:
-            self._pause()
-
-    def _pause(self) -> None:
-        self.paused = True
-        _log.warn(
-            "file limit ({limit}) nearly reached: accepting no connections until there is room",
-            limit=self.limit,
-        )
-        for port in self.ports:
-            port.stopReading()
-        self.reactor.callLater(RETRY, self._retry)
-
-    def _retry(self) -> None:
-        if not self.has_room():
-            self.reactor.callLater(RETRY, self._retry)
-            return
-        self.paused = False
-        _log.info("accepting connections again")
-        for port in self.ports:
-            port.startReading()
-
-    def has_room(self) -> bool:
-        """Whether a connection would get a low number, even if each port takes one to accept."""
-        probes: list[int] = []
-        try:
-            for _ in range(len(self.ports) + 1):
-                probes.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - may raise midway
-        except OSError:
-            return False
-        finally:
-            for each in probes:
-                os.close(each)
-        return probes[-1] < self.limit - self.reserve
-
-    def _bound_batch(self, port: Any) -> None:
-        if hasattr(port, "numberAccepts"):
-            port.numberAccepts = max(1, self.reserve - _MORE)
-
-
-@define(eq=False)
-class Door(Factory):
-    """A protocol factory around a service's own: counts, limits, and empties when asked."""
-
-    name: str
+    name: str  # of the service
     inner: IProtocolFactory
     limits: Limits
     reactor: Any
-    guard: DescriptorGuard
-    connections: set[Connection] = field(init=False, factory=set)
+    descriptors: "DescriptorLimiter"
+    connections: set["Connection"] = field(init=False, factory=set)
     accepted: int = field(init=False, default=0)
-    refused: Counter[str] = field(init=False, factory=Counter)
+    refused: Counter[str] = field(init=False, factory=Counter)  # by option name
     _peers: Counter[str] = field(init=False, factory=Counter)
-    _received: int = field(init=False, default=0)  # bytes, from connections that are gone
+    _received: int = field(init=False, default=0)  # bytes, from closed connections
     _unreported: Counter[str] = field(init=False, factory=Counter)
-    _emptied: list[Deferred[None]] = field(init=False, factory=list)
+    _drained: list[Deferred[None]] = field(init=False, factory=list)
 
     noisy = False
 
@@ -270,32 +75,29 @@ class Door(Factory):
         return getattr(self.inner, name)
 
     def logPrefix(self) -> str:
-        """Mark the lines that Twisted writes about the port, which say less than ours."""
-        return "evserve door"
+        """Return a prefix by which evserve.host.logs drops Twisted's own lines about the port."""
+        return "evserve limiter"
 
     def startFactory(self) -> None:
-        """Pass on."""
         self.inner.doStart()
 
     def stopFactory(self) -> None:
-        """Pass on."""
         self.inner.doStop()
 
     def buildProtocol(self, addr: Any) -> Any:
-        """Let a client in, or refuse it."""
         host = getattr(addr, "host", None)
-        peer = None if host is None else intern(host)  # those of one peer share the text
-        reason = self._reason_to_refuse(peer)
+        peer = None if host is None else intern(host)  # one string for all connections of a peer
+        reason = self._exceeded_limit(peer)
         if reason is not None:
             self._refuse(reason)
-            return Refusal()
+            return RefusedConnection()
         inner = self.inner.buildProtocol(addr)
         if inner is None:
-            return Refusal()
-        kind = ParticularConnection if optional_interfaces(inner) else Connection
+            return RefusedConnection()
+        kind = TransparentConnection if _optional_interfaces(inner) else Connection
         return kind(inner, self, peer)
 
-    def _reason_to_refuse(self, peer: str | None) -> str | None:
+    def _exceeded_limit(self, peer: str | None) -> str | None:
         most, per_peer = self.limits.max_connections, self.limits.max_per_peer
         if most is not None and len(self.connections) >= most:
             return "max-connections"
@@ -319,16 +121,16 @@ class Door(Factory):
             )
         self._unreported.clear()
 
-    def opened(self, connection: Connection) -> None:
-        """Note a connection."""
+    def opened(self, connection: "Connection") -> None:
+        """Count a connection that was made."""
         self.accepted += 1
         self.connections.add(connection)
         if connection.peer is not None:
             self._peers[connection.peer] += 1
-        self.guard.opened(connection.transport)
+        self.descriptors.opened(connection.transport)
 
-    def closed(self, connection: Connection) -> None:
-        """Forget a connection."""
+    def closed(self, connection: "Connection") -> None:
+        """Forget a connection that was lost."""
         self.connections.discard(connection)
         self._received += connection.received
         peer = connection.peer
@@ -337,96 +139,208 @@ class Door(Factory):
             if not self._peers[peer]:
                 del self._peers[peer]
         if not self.connections:
-            waiting, self._emptied = self._emptied, []
+            waiting, self._drained = self._drained, []
             for each in waiting:
                 each.callback(None)
 
     def drain(self) -> Deferred[None]:
-        """Ask every connection to finish; fires when all are gone."""
+        """Ask every connection to finish; fires when all are closed."""
         for connection in list(self.connections):
             try:
                 connection.drain()
             except Exception:
-                _log.failure("{name}: a protocol cannot finish", name=self.name)
+                _log.failure("{name}: a protocol failed to drain", name=self.name)
                 connection.abort()
         if not self.connections:
             return succeed(None)
-        emptied: Deferred[None] = Deferred()
-        self._emptied.append(emptied)
-        return emptied
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
 
     def abort(self) -> int:
-        """Close every connection now; return how many there were."""
-        present = list(self.connections)
-        for connection in present:
+        """Abort every connection; return how many there were."""
+        connections = list(self.connections)
+        for connection in connections:
             connection.abort()
-        return len(present)
+        return len(connections)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the connection metrics (prometheus_client's Collector)."""
         received = self._received + sum(each.received for each in self.connections)
-        yield GaugeMetricFamily(
-            "evserve_connections", "Connections that are open.", len(self.connections)
-        )
+        yield GaugeMetricFamily("evserve_connections", "Open connections.", len(self.connections))
         yield CounterMetricFamily(
-            "evserve_connections_accepted", "Connections let in.", self.accepted
+            "evserve_connections_accepted", "Accepted connections.", self.accepted
         )
         yield CounterMetricFamily("evserve_received_bytes", "Bytes received.", received)
         refused = CounterMetricFamily(
-            "evserve_connections_refused", "Connections turned away.", labels=["reason"]
+            "evserve_connections_refused", "Refused connections.", labels=["reason"]
         )
         for reason, count in self.refused.items():
             refused.add_metric([reason], count)
         yield refused
 
 
-# struct tcp_info of Linux: eight single bytes, nine 32-bit fields, then the milliseconds since
-# data was last sent.
-_LAST_DATA_SENT = struct.Struct("=44xI")
-_SWEEPS = 4  # a time-out: the precision is a quarter of it
+@implementer(IProtocol, IHalfCloseableProtocol)
+@define(eq=False)  # with slots: the uvloop reactor calls a `dataReceived` in a slot directly
+class Connection:
+    """Wraps a service's protocol, which is given the real transport.
+
+    A protocol that replaces itself (`transport.protocol = ...`) also replaces this wrapper, so its
+    connection counts as open until the process ends.
+    """
+
+    inner: Any
+    limiter: ConnectionLimiter
+    peer: str | None  # IP address
+    transport: Any = None
+    dataReceived: Callable[[bytes], None] = field(init=False)
+    _counter: Any = field(init=False)  # has `bytes_received`
+
+    def __attrs_post_init__(self) -> None:
+        self._counter = _ByteCounter(self.inner)
+        self.dataReceived = self._counter.dataReceived
+
+    @property
+    def received(self) -> int:
+        """Bytes received so far."""
+        return int(self._counter.bytes_received)
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        # Look at the class: a layer such as TLS passes attribute access to the transport below.
+        if hasattr(type(transport), "bytes_received"):
+            self._counter = transport
+            self.dataReceived = MethodType(_forward, self.inner)
+        self.limiter.opened(self)
+        self.inner.makeConnection(transport)
+
+    def connectionMade(self) -> None:
+        # The protocol's own makeConnection has called this already, for every Twisted protocol.
+        self.inner.connectionMade()
+
+    def readConnectionLost(self) -> None:
+        """Send what is still buffered for a client that closed its sending half.
+
+        Twisted discards it unless the protocol knows about half-closed connections.
+        """
+        half = IHalfCloseableProtocol(self.inner, None)
+        if half is None:
+            self.transport.loseConnection()
+        else:
+            half.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        half = IHalfCloseableProtocol(self.inner, None)
+        if half is not None:
+            half.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.limiter.closed(self)
+        self.inner.connectionLost(reason)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def drain(self) -> None:
+        """Ask the protocol to finish, or close the connection once its writes are sent."""
+        drainable = IDrainable(self.inner, None)
+        if drainable is None:
+            self.transport.loseConnection()
+        else:
+            drainable.drain()
+
+    def abort(self) -> None:
+        """Close the connection now; unsent data is lost."""
+        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+
+
+@define(eq=False, slots=False)  # without slots: alsoProvides sets an attribute
+class TransparentConnection(Connection):
+    """A connection that provides the optional interfaces of its protocol."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        alsoProvides(self, *_optional_interfaces(self.inner))
+
+
+class RefusedConnection(Protocol):
+    """Aborts at once.
+
+    A factory may return None instead, but a TLS factory around the limiter would crash on that.
+    """
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.abortConnection()
+
+
+def _optional_interfaces(protocol: Any) -> list[type[Interface]]:
+    """Return the interfaces of a protocol that transports look for, beyond those of all."""
+    return [each for each in _OPTIONAL_INTERFACES if each.providedBy(protocol)]
+
+
+@define(eq=False)
+class _ByteCounter:
+    """Forwards bytes and counts them, for transports that do not."""
+
+    inner: Any
+    bytes_received: int = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        self.inner.dataReceived(data)
+
+
+def _forward(inner: Any, data: bytes) -> None:
+    inner.dataReceived(data)  # looked up each time: a protocol may replace its method
 
 
 @define(eq=False)
 class IdleSweep:
-    """Aborts each of a door's connections once it has been silent for the door's idle time-out."""
+    """Aborts connections on which no byte has moved, in either direction, for the idle time-out.
 
-    door: Door
+    A sweep looks at all connections every quarter of the time-out, so the data path does no work
+    for it. Only a connection that has received nothing costs a system call, about what was sent.
+    """
+
+    limiter: ConnectionLimiter
     _seen: WeakKeyDictionary[Connection, tuple[int, float]] = field(
         init=False, factory=WeakKeyDictionary
-    )
+    )  # bytes received, and since when it is that many
     _loop: LoopingCall = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._loop = LoopingCall(self.sweep)
-        self._loop.clock = self.door.reactor
+        self._loop.clock = self.limiter.reactor
 
     def start(self) -> None:
-        """Begin, if the door has an idle time-out."""
-        if self.door.limits.idle_timeout is not None:
-            self._loop.start(self.door.limits.idle_timeout / _SWEEPS)
+        """Start sweeping, if there is an idle time-out."""
+        if self.limiter.limits.idle_timeout is not None:
+            self._loop.start(self.limiter.limits.idle_timeout / _SWEEPS_PER_TIMEOUT)
 
     def stop(self) -> None:
-        """End."""
+        """Stop sweeping."""
         if self._loop.running:
             self._loop.stop()
 
     def sweep(self) -> None:
-        """Look at every connection once."""
-        now = self.door.reactor.seconds()
-        silent = [each for each in self.door.connections if self._is_silent(each, now)]
-        for connection in silent:
+        """Abort the connections that are idle now."""
+        now = self.limiter.reactor.seconds()
+        idle = [each for each in self.limiter.connections if self._is_idle(each, now)]
+        for connection in idle:
             connection.abort()
-        if silent:
+        if idle:
             _log.info(
-                "{name}: closed {count} idle connections", name=self.door.name, count=len(silent)
+                "{name}: closed {count} idle connections",
+                name=self.limiter.name,
+                count=len(idle),
             )
 
-    def _is_silent(self, connection: Connection, now: float) -> bool:
+    def _is_idle(self, connection: Connection, now: float) -> bool:
         received, since = self._seen.get(connection, (-1, now))
         if connection.received != received:
             self._seen[connection] = (connection.received, now)
             return False
-        timeout = self.door.limits.idle_timeout or 0
+        timeout = self.limiter.limits.idle_timeout or 0
         if now - since < timeout:
             return False
         sent = seconds_since_sent(connection.transport)
@@ -434,7 +348,7 @@ class IdleSweep:
 
 
 def seconds_since_sent(transport: Any) -> float | None:
-    """Ask the kernel how long ago a TCP transport last sent data; None where it cannot tell."""
+    """Return how long ago a TCP transport last sent data; None if the kernel does not tell."""
     while hasattr(transport, "transport"):  # TLS, haproxy: layers around the connection
         transport = transport.transport
     try:
@@ -443,3 +357,81 @@ def seconds_since_sent(transport: Any) -> float | None:
     except (AttributeError, OSError, struct.error):
         return None
     return float(milliseconds) / 1000
+
+
+@define(eq=False)
+class DescriptorLimiter:
+    """Pauses all listening ports of the process while few of its `limit` descriptors are free.
+
+    Without it, a process at its limit is woken for the same waiting connection again and again,
+    and Twisted accepts and drops it. A paused port leaves clients in the kernel's queue, uses no
+    CPU, and keeps descriptors free for files.
+    """
+
+    reactor: Any
+    limit: int
+    ports: set[Any] = field(init=False, factory=set)
+    paused: bool = field(init=False, default=False)
+
+    @property
+    def reserve(self) -> int:
+        """Descriptors to keep free: as many as one turn of the reactor may accept."""
+        return min(max(32, self.limit // 4), 256, self.limit // 2)
+
+    def watch(self, port: Any) -> None:
+        """Add a listening port."""
+        self.ports.add(port)
+        self._limit_batch(port)
+        if self.paused:
+            port.stopReading()
+
+    def forget(self, port: Any) -> None:
+        """Remove a port that is about to close."""
+        self.ports.discard(port)
+
+    def opened(self, transport: Any) -> None:
+        """Check the descriptor of a new connection.
+
+        The kernel hands out the lowest free number, so a high one means that few are free.
+        """
+        for port in self.ports:
+            self._limit_batch(port)  # it grows with every full batch
+        fileno = getattr(transport, "fileno", None)
+        if fileno is not None and fileno() >= self.limit - self.reserve and not self.paused:
+            self._pause()
+
+    def _pause(self) -> None:
+        self.paused = True
+        _log.warn(
+            "file limit ({limit}) nearly reached: no connections are accepted until some close",
+            limit=self.limit,
+        )
+        for port in self.ports:
+            port.stopReading()
+        self.reactor.callLater(DESCRIPTOR_RETRY, self._retry)
+
+    def _retry(self) -> None:
+        if not self.has_free_descriptors():
+            self.reactor.callLater(DESCRIPTOR_RETRY, self._retry)
+            return
+        self.paused = False
+        _log.info("accepting connections again")
+        for port in self.ports:
+            port.startReading()
+
+    def has_free_descriptors(self) -> bool:
+        """Whether a connection would get a low number after each port has accepted one."""
+        probes: list[int] = []
+        try:
+            for _ in range(len(self.ports) + 1):
+                probes.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - may raise midway
+        except OSError:
+            return False
+        finally:
+            for each in probes:
+                os.close(each)
+        return probes[-1] < self.limit - self.reserve
+
+    def _limit_batch(self, port: Any) -> None:
+        if hasattr(port, "numberAccepts"):
+            port.numberAccepts = max(1, self.reserve - _BATCH_GROWTH)

@@ -1,4 +1,4 @@
-"""A service that listens: what `host.listen` returns."""
+"""Listening: the service that `host.listen` returns, and ports on inherited sockets."""
 
 import os
 import socket
@@ -13,161 +13,166 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from typing_extensions import override
 
-from evserve.host.connections import Door, IdleSweep
-from evserve.host.process import MENDABLE, explain
+from evserve.host.connections import ConnectionLimiter, IdleSweep
+from evserve.host.process import USER_ERRORS, explain
 from evserve.interfaces import IHost
 
 
 _log = Logger()
 
 
-class SharedUnixPort(unix.Port):
-    """A UNIX port that leaves the socket and its file to whoever bound it."""
-
-    _shouldShutdown = False
-    connectionLost = tcp.Port.connectionLost
-
-    def startListening(self) -> None:
-        """Accept from the adopted socket."""
-        port: Any = self  # half of Twisted's attributes have types that say otherwise
-        port.factory.doStart()
-        port.socket = port._preexistingSocket  # noqa: SLF001 - our own, inherited
-        port._preexistingSocket = None  # noqa: SLF001 - likewise
-        port.fileno = port.socket.fileno
-        port.connected = True
-        port.numberAccepts = 100  # Twisted's own first guess
-        port.startReading()
-
-
-def adopted_port(kind: Any, reactor: Any, fileno: int, *rest: Any) -> Any:
-    """Return a port of class `kind` around a copy of `fileno`, not yet started."""
-    return kind._fromListeningDescriptor(reactor, fileno, *rest)  # noqa: SLF001 - there is no other way, and Twisted's reactors take it
-
-
-def adopt(reactor: Any, fileno: int, family: int, factory: IProtocolFactory) -> Any:
-    """Return a port that accepts from a copy of the listening socket `fileno`."""
-    if family != socket.AF_UNIX:
-        return reactor.adoptStreamPort(fileno, family, factory)
-    port = adopted_port(SharedUnixPort, reactor, fileno, factory)
-    port.startListening()
-    return port
-
-
 @define(eq=False)
-class Adopting:
-    """A reactor as endpoints see it, which adopts UNIX sockets as above."""
-
-    reactor: Any
-
-    def adoptStreamPort(self, fileno: int, family: int, factory: IProtocolFactory) -> Any:
-        """See IReactorSocket."""
-        return adopt(self.reactor, fileno, family, factory)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.reactor, name)
-
-
-@define(eq=False)
-class ListeningService(Service):
-    """Listens on its endpoints, `{as written: parsed}`, and lets clients through the door."""
+class ListenerService(Service):
+    """Listens on endpoints, `{as the user wrote it: parsed}`, for a limited factory."""
 
     host: IHost
     endpoints: dict[str, IStreamServerEndpoint]
-    door: Door
+    limiter: ConnectionLimiter
     ports: list[Any] = field(init=False, factory=list)
-    addresses: list[str] = field(init=False, factory=list)  # where it listens, as `describe` says
-    _started: bool = field(init=False, default=False)
+    addresses: list[str] = field(init=False, factory=list)  # of the ports, by format_address
+    _listening: bool = field(init=False, default=False)
     _unannounced: list[str] = field(init=False, factory=list)
-    _sweep: IdleSweep = field(init=False)
+    _idle_sweep: IdleSweep = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._sweep = IdleSweep(self.door)
+        self._idle_sweep = IdleSweep(self.limiter)
 
+    @override
     def privilegedStartService(self) -> None:
-        """Listen while the process may still open low ports."""
         Service.privilegedStartService(self)
         self._listen()
 
+    @override
     def startService(self) -> None:
-        """Listen, if nobody called `privilegedStartService` (`twist` does not)."""
         Service.startService(self)
-        self._listen()
+        self._listen()  # `twist` calls no privilegedStartService
         self._announce()
-        self._sweep.start()
+        self._idle_sweep.start()
 
     def _listen(self) -> None:
-        if self._started:
+        if self._listening:
             return
-        self._started = True
+        self._listening = True
         for written, endpoint in self.endpoints.items():
-            listening = maybeDeferred(endpoint.listen, self.door)
-            listening.addCallback(self._listening, written.partition(":")[0])
-            listening.addErrback(self._failed, written)
+            port = maybeDeferred(endpoint.listen, self.limiter)
+            port.addCallback(self._add_port, written.partition(":")[0])
+            port.addErrback(self._fail, written)
 
-    def _listening(self, port: Any, kind: str) -> None:
+    def _add_port(self, port: Any, kind: str) -> None:
         self.ports.append(port)
         if hasattr(port, "stopReading"):
-            self.door.guard.watch(port)
+            self.limiter.descriptors.watch(port)
         if hasattr(port, "getHost"):
-            self.addresses.append(describe(kind, port.getHost()))
+            self.addresses.append(format_address(kind, port.getHost()))
             self._unannounced.append(self.addresses[-1])
         if self.running:
             self._announce()
 
     def _announce(self) -> None:
-        """Log where it listens, once every service of the process has been able to."""
+        """Log the addresses, once every service of the process has had its chance to listen."""
         for address in self._unannounced:
-            _log.info("{name}: listening on {address}", name=self.door.name, address=address)
+            _log.info("{name}: listening on {address}", name=self.limiter.name, address=address)
         self._unannounced.clear()
 
-    def _failed(self, failure: Failure, written: str) -> None:
-        if not failure.check(*MENDABLE):
-            _log.failure("{name}: {written}", failure, name=self.door.name, written=written)
+    def _fail(self, failure: Failure, written: str) -> None:
+        if not failure.check(*USER_ERRORS):
+            _log.failure("{name}: {written}", failure, name=self.limiter.name, written=written)
         assert failure.value is not None
         reason = explain(failure.value)
-        if isinstance(failure.value, CannotListenError):  # which names the place itself
+        if isinstance(failure.value, CannotListenError):  # which names the address itself
             _remove_lock(failure.value)
         else:
             reason = f"cannot listen on {written}: {reason}"
         self.host.fail(reason)
 
     def pause(self) -> None:
-        """Accept nobody any more; those inside stay."""
+        """Accept no more connections, and keep the open ones."""
         for port in self.ports:
-            self.door.guard.forget(port)
+            self.limiter.descriptors.forget(port)
             if hasattr(port, "stopReading"):
                 port.stopReading()
 
+    @override
     def stopService(self) -> Deferred[None]:
-        """Stop listening, then let every connection finish; fires when the last is gone."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        """Stop listening, then wait until every connection has finished."""
         closing = [port for port in self.ports if hasattr(port, "stopListening")]
         self.ports.clear()
         self.addresses.clear()
         for port in closing:
-            self.door.guard.forget(port)
+            self.limiter.descriptors.forget(port)
             await maybeDeferred(port.stopListening)
-        await self.door.drain()
-        self._sweep.stop()
+        await self.limiter.drain()
+        self._idle_sweep.stop()
 
 
 def _remove_lock(error: CannotListenError) -> None:
-    """Remove the lock that Twisted leaves beside a UNIX socket which it could not bind."""
+    """Remove the lock that Twisted leaves beside a UNIX socket that it failed to bind."""
     if isinstance(error.port, bytes) and isinstance(error.socketError, OSError):
         lock = error.port + b".lock"
-        with suppress(OSError):  # it may be none, or not be ours
+        with suppress(OSError):  # there is none, or it belongs to another user
             if os.readlink(lock) == str(os.getpid()).encode():  # noqa: PTH115 - of bytes
-                os.unlink(lock)  # noqa: PTH108 - likewise
+                os.unlink(lock)  # noqa: PTH108 - of bytes
 
 
-def describe(kind: str, address: Any) -> str:
+def format_address(kind: str, address: Any) -> str:
     """Return an address as `tcp 127.0.0.1:9000`, `tcp [::1]:9000` or `unix /run/echo`."""
     host = getattr(address, "host", None)
     if host is None:
         name = getattr(address, "name", b"")
         return f"{kind} {name.decode('utf-8', 'replace') if isinstance(name, bytes) else name}"
     return f"{kind} [{host}]:{address.port}" if ":" in host else f"{kind} {host}:{address.port}"
+
+
+class SharedUnixPort(unix.Port):
+    """A UNIX port on a socket that another process bound and owns.
+
+    Twisted's would change the mode of the file, and in the end remove it and shut the socket down
+    for every process that shares it.
+    """
+
+    _shouldShutdown = False
+    connectionLost = tcp.Port.connectionLost
+
+    @override
+    def startListening(self) -> None:
+        port: Any = self  # Twisted annotates half of these attributes wrongly
+        port.factory.doStart()
+        port.socket = port._preexistingSocket  # noqa: SLF001 - inherited
+        port._preexistingSocket = None  # noqa: SLF001 - inherited
+        port.fileno = port.socket.fileno
+        port.connected = True
+        port.numberAccepts = 100  # Twisted's own initial value
+        port.startReading()
+
+
+def port_from_descriptor(kind: Any, reactor: Any, fileno: int, *rest: Any) -> Any:
+    """Return a port of class `kind` on a copy of `fileno`, not yet started."""
+    return kind._fromListeningDescriptor(reactor, fileno, *rest)  # noqa: SLF001 - Twisted's reactors use it too
+
+
+def adopt_port(reactor: Any, fileno: int, family: int, factory: IProtocolFactory) -> Any:
+    """Return a port that accepts from a copy of the listening socket `fileno`."""
+    if family != socket.AF_UNIX:
+        return reactor.adoptStreamPort(fileno, family, factory)
+    port = port_from_descriptor(SharedUnixPort, reactor, fileno, factory)
+    port.startListening()
+    return port
+
+
+@define(eq=False)
+class AdoptingReactor:
+    """A reactor for endpoints, which adopts UNIX sockets as a SharedUnixPort."""
+
+    reactor: Any
+
+    def adoptStreamPort(self, fileno: int, family: int, factory: IProtocolFactory) -> Any:
+        return adopt_port(self.reactor, fileno, family, factory)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.reactor, name)

@@ -1,73 +1,77 @@
-"""The options that every listening service takes, under the same names everywhere."""
+"""Option classes: the options of every listening service, and how to read a `usage.Options`.
+
+`Schema` describes what an option class accepts, for the command line and the config file alike.
+`parse_arguments` is getopt with better messages.
+"""
 
 import difflib
 import getopt
-import math
-import re
 import typing
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 from twisted.python.reflect import accumulateClassList
 from twisted.python.usage import Options, UsageError
 
+from evserve.options import port_number, positive_integer, seconds
 
-MAX_PORT = 65535
 
-
-def port_number(text: str) -> int:
-    """Return a TCP or UDP port; 0 lets the system choose."""
-    if not (re.fullmatch(r"\d{1,5}", text, re.ASCII) and int(text) <= MAX_PORT):
-        raise ValueError(f"not a port number (0 to {MAX_PORT})")
-    return int(text)
+LOOPBACK = "127.0.0.1"  # the default interface
 
 
 def address(text: str) -> str:
-    """Return an address to listen on; an empty one would mean every interface to a socket."""
+    """Return an address to listen on; not an empty one, which a socket binds to all interfaces."""
     if not text.isprintable() or not text.strip():
-        raise ValueError("not an address (0.0.0.0 or :: for every one)")
+        raise ValueError("not an address (0.0.0.0 or :: for all interfaces)")
     return text
 
 
-def positive_number(text: str) -> int:
-    """Return a count of at least 1."""
-    if not re.fullmatch(r"0*[1-9]\d{0,17}", text, re.ASCII):
-        raise ValueError("not a whole number above 0")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """Return a duration in seconds, 0 or more."""
-    number = re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII)
-    if not (number and math.isfinite(float(text))):  # hundreds of digits make an infinity
-        raise ValueError("not a number of seconds (such as 2 or 0.5)")
-    return float(text)
-
-
-LOOPBACK = "127.0.0.1"  # where servers listen unless told otherwise
-
-PORT: list[Any] = ["port", None, None, "Listen on this TCP port of --interface", port_number]
-
 LISTENING_PARAMETERS: list[list[Any]] = [
-    PORT,
-    ["interface", None, LOOPBACK, "Address to listen on; 0.0.0.0 or :: for every one", address],
-    ["max-connections", None, None, "Refuse clients beyond this many", positive_number],
-    ["max-per-peer", None, None, "Refuse an address beyond this many clients", positive_number],
-    ["idle-timeout", None, None, "Close connections silent for this many seconds", seconds],
+    ["port", None, None, "TCP port to listen on", port_number],
+    [
+        "interface",
+        None,
+        LOOPBACK,
+        "Address to listen on (0.0.0.0 or :: for all interfaces)",
+        address,
+    ],
+    ["max-connections", None, None, "Maximum number of open connections", positive_integer],
+    ["max-per-peer", None, None, "Maximum number of connections per address", positive_integer],
+    ["idle-timeout", None, None, "Seconds after which an idle connection is closed", seconds],
 ]
 
 LISTENING = {"listen", *(row[0] for row in LISTENING_PARAMETERS)}
 
 
 def opt_listen(self: Options, endpoint: str) -> None:
-    """Listen on a Twisted endpoint, such as tcp:9000 or unix:/run/echo (may be repeated)"""  # noqa: D400 - shown by --help
+    """Twisted endpoint to listen on, such as tcp:9000 or unix:/run/echo (repeatable)"""  # noqa: D400 - shown by --help
     self.opts.setdefault("listen", []).append(endpoint)
+
+
+def with_listening_options(options: Callable[[], Options]) -> Callable[[], Options]:
+    """Return a service's option class with the listening options added.
+
+    Options that the service defines itself stay. Its class attribute `default_port` is the port if
+    the user names neither a port nor an endpoint.
+    """
+    if not isinstance(options, type):
+        return options
+    own = {row[0] for row in _parameters(options)}
+    added: dict[str, Any] = {
+        "optParameters": [list(row) for row in LISTENING_PARAMETERS if row[0] not in own]
+    }
+    default = getattr(options, "default_port", None)
+    if default is not None and "port" not in own:
+        added["optParameters"][0][3] += f" [default: {default}]"
+    if not hasattr(options, "opt_listen"):
+        added["opt_listen"] = opt_listen
+    return type(options.__name__, (options,), {"__doc__": options.__doc__, **added})
 
 
 @frozen
 class Limits:
-    """What a listening service allows; None is no limit."""
+    """The limits of a listening service; None is no limit."""
 
     max_connections: int | None = None
     max_per_peer: int | None = None
@@ -75,44 +79,15 @@ class Limits:
 
     @classmethod
     def of(cls, options: Options) -> "Limits":
-        """Read the limits out of a service's parsed options."""
+        """Return the limits in a service's parsed options."""
         get = options.get
         return cls(get("max-connections"), get("max-per-peer"), get("idle-timeout") or None)
 
 
-def parameters_of(options: type[Options]) -> list[list[Any]]:
-    """Return the `optParameters` rows of an option class and its bases, five columns each."""
-    rows: list[Any] = []
-    accumulateClassList(options, "optParameters", rows)
-    return [[*row, None, None, None, None][:5] for row in rows]
+Argument = tuple[str, str | None]  # an option's name, and its value unless it is a flag
 
-
-def with_listening_options(options: Callable[[], Options]) -> Callable[[], Options]:
-    """Return a service's option class with the listening options added.
-
-    What the service defines under the same name stays as it is. A class attribute `default_port`
-    says where it listens when nobody does.
-    """
-    if not isinstance(options, type):
-        return options
-    taken = {row[0] for row in parameters_of(options)}
-    port = list(PORT)
-    default = getattr(options, "default_port", None)
-    if default is not None:
-        port[3] = f"{port[3]} [default: {default}]"
-    rows = [port, *LISTENING_PARAMETERS[1:]]
-    added: dict[str, Any] = {"optParameters": [row for row in rows if row[0] not in taken]}
-    if not hasattr(options, "opt_listen"):
-        added["opt_listen"] = opt_listen
-    return type(options.__name__, (options,), {"__doc__": options.__doc__, **added})
-
-
-_ACTS = ("help", "version")  # what is done at once and cannot be a setting
-
-Argument = tuple[str, str | None]  # an option's name and, unless it is a flag, its value
-
-# What the config file must hold for an option that is coerced to a type. An option without a type
-# takes whatever could have been typed on a command line.
+# What a TOML table may hold for an option whose parser returns this type. An option without a
+# parser takes anything that can be typed on a command line.
 _TOML_TYPES: dict[object, tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
     float: ("a number", (float, int)),
@@ -122,120 +97,105 @@ _TOML_TYPES: dict[object, tuple[str, tuple[type, ...]]] = {
 
 @frozen
 class Parameter:
-    """One option: `convert` is its coercion, `takes_value` is False for a flag."""
+    """One option: `parse` is its parser, `takes_value` is False for a flag."""
 
     name: str
     takes_value: bool
     repeatable: bool
-    convert: Callable[[str], Any] | None = None
+    parse: Callable[[str], Any] | None = None
 
     def arguments(self, value: object) -> list[Argument]:
         """Turn a TOML value into command-line arguments; raises ValueError on a wrong type."""
         if not self.takes_value:
             if not isinstance(value, bool):
-                raise ValueError(f"expected true or false, not {_shown(value)}")
+                raise ValueError(f"expected true or false, not {value!r}")
             return [(self.name, None)] if value else []
         if self.repeatable and isinstance(value, list):
             return [argument for each in value for argument in self.arguments(each)]
-        wanted, allowed = _TOML_TYPES.get(self._target(), ("a string", (str, int, float)))
+        if self.parse is None or isinstance(self.parse, type):
+            result: object = self.parse
+        else:
+            result = typing.get_type_hints(self.parse).get("return")
+        expected, allowed = _TOML_TYPES.get(result, ("a string", (str, int, float)))
         if isinstance(value, bool) or not isinstance(value, allowed):
-            raise ValueError(f"expected {wanted}, not {_shown(value)}")
+            shown = str(value).lower() if isinstance(value, bool) else repr(value)
+            raise ValueError(f"expected {expected}, not {shown}")
         return [(self.name, str(value))]
 
-    def _target(self) -> object:
-        """Return the type that the coercion is, or is annotated to return."""
-        if self.convert is None or isinstance(self.convert, type):
-            return self.convert
-        return typing.get_type_hints(self.convert).get("return")
-
     def check(self, value: str | None) -> None:
-        """Raise ValueError if the coercion refuses `value`."""
-        if self.convert is None or value is None:
+        """Raise ValueError if the parser refuses `value`."""
+        if self.parse is None or value is None:
             return
         try:
-            self.convert(value)
+            self.parse(value)
         except (ValueError, UsageError) as error:
             raise ValueError(f"{value!r}: {error}") from error
 
 
-@define
 class Schema:
-    """The options of one service, by name."""
+    """The options that an instance of an option class accepts, by name, except for `exclude`."""
 
-    options: Options
-    parameters: dict[str, Parameter] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        coercions = {row[0]: row[4] for row in parameters_of(type(self.options))}
-        self.parameters = {}
-        for long in self.options.longOpt:
-            name = long.rstrip("=")
-            if name in _ACTS:
-                continue
-            self.parameters[name] = Parameter(
-                name, long.endswith("="), name not in coercions, coercions.get(name)
-            )
-
-    def without(self, names: Collection[str]) -> Self:
-        """Forget some options, which may not be set here; returns this schema."""
-        self.parameters = {k: v for k, v in self.parameters.items() if k not in names}
-        return self
+    def __init__(self, options: Options, exclude: Iterable[str] = ()) -> None:
+        excluded = {"help", "version", *exclude}  # those two act at once and are no settings
+        parsers = {row[0]: row[4] for row in _parameters(type(options))}
+        self._synonyms = options.synonyms
+        self.parameters = {
+            name: Parameter(name, long.endswith("="), name not in parsers, parsers.get(name))
+            for long in options.longOpt
+            if (name := long.rstrip("=")) not in excluded
+        }
 
     def get(self, name: str) -> Parameter:
-        """Return the option `name`; raises KeyError with the nearest valid name, if any."""
+        """Return the option `name`; raises KeyError with a hint, which may be empty."""
         for spelling in (name, name.replace("_", "-")):
             if spelling in self.parameters:
                 return self.parameters[spelling]
         raise KeyError(did_you_mean(name, self.parameters))
 
-    def blame(self, arguments: Iterable[Argument]) -> tuple[str, str] | None:
-        """Return the first option whose value is refused, and why; None if all are accepted."""
+    def first_invalid(self, arguments: Iterable[Argument]) -> tuple[str, str] | None:
+        """Return the first option whose value is invalid, and the problem; None if all are valid.
+
+        usage.Options reports a refused value without the name of its option.
+        """
         for name, value in arguments:
             try:
-                self.parameters[self.options.synonyms[name]].check(value)
+                self.parameters[self._synonyms[name]].check(value)
             except ValueError as error:
                 return name, str(error)
         return None
 
 
+def _parameters(options: type[Options]) -> list[list[Any]]:
+    """Return the `optParameters` rows of an option class and its bases, five columns each."""
+    rows: list[Any] = []
+    accumulateClassList(options, "optParameters", rows)
+    return [[*row, None, None, None, None][:5] for row in rows]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean NAME?" if a known name is near, else nothing."""
+    """Return "; did you mean NAME?" if a known name is similar, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def argv(arguments: Iterable[Argument], positional: Iterable[str] = ()) -> list[str]:
-    """Spell options, then positional arguments, as a command line that getopt reads back."""
-    spelt: list[str] = []
-    for name, value in arguments:
-        dashed = f"--{name}" if len(name) > 1 else f"-{name}"
-        if value is None:
-            spelt.append(dashed)
-        elif len(name) > 1:
-            spelt.append(f"{dashed}={value}")
-        else:
-            spelt += [dashed, value]
-    rest = list(positional)
-    return [*spelt, "--", *rest] if rest else spelt
-
-
-def scan(
-    words: list[str], schemas: list[Options], *, permute: bool, otherwise: str = ""
+def parse_arguments(
+    words: list[str], classes: list[Options], *, permute: bool, unknown_hint: str = ""
 ) -> tuple[list[Argument], list[str]]:
     """Split a command line into options and positional arguments by getopt's rules.
 
-    permute: options may also stand after positional arguments.  otherwise: what to add about an
-    option that resembles none. Raises UsageError.
+    permute: options may also stand after positional arguments.  unknown_hint: appended to the
+    message about an option that is similar to none. Raises UsageError.
     """
-    shorts = "".join(each.shortOpt for each in schemas)
-    longs = list(dict.fromkeys(long for each in schemas for long in each.longOpt))
+    shorts = "".join(each.shortOpt for each in classes)
+    longs = list(dict.fromkeys(long for each in classes for long in each.longOpt))
     read = getopt.gnu_getopt if permute else getopt.getopt
     try:
         pairs, positional = read(words, shorts, longs)
     except getopt.GetoptError as error:
-        known = [long.rstrip("=") for long in longs]
-        unknown = "not recognized" in error.msg
-        hint = did_you_mean(error.opt, known) or otherwise if unknown else ""
+        hint = ""
+        if "not recognized" in error.msg:
+            known = [long.rstrip("=") for long in longs]
+            hint = did_you_mean(error.opt, known) or unknown_hint
         raise UsageError(f"{error.msg}{hint}") from error
     takes_value = {long.rstrip("=") for long in longs if long.endswith("=")}
     arguments: list[Argument] = []
@@ -246,5 +206,16 @@ def scan(
     return arguments, positional
 
 
-def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+def format_arguments(arguments: Iterable[Argument], positional: Iterable[str] = ()) -> list[str]:
+    """Return options and positional arguments as a command line: parse_arguments reversed."""
+    words: list[str] = []
+    for name, value in arguments:
+        dashed = f"--{name}" if len(name) > 1 else f"-{name}"
+        if value is None:
+            words.append(dashed)
+        elif len(name) > 1:
+            words.append(f"{dashed}={value}")
+        else:
+            words += [dashed, value]
+    rest = list(positional)
+    return [*words, "--", *rest] if rest else words

@@ -2,7 +2,7 @@
 
 from twisted.logger import Logger
 
-from evserve.plugin import Broken, Catalogue, FoundHandler, PluginError
+from evserve.plugin import BrokenPlugin, Catalogue, FoundHandler, PluginError
 from evserve.work.routing import Route, Routes
 
 
@@ -25,7 +25,7 @@ def load_routes(catalogue: Catalogue) -> Routes:
         try:
             routes.append(_load(found))
         except PluginError as error:
-            broken.append(Broken(found.plugin.pattern, found.path, str(error)))
+            broken.append(BrokenPlugin(found.plugin.pattern, found.path, str(error)))
     if not routes:
         raise NoHandlersError(_why_none(broken))
     for each in broken:
@@ -40,7 +40,7 @@ def _load(found: FoundHandler) -> Route:
     )
 
 
-def _why_none(broken: list[Broken]) -> str:
+def _why_none(broken: list[BrokenPlugin]) -> str:
     if broken:
         causes = "; ".join(f"{each.name}: {each.cause} ({each.path})" for each in broken)
         return f"no handler can be used: {causes}"

@@ -15,10 +15,9 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host import application as root_module
 from evserve.host import process
-from evserve.host.application import GRACE, Root, ServiceHost, StartError, build_tree
-from evserve.host.config import Order
+from evserve.host.application import GRACE, RootService, ServiceHost, StartError, add_services
+from evserve.host.config import ServiceConfig
 from evserve.host.options import Limits, with_listening_options
 from evserve.interfaces import LoadedService
 
@@ -83,7 +82,7 @@ class Case(SynchronousTestCase):
         self.patch(process, "exit_with", self.statuses.append)
         self.patch(process, "raise_file_limit", lambda: 1024)
         self.patch(process, "on_stop_signals", lambda _, stop: self.signals.append(stop))
-        self.root = Root(self.reactor, self.twistd, "text", 10.0)
+        self.root = RootService(self.reactor, self.twistd, "text", 10.0)
         self.happened = []
         self.logged = []
         globalLogPublisher.addObserver(self.logged.append)
@@ -178,7 +177,7 @@ class FailTests(Case):
     def test_a_failure_that_nobody_sees_on_the_terminal_is_logged(self):
         for twistd in ({}, {"nodaemon": 1, "logfile": "x"}, {"nodaemon": 1, "syslog": 1}):
             del self.logged[:]
-            Root(self.reactor, twistd).fail("why")
+            RootService(self.reactor, twistd).fail("why")
             self.assertEqual([event.get("reason") for event in self.logged], ["why"])
 
     def test_a_terminal_that_cannot_be_written_does_not_keep_it_from_ending(self):
@@ -187,7 +186,7 @@ class FailTests(Case):
         for terminal in (Full(), closed, None):
             self.patch(sys, "stderr", terminal)
             reactor = Reactor()
-            Root(reactor, FOREGROUND).fail("why")
+            RootService(reactor, FOREGROUND).fail("why")
             reactor.run()
             self.assertEqual((reactor.stops, self.statuses.pop()), (1, 1))
 
@@ -249,7 +248,7 @@ class StopTests(Case):
         self.successResultOf(stopped)
 
     def test_without_a_drain_there_is_still_time_to_close_what_is_idle(self):
-        self.root = Root(self.reactor, self.twistd, "text", 0.0)
+        self.root = RootService(self.reactor, self.twistd, "text", 0.0)
         work = Deferred()
         self.add("a", stopped=work)
         self.start()
@@ -274,7 +273,7 @@ class StopTests(Case):
         options.parseOptions(["--port", "7"])
         host = ServiceHost("echo", self.root)
         host.listen(options, Factory.forProtocol(Protocol))
-        connection = self.root.listening[0].door.buildProtocol(None)
+        connection = self.root.listeners[0].limiter.buildProtocol(None)
         connection.makeConnection(StringTransport())
         return connection
 
@@ -313,7 +312,7 @@ class LogTests(Case):
     def test_it_leaves_the_observer_to_twistd_otherwise(self):
         parent = MultiService()
         parent.setComponent = self.fail
-        root_module.Root(self.reactor, {}).setServiceParent(parent)
+        RootService(self.reactor, {}).setServiceParent(parent)
 
 
 class HostCase(SynchronousTestCase):
@@ -322,7 +321,7 @@ class HostCase(SynchronousTestCase):
         self.patch(process, "exit_with", lambda _: None)
         self.patch(sys, "stderr", io.StringIO())
         self.reactor = MemoryReactorClock()
-        self.root = Root(self.reactor, {"nodaemon": 1})
+        self.root = RootService(self.reactor, {"nodaemon": 1})
 
 
 class HostTests(HostCase):
@@ -338,16 +337,16 @@ class HostTests(HostCase):
     def test_it_listens_where_the_options_say_with_their_limits(self):
         service = self.listen("--port", "7", "--interface", "::1", "--max-connections", "3")
         service.startService()
-        port, door, _, interface = self.reactor.tcpServers[0]
+        port, limiter, _, interface = self.reactor.tcpServers[0]
         self.assertEqual((port, interface), (7, "::1"))
-        self.assertEqual((door.name, door.limits), ("echo", Limits(3, None, None)))
-        self.assertEqual(self.root.listening, [service])
+        self.assertEqual((limiter.name, limiter.limits), ("echo", Limits(3, None, None)))
+        self.assertEqual(self.root.listeners, [service])
 
     def test_a_bad_endpoint_is_refused_before_anything_listens(self):
         self.assertRaises(usage.UsageError, self.listen, "--listen", "smoke:1")
-        self.assertEqual(self.root.listening, [])
+        self.assertEqual(self.root.listeners, [])
 
-    def test_metrics_of_the_door_are_the_services(self):
+    def test_connection_metrics_are_those_of_the_service(self):
         self.listen("--port", "7")
         self.assertEqual(self.host.metrics.get_sample_value("evserve_connections"), 0)
 
@@ -373,15 +372,15 @@ class HostTests(HostCase):
 class TreeTests(HostCase):
     def build(self, make, name="x"):
         plugin = SimpleNamespace(name=name)
-        order = Order(name, plugin, LoadedService(usage.Options, make), usage.Options())
-        return build_tree([order], self.root)
+        config = ServiceConfig(name, plugin, LoadedService(usage.Options, make), usage.Options())
+        add_services([config], self.root)
 
     def refusal(self, make):
         return self.assertRaises(SystemExit, self.build, make).code
 
     def test_services_are_children_under_their_names(self):
-        root = self.build(lambda *_: Service())
-        self.assertEqual([child.name for child in root], ["x"])
+        self.build(lambda *_: Service())
+        self.assertEqual([child.name for child in self.root], ["x"])
 
     def test_a_mistake_ends_the_process_with_one_line(self):
         def make(options, host):

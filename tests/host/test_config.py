@@ -7,16 +7,16 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.config import (
-    Table,
-    arguments_from,
-    order_from_table,
-    order_from_words,
+    ServiceTable,
+    arguments_from_table,
     parse_table,
     read_config,
+    service_from_arguments,
+    service_from_table,
 )
 from evserve.host.options import LISTENING_PARAMETERS, Schema
 from evserve.interfaces import LoadedService
-from evserve.plugin import Broken, Catalogue, Found, PluginError
+from evserve.plugin import BrokenPlugin, Catalogue, FoundService, PluginError
 
 
 def positive(text: str) -> int:
@@ -56,8 +56,8 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(
             config.services,
             (
-                Table("echo", "echo", {"port": 1}, f"{self.path}: [services.echo]"),
-                Table("web", "web", {}, f"{self.path}: [services.web]"),
+                ServiceTable("echo", "echo", {"port": 1}, f"{self.path}: [services.echo]"),
+                ServiceTable("web", "web", {}, f"{self.path}: [services.web]"),
             ),
         )
 
@@ -75,11 +75,11 @@ class ReadTests(SynchronousTestCase):
     def test_a_name_may_be_any_that_can_be_printed(self):
         (table,) = self.read("[services.'Büro 2']\nplugin = 'echo'").services
         self.assertEqual(
-            (table.name, table.where), ("Büro 2", f'{self.path}: [services."Büro 2"]')
+            (table.name, table.location), ("Büro 2", f'{self.path}: [services."Büro 2"]')
         )
 
     def test_each_mistake_is_one_line(self):
-        missing = "no service: write a table such as [services.echo]"
+        missing = "no services (add a table such as [services.echo])"
         table = {
             "": missing,
             "# nothing": missing,
@@ -154,7 +154,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(self.refusal({key: value}), f"f.toml: [services.x] {message}")
 
     def test_arguments_keep_the_order_of_the_file(self):
-        arguments = arguments_from({"word": "a", "loud": True}, Schema(Options()), "here")
+        arguments = arguments_from_table({"word": "a", "loud": True}, Schema(Options()), "here")
         self.assertEqual(arguments, [("word", "a"), ("loud", None)])
 
 
@@ -209,14 +209,15 @@ PLUGINS = [
     Plugin("broken", Fetch),
 ]
 CATALOGUE = Catalogue(
-    {each.name: Found(each, "/p") for each in PLUGINS}, (Broken("bad", "/p/bad.py", "no"),)
+    {each.name: FoundService(each, "/p") for each in PLUGINS},
+    (BrokenPlugin("bad", "/p/bad.py", "no"),),
 )
 
 
 class WordsTests(SynchronousTestCase):
     def order(self, words, listening=()):
         name, *rest = words.split()
-        return order_from_words(name, rest, list(listening), CATALOGUE, Host())
+        return service_from_arguments(name, rest, list(listening), CATALOGUE, Host())
 
     def options(self, words, listening=()):
         return self.order(words, listening)[0].options
@@ -258,8 +259,9 @@ class WordsTests(SynchronousTestCase):
             "shout extra": "shout: unexpected argument 'extra'",
             "shout --listen smoke:": "shout: bad endpoint 'smoke:': unknown kind "
             "(known: tcp, ssl, tls, unix, systemd, haproxy)",
-            "quiet": "quiet: where should it listen? Give --port N or --listen ENDPOINT",
-            "fetch --port 7": "fetch: it has no option --port",
+            "quiet": "quiet: no port and no endpoint to listen on "
+            "(give --port N or --listen ENDPOINT)",
+            "fetch --port 7": "fetch: no such option --port",
             "shuot": "no service named 'shuot'; did you mean 'shout'?",
             "zzz": "no service named 'zzz' ('twistd -n evserve services' lists them)",
         }
@@ -268,13 +270,13 @@ class WordsTests(SynchronousTestCase):
 
     def test_listening_options_mean_nothing_to_a_job(self):
         for option in ("listen", "port", "max-connections"):
-            message = f"fetch: it has no option --{option}"
+            message = f"fetch: no such option --{option}"
             self.assertEqual(self.refusal("fetch", [(option, "1")]), message)
 
     def test_a_refused_folder_may_be_why_a_service_is_not_there(self):
-        catalogue = Catalogue({}, (Broken("", "/p", "not loading plugins from /p"),))
+        catalogue = Catalogue({}, (BrokenPlugin("", "/p", "not loading plugins from /p"),))
         error = self.assertRaises(
-            usage.UsageError, order_from_words, "zzz", [], [], catalogue, Host()
+            usage.UsageError, service_from_arguments, "zzz", [], [], catalogue, Host()
         )
         self.assertEqual(str(error), "no service named 'zzz'; not loading plugins from /p")
 
@@ -289,8 +291,8 @@ class WordsTests(SynchronousTestCase):
 
 class TableTests(SynchronousTestCase):
     def order(self, plugin, **settings):
-        table = Table("mine", plugin, settings, "f: [services.mine]")
-        return order_from_table(table, CATALOGUE, Host())
+        table = ServiceTable("mine", plugin, settings, "f: [services.mine]")
+        return service_from_table(table, CATALOGUE, Host())
 
     def refusal(self, plugin, **settings):
         return str(self.assertRaises(usage.UsageError, self.order, plugin, **settings))
@@ -307,6 +309,10 @@ class TableTests(SynchronousTestCase):
             ("no service named 'shuot'; did you mean 'shout'?", "shuot", {}),
             ("'broken' cannot be used: no luck", "broken", {}),
             ("unknown key 'tims'; did you mean 'times'?", "shout", {"tims": 1}),
-            ("where should it listen? Give --port N or --listen ENDPOINT", "quiet", {}),
+            (
+                "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)",
+                "quiet",
+                {},
+            ),
         ):
             self.assertEqual(self.refusal(plugin, **settings), f"f: [services.mine] {message}")

@@ -21,12 +21,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
 from evserve.host.connections import (
-    RETRY,
+    DESCRIPTOR_RETRY,
     Connection,
-    DescriptorGuard,
-    Door,
+    ConnectionLimiter,
+    DescriptorLimiter,
     IdleSweep,
-    Refusal,
+    RefusedConnection,
     seconds_since_sent,
 )
 from evserve.host.options import Limits
@@ -78,12 +78,14 @@ class Case(SynchronousTestCase):
 
     def open(self, **limits):
         self.factory = Factory.forProtocol(self.protocol)
-        guard = DescriptorGuard(self.clock, 1024)
-        self.door = Door("echo", self.factory, Limits(**limits), self.clock, guard)
+        descriptors = DescriptorLimiter(self.clock, 1024)
+        self.limiter = ConnectionLimiter(
+            "echo", self.factory, Limits(**limits), self.clock, descriptors
+        )
 
     def connect(self, host="192.0.2.1"):
         address = IPv4Address("TCP", host, 1) if host else UNIXAddress(None)
-        connection = self.door.buildProtocol(address)
+        connection = self.limiter.buildProtocol(address)
         connection.makeConnection(StringTransport())
         return connection
 
@@ -96,7 +98,7 @@ class Case(SynchronousTestCase):
 
     def metric(self, name, **labels):
         registry = CollectorRegistry()
-        registry.register(self.door)
+        registry.register(self.limiter)
         return registry.get_sample_value(name, labels)
 
 
@@ -128,16 +130,16 @@ class PassingOnTests(Case):
 
     def test_attributes_of_the_factory_can_be_reached(self):
         self.factory.rooms = 3
-        self.assertEqual(self.door.rooms, 3)
+        self.assertEqual(self.limiter.rooms, 3)
 
     def test_the_factory_is_started_and_stopped(self):
-        self.door.doStart()
+        self.limiter.doStart()
         self.assertEqual(self.factory.numPorts, 1)
-        self.door.doStop()
+        self.limiter.doStop()
         self.assertEqual(self.factory.numPorts, 0)
 
     def test_twisteds_own_lines_about_the_port_can_be_told(self):
-        self.assertEqual(self.door.logPrefix(), "evserve door")
+        self.assertEqual(self.limiter.logPrefix(), "evserve limiter")
 
     def test_optional_interfaces_of_the_protocol_show(self):
         for interface in (IHandshakeListener, IFileDescriptorReceiver):
@@ -146,19 +148,19 @@ class PassingOnTests(Case):
             alsoProvides(inner, interface)
             self.build(inner)
             self.assertTrue(interface.providedBy(self.connect()))
-            self.assertTrue(interface.providedBy(self.door.buildProtocol(UNIXAddress(None))))
+            self.assertTrue(interface.providedBy(self.limiter.buildProtocol(UNIXAddress(None))))
             self.open()
 
     def test_a_factory_that_negotiates_protocols_still_does(self):
         alsoProvides(self.factory, IProtocolNegotiationFactory)
-        door = Door("x", self.factory, Limits(), self.clock, self.door.guard)
+        door = ConnectionLimiter("x", self.factory, Limits(), self.clock, self.limiter.descriptors)
         self.assertTrue(IProtocolNegotiationFactory.providedBy(door))
-        self.assertFalse(IProtocolNegotiationFactory.providedBy(self.door))
+        self.assertFalse(IProtocolNegotiationFactory.providedBy(self.limiter))
 
     def test_a_factory_without_a_protocol_for_the_client_refuses_it(self):
         self.build(None)
         refusal = self.connect()
-        self.assertIsInstance(refusal, Refusal)
+        self.assertIsInstance(refusal, RefusedConnection)
         self.assertTrue(refusal.transport is None)
 
 
@@ -175,7 +177,7 @@ class HalfCloseTests(Case):
 
 class LimitTests(Case):
     def refused(self, host="192.0.2.1"):
-        protocol = self.door.buildProtocol(IPv4Address("TCP", host, 1))
+        protocol = self.limiter.buildProtocol(IPv4Address("TCP", host, 1))
         if isinstance(protocol, Connection):
             return False
         transport = StringTransport()
@@ -208,7 +210,7 @@ class LimitTests(Case):
         connections = [self.connect(), self.connect()]
         for each in connections:
             self.lose(each)
-        self.assertEqual(dict(self.door._peers), {})
+        self.assertEqual(dict(self.limiter._peers), {})
 
     def test_refusals_are_logged_once_a_second(self):
         self.open(max_connections=1)
@@ -230,11 +232,11 @@ class LimitTests(Case):
 
 class DrainTests(Case):
     def test_an_empty_door_is_drained_at_once(self):
-        self.successResultOf(self.door.drain())
+        self.successResultOf(self.limiter.drain())
 
     def test_draining_closes_every_connection_and_waits_for_the_last(self):
         first, second = self.connect(), self.connect()
-        drained = self.door.drain()
+        drained = self.limiter.drain()
         self.assertTrue(first.transport.disconnecting and second.transport.disconnecting)
         self.lose(first)
         self.assertNoResult(drained)
@@ -245,7 +247,7 @@ class DrainTests(Case):
         self.protocol = Drainable
         self.open()
         connection = self.connect()
-        self.door.drain()
+        self.limiter.drain()
         self.assertEqual(connection.inner.happened, ["made", "drain"])
         self.assertFalse(connection.transport.disconnecting)
 
@@ -255,9 +257,9 @@ class DrainTests(Case):
         self.build(inner)
         stubborn = self.connect()
         self.protocol = Recorder
-        other = Connection(Recorder(), self.door, None)
+        other = Connection(Recorder(), self.limiter, None)
         other.makeConnection(StringTransport())
-        drained = self.door.drain()
+        drained = self.limiter.drain()
         self.assertTrue(stubborn.transport.disconnected)
         self.assertTrue(other.transport.disconnecting)
         self.lose(stubborn)
@@ -267,7 +269,7 @@ class DrainTests(Case):
 
     def test_aborting_cuts_every_connection_and_counts_them(self):
         connections = [self.connect(), self.connect()]
-        self.assertEqual(self.door.abort(), 2)
+        self.assertEqual(self.limiter.abort(), 2)
         self.assertTrue(all(each.transport.disconnected for each in connections))
 
 
@@ -289,7 +291,7 @@ class MetricsTests(Case):
         class Knowing(StringTransport):
             bytes_received = 7
 
-        connection = self.door.buildProtocol(UNIXAddress(None))
+        connection = self.limiter.buildProtocol(UNIXAddress(None))
         connection.makeConnection(Knowing())
         connection.dataReceived(b"x")
         self.assertEqual(connection.inner.happened, ["made", b"x"])
@@ -305,7 +307,7 @@ class MetricsTests(Case):
             def fileno(self):
                 return 3
 
-        connection = self.door.buildProtocol(UNIXAddress(None))
+        connection = self.limiter.buildProtocol(UNIXAddress(None))
         connection.makeConnection(Layer())
         connection.dataReceived(b"x")
         self.assertEqual(self.metric("evserve_received_bytes_total"), 1)
@@ -313,7 +315,7 @@ class MetricsTests(Case):
     def test_refusals_count_by_reason(self):
         self.open(max_connections=1)
         self.connect()
-        self.door.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        self.limiter.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
         name = "evserve_connections_refused_total"
         self.assertEqual(self.metric(name, reason="max-connections"), 1)
         self.assertIsNone(self.metric(name, reason="max-per-peer"))
@@ -347,14 +349,16 @@ class SweepTests(SynchronousTestCase):
         self.open(4.0)
 
     def open(self, timeout):
-        guard = DescriptorGuard(self.clock, 1024)
+        descriptors = DescriptorLimiter(self.clock, 1024)
         factory = Factory.forProtocol(Protocol)
-        self.door = Door("echo", factory, Limits(idle_timeout=timeout), self.clock, guard)
-        self.sweep = IdleSweep(self.door)
+        self.limiter = ConnectionLimiter(
+            "echo", factory, Limits(idle_timeout=timeout), self.clock, descriptors
+        )
+        self.sweep = IdleSweep(self.limiter)
         self.sweep.start()
 
     def connect(self, handle=None):
-        connection = self.door.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        connection = self.limiter.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
         connection.makeConnection(TimedTransport(handle))
         return connection
 
@@ -396,7 +400,7 @@ class SweepTests(SynchronousTestCase):
     def test_nothing_is_kept_about_connections_that_are_gone(self):
         connection = self.connect()
         self.advance(1)
-        self.door.closed(connection)
+        self.limiter.closed(connection)
         del connection
         self.assertEqual(len(self.sweep._seen), 0)
 
@@ -442,9 +446,9 @@ class GuardTests(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.guard = DescriptorGuard(self.clock, self.limit)
+        self.descriptors = DescriptorLimiter(self.clock, self.limit)
         self.port = PausablePort()
-        self.guard.watch(self.port)
+        self.descriptors.watch(self.port)
         self.lowest = 0
         self.probes = []
         self.patch(os, "open", self.open_null)
@@ -457,28 +461,30 @@ class GuardTests(SynchronousTestCase):
         return self.probes[-1]
 
     def fill(self):
-        self.guard.opened(NumberedTransport(self.limit - self.guard.reserve))
+        self.descriptors.opened(NumberedTransport(self.limit - self.descriptors.reserve))
 
     def test_low_numbers_change_nothing(self):
-        self.guard.opened(NumberedTransport(self.limit - self.guard.reserve - 1))
+        self.descriptors.opened(NumberedTransport(self.limit - self.descriptors.reserve - 1))
         self.assertTrue(self.port.reading)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_when_few_are_left_no_port_accepts(self):
         other = PausablePort()
-        self.guard.watch(other)
+        self.descriptors.watch(other)
         self.fill()
         self.assertFalse(self.port.reading or other.reading)
 
     def test_it_goes_on_once_there_is_room(self):
         self.fill()
         self.lowest = self.limit
-        self.clock.advance(RETRY)
-        self.lowest = self.limit - self.guard.reserve - 1  # which the port may want for itself
-        self.clock.advance(RETRY)
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.lowest = (
+            self.limit - self.descriptors.reserve - 1
+        )  # which the port may want for itself
+        self.clock.advance(DESCRIPTOR_RETRY)
         self.assertFalse(self.port.reading)
         self.lowest -= 1
-        self.clock.advance(RETRY)
+        self.clock.advance(DESCRIPTOR_RETRY)
         self.assertTrue(self.port.reading)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -490,20 +496,20 @@ class GuardTests(SynchronousTestCase):
     def test_a_port_that_opens_during_the_pause_waits_with_the_others(self):
         self.fill()
         late = PausablePort()
-        self.guard.watch(late)
+        self.descriptors.watch(late)
         self.assertFalse(late.reading)
 
     def test_a_port_that_is_closed_is_not_read_again(self):
         self.fill()
-        self.guard.forget(self.port)
-        self.clock.advance(RETRY)
+        self.descriptors.forget(self.port)
+        self.clock.advance(DESCRIPTOR_RETRY)
         self.assertFalse(self.port.reading)
 
     def test_one_turn_never_accepts_more_than_the_reserve(self):
         """Twisted accepts 20 more after each full batch."""
         for _ in range(5):
-            self.guard.opened(NumberedTransport(5))
-            self.assertTrue(self.port.numberAccepts + 20 <= self.guard.reserve)
+            self.descriptors.opened(NumberedTransport(5))
+            self.assertTrue(self.port.numberAccepts + 20 <= self.descriptors.reserve)
             self.port.numberAccepts += 20
 
     def test_transports_and_ports_without_numbers_are_left_alone(self):
@@ -512,12 +518,12 @@ class GuardTests(SynchronousTestCase):
 
             stopReading = startReading = lambda _: None
 
-        self.guard.watch(Strange())
-        self.guard.opened(object())
-        self.assertFalse(self.guard.paused)
+        self.descriptors.watch(Strange())
+        self.descriptors.opened(object())
+        self.assertFalse(self.descriptors.paused)
 
     def test_the_reserve_grows_with_the_limit_within_reason(self):
         reserves = [
-            DescriptorGuard(self.clock, limit).reserve for limit in (48, 64, 512, 1_048_576)
+            DescriptorLimiter(self.clock, limit).reserve for limit in (48, 64, 512, 1_048_576)
         ]
         self.assertEqual(reserves, [24, 32, 128, 256])

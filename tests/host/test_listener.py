@@ -10,8 +10,8 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.connections import DescriptorGuard, Door
-from evserve.host.listener import ListeningService, describe
+from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
+from evserve.host.listener import ListenerService, format_address
 from evserve.host.options import Limits
 from evserve.testing import MemoryHost
 
@@ -56,12 +56,12 @@ class Case(SynchronousTestCase):
 
     def service(self, **results):
         clock = self.host.reactor
-        guard = DescriptorGuard(clock, 1024)
-        self.door = Door(
+        guard = DescriptorLimiter(clock, 1024)
+        self.limiter = ConnectionLimiter(
             "echo", Factory.forProtocol(Protocol), Limits(None, None, 4), clock, guard
         )
         self.endpoints = {f"{kind}:x": Endpoint(result) for kind, result in results.items()}
-        return ListeningService(self.host, dict(self.endpoints), self.door)
+        return ListenerService(self.host, dict(self.endpoints), self.limiter)
 
     def addresses(self):
         return [event["address"] for event in self.logged if "address" in event]
@@ -92,7 +92,7 @@ class StartTests(Case):
     def test_its_ports_are_under_guard(self):
         port = Port()
         self.service(tcp=succeed(port)).startService()
-        self.assertEqual(self.door.guard.ports, {port})
+        self.assertEqual(self.limiter.descriptors.ports, {port})
 
     def test_what_an_endpoint_returns_need_not_be_a_port(self):
         service = self.service(strange=succeed(object()))
@@ -133,11 +133,11 @@ class StopTests(Case):
         port = Port()
         service = self.service(tcp=succeed(port))
         service.startService()
-        connection = self.door.buildProtocol(port.address)
+        connection = self.limiter.buildProtocol(port.address)
         connection.makeConnection(StringTransport())
         stopped = service.stopService()
         self.assertTrue(port.stopped and connection.transport.disconnecting)
-        self.assertEqual(self.door.guard.ports, set())
+        self.assertEqual(self.limiter.descriptors.ports, set())
         self.assertNoResult(stopped)
         self.host.reactor.advance(1)
         connection.connectionLost()
@@ -148,7 +148,7 @@ class StopTests(Case):
         port = Port()
         service = self.service(tcp=succeed(port))
         service.startService()
-        connection = self.door.buildProtocol(port.address)
+        connection = self.limiter.buildProtocol(port.address)
         connection.makeConnection(StringTransport())
         service.stopService()
         self.host.reactor.pump([1.0] * 5)
@@ -163,4 +163,4 @@ class DescribeTests(SynchronousTestCase):
             ("unix", UNIXAddress(b"/run/x"), "unix /run/x"),
             ("odd", object(), "odd "),
         ):
-            self.assertEqual(describe(kind, address), text)
+            self.assertEqual(format_address(kind, address), text)

@@ -11,8 +11,21 @@ from types import ModuleType
 from twisted.python.usage import Options as Base
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.plugins import Options, add_current_folder, add_plugin_folder, makeService, table
-from evserve.plugin import Broken, Catalogue, Found, PluginError, ServicePlugin, added_folders
+from evserve.host.plugins import (
+    Options,
+    add_current_folder,
+    add_plugin_folder,
+    list_plugins,
+    makeService,
+)
+from evserve.plugin import (
+    BrokenPlugin,
+    Catalogue,
+    FoundService,
+    PluginError,
+    ServicePlugin,
+    added_folders,
+)
 
 
 class Case(SynchronousTestCase):
@@ -78,19 +91,19 @@ class WritableTests(Case):
         plugins = self.make("mine", 0o777)
         self.assertEqual(
             self.refusal("mine"),
-            f"not loading plugins from {plugins}: everybody may write to {plugins} "
-            f"(mend: chmod o-w {plugins})",
+            f"not loading plugins from {plugins}: {plugins} is world-writable "
+            f"(fix: chmod o-w {plugins})",
         )
 
     def test_so_is_one_whose_modules_everybody_may_write(self):
         self.make("twisted/plugins")
         self.base.chmod(0o777)
-        self.assertIn(f"everybody may write to {self.base} ", self.refusal(self.base))
+        self.assertIn(f": {self.base} is world-writable ", self.refusal(self.base))
 
     def test_so_is_one_that_everybody_may_replace(self):
         self.make("twisted", 0o777)
         self.make("twisted/plugins")
-        self.assertIn(f"write to {self.base}/twisted ", self.refusal(self.base))
+        self.assertIn(f": {self.base}/twisted is world-writable ", self.refusal(self.base))
 
     def test_a_sticky_folder_lets_nobody_replace_what_is_in_it(self):
         self.base.chmod(0o1777)
@@ -100,12 +113,12 @@ class WritableTests(Case):
 
     def test_a_sticky_folder_of_plugins_is_refused_all_the_same(self):
         self.make("mine", 0o1777)
-        self.assertIn("everybody may write", self.refusal("mine"))
+        self.assertIn("is world-writable", self.refusal("mine"))
 
     def test_a_link_is_as_safe_as_what_it_points_to(self):
         self.make("open", 0o777)
         (self.base / "link").symlink_to("open")
-        self.assertIn(f"everybody may write to {self.base}/link ", self.refusal("link"))
+        self.assertIn(f": {self.base}/link is world-writable ", self.refusal("link"))
 
 
 class CurrentFolderTests(Case):
@@ -117,7 +130,7 @@ class CurrentFolderTests(Case):
         plugins = self.make("twisted/plugins", 0o777)
         (broken,) = add_current_folder()
         self.assertEqual((broken.name, broken.path), ("", str(plugins)))
-        self.assertIn("everybody may write", broken.cause)
+        self.assertIn("is world-writable", broken.cause)
 
     def test_a_current_folder_that_is_gone_has_no_plugins(self):
         gone = self.make("gone")
@@ -132,16 +145,16 @@ FAILS = ServicePlugin("lame", "no_such_module", "It does not.")
 
 class TableTests(SynchronousTestCase):
     def test_each_service_is_a_line_with_its_file(self):
-        lines = list(table(Catalogue({"services": Found(LOADS, "/p/a.py")}, ())))
+        lines = list(list_plugins(Catalogue({"services": FoundService(LOADS, "/p/a.py")}, ())))
         self.assertEqual(lines, ["services  It loads.  [/p/a.py]"])
 
     def test_what_cannot_be_used_follows_with_its_cause(self):
         catalogue = Catalogue(
-            {"lame": Found(FAILS, "/p/l.py"), "services": Found(LOADS, "/p/a.py")},
-            (Broken("bad", "/p/bad.py", "SyntaxError"),),
+            {"lame": FoundService(FAILS, "/p/l.py"), "services": FoundService(LOADS, "/p/a.py")},
+            (BrokenPlugin("bad", "/p/bad.py", "SyntaxError"),),
         )
         self.assertEqual(
-            list(table(catalogue)),
+            list(list_plugins(catalogue)),
             [
                 "services  It loads.  [/p/a.py]",
                 "",
@@ -153,11 +166,11 @@ class TableTests(SynchronousTestCase):
 
     def test_files_here_are_shown_without_the_folder(self):
         path = str(Path.cwd() / "twisted" / "plugins" / "x.py")
-        (line,) = table(Catalogue({"services": Found(LOADS, path)}, ()))
+        (line,) = list_plugins(Catalogue({"services": FoundService(LOADS, path)}, ()))
         self.assertTrue(line.endswith("  [twisted/plugins/x.py]"), line)
 
     def test_nothing_installed_is_no_line(self):
-        self.assertEqual(list(table(Catalogue({}, ()))), [])
+        self.assertEqual(list(list_plugins(Catalogue({}, ()))), [])
 
 
 class CommandTests(SynchronousTestCase):
@@ -166,7 +179,7 @@ class CommandTests(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         options = Options()
         options.parent = Base()
-        options.parent.catalogue = Catalogue({"services": Found(LOADS, "/p/a.py")}, ())
+        options.parent.catalogue = Catalogue({"services": FoundService(LOADS, "/p/a.py")}, ())
         error = self.assertRaises(SystemExit, makeService, options, None)
         self.assertEqual(error.code, 0)
         self.assertEqual(out.getvalue(), "services  It loads.  [/p/a.py]\n")

@@ -15,7 +15,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import process
-from evserve.host.process import check_places, explain
+from evserve.host.process import check_paths, explain
 
 
 class StreamTests(SynchronousTestCase):
@@ -23,7 +23,7 @@ class StreamTests(SynchronousTestCase):
         opened = []
         self.patch(os, "fstat", self.fstat)
         self.patch(os, "open", lambda path, flags: opened.append((path, flags)))
-        process.hold_standard_descriptors()
+        process.open_standard_descriptors()
         self.assertEqual(opened, [(os.devnull, os.O_RDWR)] * 2)
 
     def fstat(self, descriptor):
@@ -43,12 +43,12 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.limit(1024, 4096), ([(4096, 4096)], 4096))
 
     def test_no_limit_is_too_many(self):
-        most, none = process.MOST_DESCRIPTORS, resource.RLIM_INFINITY
+        most, none = process.MAX_DESCRIPTORS, resource.RLIM_INFINITY
         self.assertEqual(self.limit(1024, none), ([(most, none)], most))
         self.assertEqual(self.limit(1024, most * 4), ([(most, most * 4)], most))
 
     def test_a_limit_that_is_high_enough_stays(self):
-        most, none = process.MOST_DESCRIPTORS, resource.RLIM_INFINITY
+        most, none = process.MAX_DESCRIPTORS, resource.RLIM_INFINITY
         self.assertEqual(self.limit(4096, 4096), ([], 4096))
         self.assertEqual(self.limit(most * 2, most * 2), ([], most * 2))
         self.assertEqual(self.limit(none, none), ([], most))
@@ -175,7 +175,7 @@ class PlacesTests(SynchronousTestCase):
 
     def refusal(self, **options):
         texts = {name: str(value) for name, value in options.items()}
-        return str(self.assertRaises(UsageError, check_places, texts))
+        return str(self.assertRaises(UsageError, check_paths, texts))
 
     def test_what_can_be_used_is_no_mistake(self):
         for options in (
@@ -188,7 +188,7 @@ class PlacesTests(SynchronousTestCase):
             {"logfile": "/nowhere/x", "logger": "a.b"},
             {"chroot": str(self.folder), "rundir": "/nowhere", "pidfile": "/nowhere/x"},
         ):
-            self.assertIsNone(check_places(options), options)
+            self.assertIsNone(check_paths(options), options)
 
     def test_a_file_in_a_folder_that_is_not_there(self):
         for option in ("logfile", "pidfile"):
@@ -207,7 +207,7 @@ class PlacesTests(SynchronousTestCase):
     def test_a_daemon_writes_a_log_here_unless_told_otherwise(self):
         self.patch(os, "access", lambda _, mode: mode != os.W_OK)
         line = "twistd's --logfile twistd.log: Permission denied"
-        error = self.assertRaises(UsageError, check_places, {"nodaemon": 0})
+        error = self.assertRaises(UsageError, check_paths, {"nodaemon": 0})
         self.assertEqual(str(error), line)
 
     def test_a_folder_that_may_not_be_entered(self):

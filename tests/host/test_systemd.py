@@ -9,7 +9,11 @@ from twisted.logger import eventAsText, globalLogPublisher
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.systemd import check_passed, listed, take_notifier
+from evserve.host.systemd import (
+    check_inherited_socket,
+    notifier_from_environment,
+    parse_listen_fds,
+)
 
 
 class NotifierTests(SynchronousTestCase):
@@ -33,7 +37,7 @@ class NotifierTests(SynchronousTestCase):
 
     def notifier(self, pid=7, **environ):
         self.environ = environ
-        return take_notifier(self.clock, self.environ, pid)
+        return notifier_from_environment(self.clock, self.environ, pid)
 
     def at_path(self, **environ):
         folder = tempfile.TemporaryDirectory()
@@ -92,13 +96,13 @@ class NotifierTests(SynchronousTestCase):
             ("/" + "x" * 200, "AF_UNIX path too long"),
         ):
             self.notifier(NOTIFY_SOCKET=address).ready("x")
-            line = f"cannot notify systemd: {reason}"
+            line = f"systemd: cannot notify: {reason}"
             self.assertEqual(eventAsText(said.pop(), includeTimestamp=False)[-len(line) :], line)
 
 
 class ListedTests(SynchronousTestCase):
     def names(self, **environ):
-        return listed({"LISTEN_PID": "7", **environ}, 7)
+        return parse_listen_fds({"LISTEN_PID": "7", **environ}, 7)
 
     def test_sockets_without_names_are_kept(self):
         found = self.names(LISTEN_FDS="2")
@@ -124,11 +128,11 @@ class CheckTests(SynchronousTestCase):
         self.passed = ListenFDs([self.listener.fileno()], ["web"])
 
     def refusal(self, **arguments):
-        return str(self.assertRaises(ValueError, check_passed, arguments, self.passed))
+        return str(self.assertRaises(ValueError, check_inherited_socket, arguments, self.passed))
 
     def test_a_socket_may_be_named_or_counted(self):
-        check_passed({"domain": "INET", "index": "0"}, self.passed)
-        check_passed({"domain": "INET", "name": "web"}, self.passed)
+        check_inherited_socket({"domain": "INET", "index": "0"}, self.passed)
+        check_inherited_socket({"domain": "INET", "name": "web"}, self.passed)
 
     def test_a_wrong_index_says_how_many_there_are(self):
         self.assertIn("systemd passed 1, counted from 0", self.refusal(domain="INET", index="1"))
@@ -136,7 +140,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_a_wrong_name_says_which_there_are(self):
         self.assertEqual(
-            self.refusal(domain="INET", name="wbe"), "no socket is named 'wbe' (there are: web)"
+            self.refusal(domain="INET", name="wbe"), "no socket is named 'wbe' (known: web)"
         )
 
     def test_a_wrong_domain_says_the_right_one(self):

@@ -208,7 +208,7 @@ class DescriptorTests(CommandCase):
         for words in ([], ["--workers", "1"]):
             server = self.evserve_after("ulimit -n 18", "--port", "0", *words)
             self.assertEqual(await server.ended, 1, server.err)
-            line = b"evserve: a file limit of 18 leaves no room for connections (ulimit -n)\n"
+            line = b"evserve: file limit 18: too low to accept connections (raise ulimit -n)\n"
             self.assertTrue(server.err.endswith(line), server.err)
 
     async def test_the_soft_limit_is_raised_to_the_hard_one(self):

@@ -216,8 +216,7 @@ class WritableTests(Case):
         path = self.plugin("shout", "raise RuntimeError('I was run')").parent
         path.chmod(0o777)
         cause = (
-            f"not loading plugins from {path}: everybody may write to {path} "
-            f"(mend: chmod o-w {path})"
+            f"not loading plugins from {path}: {path} is world-writable (fix: chmod o-w {path})"
         )
         server = self.evserve("--port", "0")
         await self.echoes(f"tcp:{await server.listening()}")
@@ -227,7 +226,7 @@ class WritableTests(Case):
     async def test_naming_such_a_folder_is_a_mistake(self):
         path = self.plugin("shout", SHOUT, root="elsewhere").parent
         path.chmod(0o777)
-        cause = f"everybody may write to {path} (mend: chmod o-w {path})"
+        cause = f"{path} is world-writable (fix: chmod o-w {path})"
         await self.says(
             ["--plugin-dir", "elsewhere", "services"],
             f"plugin-dir: not loading plugins from {path}: {cause}",
@@ -293,11 +292,11 @@ class WilfulTests(Case):
 
     async def test_a_stop_that_raises(self):
         body = "def stopService(self): 1 / 0"
-        await self.ends("x", body=body, status=1, err=" serves x .*a service did not stop.*")
+        await self.ends("x", body=body, status=1, err=" serves x .*x: failed to stop.*")
 
     async def test_a_stop_that_never_finishes(self):
         body = "def stopService(self): return Deferred()"
-        err = " serves x .*not done after 0.1 seconds: aborted 0 connections"
+        err = " serves x .*still draining after 0.1 seconds: aborted 0 connections"
         await self.ends("x", body=body, status=1, err=err)
 
 

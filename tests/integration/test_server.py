@@ -69,7 +69,7 @@ class StopTests(CommandCase):
     async def test_an_answer_that_nobody_reads_keeps_it_until_the_drain_ends(self):
         server, _ = await self.server_with_unread_answer("--drain", "0.5")
         self.assertEqual(await server.stop(), 1)
-        self.assertIn(b"not done after 0.5 seconds: aborted 1 connections", server.err)
+        self.assertIn(b"still draining after 0.5 seconds: aborted 1 connections", server.err)
 
     async def test_an_answer_that_is_read_in_time_arrives_whole(self):
         server, client = await self.server_with_unread_answer("--drain", "30")

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from evserve.host.connections import DescriptorGuard, Door
+from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.options import Limits
 from tests.reactor.running import Recorder, connect, pair, run, turn
 
@@ -127,7 +127,9 @@ class DoorTests(SynchronousTestCase):
 
     def listen(self, reactor, server):
         factory = Factory.forProtocol(lambda: server)
-        door = Door("echo", factory, Limits(), Clock(), DescriptorGuard(Clock(), 1024))
+        door = ConnectionLimiter(
+            "echo", factory, Limits(), Clock(), DescriptorLimiter(Clock(), 1024)
+        )
         return door, reactor.listenTCP(0, door, interface="127.0.0.1")
 
     def test_the_door_counts_the_bytes_of_connections_present_and_past(self):

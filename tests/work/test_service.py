@@ -3,7 +3,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import Capability
-from evserve.plugin import Broken, Catalogue, FoundHandler, Handler
+from evserve.plugin import BrokenPlugin, Catalogue, FoundHandler, Handler
 from evserve.testing import MemoryHost, MemoryQueue
 from evserve.work import service
 from evserve.work.demo import TYPE
@@ -54,7 +54,7 @@ class LoadingTests(SynchronousTestCase):
         self.assertEqual(load_routes(catalogue).exact, {"b"})
 
     def test_no_handler_at_all_is_said_with_the_reason(self):
-        broken = Broken("thumbs", "thumbs.py", "SyntaxError: oops")
+        broken = BrokenPlugin("thumbs", "thumbs.py", "SyntaxError: oops")
         error = self.assertRaises(
             NoHandlersError,
             load_routes,

@@ -16,16 +16,16 @@ from evserve.host.admin.exposition import exposition, registry_of
 from evserve.host.admin.page import status_page
 from evserve.host.admin.readiness import reason_unready
 from evserve.host.admin.status import Process, ServiceMetrics, ServiceStatus, Status
-from evserve.host.application import Root
-from evserve.host.config import Order
+from evserve.host.application import RootService
+from evserve.host.config import ServiceConfig
 
 
 @define(eq=False)
 class Pages:
     """The pages about the services that `orders` asked for and `root` runs."""
 
-    root: Root
-    orders: list[Order]
+    root: RootService
+    orders: list[ServiceConfig]
     _since: float = field(init=False)
     _registry: CollectorRegistry = field(init=False)
     _page: Answer = field(init=False, factory=status_page)
@@ -59,14 +59,14 @@ class Pages:
         services = tuple(self._service(order, families) for order in self.orders)
         return Status(self.root.phase, reason_unready(self.root), self._process(), services)
 
-    def _service(self, order: Order, families: list[Metric]) -> ServiceStatus:
+    def _service(self, order: ServiceConfig, families: list[Metric]) -> ServiceStatus:
         metrics = ServiceMetrics.of(order.name, families)
-        doors = [each for each in self.root.listening if each.door.name == order.name]
+        listeners = [each for each in self.root.listeners if each.limiter.name == order.name]
         return ServiceStatus(
             name=order.name,
             plugin=order.plugin.name,
             description=order.plugin.description,
-            listening=tuple(address for each in doors for address in each.addresses),
+            listening=tuple(address for each in listeners for address in each.addresses),
             connections=metrics.total("evserve_connections"),
             accepted=metrics.total("evserve_connections_accepted"),
             refused=metrics.total("evserve_connections_refused"),

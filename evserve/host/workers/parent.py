@@ -10,9 +10,10 @@ from twisted.internet.protocol import Factory
 from twisted.python.usage import Options
 
 from evserve.host import process
-from evserve.host.application import GRACE, Root
-from evserve.host.config import Order
+from evserve.host.application import GRACE, RootService
+from evserve.host.config import ServiceConfig
 from evserve.host.endpoints import parse_endpoint
+from evserve.host.logs import logs_to_terminal
 from evserve.host.workers.assignment import Socket
 from evserve.host.workers.child import Child
 from evserve.host.workers.crew import Crew, Starter
@@ -21,7 +22,7 @@ from evserve.host.workers.totals import ServiceTotals
 from evserve.interfaces import IHost, LoadedService
 
 
-class ParentRoot(Root):
+class ParentRoot(RootService):
     """The root of the parent's tree, whose services are stand-ins that only bind."""
 
     def __init__(
@@ -44,8 +45,8 @@ class ParentRoot(Root):
         binder = self._binders[service, written] = Binder(self.reactor)
         return parse_endpoint(binder, written, interface)
 
-    def _now_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._signalled)
+    def _reactor_running(self) -> None:
+        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is None:
             self._start_crew()
 
@@ -54,7 +55,7 @@ class ParentRoot(Root):
             if binder.port is None:
                 self.fail(f"{service}: --workers: {written!r} has no socket that can be shared")
                 return
-        self._begun.append(self.crew)
+        self._started_children.append(self.crew)
         self.crew.complete.addCallback(self._complete)
         ports = {key: binder.port.fileno() for key, binder in self._binders.items()}
         self.crew.start(ports)
@@ -62,10 +63,10 @@ class ParentRoot(Root):
     def _complete(self, _: None) -> None:
         pids = ", ".join(map(str, self.crew.pids()))
         self._log.info("{size} workers: processes {pids}", size=self.crew.size, pids=pids)
-        super()._now_running()
+        super()._reactor_running()
 
     def _worker_failed(self, child: Child) -> None:
-        if child.status and self._logs_to_terminal():
+        if child.status and logs_to_terminal(self._twistd):
             self.finish(child.status)  # it has said why itself
         else:
             self.fail(f"worker {child.number} {child.end} before it served")
@@ -78,7 +79,7 @@ class ParentRoot(Root):
         if not self.crew.clean:
             process.exit_with(1)
 
-    def _cut(self, why: str) -> None:
+    def _abort(self, why: str) -> None:
         """Let the workers abort what is open; those that hang are killed."""
         process.exit_with(1)
         self._log.warn("{why}: aborting connections", why=why)
@@ -87,17 +88,17 @@ class ParentRoot(Root):
 
     def _kill(self) -> None:
         if self.crew.kill():
-            self.reactor.callLater(GRACE, self._let_go)
+            self.reactor.callLater(GRACE, self._stop_admin)
 
 
-def stand_in(order: Order) -> Order:
+def stand_in(order: ServiceConfig) -> ServiceConfig:
     """Return an order for a service that only binds the sockets of another."""
     return evolve(order, loaded=LoadedService(order.loaded.options, _bind))
 
 
 def _bind(options: Options, host: IHost) -> IService:
     service: Any = host.listen(options, Factory())
-    host.metrics.unregister(service.door)  # nobody comes in here: the workers count
+    host.metrics.unregister(service.limiter)  # nobody comes in here: the workers count
     root: ParentRoot = service.host.root
-    host.metrics.register(ServiceTotals(root.crew.totals, service.door.name))
+    host.metrics.register(ServiceTotals(root.crew.totals, service.limiter.name))
     return IService(service)

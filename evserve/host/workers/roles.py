@@ -4,8 +4,8 @@ from typing import Any
 
 from twisted.python.usage import Options
 
-from evserve.host.application import Root
-from evserve.host.config import Order
+from evserve.host.application import RootService
+from evserve.host.config import ServiceConfig
 from evserve.host.logs import logs_to_terminal
 from evserve.host.workers.assignment import current
 from evserve.host.workers.launch import Launcher
@@ -14,8 +14,8 @@ from evserve.host.workers.worker import WorkerRoot
 
 
 def root_and_orders(
-    options: Options, orders: list[Order], reactor: Any
-) -> tuple[Root, list[Order]]:
+    options: Options, orders: list[ServiceConfig], reactor: Any
+) -> tuple[RootService, list[ServiceConfig]]:
     """Return the root of this process's tree, and the services that belong into it."""
     twistd: dict[str, Any] = options.parent or {}
     log_format, drain = options["log-format"], options["drain"]
@@ -32,4 +32,4 @@ def root_and_orders(
             launcher=Launcher(reactor, logs_to_terminal(twistd)),
         )
         return root, [stand_in(order) for order in orders]
-    return Root(reactor, twistd, log_format, drain), orders
+    return RootService(reactor, twistd, log_format, drain), orders

@@ -2,10 +2,10 @@
 
 from twisted.python.usage import UsageError
 
-from evserve.host.config import Order
+from evserve.host.config import ServiceConfig
 
 
-def check_shareable(orders: list[Order], where: str = "--workers") -> None:
+def check_shareable(orders: list[ServiceConfig], where: str = "--workers") -> None:
     """Raise UsageError, with the reason, if a service cannot be run by workers.
 
     where: what asks for workers, for the message.

@@ -14,7 +14,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from evserve.host.listener import SharedUnixPort, adopt, adopted_port
+from evserve.host.listener import SharedUnixPort, adopt_port, port_from_descriptor
 
 
 class BoundPort(tcp.Port):
@@ -67,8 +67,8 @@ class Binder:
     def adoptStreamPort(self, fileno: int, family: int, factory: IProtocolFactory) -> Any:
         """See IReactorSocket."""
         if family == socket.AF_UNIX:
-            return self._start(adopted_port(SharedUnixPort, self, fileno, factory))
-        return self._start(adopted_port(BoundPort, self, fileno, family, factory))
+            return self._start(port_from_descriptor(SharedUnixPort, self, fileno, factory))
+        return self._start(port_from_descriptor(BoundPort, self, fileno, family, factory))
 
     def addReader(self, reader: Any) -> None:
         """Do not accept: that is for the workers."""
@@ -124,7 +124,7 @@ class Adopter:
         inherited = socket.socket(fileno=os.dup(self.fileno))
         with inherited:
             inherited.setblocking(False)
-            port = adopt(self.reactor, inherited.fileno(), inherited.family, factory)
+            port = adopt_port(self.reactor, inherited.fileno(), inherited.family, factory)
         os.close(self.fileno)
         return port
 

@@ -11,7 +11,7 @@ from twisted.logger import ILogObserver
 from twisted.python.usage import UsageError
 
 from evserve.host import process
-from evserve.host.application import GRACE, Root
+from evserve.host.application import GRACE, RootService
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.workers.assignment import ORDERS, REPORTS, Assignment
 from evserve.host.workers.control import Control
@@ -24,7 +24,7 @@ REPORT_EVERY = 1.0  # seconds between snapshots of the metrics
 SETTLE = 0.2  # seconds in which those let in last may say what they want
 
 
-class WorkerRoot(Root):
+class WorkerRoot(RootService):
     """The root of a worker's tree."""
 
     def __init__(
@@ -63,8 +63,8 @@ class WorkerRoot(Root):
         standard_io: Any = StandardIO  # its stub knows nothing of other descriptors
         standard_io(self._control, ORDERS, REPORTS, self.reactor)
 
-    def _now_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._signalled)
+    def _reactor_running(self) -> None:
+        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is None:
             self._control.report(Message(Kind.READY))
             self._reports.start(REPORT_EVERY)
@@ -72,7 +72,7 @@ class WorkerRoot(Root):
     def _report(self) -> None:
         self._control.report(Message(Kind.METRICS, tuple(self.metrics.collect())))
 
-    def _signalled(self, name: str) -> None:
+    def _on_signal(self, name: str) -> None:
         # Ctrl-C reaches every process of the terminal, and it is for the parent to decide. A
         # second SIGTERM may be systemd's to all of them after the parent's order to drain.
         if name == "SIGTERM":
@@ -91,16 +91,16 @@ class WorkerRoot(Root):
         if self._leaving:
             return
         self._leaving = True
-        for service in self.listening:
+        for service in self.listeners:
             service.pause()
-        self.reactor.callLater(SETTLE, self._end)
+        self.reactor.callLater(SETTLE, self._stop_reactor)
 
     def _cut_by_parent(self) -> None:
         if self._stopped is None:
             self._drain = 0
-            self._end()
+            self._stop_reactor()
         else:
-            self._cut("told to stop now")
+            self._abort("told to stop now")
 
     def stopService(self) -> Deferred[None]:
         """Stop, then tell the parent what was counted in all."""

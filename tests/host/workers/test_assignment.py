@@ -59,7 +59,7 @@ class WorkerObserverTests(SynchronousTestCase):
         return self.events
 
     def test_the_hosts_small_talk_is_left_to_the_parent(self):
-        self.assertEqual(self.observe(LogLevel.info, "evserve.host.root.Root"), [])
+        self.assertEqual(self.observe(LogLevel.info, "evserve.host.application.RootService"), [])
 
     def test_a_service_may_talk(self):
         self.assertEqual(len(self.observe(LogLevel.info, "evserve.echo")), 1)
