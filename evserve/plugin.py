@@ -61,31 +61,6 @@ class ServicePlugin:
 _PATTERN = re.compile(r"(?!-)[A-Za-z0-9+/;.$_()-]{1,200}\*?|\*")
 
 
-def _check_pattern(instance: object, attribute: object, pattern: Any) -> None:
-    if not (isinstance(pattern, str) and _PATTERN.fullmatch(pattern)):
-        raise ValueError(
-            f"{pattern!r} is neither an event type nor a prefix and '*' (such as 'image.*')"
-        )
-
-
-def _check_function(instance: object, attribute: object, function: Any) -> None:
-    if not isinstance(function, str):
-        # To pass the function itself, a plugin file would import its module at every start.
-        raise ValueError(
-            f"{function!r} is not the name of a function (such as 'thumbs.make_thumbnail')"
-        )
-
-
-def _check_attempts(instance: object, attribute: object, attempts: Any) -> None:
-    if attempts is not None and not (type(attempts) is int and attempts >= 1):
-        raise ValueError(f"max_attempts={attempts!r} is not a whole number above 0")
-
-
-def _check_timeout(instance: object, attribute: object, timeout: Any) -> None:
-    if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout < inf):
-        raise ValueError(f"timeout={timeout!r} is not a number of seconds (0 is no limit)")
-
-
 @implementer(IPlugin, IHandlerPlugin)
 @frozen
 class Handler:
@@ -98,11 +73,28 @@ class Handler:
     max_attempts, timeout (seconds; 0 is no limit): override those of the service.
     """
 
-    pattern: str = field(validator=_check_pattern)
-    function: str = field(validator=_check_function)
+    pattern: str
+    function: str
     blocking: bool = field(default=False, kw_only=True)
-    max_attempts: int | None = field(default=None, kw_only=True, validator=_check_attempts)
-    timeout: float | None = field(default=None, kw_only=True, validator=_check_timeout)
+    max_attempts: int | None = field(default=None, kw_only=True)
+    timeout: float | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Raise ValueError now, while the plugin file is imported, for what would fail later."""
+        if not (isinstance(self.pattern, str) and _PATTERN.fullmatch(self.pattern)):
+            raise ValueError(
+                f"{self.pattern!r} is not an event type or a prefix and '*' (such as image.*)"
+            )
+        if not isinstance(self.function, str):
+            # To pass the function itself, a plugin file would import its module at every start.
+            raise ValueError(
+                f"{self.function!r} is not the name of a function (such as thumbs.make_thumbnail)"
+            )
+        attempts, timeout = self.max_attempts, self.timeout
+        if attempts is not None and not (type(attempts) is int and attempts >= 1):
+            raise ValueError(f"max_attempts={attempts!r} is not a whole number above 0")
+        if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout < inf):
+            raise ValueError(f"timeout={timeout!r} is not a number of seconds (0 is no limit)")
 
     def load(self) -> Callable[[Any], object]:
         module, _, name = self.function.rpartition(".")

@@ -1,4 +1,4 @@
-"""Whoever says that it provides an interface does."""
+"""Classes provide the interfaces that they declare."""
 
 import importlib
 import pkgutil
@@ -69,19 +69,21 @@ class ImplementerTests(SynchronousTestCase):
         clock = Clock()
         root = RootService(MemoryReactorClock(), {})
         host = ServiceHost("echo", root)
-        door = ConnectionLimiter("echo", Factory(), Limits(), clock, DescriptorLimiter(clock, 64))
-        connection = Connection(Protocol(), door, None)
+        limiter = ConnectionLimiter(
+            "echo", Factory(), Limits(), clock, DescriptorLimiter(clock, 64)
+        )
+        connection = Connection(Protocol(), limiter, None)
         connection.makeConnection(StringTransport())
         service = Service()
         service.setName("x")
         for interface, provider in (
             (IHost, host),
             (IHost, MemoryHost()),
-            (IProtocolFactory, door),
+            (IProtocolFactory, limiter),
             (IProtocol, connection),
             (IHalfCloseableProtocol, connection),
-            (IProtocol, TransparentConnection(Protocol(), door, None)),
-            (IService, ListenerService(host, {}, door)),
+            (IProtocol, TransparentConnection(Protocol(), limiter, None)),
+            (IService, ListenerService(host, {}, limiter)),
             (IService, MemoryListener({}, Factory())),
             (IService, root),
             (ILogFilterPredicate, logs.drop_noise),

@@ -1,4 +1,4 @@
-"""Descriptors, and how they are found."""
+"""Plugin descriptors and their discovery."""
 
 import importlib
 
@@ -153,7 +153,7 @@ class BrokenTests(Case):
             self.plugins = PluginFolder(self)
             self.assertEqual(self.cause(f"raise {name}('odd')"), f"{name}: odd")
 
-    def test_but_whoever_lost_patience_is_obeyed(self):
+    def test_but_ctrl_c_ends_it(self):
         self.assertRaises(KeyboardInterrupt, self.cause, "raise KeyboardInterrupt")
 
     def test_null_bytes_are_no_python(self):

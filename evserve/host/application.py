@@ -94,9 +94,7 @@ class RootService(MultiService):
 
     @override
     def privilegedStartService(self) -> None:
-        if self.admin is not None:
-            self._start_child(self.admin, self.admin.privilegedStartService)
-        for child in self:
+        for child in self._all_services():
             self._start_child(child, child.privilegedStartService)
         if self.failure is not None and not self._twistd.get("nodaemon"):
             raise StartError(self.failure)
@@ -104,12 +102,13 @@ class RootService(MultiService):
     @override
     def startService(self) -> None:
         self.running = 1
-        if self.admin is not None:
-            self._start_child(self.admin, self.admin.startService)
-        for child in self:
+        for child in self._all_services():
             self._start_child(child, child.startService)
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
+
+    def _all_services(self) -> list[IService]:
+        return list(self) if self.admin is None else [self.admin, *self]
 
     def _start_child(self, child: IService, start: Any) -> None:
         if self.failure is not None:

@@ -33,7 +33,6 @@ class ListenerService(Service):
     ports: list[Any] = field(init=False, factory=list)
     addresses: list[str] = field(init=False, factory=list)  # of the ports, by format_address
     _listening: bool = field(init=False, default=False)
-    _unannounced: list[str] = field(init=False, factory=list)
     _idle_sweep: IdleSweep = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -46,9 +45,11 @@ class ListenerService(Service):
 
     @override
     def startService(self) -> None:
+        # Until here, other services of the process could still fail to listen.
+        for address in self.addresses:
+            self._announce(address)
         Service.startService(self)
         self._listen()  # `twist` calls no privilegedStartService
-        self._announce()
         self._idle_sweep.start()
 
     def _listen(self) -> None:
@@ -65,16 +66,13 @@ class ListenerService(Service):
         if hasattr(port, "stopReading"):
             self.limiter.descriptors.watch(port)
         if hasattr(port, "getHost"):
-            self.addresses.append(format_address(kind, port.getHost()))
-            self._unannounced.append(self.addresses[-1])
-        if self.running:
-            self._announce()
+            address = format_address(kind, port.getHost())
+            self.addresses.append(address)
+            if self.running:
+                self._announce(address)
 
-    def _announce(self) -> None:
-        """Log the addresses, once every service of the process has had its chance to listen."""
-        for address in self._unannounced:
-            _log.info("{name}: listening on {address}", name=self.limiter.name, address=address)
-        self._unannounced.clear()
+    def _announce(self, address: str) -> None:
+        _log.info("{name}: listening on {address}", name=self.limiter.name, address=address)
 
     def _fail(self, failure: Failure, written: str) -> None:
         if not failure.check(*USER_ERRORS):

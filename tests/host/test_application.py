@@ -1,4 +1,4 @@
-"""The root of the service tree."""
+"""The service tree: start, failure, drain, and the host that a service sees."""
 
 import errno
 import io
@@ -117,7 +117,7 @@ class StartTests(Case):
         (event,) = [event for event in self.logged if "names" in event]
         self.assertEqual((event["names"], event["reactor"]), ("a, b", "Reactor"))
 
-    def test_a_failure_stops_what_has_begun_and_starts_nothing_else(self):
+    def test_a_failure_stops_what_has_started_and_starts_nothing_else(self):
         self.add("a")
         self.add("b", error=OSError(28, "No space left", "x.db"))
         self.add("c")
@@ -130,7 +130,7 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
-    def test_ctrl_c_stops_what_has_begun_without_a_word(self):
+    def test_ctrl_c_stops_what_has_started_without_output(self):
         self.add("a")
         self.add("b", error=KeyboardInterrupt())
         self.add("c")
@@ -142,7 +142,7 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
-    def test_what_did_not_begin_is_not_stopped(self):
+    def test_what_did_not_start_is_not_stopped(self):
         self.add("a", error=ValueError("no"))
         self.add("b")
         self.root.startService()
@@ -158,7 +158,7 @@ class StartTests(Case):
 
 
 class FailTests(Case):
-    def test_the_first_failure_speaks(self):
+    def test_only_the_first_failure_is_shown(self):
         self.root.fail("one")
         self.root.fail("two")
         self.assertEqual(self.terminal.getvalue(), "evserve: one\n")
@@ -174,7 +174,7 @@ class FailTests(Case):
         self.start()
         self.assertEqual(self.reactor.stops, 1)
 
-    def test_a_failure_that_nobody_sees_on_the_terminal_is_logged(self):
+    def test_a_failure_that_is_not_shown_on_the_terminal_is_logged(self):
         for twistd in ({}, {"nodaemon": 1, "logfile": "x"}, {"nodaemon": 1, "syslog": 1}):
             del self.logged[:]
             RootService(self.reactor, twistd).fail("why")
@@ -205,7 +205,7 @@ class FinishTests(Case):
 
 
 class StopTests(Case):
-    def test_the_last_to_begin_is_the_first_to_stop(self):
+    def test_the_last_to_start_is_the_first_to_stop(self):
         self.add("a")
         self.add("b")
         self.start()
@@ -224,7 +224,7 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
-    def test_a_service_that_does_not_stop_is_status_1_and_holds_nobody_up(self):
+    def test_a_service_that_does_not_stop_is_status_1_and_delays_no_other(self):
         self.add("a")
         self.add("b", stopped=RuntimeError("no"))
         self.start()
@@ -233,7 +233,7 @@ class StopTests(Case):
         self.assertEqual(self.statuses, [1])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_when_time_is_up_connections_are_cut_and_the_status_is_1(self):
+    def test_after_the_drain_connections_are_aborted_and_the_status_is_1(self):
         connection = self.listen()
         self.add("a", stopped=Deferred())
         self.start()
@@ -258,7 +258,7 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
-    def test_what_ends_after_it_was_cut_harms_nothing(self):
+    def test_a_service_may_stop_after_its_connections_were_aborted(self):
         work = Deferred()
         self.add("a", stopped=work)
         self.start()
@@ -279,7 +279,7 @@ class StopTests(Case):
 
 
 class SignalTests(Case):
-    def test_the_first_stops_the_reactor_and_the_second_cuts(self):
+    def test_the_first_stops_the_reactor_and_the_second_aborts_connections(self):
         self.add("a", stopped=Deferred())
         self.start()
         (signalled,) = self.signals

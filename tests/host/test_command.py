@@ -1,4 +1,4 @@
-"""From a command line to the services it asks for."""
+"""The `evserve` command: its options, and the service tree they build."""
 
 import io
 import os
@@ -157,10 +157,10 @@ class MakeServiceTests(Case):
         command.makeService(options)
         return [event["cause"] for event in logged if "cause" in event]
 
-    def test_a_server_is_told(self):
+    def test_a_server_logs_them(self):
         plugin = ServicePlugin("echo", "evserve.echo.service", "")
         self.assertEqual(self.warnings("--port 0", plugin), ["no luck"])
 
-    def test_a_job_is_not(self):
+    def test_a_job_does_not(self):
         plugin = ServicePlugin("job", "tests.host.job_service", "", listens=False)
         self.assertEqual(self.warnings("job", plugin), [])

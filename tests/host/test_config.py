@@ -1,4 +1,4 @@
-"""The config file, and what is said about each mistake in it."""
+"""From a command line or config file to services, and the message for each mistake."""
 
 from pathlib import Path
 

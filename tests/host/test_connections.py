@@ -1,4 +1,4 @@
-"""The door of a listening service."""
+"""Connections: limits, drain, metrics, idle time-outs, file descriptors."""
 
 import os
 import socket
@@ -105,7 +105,7 @@ class Case(SynchronousTestCase):
 class PassingOnTests(Case):
     protocol = Drainable
 
-    def test_the_protocol_is_told_everything(self):
+    def test_the_protocol_gets_every_call(self):
         connection = self.connect()
         connection.dataReceived(b"x")
         connection.readConnectionLost()
@@ -119,7 +119,7 @@ class PassingOnTests(Case):
         connection = self.connect()
         self.assertIs(connection.inner.transport, connection.transport)
 
-    def test_whoever_wants_the_protocol_made_again_may(self):
+    def test_connection_made_may_be_called_again(self):
         connection = self.connect()
         connection.connectionMade()
         self.assertEqual(connection.inner.happened, ["made", "made"])
@@ -138,7 +138,7 @@ class PassingOnTests(Case):
         self.limiter.doStop()
         self.assertEqual(self.factory.numPorts, 0)
 
-    def test_twisteds_own_lines_about_the_port_can_be_told(self):
+    def test_twisteds_own_lines_about_the_port_can_be_recognized(self):
         self.assertEqual(self.limiter.logPrefix(), "evserve limiter")
 
     def test_optional_interfaces_of_the_protocol_show(self):
@@ -153,8 +153,10 @@ class PassingOnTests(Case):
 
     def test_a_factory_that_negotiates_protocols_still_does(self):
         alsoProvides(self.factory, IProtocolNegotiationFactory)
-        door = ConnectionLimiter("x", self.factory, Limits(), self.clock, self.limiter.descriptors)
-        self.assertTrue(IProtocolNegotiationFactory.providedBy(door))
+        limiter = ConnectionLimiter(
+            "x", self.factory, Limits(), self.clock, self.limiter.descriptors
+        )
+        self.assertTrue(IProtocolNegotiationFactory.providedBy(limiter))
         self.assertFalse(IProtocolNegotiationFactory.providedBy(self.limiter))
 
     def test_a_factory_without_a_protocol_for_the_client_refuses_it(self):
@@ -231,7 +233,7 @@ class LimitTests(Case):
 
 
 class DrainTests(Case):
-    def test_an_empty_door_is_drained_at_once(self):
+    def test_without_connections_the_drain_is_done_at_once(self):
         self.successResultOf(self.limiter.drain())
 
     def test_draining_closes_every_connection_and_waits_for_the_last(self):
@@ -251,7 +253,7 @@ class DrainTests(Case):
         self.assertEqual(connection.inner.happened, ["made", "drain"])
         self.assertFalse(connection.transport.disconnecting)
 
-    def test_a_protocol_that_fails_to_finish_is_cut_and_holds_nobody_up(self):
+    def test_a_protocol_that_fails_to_drain_is_aborted_and_delays_no_other(self):
         inner = Stubborn()
         alsoProvides(inner, IDrainable)
         self.build(inner)
@@ -387,7 +389,7 @@ class SweepTests(SynchronousTestCase):
         self.advance(1)
         self.assertTrue(connection.transport.disconnected)
 
-    def test_without_a_time_out_nobody_looks(self):
+    def test_without_a_time_out_there_is_no_sweep(self):
         self.sweep.stop()
         self.open(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])

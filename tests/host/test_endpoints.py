@@ -1,4 +1,4 @@
-"""From options to endpoints."""
+"""Endpoint strings: from options to Twisted endpoints."""
 
 import errno
 from pathlib import Path
@@ -38,7 +38,7 @@ class EndpointStringsTests(SynchronousTestCase):
         self.assertEqual(self.strings("--listen unix:x", Nine), ["unix:x"])
         self.assertEqual(self.strings("--port 7", Nine), ["tcp:7"])
 
-    def test_without_any_of_them_the_question_is_asked(self):
+    def test_without_any_of_them_it_is_an_error(self):
         error = self.assertRaises(usage.UsageError, self.strings, "")
         self.assertEqual(
             str(error), "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)"

@@ -1,4 +1,4 @@
-"""A service that listens."""
+"""The service that listens."""
 
 import errno
 
@@ -56,9 +56,9 @@ class Case(SynchronousTestCase):
 
     def service(self, **results):
         clock = self.host.reactor
-        guard = DescriptorLimiter(clock, 1024)
+        descriptors = DescriptorLimiter(clock, 1024)
         self.limiter = ConnectionLimiter(
-            "echo", Factory.forProtocol(Protocol), Limits(None, None, 4), clock, guard
+            "echo", Factory.forProtocol(Protocol), Limits(None, None, 4), clock, descriptors
         )
         self.endpoints = {f"{kind}:x": Endpoint(result) for kind, result in results.items()}
         return ListenerService(self.host, dict(self.endpoints), self.limiter)
@@ -68,7 +68,7 @@ class Case(SynchronousTestCase):
 
 
 class StartTests(Case):
-    def test_it_listens_with_privileges_and_tells_when_all_have(self):
+    def test_it_listens_with_privileges_and_announces_it_when_all_have(self):
         service = self.service(tcp=succeed(Port()), unix=succeed(Port(UNIXAddress(b"/run/x"))))
         service.privilegedStartService()
         self.assertEqual([each.asked for each in self.endpoints.values()], [1, 1])
@@ -82,14 +82,14 @@ class StartTests(Case):
         service.startService()
         self.assertEqual(self.addresses(), ["tcp 127.0.0.1:9000"])
 
-    def test_an_endpoint_that_takes_its_time_is_told_when_it_is_ready(self):
+    def test_an_endpoint_that_takes_its_time_is_announced_when_it_is_ready(self):
         listening = Deferred()
         self.service(tcp=listening).startService()
         self.assertEqual(self.addresses(), [])
         listening.callback(Port())
         self.assertEqual(self.addresses(), ["tcp 127.0.0.1:9000"])
 
-    def test_its_ports_are_under_guard(self):
+    def test_the_descriptor_limiter_watches_its_ports(self):
         port = Port()
         self.service(tcp=succeed(port)).startService()
         self.assertEqual(self.limiter.descriptors.ports, {port})

@@ -1,4 +1,4 @@
-"""What is logged, where, and in which form."""
+"""The format of logs, their place, and the lines that are dropped."""
 
 import io
 import json

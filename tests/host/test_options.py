@@ -1,4 +1,4 @@
-"""The options that every listening service takes."""
+"""Listening options, and the schema of an option class."""
 
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -180,13 +180,13 @@ class SchemaTests(SynchronousTestCase):
             error = self.assertRaises(KeyError, self.schema.get, name)
             self.assertEqual(error.args, ("",))
 
-    def test_the_first_refused_value_is_to_blame(self):
+    def test_the_first_invalid_value_is_found(self):
         arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
         name, reason = self.schema.first_invalid(arguments)
         self.assertEqual(name, "c")
         self.assertTrue(reason.startswith("'x': invalid literal"), reason)
 
-    def test_nothing_is_to_blame_when_all_is_accepted(self):
+    def test_without_an_invalid_value_there_is_none(self):
         self.assertIsNone(self.schema.first_invalid([("c", "1"), ("verbose", None)]))
 
     def test_a_coercion_may_raise_usage_error(self):

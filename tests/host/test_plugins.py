@@ -1,4 +1,4 @@
-"""Folders of plugin files that the user names or stands in."""
+"""Folders of plugin files, and the `services` command."""
 
 import io
 import os
@@ -105,7 +105,7 @@ class WritableTests(Case):
         self.make("twisted/plugins")
         self.assertIn(f": {self.base}/twisted is world-writable ", self.refusal(self.base))
 
-    def test_a_sticky_folder_lets_nobody_replace_what_is_in_it(self):
+    def test_what_is_in_a_sticky_folder_cannot_be_replaced(self):
         self.base.chmod(0o1777)
         plugins = self.make("mine")
         self.add("mine")
@@ -126,7 +126,7 @@ class CurrentFolderTests(Case):
         before = list(sys.path)
         self.assertEqual((add_current_folder(), sys.path), ((), before))
 
-    def test_a_refused_folder_is_no_error_but_is_told(self):
+    def test_a_refused_folder_is_no_error_but_is_listed(self):
         plugins = self.make("twisted/plugins", 0o777)
         (broken,) = add_current_folder()
         self.assertEqual((broken.name, broken.path), ("", str(plugins)))

@@ -1,4 +1,4 @@
-"""The process: streams, status, signals, limits."""
+"""The process: streams, status, signals, limits, one-line errors, paths."""
 
 import atexit
 import errno

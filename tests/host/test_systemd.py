@@ -1,4 +1,4 @@
-"""Notifying systemd."""
+"""systemd: notifications and socket activation."""
 
 import socket
 import tempfile
@@ -87,7 +87,7 @@ class NotifierTests(SynchronousTestCase):
         notifier.stopping("x")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_socket_that_is_gone_harms_nobody(self):
+    def test_a_socket_that_is_gone_is_logged(self):
         said = []
         globalLogPublisher.addObserver(said.append)
         self.addCleanup(globalLogPublisher.removeObserver, said.append)

@@ -122,35 +122,35 @@ class Frames(Recorder):
         super().dataReceived(data)
 
 
-class DoorTests(SynchronousTestCase):
+class LimiterTests(SynchronousTestCase):
     """The host, which counts by this where it can."""
 
     def listen(self, reactor, server):
         factory = Factory.forProtocol(lambda: server)
-        door = ConnectionLimiter(
+        limiter = ConnectionLimiter(
             "echo", factory, Limits(), Clock(), DescriptorLimiter(Clock(), 1024)
         )
-        return door, reactor.listenTCP(0, door, interface="127.0.0.1")
+        return limiter, reactor.listenTCP(0, limiter, interface="127.0.0.1")
 
-    def test_the_door_counts_the_bytes_of_connections_present_and_past(self):
+    def test_the_limiter_counts_the_bytes_of_open_and_closed_connections(self):
         async def scenario(reactor):
             server, client = Recorder(), Recorder()
-            door, port = self.listen(reactor, server)
+            limiter, port = self.listen(reactor, server)
             await connect(reactor, port, client)
             client.transport.write(b"hello")
             await server.receive(5)
-            self.assertEqual(self.received(door), 5)
+            self.assertEqual(self.received(limiter), 5)
             client.transport.loseConnection()
             await server.lost
-            self.assertEqual(self.received(door), 5)
-            self.assertEqual(door.connections, set())
+            self.assertEqual(self.received(limiter), 5)
+            self.assertEqual(limiter.connections, set())
 
         run(self, scenario)
 
-    def received(self, door):
+    def received(self, limiter):
         return next(
             each.samples[0].value
-            for each in door.collect()
+            for each in limiter.collect()
             if each.name == "evserve_received_bytes"
         )
 
