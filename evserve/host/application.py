@@ -40,6 +40,8 @@ GRACE = 1.0  # seconds for services to see that their connections were aborted
 class StartError(Exception):
     """A service failed to start; `twistd` reports it from the daemon to the terminal."""
 
+    __module__ = "evserve"  # twistd shows 98 bytes, the name of the class included
+
 
 class Phase(Enum):
     """The progress of the process, in this order."""

@@ -166,7 +166,7 @@ class DaemonTests(CommandCase):
         self.assertIn("SIGTERM: stopping", log)
         self.assertNotIn("Traceback", log)
 
-    async def test_a_failure_is_told_to_the_terminal(self):
+    async def test_a_failure_is_shown_on_the_terminal(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             child = self.daemon("--port", port)
