@@ -182,7 +182,7 @@ def reset(port, count):
 class DescriptorTests(CommandCase):
     """64 descriptors: half of them for connections, half kept in reserve."""
 
-    async def test_accepting_pauses_costs_nothing_and_goes_on_and_nobody_is_dropped(self):
+    async def test_accepting_pauses_without_cpu_and_goes_on_and_no_client_is_dropped(self):
         server = self.evserve_after("ulimit -n 64", "--port", "0")
         address = await server.listening()
         clients = [self.dial(address) for _ in range(100)]
@@ -204,7 +204,7 @@ class DescriptorTests(CommandCase):
         self.assertNotIn(b"EMFILE", server.err)
         self.assertEqual(await server.stop(), 0)
 
-    async def test_a_limit_that_leaves_no_room_is_said_instead_of_serving_nobody(self):
+    async def test_a_limit_that_is_too_low_for_connections_is_an_error(self):
         for words in ([], ["--workers", "1"]):
             server = self.evserve_after("ulimit -n 18", "--port", "0", *words)
             self.assertEqual(await server.ended, 1, server.err)
