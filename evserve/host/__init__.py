@@ -16,9 +16,10 @@
 The way of a connection: `command.makeService` makes a RootService and, through it, each service; a
 service calls `ServiceHost.listen`, which returns a `ListenerService`. That listens on its
 endpoints. Twisted accepts a client and calls `ConnectionLimiter.buildProtocol`, which refuses it
-or wraps the service's protocol in a `Connection`. Bytes go straight to the protocol, and its
-writes to the transport. On SIGTERM, `RootService.stopService` stops the services in reverse order;
-each closes its ports and drains its connections, until `--drain` seconds are over.
+or wraps the service's protocol in a `Connection`. What the client sends passes through
+`Connection.dataReceived`; what the protocol writes goes to the transport directly. On SIGTERM,
+`RootService.stopService` stops the services in reverse order: each closes its ports and drains its
+connections, for at most `--drain` seconds.
 
 Nothing imports this package but the command, which `twistd` loads by its name.
 """

@@ -20,6 +20,7 @@ from evserve import __version__
 from evserve.host.config import (
     ServiceConfig,
     arguments_from_table,
+    error_prefix,
     read_config,
     service_from_arguments,
     service_from_table,
@@ -30,9 +31,9 @@ from evserve.host.options import (
     LISTENING_PARAMETERS,
     Argument,
     Schema,
-    format_arguments,
     opt_listen,
     parse_arguments,
+    set_options,
 )
 from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.host.process import check_paths, exit_without_traceback, open_standard_descriptors
@@ -168,11 +169,12 @@ class Options(usage.Options):
         """Read the config file; return where `workers` is set, for messages."""
         config = read_config(self["config"])
         location = f"{config.path}: [evserve]"
-        for key in config.host:
-            if key in LISTENING:
-                raise usage.UsageError(f"{location} {key}: belongs in a [services.NAME] table")
-        schema = Schema(self, exclude=("config", "check"))
-        self._apply(arguments_from_table(config.host, schema, location), location)
+        with error_prefix(location):
+            for key in config.host:
+                if key in LISTENING:
+                    raise usage.UsageError(f"{key}: belongs in a [services.NAME] table")
+            schema = Schema(self, exclude=("config", "check"))
+            self._apply(arguments_from_table(config.host, schema), "{}: {}")
         self._apply(own)  # again, because the command line overrides the file
         self.services = [
             service_from_table(table, self.catalogue, self) for table in config.services
@@ -180,17 +182,8 @@ class Options(usage.Options):
         on_command_line = any(self.synonyms[name] == "workers" for name, _ in own)
         return "--workers" if on_command_line else f"{location} workers"
 
-    def _apply(self, arguments: list[Argument], location: str = "") -> None:
-        """Set options; raises UsageError that names the option, or location and key."""
-        try:
-            usage.Options.parseOptions(self, format_arguments(arguments))
-        except usage.UsageError as error:
-            invalid = Schema(self).first_invalid(arguments)
-            if invalid is None:
-                problem = str(error)
-            else:
-                problem = (f"{invalid[0]}: " if location else f"--{invalid[0]} ") + invalid[1]
-            raise usage.UsageError(f"{location} {problem}".lstrip()) from error
+    def _apply(self, arguments: list[Argument], message: str = "--{} {}") -> None:
+        set_options(self, arguments, message=message, parse=super().parseOptions)
 
     @override
     def postOptions(self) -> None:

@@ -6,7 +6,8 @@ Every mistake is one line. It names the option, or the file, the table and the k
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from evserve.host.options import (
     Argument,
     Schema,
     did_you_mean,
-    format_arguments,
     parse_arguments,
+    set_options,
     with_listening_options,
 )
 from evserve.host.workers.assignment import current
@@ -69,34 +70,48 @@ def service_from_arguments(
     """
     service = _load_service(name, name, catalogue, host)
     options = service.options
-    try:
+    with error_prefix(f"{name}:"):
         if hasattr(options, "subCommands"):
             # The words after its sub-command belong to that.
             arguments, positional = parse_arguments(words, [options], permute=False)
         else:
             arguments, positional = parse_arguments(words, [options, host], permute=True)
-        arguments = [*listening, *arguments]
-        _refuse_listening(arguments, options)
-        own = [each for each in arguments if each[0] in options.synonyms]
-        _parse_options(options, own, positional)
+        own: list[Argument] = []
+        others: list[Argument] = []
+        for argument in (*listening, *arguments):
+            if argument[0] in options.synonyms:
+                own.append(argument)
+            elif argument[0] in LISTENING:  # the service does not listen
+                raise UsageError(f"no such option --{argument[0]}")
+            else:
+                others.append(argument)
+        try:
+            set_options(options, own, positional)
+        except UsageError as error:
+            if "number of arguments" in str(error) and positional:
+                raise UsageError(f"unexpected argument {positional[-1]!r}") from error
+            raise
         _check_endpoints(service)
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from error
-    return service, [each for each in arguments if each[0] not in options.synonyms]
+    return service, others
 
 
 def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options) -> ServiceConfig:
     """Parse a `[services.NAME]` table; raises UsageError that names file, table and key."""
-    try:
+    with error_prefix(table.location):
         service = _load_service(table.name, table.plugin, catalogue, host)
-    except (UsageError, PluginError) as error:
-        raise UsageError(f"{table.location} {error}") from error
-    parse_table(service.options, table.settings, table.location)
-    try:
+        arguments = arguments_from_table(table.settings, Schema(service.options))
+        set_options(service.options, arguments, message="{}: {}")
         _check_endpoints(service)
-    except UsageError as error:
-        raise UsageError(f"{table.location} {error}") from error
     return service
+
+
+@contextmanager
+def error_prefix(prefix: str) -> Iterator[None]:
+    """Put `prefix` before the message of a UsageError or PluginError."""
+    try:
+        yield
+    except (UsageError, PluginError) as error:
+        raise UsageError(f"{prefix} {error}") from error
 
 
 def _load_service(
@@ -121,25 +136,6 @@ def _load_service(
     return ServiceConfig(name, plugin, loaded, options)
 
 
-def _refuse_listening(arguments: list[Argument], options: Options) -> None:
-    """Raise UsageError on a listening option if the service has none: it does not listen."""
-    for name, _ in arguments:
-        if name in LISTENING and name not in options.synonyms:
-            raise UsageError(f"no such option --{name}")
-
-
-def _parse_options(options: Options, arguments: list[Argument], positional: list[str]) -> None:
-    try:
-        options.parseOptions(format_arguments(arguments, positional))
-    except UsageError as error:
-        invalid = Schema(options).first_invalid(arguments)
-        if invalid:
-            raise UsageError(f"--{invalid[0]} {invalid[1]}") from error
-        if "number of arguments" in str(error) and positional:
-            raise UsageError(f"unexpected argument {positional[-1]!r}") from error
-        raise
-
-
 def _check_endpoints(service: ServiceConfig) -> None:
     """Raise UsageError on a bad endpoint, before any service starts."""
     if not service.plugin.listens or current() is not None:  # the workers' parent has checked
@@ -153,17 +149,18 @@ def _check_endpoints(service: ServiceConfig) -> None:
 
 def read_config(path: str) -> ConfigFile:
     """Read a TOML file; raises UsageError."""
-    content = _read_toml(path)
-    for key, value in content.items():
-        if key not in ("evserve", "services"):
-            hint = did_you_mean(key, ("evserve", "services"))
-            raise UsageError(f"{path}: unknown table [{_toml_key(key)}]{hint}")
-        if not isinstance(value, dict):
-            raise UsageError(f"{path}: {key} must be a table, [{key}]")
-    services = content.get("services", {})
-    if not services:
-        raise UsageError(f"{path}: no services (add a table such as [services.echo])")
-    tables = tuple(_read_table(path, name, settings) for name, settings in services.items())
+    with error_prefix(f"{path or repr(path)}:"):
+        content = _read_toml(path)
+        for key, value in content.items():
+            if key not in ("evserve", "services"):
+                hint = did_you_mean(key, ("evserve", "services"))
+                raise UsageError(f"unknown table [{_toml_key(key)}]{hint}")
+            if not isinstance(value, dict):
+                raise UsageError(f"{key} must be a table, [{key}]")
+        services = content.get("services", {})
+        if not services:
+            raise UsageError("no services (add a table such as [services.echo])")
+        tables = tuple(_read_table(path, name, settings) for name, settings in services.items())
     return ConfigFile(path, content.get("evserve", {}), tables)
 
 
@@ -172,13 +169,13 @@ def _read_toml(path: str) -> dict[str, Any]:
         # utf-8-sig: some editors write a byte order mark, which TOML does not allow.
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"{path or repr(path)}: {error.strerror}") from error
+        raise UsageError(error.strerror) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text") from error
+        raise UsageError("not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
+        raise UsageError(f"not valid TOML: {error}") from error
     except (ValueError, RecursionError) as error:  # thousands of digits or brackets
-        raise UsageError(f"{path}: not valid TOML: too long or too deep") from error
+        raise UsageError("not valid TOML: too long or too deep") from error
 
 
 def _toml_key(key: str) -> str:
@@ -187,40 +184,26 @@ def _toml_key(key: str) -> str:
 
 
 def _read_table(path: str, name: str, settings: object) -> ServiceTable:
-    location = f"{path}: [services.{_toml_key(name)}]"
+    header = f"[services.{_toml_key(name)}]"
     if not (name.strip() and name.isprintable()):
-        raise UsageError(f"{location} cannot be the name of a service")
+        raise UsageError(f"{header} cannot be the name of a service")
     if not isinstance(settings, dict):
-        raise UsageError(f"{location} must be a table")
+        raise UsageError(f"{header} must be a table")
     plugin = settings.get("plugin", name)
     if not isinstance(plugin, str):
-        raise UsageError(f"{location} plugin: expected a string, not {plugin!r}")
+        raise UsageError(f"{header} plugin: expected a string, not {plugin!r}")
     rest = {key: value for key, value in settings.items() if key != "plugin"}
-    return ServiceTable(name, plugin, rest, location)
+    return ServiceTable(name, plugin, rest, f"{path}: {header}")
 
 
-def parse_table(options: Options, settings: Mapping[str, Any], location: str) -> None:
-    """Parse a table's settings into `options`; raises UsageError that names table and key."""
-    schema = Schema(options)
-    arguments = arguments_from_table(settings, schema, location)
-    try:
-        options.parseOptions(format_arguments(arguments))
-    except UsageError as error:
-        invalid = schema.first_invalid(arguments)
-        problem = f"{invalid[0]}: {invalid[1]}" if invalid else str(error)
-        raise UsageError(f"{location} {problem}") from error
-
-
-def arguments_from_table(
-    settings: Mapping[str, Any], schema: Schema, location: str
-) -> list[Argument]:
-    """Turn a table into command-line arguments; raises UsageError that names table and key."""
+def arguments_from_table(settings: Mapping[str, Any], schema: Schema) -> list[Argument]:
+    """Turn a table into command-line arguments; raises UsageError that names the key."""
     arguments: list[Argument] = []
     for key, value in settings.items():
         try:
             arguments += schema.get(key).arguments(value)
         except KeyError as unknown:
-            raise UsageError(f"{location} unknown key {key!r}{unknown.args[0]}") from None
+            raise UsageError(f"unknown key {key!r}{unknown.args[0]}") from None
         except ValueError as error:
-            raise UsageError(f"{location} {key}: {error}") from error
+            raise UsageError(f"{key}: {error}") from error
     return arguments

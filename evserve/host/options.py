@@ -138,7 +138,6 @@ class Schema:
     def __init__(self, options: Options, exclude: Iterable[str] = ()) -> None:
         excluded = {"help", "version", *exclude}  # those two act at once and are no settings
         parsers = {row[0]: row[4] for row in _parameters(type(options))}
-        self._synonyms = options.synonyms
         self.parameters = {
             name: Parameter(name, long.endswith("="), name not in parsers, parsers.get(name))
             for long in options.longOpt
@@ -151,18 +150,6 @@ class Schema:
             if spelling in self.parameters:
                 return self.parameters[spelling]
         raise KeyError(did_you_mean(name, self.parameters))
-
-    def first_invalid(self, arguments: Iterable[Argument]) -> tuple[str, str] | None:
-        """Return the first option whose value is invalid, and the problem; None if all are valid.
-
-        usage.Options reports a refused value without the name of its option.
-        """
-        for name, value in arguments:
-            try:
-                self.parameters[self._synonyms[name]].check(value)
-            except ValueError as error:
-                return name, str(error)
-        return None
 
 
 def _parameters(options: type[Options]) -> list[list[Any]]:
@@ -204,6 +191,31 @@ def parse_arguments(
         flag = name not in takes_value if dashed.startswith("--") else f"{name}:" not in shorts
         arguments.append((name, None if flag else value))
     return arguments, positional
+
+
+def set_options(
+    options: Options,
+    arguments: list[Argument],
+    positional: Iterable[str] = (),
+    *,
+    message: str = "--{} {}",
+    parse: Callable[[list[str]], object] | None = None,
+) -> None:
+    """Parse arguments into `options` by its `parseOptions`, or `parse`; raises UsageError.
+
+    message: for an invalid value; formatted with the option's name and the problem, because
+    usage.Options does not name the option.
+    """
+    try:
+        (parse or options.parseOptions)(format_arguments(arguments, positional))
+    except UsageError as error:
+        parameters = Schema(options).parameters
+        for name, value in arguments:
+            try:
+                parameters[options.synonyms[name]].check(value)
+            except ValueError as problem:
+                raise UsageError(message.format(name, problem)) from error
+        raise
 
 
 def format_arguments(arguments: Iterable[Argument], positional: Iterable[str] = ()) -> list[str]:

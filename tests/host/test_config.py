@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.host.config import (
     ServiceTable,
     arguments_from_table,
-    parse_table,
     read_config,
     service_from_arguments,
     service_from_table,
@@ -125,9 +124,9 @@ class PathTests(SynchronousTestCase):
 
 class ParseTests(SynchronousTestCase):
     def parse(self, settings):
-        options = Options()
-        parse_table(options, settings, "f.toml: [services.x]")
-        return options
+        table = ServiceTable("x", "x", settings, "f.toml: [services.x]")
+        catalogue = Catalogue({"x": FoundService(Plugin("x", Options, listens=False), "/p")}, ())
+        return service_from_table(table, catalogue, Host()).options
 
     def refusal(self, settings):
         return str(self.assertRaises(usage.UsageError, self.parse, settings))
@@ -154,7 +153,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(self.refusal({key: value}), f"f.toml: [services.x] {message}")
 
     def test_arguments_keep_the_order_of_the_file(self):
-        arguments = arguments_from_table({"word": "a", "loud": True}, Schema(Options()), "here")
+        arguments = arguments_from_table({"word": "a", "loud": True}, Schema(Options()))
         self.assertEqual(arguments, [("word", "a"), ("loud", None)])
 
 

@@ -11,6 +11,7 @@ from evserve.host.options import (
     did_you_mean,
     format_arguments,
     parse_arguments,
+    set_options,
     with_listening_options,
 )
 
@@ -180,21 +181,31 @@ class SchemaTests(SynchronousTestCase):
             error = self.assertRaises(KeyError, self.schema.get, name)
             self.assertEqual(error.args, ("",))
 
-    def test_the_first_invalid_value_is_found(self):
-        arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
-        name, reason = self.schema.first_invalid(arguments)
-        self.assertEqual(name, "c")
-        self.assertTrue(reason.startswith("'x': invalid literal"), reason)
-
-    def test_without_an_invalid_value_there_is_none(self):
-        self.assertIsNone(self.schema.first_invalid([("c", "1"), ("verbose", None)]))
-
     def test_a_coercion_may_raise_usage_error(self):
         def refuse(text):
             raise usage.UsageError("never")
 
         error = self.assertRaises(ValueError, Parameter("x", True, False, refuse).check, "1")
         self.assertEqual(str(error), "'1': never")
+
+
+class SetTests(SynchronousTestCase):
+    def test_the_first_invalid_value_is_named(self):
+        arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
+        for message, start in (("--{} {}", "--c 'x': "), ("{}: {}", "c: 'x': ")):
+            error = self.assertRaises(
+                usage.UsageError, set_options, Options(), arguments, message=message
+            )
+            self.assertTrue(str(error).startswith(f"{start}invalid literal"), error)
+
+    def test_valid_values_are_set(self):
+        options = Options()
+        self.assertIsNone(set_options(options, [("c", "1"), ("verbose", None)]))
+        self.assertEqual((options["count"], options["verbose"]), (1, 1))
+
+    def test_any_other_error_stays_as_it_is(self):
+        error = self.assertRaises(usage.UsageError, set_options, Options(), [], ["extra"])
+        self.assertIn("number of arguments", str(error))
 
 
 class DidYouMeanTests(SynchronousTestCase):
