@@ -1,44 +1,47 @@
-"""What is wrong with an endpoint string, in words: Twisted's parsers raise what they trip over."""
+"""Problems of endpoint strings as one line, for servers and clients.
+
+Twisted's endpoint parsers raise whatever error they run into.
+"""
 
 import os
 import re
 
 from twisted.python.filepath import UnlistableError
 
-from evserve.importing import one_line
+from evserve.plugin import one_line
 
 
-# What Twisted and Python say about a wrong endpoint string, and what a user is told.
-_EXPLANATIONS = (
+# Messages of Twisted and Python about an endpoint string, and the problem as a user sees it.
+_PROBLEMS = (
     (r"invalid literal for int\(\) with base 8: (.*)", "{} is not an octal number, such as 660"),
     (r"invalid literal for int\(\) with base \d+: (.*)", "{} is not a number"),
-    (r"missing .* arguments?: (.*)", "it lacks {}"),
-    (r"unexpected keyword argument (.*)", "it has no argument {}"),
+    (r"missing .* arguments?: (.*)", "missing {}"),
+    (r"unexpected keyword argument (.*)", "unknown argument {}"),
     (r"module 'OpenSSL.SSL' has no attribute (.*)", "{} is not a method of OpenSSL"),
     ("public and private keys do not match", "the private key is not that of the certificate"),
-    (r"positional arguments? but", "it has too many arguments"),
+    (r"positional arguments? but", "too many arguments"),
 )
 
 
 def check_text(endpoint: str) -> None:
-    """Raise ValueError on characters that Twisted's parsers stumble over, or no endpoint has."""
+    """Raise ValueError on characters that crash Twisted's parsers or occur in no endpoint."""
     if re.search(r"[\0-\x1f\x7f]", endpoint):
-        raise ValueError("it contains control characters")
+        raise ValueError("control characters")
     if re.search(r"(?<!\\)(\\\\)*\\$", endpoint):
-        raise ValueError("it ends with a backslash, which quotes nothing")
+        raise ValueError("trailing backslash")
 
 
-def explain_endpoint(error: Exception, kinds: str) -> str:
-    """Say in one line why a string is no endpoint; `kinds` is said of an unknown one."""
+def explain_endpoint(error: Exception, unknown_kind: str) -> str:
+    """Return the problem of an endpoint string in one line; `unknown_kind` if its kind is."""
     if type(error).__module__.startswith("OpenSSL"):
         return "not a private key and its certificate (PEM)"
-    if isinstance(error, UnlistableError):  # which keeps its words to itself
+    if isinstance(error, UnlistableError):  # whose own message is empty
         error = error.originalException
     if isinstance(error, OSError) and error.strerror:
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
         return error.strerror + where
     text = " ".join(str(error).split())
-    for pattern, words in (("Unknown endpoint type", kinds), *_EXPLANATIONS):
+    for pattern, words in (("Unknown endpoint type", unknown_kind), *_PROBLEMS):
         if found := re.search(pattern, text):
             return words.format(*found.groups())
     return text if text and isinstance(error, (OSError, ValueError)) else one_line(error)

@@ -1,4 +1,8 @@
-"""The run-time seams: what a plugin promises to the host, and what the host gives a service."""
+"""Interfaces between plugins and the host, looked up at run time.
+
+A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
+that may have work in flight provides IDrainable.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +16,7 @@ from zope.interface import Attribute, Interface
 
 
 class IHost(Interface):
-    """What every service needs and must not import."""
+    """The host as a service sees it; a service imports neither the reactor nor the host."""
 
     reactor: Any = Attribute("The running reactor: timers, threads, clients, datagrams.")
     metrics: CollectorRegistry = Attribute(
@@ -20,66 +24,62 @@ class IHost(Interface):
     )
 
     def listen(options: Options, factory: IProtocolFactory) -> IService:
-        """Return a service that serves `factory` wherever the command line or config says.
+        """Return a service that serves `factory` on the endpoints in `options`.
 
-        Endpoints, connection limits, idle time-out, drain and connection metrics are the host's;
-        `options` is the mapping given to `makeService`, which holds them.
+        The host provides endpoints, connection limits, the idle time-out, the drain and connection
+        metrics; `options` are those given to `makeService`.
         """
 
     def fail(reason: str) -> None:
         """Stop the process with status 1, after `reason` as one line on standard error."""
 
     def finish(status: int = 0) -> None:
-        """Stop the process with `status`: a one-shot job has done its work."""
+        """Stop the process with `status`: a one-shot job is done."""
 
 
 @frozen
 class LoadedService:
-    """A service plugin whose code is imported: its option class and its constructor."""
+    """The code of a service: its option class and its constructor."""
 
     options: Callable[[], Options]
     make_service: Callable[[Options, IHost], IService]
 
 
 class IServicePlugin(Interface):
-    """A service that can be named on the command line and in the config file."""
+    """A service for the command line and the config file."""
 
     name: str = Attribute("The sub-command, and the name of the config table.")
     description: str = Attribute("One line for `--help`.")
-    module: str = Attribute("The dotted name of the module that holds the service.")
-    listens: bool = Attribute(
-        "Whether it takes the host's listening options (`--port`, limits, ...)."
-    )
-    stateless: bool = Attribute("Whether several processes may run it side by side.")
+    module: str = Attribute("The dotted name of the module that defines the service.")
+    listens: bool = Attribute("Whether it has the listening options (`--port`, limits, ...).")
+    stateless: bool = Attribute("Whether several processes may run it, as `--workers` does.")
 
     def load() -> LoadedService:
-        """Import the service's module.
-
-        Raises evserve.plugin.PluginError, with the cause in one line.
-        """
+        """Import the service's module; raises evserve.plugin.PluginError."""
 
 
 class IHandlerPlugin(Interface):
-    """A function that is called with each event of the types its pattern matches."""
+    """A function to call with each event of the types that its pattern matches."""
 
-    pattern: str = Attribute("An event type, or the beginning of one and `*`.")
+    pattern: str = Attribute("An event type, or a prefix and `*`.")
     function: str = Attribute("The dotted name of the function.")
-    blocking: bool = Attribute("Whether it runs in a thread instead of the reactor.")
-    max_attempts: int | None = Attribute("Tries before it is buried; None: the service says.")
-    timeout: float | None = Attribute("Seconds for one try; 0: no limit; None: the service says.")
+    blocking: bool = Attribute("Whether to call it in a thread instead of the reactor.")
+    max_attempts: int | None = Attribute(
+        "Attempts before the event is buried; None: those of the service."
+    )
+    timeout: float | None = Attribute(
+        "Seconds per attempt; 0: no limit; None: those of the service."
+    )
 
     def load() -> Callable[[Any], object]:
-        """Import the function, which takes an evserve.events.Event.
-
-        Raises evserve.plugin.PluginError, with the cause in one line.
-        """
+        """Import the function, which takes an evserve.events.Event; raises PluginError."""
 
 
 class IDrainable(Interface):
-    """A protocol that knows when its work in flight is done.
+    """A protocol that may have work in flight when the process stops.
 
-    A protocol without it is closed with `loseConnection`, once what it wrote has been sent.
+    Any other protocol is closed with `loseConnection`, which sends what was written first.
     """
 
     def drain() -> None:
-        """Take no new work, finish what is in flight, then close the connection."""
+        """Accept no new work, finish the work in flight, then close the connection."""

@@ -1,45 +1,35 @@
-"""Plugins: the descriptors a plugin file holds, and how they are found.
+"""Plugins: the descriptors in plugin files, for their authors, and how the host finds them.
 
-A plugin file is imported at every start, whichever service is asked for, so a descriptor holds
-nothing but strings; `load` imports the service behind it when it is wanted. Discovery is our own
-rather than `twisted.plugin.getPlugins` because that prints the traceback of a broken file at every
-start and writes a pickle beside the files it reads.
+A plugin file is imported at every start, whichever service is wanted, so a descriptor contains
+only strings, and `load` imports the code behind it. Discovery does not use
+`twisted.plugin.getPlugins`, which prints the traceback of a broken file at every start and writes
+a pickle beside the files it reads.
 """
 
 import filecmp
+import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import twisted.plugins
 from attrs import field, frozen
 from twisted.application.service import IService, IServiceMaker
 from twisted.plugin import IPlugin
 from twisted.python.components import registerAdapter
+from twisted.python.reflect import safe_str
 from twisted.python.usage import Options
 from zope.interface import implementer
 
-from evserve.handlers import FoundHandler, Handler, find_handlers
-from evserve.importing import Broken, PluginError, import_named, one_line
-from evserve.interfaces import IHost, IServicePlugin, LoadedService
+from evserve.interfaces import IHandlerPlugin, IHost, IServicePlugin, LoadedService
 
 
-__all__ = [
-    "Broken",
-    "Catalogue",
-    "Found",
-    "FoundHandler",
-    "Handler",
-    "PluginError",
-    "ServiceMakerPlugin",
-    "ServicePlugin",
-    "added_folders",
-    "discover",
-    "load",
-    "one_line",
-]
+class PluginError(Exception):
+    """A plugin, or a folder of them, cannot be used; the message is the cause in one line."""
 
 
 @implementer(IPlugin, IServicePlugin)
@@ -48,7 +38,7 @@ class ServicePlugin:
     """Names a service: `module` has `Options` and `makeService(options, host) -> IService`.
 
     name: the sub-command and config table.  module: a dotted name, imported when the service is
-    asked for.  description: one line for `--help`.  listens: False for a job that opens no port
+    wanted.  description: one line for `--help`.  listens: False for a job that opens no port
     through `host.listen`.  stateless: True allows `--workers`, several processes side by side.
     """
 
@@ -59,18 +49,67 @@ class ServicePlugin:
     stateless: bool = field(default=False, kw_only=True)
 
     def load(self) -> LoadedService:
-        """See IServicePlugin."""
-        module = import_named(self.module)
+        module = _import_module(self.module)
         missing = [name for name in ("Options", "makeService") if not hasattr(module, name)]
         if missing:
             raise PluginError(f"{self.module} has no {' and no '.join(missing)}")
         return LoadedService(module.Options, module.makeService)
 
 
+# An event type as in evserve.events.check_type. Plugin files should not have to import
+# evserve.events, nor evserve.events this module.
+_PATTERN = re.compile(r"(?!-)[A-Za-z0-9+/;.$_()-]{1,200}\*?|\*")
+
+
+@implementer(IPlugin, IHandlerPlugin)
+@frozen
+class Handler:
+    """Names the function that the `work` service calls with each event of a type.
+
+    pattern: `image.uploaded`, or `image.*` for every type with that prefix; the most specific
+    handler gets the event.  function: a dotted name, imported when the service starts. It is an
+    `async def`, returns a Deferred or, with `blocking=True`, is a plain function for the thread
+    pool. Returning acknowledges the event; raising retries it and finally buries it.
+    max_attempts, timeout (seconds; 0 is no limit): override those of the service.
+    """
+
+    pattern: str
+    function: str
+    blocking: bool = field(default=False, kw_only=True)
+    max_attempts: int | None = field(default=None, kw_only=True)
+    timeout: float | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Raise ValueError now, while the plugin file is imported, for what would fail later."""
+        if not (isinstance(self.pattern, str) and _PATTERN.fullmatch(self.pattern)):
+            raise ValueError(
+                f"{self.pattern!r} is not an event type or a prefix and '*' (such as image.*)"
+            )
+        if not isinstance(self.function, str):
+            # To pass the function itself, a plugin file would import its module at every start.
+            raise ValueError(
+                f"{self.function!r} is not the name of a function (such as thumbs.make_thumbnail)"
+            )
+        attempts, timeout = self.max_attempts, self.timeout
+        if attempts is not None and not (type(attempts) is int and attempts >= 1):
+            raise ValueError(f"max_attempts={attempts!r} is not a whole number above 0")
+        if timeout is not None and not (type(timeout) in (int, float) and 0 <= timeout < inf):
+            raise ValueError(f"timeout={timeout!r} is not a number of seconds (0 is no limit)")
+
+    def load(self) -> Callable[[Any], object]:
+        module, _, name = self.function.rpartition(".")
+        if not module:
+            raise PluginError(f"{self.function!r} is not MODULE.FUNCTION")
+        function = getattr(_import_module(module), name, None)
+        if not callable(function):
+            raise PluginError(f"{module} has no function {name}")
+        return cast("Callable[[Any], object]", function)
+
+
 @implementer(IServicePlugin)
 @frozen
 class ServiceMakerPlugin:
-    """Any `twistd` plugin as a service: it keeps its own options and ports."""
+    """Adapts any `twistd` plugin to a service, which keeps its own options and ports."""
 
     maker: IServiceMaker
     listens: bool = field(default=False, init=False)
@@ -78,22 +117,19 @@ class ServiceMakerPlugin:
 
     @property
     def name(self) -> str:
-        """The name `twistd` knows it by."""
         return str(self.maker.tapname)
 
     @property
     def description(self) -> str:
-        """The line `twistd --help` shows."""
         return str(self.maker.description)
 
     @property
     def module(self) -> str:
-        """The module named by a stock `ServiceMaker`, or where a home-made one lives."""
+        # Only Twisted's own ServiceMaker has a module.
         return str(getattr(self.maker, "module", type(self.maker).__module__))
 
     def load(self) -> LoadedService:
-        """See IServicePlugin."""
-        import_named(self.module)
+        _import_module(self.module)
 
         def make_service(options: Options, host: IHost) -> IService:
             service: IService = self.maker.makeService(options)
@@ -106,23 +142,40 @@ registerAdapter(ServiceMakerPlugin, IServiceMaker, IServicePlugin)
 
 
 @frozen
-class Found:
-    """A plugin that can be asked for, and the file that holds it."""
+class FoundService:
+    """A service plugin, and the file that contains it."""
 
     plugin: IServicePlugin
     path: str
 
 
 @frozen
-class Catalogue:
-    """What discovery found: services by name, handlers by pattern, and what was left out."""
+class FoundHandler:
+    """A handler plugin, and the file that contains it."""
 
-    services: dict[str, Found]
-    broken: tuple[Broken, ...]
+    plugin: IHandlerPlugin
+    path: str
+
+
+@frozen
+class BrokenPlugin:
+    """A plugin, or a whole plugin file, that cannot be used, and why."""
+
+    name: str  # empty for a folder that was refused
+    path: str
+    cause: str
+
+
+@frozen
+class Catalogue:
+    """The result of discovery: services by name, handlers by pattern, and unusable plugins."""
+
+    services: dict[str, FoundService]
+    broken: tuple[BrokenPlugin, ...]
     handlers: dict[str, FoundHandler] = field(factory=dict)
 
     def find(self, name: str) -> IServicePlugin:
-        """Return the plugin called `name`; raises PluginError with the cause if it is broken."""
+        """Return a service plugin; raises PluginError if it is broken, KeyError if unknown."""
         if name in self.services:
             return self.services[name].plugin
         for broken in self.broken:
@@ -131,49 +184,53 @@ class Catalogue:
         raise KeyError(name)
 
 
-def added_folders(package: ModuleType = twisted.plugins) -> list[str]:
-    """Return the list of folders that evserve searches and Twisted does not.
-
-    Twisted would write its cache there, and print a traceback for each broken file whenever it
-    looks for plugins of its own, which some services and endpoints make it do.
-    """
-    folders: list[str] = vars(package).setdefault("evserve_folders", [])
-    return folders
+def load(plugin: IServicePlugin) -> LoadedService:
+    """Load `plugin` and make its options once; raises PluginError with the cause in one line."""
+    try:
+        loaded = plugin.load()
+        loaded.options()
+    except (PluginError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(one_line(error)) from error
+    if not callable(loaded.make_service):
+        raise PluginError("makeService is not callable")
+    return loaded
 
 
 def discover(package: ModuleType = twisted.plugins) -> Catalogue:
-    """Import the plugin files of `package`, and only those, and list what they hold.
+    """Import the plugin files of `package`, and only those, and list their plugins.
 
-    The first on the path wins a name, but an evserve plugin outranks a `twistd` plugin.
+    The first plugin on the path gets a name, but an evserve plugin precedes a `twistd` plugin.
     """
-    broken: list[Broken] = []
-    modules = list(_plugin_modules(package, broken))
-    found = [each for module, path in modules for each in _services_of(module, path, broken)]
+    broken: list[BrokenPlugin] = []
+    found: list[FoundService] = []
+    handlers: dict[str, FoundHandler] = {}
+    for module, path in _plugin_modules(package, broken):
+        for name, value in vars(module).items():
+            try:
+                service = _as_service(value)
+                if service is not None:
+                    found.append(FoundService(service, path))
+                if IHandlerPlugin.providedBy(value):
+                    handler = handlers.setdefault(value.pattern, FoundHandler(value, path))
+                    if handler.plugin is not value:
+                        cause = f"the pattern {value.pattern!r} is taken by {handler.path}"
+                        broken.append(BrokenPlugin(value.pattern, path, cause))
+            except Exception as error:  # from an attribute of a plugin
+                broken.append(BrokenPlugin(name, path, one_line(error)))
     found.sort(key=lambda each: isinstance(each.plugin, ServiceMakerPlugin))
-    services: dict[str, Found] = {}
+    services: dict[str, FoundService] = {}
     for each in found:
         first = services.setdefault(each.plugin.name, each)
         if first.plugin is not each.plugin:
             cause = f"the name {each.plugin.name!r} is taken by {first.path}"
-            broken.append(Broken(each.plugin.name, each.path, cause))
-    handlers = find_handlers(modules, broken)
-    return Catalogue(dict(sorted(services.items())), tuple(broken), handlers)
-
-
-def _services_of(module: ModuleType, path: str, broken: list[Broken]) -> Iterator[Found]:
-    """Yield the services that a plugin file describes; what cannot be read goes to `broken`."""
-    for name, value in vars(module).items():
-        try:
-            plugin = _as_service(value)
-        except Exception as error:
-            broken.append(Broken(name, path, one_line(error)))
-        else:
-            if plugin is not None:
-                yield Found(plugin, path)
+            broken.append(BrokenPlugin(each.plugin.name, each.path, cause))
+    return Catalogue(dict(sorted(services.items())), tuple(broken), dict(sorted(handlers.items())))
 
 
 def _as_service(value: object) -> IServicePlugin | None:
-    """Return a service, adapted if need be; raises ValueError on one that nobody could ask for."""
+    """Return a service plugin, None if `value` is none; raises ValueError if it is unusable."""
     if not IPlugin.providedBy(value):
         return None
     if not (IServicePlugin.providedBy(value) or IServiceMaker.providedBy(value)):
@@ -188,50 +245,38 @@ def _as_service(value: object) -> IServicePlugin | None:
     return plugin
 
 
-def load(plugin: IServicePlugin) -> LoadedService:
-    """Load `plugin` and prove that its options can be made; raises PluginError in one line."""
-    try:
-        loaded = plugin.load()
-        loaded.options()
-    except (PluginError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise PluginError(one_line(error)) from error
-    if not callable(loaded.make_service):
-        raise PluginError("its makeService is not a function")
-    return loaded
+def added_folders(package: ModuleType = twisted.plugins) -> list[str]:
+    """Return the list of the folders that evserve searches and Twisted does not.
+
+    Twisted would write its cache there and print a traceback for each broken file whenever it
+    looks for its own plugins, as some services and endpoints make it do.
+    """
+    folders: list[str] = vars(package).setdefault("evserve_folders", [])
+    return folders
 
 
-def _plugin_modules(package: ModuleType, broken: list[Broken]) -> Iterator[tuple[ModuleType, str]]:
-    """Import each plugin file once; what cannot be imported goes to `broken`."""
+def _plugin_modules(
+    package: ModuleType, broken: list[BrokenPlugin]
+) -> Iterator[tuple[ModuleType, str]]:
+    """Import each plugin file once; add to `broken` those that cannot be imported."""
     seen: dict[str, str] = {}
     for name, path in _plugin_files([*package.__path__, *added_folders(package)]):
         first = seen.setdefault(name, path)
         if first != path:
-            # A checkout and an installed copy of the same plugin hide nothing.
+            # The same file in a checkout and in an installed copy is no conflict.
             if not _same(first, path):
-                broken.append(Broken(name, path, f"hidden by the file of that name in {first}"))
+                broken.append(BrokenPlugin(name, path, f"shadowed by {first}"))
             continue
+        search_path = package.__path__
+        package.__path__ = [*search_path, *added_folders(package)]
         try:
-            yield _import_plugin(package, name), path
+            module = _import_module(f"{package.__name__}.{name}")
         except PluginError as error:
-            broken.append(Broken(name, path, str(error)))
-
-
-def _import_plugin(package: ModuleType, name: str) -> ModuleType:
-    path = package.__path__
-    package.__path__ = [*path, *added_folders(package)]
-    try:
-        return import_named(f"{package.__name__}.{name}")
-    finally:
-        package.__path__ = path
-
-
-def _same(first: str, second: str) -> bool:
-    try:
-        return filecmp.cmp(first, second, shallow=False)
-    except OSError:  # one is no source file, or may not be read
-        return False
+            broken.append(BrokenPlugin(name, path, str(error)))
+            continue
+        finally:
+            package.__path__ = search_path
+        yield module, path
 
 
 def _plugin_files(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -239,3 +284,32 @@ def _plugin_files(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
         for info in pkgutil.iter_modules([folder]):
             if not info.ispkg:
                 yield info.name, str(Path(folder, f"{info.name}.py"))
+
+
+def _same(first: str, second: str) -> bool:
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:  # one is compiled, or may not be read
+        return False
+
+
+def _import_module(module: str) -> ModuleType:
+    """Import `module`; raises PluginError for anything it raises, `sys.exit` included.
+
+    KeyboardInterrupt passes: the user pressed Ctrl-C.
+    """
+    try:
+        return importlib.import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and message of `error` in one line, with the place of a SyntaxError."""
+    if isinstance(error, SyntaxError):
+        place = f" ({error.filename}, line {error.lineno})" if error.filename else ""
+        return f"SyntaxError: {error.msg}{place}"
+    text = " ".join(safe_str(error).split())  # the str() of a plugin's exception may raise
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

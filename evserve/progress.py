@@ -1,18 +1,18 @@
-"""A progress bar on a terminal, the same for every command that has one."""
+"""A progress bar on a terminal, shared by all commands that have one."""
 
 from typing import Any, TextIO
 
 from attrs import define, field
 
 
-_ERASE = "\r\x1b[2K"  # what a bar left on its line
+_ERASE = "\r\x1b[2K"  # clear the line of the bar
 
 
 @define(eq=False)
 class Bar:
-    """A bar with what it counts, a note and the time; `rich` is imported for one, not without.
+    """A progress bar with counts, a note and the elapsed time; creating one imports `rich`.
 
-    It moves when it is told to: a thread that draws would take time from what is measured.
+    It is drawn by `update` only: a thread of its own would disturb measurements.
     """
 
     _stream: TextIO
@@ -40,21 +40,21 @@ class Bar:
         self._task = self._progress.add_task("", total=None, note="")
 
     def update(self, done: int, total: int | None, note: str) -> None:
-        """Draw it anew; total: None while nobody knows."""
+        """Redraw the bar; total: None while it is unknown."""
         if not self._progress.live.is_started:
             self._progress.start()
         self._progress.update(self._task, completed=done, total=total, note=note)
         self._progress.refresh()
-        # Whatever else writes to this terminal, the log for one, begins at the line's beginning.
+        # Other writers to this terminal, such as the log, start at the beginning of the line.
         self._stream.write("\r")
         self._stream.flush()
 
     def erase(self) -> None:
-        """Make room for a line of something else on the same terminal."""
+        """Clear the line of the bar for other output to the same terminal."""
         if self._progress.live.is_started:
             self._stream.write(_ERASE)
             self._stream.flush()
 
     def stop(self) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._progress.stop()

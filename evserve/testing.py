@@ -1,4 +1,4 @@
-"""Test doubles for people who write plugins: a host, clients and a queue, all in memory.
+"""Test doubles for plugin authors: a host, clients and a queue, all in memory.
 
 host = MemoryHost()
 service = makeService(Options(), host)
@@ -28,14 +28,14 @@ __all__ = ["MemoryClient", "MemoryHost", "MemoryListener", "MemoryQueue"]
 
 @define(eq=False)
 class MemoryClient:
-    """A client of a service: what it sends arrives at once, what it is sent is kept."""
+    """A client of a service; data arrives at once in both directions."""
 
     protocol: Any  # the service's IProtocol
     transport: Any
 
     @property
     def received(self) -> bytes:
-        """All that the service has sent so far."""
+        """The bytes that the service has sent so far."""
         sent: bytes = self.transport.value()
         return sent
 
@@ -45,11 +45,11 @@ class MemoryClient:
         return bool(self.transport.connected)
 
     def send(self, data: bytes) -> None:
-        """Let `data` arrive."""
+        """Send `data` to the service."""
         self.protocol.dataReceived(data)
 
     def finish(self) -> None:
-        """Say that nothing more will be sent: close one half, or all if the service needs both."""
+        """Close the sending half, or the connection if the service needs both halves."""
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             self.disconnect()
@@ -57,13 +57,13 @@ class MemoryClient:
             half.readConnectionLost()
 
     def disconnect(self) -> None:
-        """Go away."""
+        """Close the connection."""
         self.transport.loseConnection()
 
 
 @define(eq=False)
 class MemoryListener(Service):
-    """What `MemoryHost.listen` returns; it lets clients in while it runs."""
+    """The service that `MemoryHost.listen` returns; it accepts clients while it runs."""
 
     options: Options
     factory: IProtocolFactory
@@ -85,7 +85,7 @@ class MemoryListener(Service):
         return client
 
     def stopService(self) -> None:
-        """Ask every client's protocol to finish, as the host does when the process stops."""
+        """Drain every connection, as the host does when the process stops."""
         Service.stopService(self)
         for client in self.clients:
             if client.connected:
@@ -96,7 +96,10 @@ class MemoryListener(Service):
 @implementer(IHost)
 @define(eq=False)
 class MemoryHost:
-    """A host without a network: its reactor is a clock that the test advances."""
+    """A host without a network; its reactor is a clock that the test advances.
+
+    failures, statuses: what the service passed to `fail` and `finish`.
+    """
 
     reactor: Any = field(factory=MemoryReactorClock)
     metrics: CollectorRegistry = field(factory=CollectorRegistry)
@@ -105,21 +108,18 @@ class MemoryHost:
     statuses: list[int] = field(init=False, factory=list)
 
     def listen(self, options: Options, factory: IProtocolFactory) -> IService:
-        """See IHost; `connect` then reaches `factory`."""
         listener = MemoryListener(options, factory)
         self.listeners.append(listener)
         return listener
 
     def connect(self) -> MemoryClient:
-        """Return a new client of what was last listened for."""
+        """Return a new client of the last listener."""
         return self.listeners[-1].connect()
 
     def fail(self, reason: str) -> None:
-        """See IHost; `failures` keeps the reasons."""
         self.failures.append(reason)
 
     def finish(self, status: int = 0) -> None:
-        """See IHost; `statuses` keeps the statuses."""
         self.statuses.append(status)
 
     def metric(self, name: str, **labels: str) -> float | None:

@@ -1,4 +1,4 @@
-"""What a command was asked for goes to standard output and to files, and may not fit there."""
+"""Writing results to standard output and files, with one-line errors."""
 
 import contextlib
 import errno
@@ -12,12 +12,12 @@ STDOUT, STDERR = "standard output", "standard error"
 
 
 class UnwritableError(Exception):
-    """Something cannot be written; the text says what, and why."""
+    """A stream or file cannot be written; the message is its name and the cause."""
 
 
 @contextlib.contextmanager
 def writing(name: str | Path) -> Iterator[None]:
-    """Turn an OSError into an UnwritableError with a name: those of `write` have none."""
+    """Turn an OSError into an UnwritableError; that of `write` does not name the file."""
     try:
         yield
     except OSError as error:
@@ -25,9 +25,9 @@ def writing(name: str | Path) -> Iterator[None]:
 
 
 def print_to(stream: TextIO | None, text: str, name: str | Path = STDOUT) -> None:
-    """Write to a stream at once; raises UnwritableError.
+    """Write and flush; raises UnwritableError.
 
-    A standard stream is None if it was closed when the process began.
+    A standard stream is None if it was closed when the process started.
     """
     with writing(name):
         if stream is None:
@@ -37,7 +37,7 @@ def print_to(stream: TextIO | None, text: str, name: str | Path = STDOUT) -> Non
 
 
 def write_all(steps: Iterable[Callable[[], object]]) -> None:
-    """Take every step; then raise the UnwritableError of the first that failed."""
+    """Call every step; then raise the first UnwritableError, if any."""
     first: UnwritableError | None = None
     for step in steps:
         try:

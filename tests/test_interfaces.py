@@ -1,4 +1,4 @@
-"""Whoever says that it provides an interface does."""
+"""Classes provide the interfaces that they declare."""
 
 import importlib
 import pkgutil
@@ -18,13 +18,15 @@ from zope.interface.verify import verifyClass, verifyObject
 
 import evserve
 from evserve.host import command, logs
-from evserve.host.connection import Connection, ParticularConnection
-from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
-from evserve.host.listening import ListeningService
+from evserve.host.application import RootService, ServiceHost
+from evserve.host.connections import (
+    Connection,
+    ConnectionLimiter,
+    DescriptorLimiter,
+    TransparentConnection,
+)
+from evserve.host.listener import ListenerService
 from evserve.host.options import Limits
-from evserve.host.root import Root
-from evserve.host.serving import ServiceHost
 from evserve.interfaces import IHost, IServicePlugin
 from evserve.plugin import ServiceMakerPlugin, ServicePlugin
 from evserve.testing import MemoryHost, MemoryListener
@@ -48,7 +50,14 @@ def implementers():
 class ImplementerTests(SynchronousTestCase):
     def test_every_class_has_the_methods_that_its_interfaces_ask_for(self):
         classes = implementers()
-        for known in (ServicePlugin, ServiceHost, Connection, Door, Root, MemoryHost):
+        for known in (
+            ServicePlugin,
+            ServiceHost,
+            Connection,
+            ConnectionLimiter,
+            RootService,
+            MemoryHost,
+        ):
             self.assertIn(known, classes)
         for each in classes:
             if issubclass(each, Connection):
@@ -58,24 +67,26 @@ class ImplementerTests(SynchronousTestCase):
 
     def test_every_object_has_the_attributes_too(self):
         clock = Clock()
-        root = Root(MemoryReactorClock(), {})
+        root = RootService(MemoryReactorClock(), {})
         host = ServiceHost("echo", root)
-        door = Door("echo", Factory(), Limits(), clock, DescriptorGuard(clock, 64))
-        connection = Connection(Protocol(), door, None)
+        limiter = ConnectionLimiter(
+            "echo", Factory(), Limits(), clock, DescriptorLimiter(clock, 64)
+        )
+        connection = Connection(Protocol(), limiter, None)
         connection.makeConnection(StringTransport())
         service = Service()
         service.setName("x")
         for interface, provider in (
             (IHost, host),
             (IHost, MemoryHost()),
-            (IProtocolFactory, door),
+            (IProtocolFactory, limiter),
             (IProtocol, connection),
             (IHalfCloseableProtocol, connection),
-            (IProtocol, ParticularConnection(Protocol(), door, None)),
-            (IService, ListeningService(host, {}, door)),
+            (IProtocol, TransparentConnection(Protocol(), limiter, None)),
+            (IService, ListenerService(host, {}, limiter)),
             (IService, MemoryListener({}, Factory())),
             (IService, root),
-            (ILogFilterPredicate, logs.quiet),
+            (ILogFilterPredicate, logs.drop_noise),
             (IServicePlugin, command.SERVICES),
             (IServicePlugin, evserve_echo.echo),
             (IServicePlugin, ServiceMakerPlugin(evserve_command.evserve)),

@@ -18,7 +18,7 @@ class OptionParserTests(SynchronousTestCase):
             self.assertEqual(str(error), problem, text)
 
     def test_integers(self):
-        odd = ["", "-1", "+1", "1.0", "1e3", "1_000", " 1", "\u0661", "9" * 400]
+        odd = ["", "x", "-1", "+1", "1.0", "1e3", "1_000", " 1", "\u0661", "\u00b2", "9" * 5000]
         self.check(
             options.positive_integer,
             {"1": 1, "007": 7, "9" * 18: 10**18 - 1, "0" * 400 + "5": 5},
@@ -39,15 +39,17 @@ class OptionParserTests(SynchronousTestCase):
     def test_ports(self):
         self.check(
             options.port_number,
-            {"0": 0, "65535": 65535},
-            ["", "65536", "-1", "abc", "080000", "\u0668\u0660"],
+            {"0": 0, "9000": 9000, "65535": 65535},
+            ["", "65536", "99999", "-1", "1.5", " 1", "abc", "080000", "\u0668\u0660", "9" * 5000],
             "not a port number (0 to 65535)",
         )
 
     def test_seconds(self):
-        odd = ["", "-1", "1e3", "1_000", "nan", "inf", "x", ".", "9" * 400]
+        odd = ["", "-1", "1e3", "1_0", "\u0663", "1_000", "nan", "inf", "x", ".", "9" * 400]
         problem = "not a number of seconds (such as 2 or 0.5)"
-        self.check(options.seconds, {"0": 0.0, "2.": 2.0, ".5": 0.5}, odd, problem)
+        self.check(
+            options.seconds, {"0": 0.0, "2": 2.0, "2.": 2.0, "0.5": 0.5, ".5": 0.5}, odd, problem
+        )
         timer = options.seconds_up_to(options.MAX_TIMER_SECONDS, positive=True)
         self.check(timer, {"2000000": 2e6}, odd, problem)
         self.check(timer, {}, ["0", "0.0"], "not a number of seconds above 0")

@@ -1,4 +1,4 @@
-"""Descriptors, and how they are found."""
+"""Plugin descriptors and their discovery."""
 
 import importlib
 
@@ -7,11 +7,12 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.interfaces import IServicePlugin, LoadedService
+from evserve.interfaces import IHandlerPlugin, IServicePlugin, LoadedService
 from evserve.plugin import (
-    Broken,
+    BrokenPlugin,
     Catalogue,
-    Found,
+    FoundService,
+    Handler,
     PluginError,
     ServicePlugin,
     added_folders,
@@ -82,8 +83,8 @@ class DiscoveryTests(Case):
         self.assertEqual(
             catalogue.services,
             {
-                "a": Found(ServicePlugin("a", "x", "A."), path),
-                "b": Found(ServicePlugin("b", "y", "B."), path),
+                "a": FoundService(ServicePlugin("a", "x", "A."), path),
+                "b": FoundService(ServicePlugin("b", "y", "B."), path),
             },
         )
 
@@ -152,7 +153,7 @@ class BrokenTests(Case):
             self.plugins = PluginFolder(self)
             self.assertEqual(self.cause(f"raise {name}('odd')"), f"{name}: odd")
 
-    def test_but_whoever_lost_patience_is_obeyed(self):
+    def test_but_ctrl_c_ends_it(self):
         self.assertRaises(KeyboardInterrupt, self.cause, "raise KeyboardInterrupt")
 
     def test_null_bytes_are_no_python(self):
@@ -178,7 +179,7 @@ class BrokenTests(Case):
         catalogue = self.discover()
         self.assertEqual(catalogue.services["same"].path, first)
         cause = f"the name 'same' is taken by {first}"
-        self.assertEqual(catalogue.broken, (Broken("same", second, cause),))
+        self.assertEqual(catalogue.broken, (BrokenPlugin("same", second, cause),))
 
     def test_a_file_hidden_by_one_of_the_same_name_is_told(self):
         self.plugins.folder()
@@ -186,8 +187,8 @@ class BrokenTests(Case):
         second = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('y', 'y', '')", folder=1)
         catalogue = self.discover()
         self.assertEqual(list(catalogue.services), ["x"])
-        cause = f"hidden by the file of that name in {first}"
-        self.assertEqual(catalogue.broken, (Broken("a", second, cause),))
+        cause = f"shadowed by {first}"
+        self.assertEqual(catalogue.broken, (BrokenPlugin("a", second, cause),))
 
     def test_two_copies_of_a_file_hide_nothing(self):
         self.plugins.folder()
@@ -200,7 +201,7 @@ class BrokenTests(Case):
         self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')")
         (self.plugins.root / "folder1" / "a.pyc").write_bytes(b"")
         (broken,) = self.discover().broken
-        self.assertRegex(broken.cause, "^hidden by")
+        self.assertRegex(broken.cause, "^shadowed by")
 
 
 class LoadTests(Case):
@@ -238,7 +239,7 @@ class LoadTests(Case):
 
     def test_a_constructor_must_be_callable(self):
         text = f"{COMPLETE}\nmakeService = 3"
-        self.assertEqual(self.refusal(text), "its makeService is not a function")
+        self.assertEqual(self.refusal(text), "makeService is not callable")
 
     def test_attributes_of_a_module_that_raise_are_one_line(self):
         text = "def __getattr__(name): raise RuntimeError(name)"
@@ -266,8 +267,11 @@ class AdapterTests(SynchronousTestCase):
 class CatalogueTests(SynchronousTestCase):
     plugin = ServicePlugin("echo", "x", "")
     catalogue = Catalogue(
-        {"echo": Found(plugin, "/p/echo.py")},
-        (Broken("shout", "/p/loud.py", "no voice"), Broken("echo", "/p/b.py", "taken")),
+        {"echo": FoundService(plugin, "/p/echo.py")},
+        (
+            BrokenPlugin("shout", "/p/loud.py", "no voice"),
+            BrokenPlugin("echo", "/p/b.py", "taken"),
+        ),
     )
 
     def test_a_service_is_found_by_its_name(self):
@@ -293,3 +297,87 @@ class OneLineTests(SynchronousTestCase):
 class LoadedServiceTests(SynchronousTestCase):
     def test_it_is_a_value(self):
         self.assertEqual(LoadedService(int, str), LoadedService(int, str))
+
+
+def double(event):
+    return event * 2
+
+
+class HandlerTests(SynchronousTestCase):
+    def test_it_is_a_handler_plugin(self):
+        verifyObject(IHandlerPlugin, Handler("image.uploaded", "thumbs.make"))
+
+    def test_it_names_a_function_and_imports_it_when_loaded(self):
+        self.assertIs(Handler("a", f"{__name__}.double").load(), double)
+
+    def test_a_function_that_cannot_be_had_is_one_line(self):
+        for function, cause in (
+            ("no_such_module.f", "No module named 'no_such_module'"),
+            (f"{__name__}.missing", "has no function missing"),
+            (f"{__name__}.__doc__", "has no function __doc__"),
+            ("double", "not MODULE.FUNCTION"),
+        ):
+            error = self.assertRaises(PluginError, Handler("a", function).load)
+            self.assertIn(cause, str(error))
+            self.assertNotIn("\n", str(error))
+
+    def test_whatever_an_import_raises_is_one_line(self):
+        for number, raising in enumerate(("SystemExit(3)", "asyncio.CancelledError('x\\ny')")):
+            plugins, name = PluginFolder(self), f"raises_at_import_{number}"
+            (plugins.root / f"{name}.py").write_text(f"import asyncio\nraise {raising}\n")
+            error = self.assertRaises(PluginError, Handler("a", f"{name}.f").load)
+            self.assertNotIn("\n", str(error))
+
+    def test_patterns_end_in_a_star_or_are_types(self):
+        for pattern in ("a", "image.*", "image*", "*", "x" * 200):
+            self.assertEqual(Handler(pattern, "m.f").pattern, pattern)
+        for pattern in ("", "*.uploaded", "image.*.x", "two words", "-a", "-*", "é", "x" * 201, 7):
+            self.assertIn(
+                repr(pattern), str(self.assertRaises(ValueError, Handler, pattern, "m.f"))
+            )
+
+    def test_a_descriptor_that_cannot_work_is_refused_where_it_is_written(self):
+        for options in (
+            {"max_attempts": 0},
+            {"max_attempts": "3"},
+            {"max_attempts": 2.5},
+            {"timeout": -1},
+            {"timeout": "5"},
+            {"timeout": float("nan")},
+            {"timeout": float("inf")},
+        ):
+            [(name, value)] = options.items()
+            error = self.assertRaises(ValueError, Handler, "a", "m.f", **options)
+            self.assertIn(f"{name}={value!r} is not a", str(error))
+        error = self.assertRaises(ValueError, Handler, "a", double)
+        self.assertIn("is not the name of a function", str(error))
+
+    def test_a_handler_may_have_limits_of_its_own(self):
+        handler = Handler("a", "m.f", max_attempts=1, timeout=0)
+        self.assertEqual((handler.max_attempts, handler.timeout), (1, 0))
+
+
+class HandlerDiscoveryTests(SynchronousTestCase):
+    def discover(self, **files):
+        plugins = PluginFolder(self)
+        for stem, text in files.items():
+            plugins.plugin(stem, f"from evserve.plugin import Handler\n{text}\n")
+        return discover(plugins.package)
+
+    def test_handlers_are_listed_by_pattern(self):
+        found = self.discover(one='a = Handler("a.*", "m.a"); b = Handler("b", "m.b")')
+        self.assertEqual(list(found.handlers), ["a.*", "b"])
+        self.assertEqual(found.handlers["b"].plugin, Handler("b", "m.b"))
+        self.assertTrue(found.handlers["b"].path.endswith("one.py"))
+        self.assertEqual((found.services, found.broken), ({}, ()))
+
+    def test_the_first_to_name_a_pattern_has_it(self):
+        found = self.discover(one='a = Handler("a", "m.one")', two='a = Handler("a", "m.two")')
+        self.assertEqual(found.handlers["a"].plugin.function, "m.one")
+        self.assertIn("one.py", found.broken[0].cause)
+        self.assertTrue(found.broken[0].path.endswith("two.py"))
+
+    def test_a_bad_pattern_breaks_its_file_alone(self):
+        found = self.discover(bad='a = Handler("*.a", "m.a")', good='b = Handler("b", "m.b")')
+        self.assertEqual(list(found.handlers), ["b"])
+        self.assertIn("'*.a'", found.broken[0].cause)

@@ -1,4 +1,4 @@
-"""What is printed may not fit, and who is to take it may not be there."""
+"""Printing to streams that are full or closed."""
 
 import io
 

@@ -1,4 +1,8 @@
-"""`twistd -n evserve`: from a command line to the services it asks for."""
+"""`twistd -n evserve`: the host's options, and the service tree they ask for.
+
+This module is imported before anything is known about the command line, so it imports neither the
+reactor nor what runs services; `makeService` does.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -10,27 +14,34 @@ from attrs import evolve
 from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
+from typing_extensions import override
 
 from evserve import __version__
-from evserve.host.admin import admin_endpoint
-from evserve.host.config import arguments_from, read_config
-from evserve.host.folders import add_current_folder, add_plugin_folder
-from evserve.host.logs import log_format
+from evserve.host.config import (
+    ServiceConfig,
+    arguments_from_table,
+    error_prefix,
+    read_config,
+    service_from_arguments,
+    service_from_table,
+)
+from evserve.host.endpoints import valid_endpoint
 from evserve.host.options import (
     LISTENING,
     LISTENING_PARAMETERS,
+    Argument,
+    Schema,
     opt_listen,
-    positive_number,
-    seconds,
+    parse_arguments,
+    set_options,
 )
-from evserve.host.orders import Order, order_from_table, order_from_words
-from evserve.host.places import check_places
-from evserve.host.process import ending_quietly, hold_standard_descriptors
-from evserve.host.schema import Argument, Schema, argv, scan
+from evserve.host.plugins import add_current_folder, add_plugin_folder
+from evserve.host.process import check_paths, exit_without_traceback, open_standard_descriptors
 from evserve.host.workers import current_assignment
+from evserve.options import choice, positive_integer, seconds
 from evserve.plugin import (
     Catalogue,
-    Found,
+    FoundService,
     PluginError,
     ServiceMakerPlugin,
     ServicePlugin,
@@ -40,35 +51,41 @@ from evserve.plugin import (
 
 DEFAULT_SERVICE = "echo"
 SERVICES = ServicePlugin(
-    "services", "evserve.host.services", "List the services that are installed.", listens=False
+    "services", "evserve.host.plugins", "List the installed services.", listens=False
 )
-BEFORE_SERVICE = {"config", "plugin-dir", "no-cwd-plugins"}  # they say which services there are
+_BEFORE_SERVICE = {"config", "plugin-dir", "no-cwd-plugins"}  # they decide which services exist
 _log = Logger()
 
 
 class Options(usage.Options):
-    """The host's options; what stands after the name of a service belongs to the service."""
+    """The host's options; those after the name of a service belong to the service."""
 
     longdesc = (
-        "Without SERVICE and --config it is an echo server. Options may also stand after SERVICE; "
-        "'twistd -n evserve SERVICE --help' shows those of the service."
+        "Without SERVICE and --config, runs an echo server. Options may also stand after SERVICE; "
+        "'twistd -n evserve SERVICE --help' shows the options of the service."
     )
     optFlags = [
         ["check", None, "Check the command line or the config file, then exit"],
-        ["no-cwd-plugins", None, "Leave out ./twisted/plugins of the current folder"],
+        ["no-cwd-plugins", None, "Ignore ./twisted/plugins of the current folder"],
     ]
     optParameters = [
         [
             "admin",
             None,
             None,
-            "Serve a status page and metrics here, e.g. tcp:9100",
-            admin_endpoint,
+            "Endpoint of the status page and the metrics, such as tcp:9100",
+            valid_endpoint,
         ],
-        ["config", "c", None, "Run the services of this TOML file, in one process"],
-        ["drain", None, 10.0, "Seconds that work in flight gets to finish when stopping", seconds],
-        ["log-format", None, "text", "text or json (one JSON object a line)", log_format],
-        ["workers", None, None, "Share the ports among this many processes", positive_number],
+        ["config", "c", None, "TOML file of services to run in one process"],
+        ["drain", None, 10.0, "Seconds to wait for work in flight when stopping", seconds],
+        [
+            "log-format",
+            None,
+            "text",
+            "text or json (one JSON object per line)",
+            choice("text", "json"),
+        ],
+        ["workers", None, None, "Number of processes that share the ports", positive_integer],
         *LISTENING_PARAMETERS,
     ]
     opt_listen = opt_listen
@@ -76,10 +93,10 @@ class Options(usage.Options):
     def __init__(self) -> None:
         usage.Options.__init__(self)
         self["plugin-dir"] = []
-        self.orders: list[Order] = []
+        self.services: list[ServiceConfig] = []
 
     def opt_plugin_dir(self, folder: str) -> None:
-        """Also look for plugin files in this folder (may be repeated)"""  # noqa: D400 - shown by --help
+        """Additional folder of plugin files (repeatable)"""  # noqa: D400 - shown by --help
         try:
             add_plugin_folder(folder)
         except PluginError as error:
@@ -87,105 +104,95 @@ class Options(usage.Options):
         self["plugin-dir"].append(folder)
 
     def opt_version(self) -> None:
-        """Show the versions of evserve and Twisted, then exit"""  # noqa: D400 - likewise
+        """Show the versions of evserve and Twisted, then exit"""  # noqa: D400 - shown by --help
         print(f"evserve {__version__} (Twisted {twisted.__version__})")
         raise SystemExit(0)
 
     @property
     def synopsis(self) -> str:
-        """The usage line after `evserve`; that of a service goes on with its name."""
+        """The usage line after `evserve`; Twisted appends that of the service."""
         return "[options]" if self.subCommand else "[options] [SERVICE [options of the service]]"
 
     @property
     def subCommands(self) -> Iterator[tuple[str, None, Any, str]]:
-        """The services, for `--help`; a property, so that nothing is discovered at import."""
+        """The services, for `--help`; a property, so that discovery does not run at import."""
         for name, found in self.catalogue.services.items():
             yield name, None, None, found.plugin.description
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The plugins that can be seen with the folders asked for."""
+        """The plugins in the folders that the options name."""
         refused = () if self["no-cwd-plugins"] else add_current_folder()
         found = discover()
-        services = found.services | {SERVICES.name: Found(SERVICES, __file__)}
+        services = found.services | {SERVICES.name: FoundService(SERVICES, __file__)}
         broken = (*refused, *found.broken)
         return evolve(found, services=dict(sorted(services.items())), broken=broken)
 
+    @override
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """Parse the command line; a mistake ends the process with one line and status 1."""
-        hold_standard_descriptors()
-        with ending_quietly():
-            self._parse_all(sys.argv[1:] if options is None else list(options))
-
-    def _parse_all(self, words: list[str]) -> None:
-        try:
-            self._parse(words)
-        except (usage.UsageError, PluginError) as error:
-            raise SystemExit(f"evserve: {error}") from None
-        if self["check"]:
-            names = ", ".join(order.name for order in self.orders)
-            print(f"{self['config'] or 'command line'}: OK ({names})")
-            raise SystemExit(0)
+        open_standard_descriptors()
+        with exit_without_traceback():
+            try:
+                self._parse(sys.argv[1:] if options is None else list(options))
+            except (usage.UsageError, PluginError) as error:
+                raise SystemExit(f"evserve: {error}") from None
+            if self["check"]:
+                names = ", ".join(service.name for service in self.services)
+                print(f"{self['config'] or 'command line'}: OK ({names})")
+                raise SystemExit(0)
 
     def _parse(self, words: list[str]) -> None:
         hint = " (the options of a service stand after its name)"
-        given, rest = scan(words, [self], permute=False, otherwise=hint)
+        given, rest = parse_arguments(words, [self], permute=False, unknown_hint=hint)
         own = [argument for argument in given if argument[0] not in LISTENING]
         listening = [argument for argument in given if argument[0] in LISTENING]
-        self._apply(own)  # before the services: --plugin-dir says which there are
+        self._apply(own)  # before discovery, which needs --plugin-dir
         if self["config"] is None:
+            workers_location = "--workers"
             name, *after = rest or [DEFAULT_SERVICE]
-            order, more = order_from_words(name, after, listening, self.catalogue, self)
-            self._refuse_late(more, name)
-            self._apply(more)
-            self.orders = [order]
-            self._check_workers("--workers")
+            service, late = service_from_arguments(name, after, listening, self.catalogue, self)
+            for option, _ in late:
+                if self.synonyms[option] in _BEFORE_SERVICE:
+                    raise usage.UsageError(f"--{self.synonyms[option]} must stand before {name!r}")
+            self._apply(late)
+            self.services = [service]
         else:
-            self._read_config(own, [*rest, *(f"--{name}" for name, _ in listening)])
-
-    def _refuse_late(self, arguments: list[Argument], service: str) -> None:
-        for name, _ in arguments:
-            if self.synonyms[name] in BEFORE_SERVICE:
-                raise usage.UsageError(f"--{self.synonyms[name]} must stand before {service!r}")
-
-    def _read_config(self, own: list[Argument], extra: list[str]) -> None:
-        if extra:
-            raise usage.UsageError(f"--config says which services run: leave out {extra[0]}")
-        config = read_config(self["config"])
-        where = f"{config.path}: [evserve]"
-        for key in config.host:
-            if key in LISTENING:
-                raise usage.UsageError(f"{where} {key}: belongs into a [services.NAME] table")
-        schema = Schema(self).without({"config", "check"})
-        self._apply(arguments_from(config.host, schema, where), where)
-        self._apply(own)  # again: the command line outranks the file
-        self.orders = [order_from_table(each, self.catalogue, self) for each in config.services]
-        asked_here = any(self.synonyms[name] == "workers" for name, _ in own)
-        self._check_workers("--workers" if asked_here else f"{where} workers")
-
-    def _check_workers(self, where: str) -> None:
+            extra = [*rest, *(f"--{name}" for name, _ in listening)]
+            if extra:
+                raise usage.UsageError(f"--config names the services to run (remove {extra[0]})")
+            workers_location = self._read_config(own)
         if self["workers"]:
             from evserve.host.workers import check_shareable
 
-            check_shareable(self.orders, where)
+            check_shareable(self.services, workers_location)
 
-    def _apply(self, arguments: list[Argument], where: str = "") -> None:
-        try:
-            usage.Options.parseOptions(self, argv(arguments))
-        except usage.UsageError as error:
-            name, reason = Schema(self).blame(arguments) or ("", str(error))
-            key = f"{name}:" if where else f"--{name}"
-            raise usage.UsageError(
-                " ".join(filter(None, (where, name and key, reason)))
-            ) from error
+    def _read_config(self, own: list[Argument]) -> str:
+        """Read the config file; return where `workers` is set, for messages."""
+        config = read_config(self["config"])
+        location = f"{config.path}: [evserve]"
+        with error_prefix(location):
+            for key in config.host:
+                if key in LISTENING:
+                    raise usage.UsageError(f"{key}: belongs in a [services.NAME] table")
+            schema = Schema(self, exclude=("config", "check"))
+            self._apply(arguments_from_table(config.host, schema), "{}: {}")
+        self._apply(own)  # again, because the command line overrides the file
+        self.services = [
+            service_from_table(table, self.catalogue, self) for table in config.services
+        ]
+        on_command_line = any(self.synonyms[name] == "workers" for name, _ in own)
+        return "--workers" if on_command_line else f"{location} workers"
 
+    def _apply(self, arguments: list[Argument], message: str = "--{} {}") -> None:
+        set_options(self, arguments, message=message, parse=super().parseOptions)
+
+    @override
     def postOptions(self) -> None:
-        """Leave no pidfile behind `-n`, so that two servers run in one folder."""
         twistd: dict[str, Any] = self.parent or {}
         if twistd.get("nodaemon") and twistd.get("pidfile") == "twistd.pid":
-            twistd["pidfile"] = ""
+            twistd["pidfile"] = ""  # the default: two servers may run in one folder
         if current_assignment() is None:
-            check_places(twistd)
+            check_paths(twistd)
         else:
             from evserve.host.workers import set_worker_options
 
@@ -194,31 +201,27 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """Build the service tree that the options ask for."""
-    with ending_quietly():
-        return _tree(options)
+    with exit_without_traceback():
+        from twisted.internet import reactor
 
+        from evserve.host.admin import make_admin
+        from evserve.host.application import add_services
+        from evserve.host.workers import choose_role
 
-def _tree(options: Options) -> IService:
-    from twisted.internet import reactor
-
-    from evserve.host.admin import make_admin
-    from evserve.host.serving import build_tree
-    from evserve.host.workers import choose_role
-
-    root, orders = choose_role(options, options.orders, reactor)
-    build_tree(orders, root)
-    if current_assignment() is None:  # the supervisor does this for its workers
-        _warn_of_broken_plugins(options)
-        if options["admin"] is not None:
-            root.admin = make_admin(options["admin"], options.orders, root)
-    return root
+        root, services = choose_role(options, options.services, reactor)
+        add_services(services, root)
+        if current_assignment() is None:  # the supervisor does this for its workers
+            _warn_of_broken_plugins(options)
+            if options["admin"] is not None:
+                root.admin = make_admin(options["admin"], options.services, root)
+        return root
 
 
 def _warn_of_broken_plugins(options: Options) -> None:
-    """Log what was left out, for a server; a job's standard error is read by people in a hurry."""
+    """Log the plugins left out if there is a server; the output of a job stays short."""
     if any(
         each.plugin.listens or isinstance(each.plugin, ServiceMakerPlugin)
-        for each in options.orders
+        for each in options.services
     ):
         for broken in options.catalogue.broken:
             _log.warn("plugin left out: {path}: {cause}", path=broken.path, cause=broken.cause)

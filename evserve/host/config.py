@@ -1,106 +1,209 @@
-"""The config file: TOML, checked against the options of the services it names.
+"""From a command line or a TOML file to the services to run, with their options parsed.
 
-Every mistake is one line that names the file, the table and the key.
+Every mistake is one line. It names the option, or the file, the table and the key.
 """
 
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from twisted.python.usage import Options, UsageError
 
-from evserve.host.schema import Argument, Schema, argv, did_you_mean
+from evserve.host.endpoints import endpoint_strings, parse_endpoint
+from evserve.host.options import (
+    LISTENING,
+    LOOPBACK,
+    Argument,
+    Schema,
+    did_you_mean,
+    parse_arguments,
+    set_options,
+    with_listening_options,
+)
+from evserve.host.workers import current_assignment
+from evserve.interfaces import IServicePlugin, LoadedService
+from evserve.plugin import Catalogue, PluginError, load
 
 
 @frozen
-class Table:
-    """One `[services.NAME]` table: the plugin it asks for and its settings."""
+class ServiceConfig:
+    """A service to run: its name in this process, its plugin and its parsed options."""
+
+    name: str
+    plugin: IServicePlugin
+    loaded: LoadedService
+    options: Options
+
+
+@frozen
+class ServiceTable:
+    """A `[services.NAME]` table: its plugin and its settings."""
 
     name: str
     plugin: str
     settings: Mapping[str, Any]
-    where: str  # for messages: "evserve.toml: [services.NAME]"
+    location: str  # for messages: "evserve.toml: [services.NAME]"
 
 
 @frozen
-class Config:
-    """A config file that was read: the host's settings and the services' tables."""
+class ConfigFile:
+    """The settings of the host and the tables of the services."""
 
     path: str
     host: Mapping[str, Any]
-    services: tuple[Table, ...]
+    services: tuple[ServiceTable, ...]
 
 
-def read_config(path: str) -> Config:
-    """Read a TOML file; raises UsageError in one line."""
-    content = _read_toml(path)
-    for key, value in content.items():
-        if key not in ("evserve", "services"):
-            hint = did_you_mean(key, ("evserve", "services"))
-            raise UsageError(f"{path}: unknown table [{_spelt(key)}]{hint}")
-        if not isinstance(value, dict):
-            raise UsageError(f"{path}: {key} must be a table, [{key}]")
-    services = content.get("services", {})
-    if not services:
-        raise UsageError(f"{path}: no service: write a table such as [services.echo]")
-    tables = tuple(_table(path, name, settings) for name, settings in services.items())
-    return Config(path, content.get("evserve", {}), tables)
+def service_from_arguments(
+    name: str, words: list[str], listening: list[Argument], catalogue: Catalogue, host: Options
+) -> tuple[ServiceConfig, list[Argument]]:
+    """Parse the words after a service's name on the command line.
+
+    listening: the listening options that stood before the name.  host: the host's options.
+    Returns the service, and those options among `words` that belong to the host. Raises
+    UsageError.
+    """
+    service = _load_service(name, name, catalogue, host)
+    options = service.options
+    with error_prefix(f"{name}:"):
+        if hasattr(options, "subCommands"):
+            # The words after its sub-command belong to that.
+            arguments, positional = parse_arguments(words, [options], permute=False)
+        else:
+            arguments, positional = parse_arguments(words, [options, host], permute=True)
+        own: list[Argument] = []
+        others: list[Argument] = []
+        for argument in (*listening, *arguments):
+            if argument[0] in options.synonyms:
+                own.append(argument)
+            elif argument[0] in LISTENING:  # the service does not listen
+                raise UsageError(f"no such option --{argument[0]}")
+            else:
+                others.append(argument)
+        try:
+            set_options(options, own, positional)
+        except UsageError as error:
+            if "number of arguments" in str(error) and positional:
+                raise UsageError(f"unexpected argument {positional[-1]!r}") from error
+            raise
+        _check_endpoints(service)
+    return service, others
+
+
+def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options) -> ServiceConfig:
+    """Parse a `[services.NAME]` table; raises UsageError that names file, table and key."""
+    with error_prefix(table.location):
+        service = _load_service(table.name, table.plugin, catalogue, host)
+        arguments = arguments_from_table(table.settings, Schema(service.options))
+        set_options(service.options, arguments, message="{}: {}")
+        _check_endpoints(service)
+    return service
+
+
+@contextmanager
+def error_prefix(prefix: str) -> Iterator[None]:
+    """Put `prefix` before the message of a UsageError or PluginError."""
+    try:
+        yield
+    except (UsageError, PluginError) as error:
+        raise UsageError(f"{prefix} {error}") from error
+
+
+def _load_service(
+    name: str, plugin_name: str, catalogue: Catalogue, host: Options
+) -> ServiceConfig:
+    try:
+        plugin = catalogue.find(plugin_name)
+    except KeyError:
+        # A folder that was refused, whose name is empty, may be why the service is not there.
+        causes = [f"; {broken.cause}" for broken in catalogue.broken if not broken.name]
+        hint = causes[0] if causes else did_you_mean(plugin_name, catalogue.services)
+        hint = hint or " ('twistd -n evserve services' lists them)"
+        raise UsageError(f"no service named {plugin_name!r}{hint}") from None
+    try:
+        loaded = load(plugin)
+    except PluginError as error:
+        raise PluginError(f"{plugin_name!r} cannot be used: {error}") from error
+    make_options = with_listening_options(loaded.options) if plugin.listens else loaded.options
+    options = make_options()
+    options.parent = host
+    host.subCommand = plugin_name
+    return ServiceConfig(name, plugin, loaded, options)
+
+
+def _check_endpoints(service: ServiceConfig) -> None:
+    """Raise UsageError on a bad endpoint, before any service starts."""
+    if not service.plugin.listens or current_assignment() is not None:  # the supervisor did
+        return
+    reactor: Any
+    from twisted.internet import reactor
+
+    for endpoint in endpoint_strings(service.options):
+        parse_endpoint(reactor, endpoint, service.options.get("interface", LOOPBACK))
+
+
+def read_config(path: str) -> ConfigFile:
+    """Read a TOML file; raises UsageError."""
+    with error_prefix(f"{path or repr(path)}:"):
+        content = _read_toml(path)
+        for key, value in content.items():
+            if key not in ("evserve", "services"):
+                hint = did_you_mean(key, ("evserve", "services"))
+                raise UsageError(f"unknown table [{_toml_key(key)}]{hint}")
+            if not isinstance(value, dict):
+                raise UsageError(f"{key} must be a table, [{key}]")
+        services = content.get("services", {})
+        if not services:
+            raise UsageError("no services (add a table such as [services.echo])")
+        tables = tuple(_read_table(path, name, settings) for name, settings in services.items())
+    return ConfigFile(path, content.get("evserve", {}), tables)
 
 
 def _read_toml(path: str) -> dict[str, Any]:
     try:
-        # utf-8-sig: some editors begin a file with a mark that TOML does not know.
+        # utf-8-sig: some editors write a byte order mark, which TOML does not allow.
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"{path or repr(path)}: {error.strerror}") from error
+        raise UsageError(error.strerror) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text") from error
+        raise UsageError("not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
-    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
-        raise UsageError(f"{path}: not valid TOML: too long or too deep") from error
+        raise UsageError(f"not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # thousands of digits or brackets
+        raise UsageError("not valid TOML: too long or too deep") from error
 
 
-def _spelt(key: str) -> str:
-    """Return a key as TOML spells it: quoted unless it is of plain characters."""
+def _toml_key(key: str) -> str:
+    """Return a key as TOML writes it: quoted unless its characters are plain."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
-def _table(path: str, name: str, settings: object) -> Table:
-    where = f"{path}: [services.{_spelt(name)}]"
+def _read_table(path: str, name: str, settings: object) -> ServiceTable:
+    header = f"[services.{_toml_key(name)}]"
     if not (name.strip() and name.isprintable()):
-        raise UsageError(f"{where} cannot be the name of a service")
+        raise UsageError(f"{header} cannot be the name of a service")
     if not isinstance(settings, dict):
-        raise UsageError(f"{where} must be a table")
+        raise UsageError(f"{header} must be a table")
     plugin = settings.get("plugin", name)
     if not isinstance(plugin, str):
-        raise UsageError(f"{where} plugin: expected a string, not {plugin!r}")
-    return Table(name, plugin, {k: v for k, v in settings.items() if k != "plugin"}, where)
+        raise UsageError(f"{header} plugin: expected a string, not {plugin!r}")
+    rest = {key: value for key, value in settings.items() if key != "plugin"}
+    return ServiceTable(name, plugin, rest, f"{path}: {header}")
 
 
-def arguments_from(settings: Mapping[str, Any], schema: Schema, where: str) -> list[Argument]:
-    """Turn a table into command-line arguments; raises UsageError naming table and key."""
+def arguments_from_table(settings: Mapping[str, Any], schema: Schema) -> list[Argument]:
+    """Turn a table into command-line arguments; raises UsageError that names the key."""
     arguments: list[Argument] = []
     for key, value in settings.items():
         try:
             arguments += schema.get(key).arguments(value)
         except KeyError as unknown:
-            raise UsageError(f"{where} unknown key {key!r}{unknown.args[0]}") from None
+            raise UsageError(f"unknown key {key!r}{unknown.args[0]}") from None
         except ValueError as error:
-            raise UsageError(f"{where} {key}: {error}") from error
+            raise UsageError(f"{key}: {error}") from error
     return arguments
-
-
-def parse_table(options: Options, settings: Mapping[str, Any], where: str) -> None:
-    """Parse a table's settings into `options`; raises UsageError naming table and key."""
-    schema = Schema(options)
-    arguments = arguments_from(settings, schema, where)
-    try:
-        options.parseOptions(argv(arguments))
-    except UsageError as error:
-        key, reason = schema.blame(arguments) or ("", str(error))
-        raise UsageError(" ".join(filter(None, (where, key and f"{key}:", reason)))) from error

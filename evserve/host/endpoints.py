@@ -1,11 +1,10 @@
-"""From options to endpoints.
+"""Server endpoint strings: from a service's options to Twisted endpoints.
 
-Twisted's endpoint strings listen on every interface unless told otherwise. Here exposing a service
-is a choice: an endpoint that names no interface gets the one of `--interface`, which is loopback.
+Twisted's endpoints listen on all interfaces by default. Here, an endpoint that names no interface
+gets that of `--interface`, which is loopback, so that exposing a service is a choice.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.usage import Options, UsageError
 
 from evserve.endpoints import check_text, explain_endpoint
-from evserve.host.options import port_number
-from evserve.host.passed import check_passed, passed_sockets
+from evserve.host.options import LOOPBACK
+from evserve.host.systemd import check_inherited_socket, inherited_sockets
+from evserve.options import port_number
 
 
-# Twisted's default of 50 makes a burst of clients wait for their SYN to be sent again.
+# With Twisted's default of 50, clients in a burst have to send their SYN again.
 BACKLOG = 1024
 
 # The arguments of Twisted's endpoints, in the order in which they may stand without their names.
@@ -33,80 +33,92 @@ _ARGUMENTS = {
 _UNKNOWN = "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"
 
 
-def endpoint_strings(options: Options) -> list[str]:
-    """Return the endpoint strings that `options` ask for, as a user would write them.
+class EndpointError(UsageError):
+    """An endpoint string that cannot be used: `endpoint`, and the `reason` in one line."""
 
-    Raises UsageError if they ask for none and the service has no default port.
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(f"bad endpoint {endpoint!r}: {reason}")
+        self.endpoint = endpoint
+        self.reason = reason
+
+
+def endpoint_strings(options: Options) -> list[str]:
+    """Return the endpoint strings that `options` ask for, as the user wrote them.
+
+    Raises UsageError if there are none and the service has no default port.
     """
-    asked = list(options.get("listen") or ())
+    strings = list(options.get("listen") or ())
     port = options.get("port")
-    if port is None and not asked:
+    if port is None and not strings:
         port = getattr(options, "default_port", None)
     if port is not None:
-        asked.insert(0, f"tcp:{port}")
-    if not asked:
-        raise UsageError("where should it listen? Give --port N or --listen ENDPOINT")
-    return asked
+        strings.insert(0, f"tcp:{port}")
+    if not strings:
+        raise UsageError(
+            "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)"
+        )
+    return strings
 
 
-def complete(endpoint: str, interface: str) -> str:
-    """Add the interface and the backlog that `endpoint` leaves out.
+def parse_endpoint(reactor: Any, endpoint: str, interface: str) -> IStreamServerEndpoint:
+    """Return the endpoint that a string describes; raises EndpointError."""
+    try:
+        kind, _, rest = endpoint.removeprefix("haproxy:").partition(":")
+        if kind == "systemd":
+            check_inherited_socket(_arguments(kind, rest), inherited_sockets())
+        parsed: IStreamServerEndpoint = serverFromString(
+            reactor, add_defaults(endpoint, interface)
+        )
+    except LookupError as error:  # Twisted's, about LISTEN_FDS
+        raise EndpointError(endpoint, "systemd passed no such socket") from error
+    except Exception as error:
+        raise EndpointError(endpoint, explain_endpoint(error, _UNKNOWN)) from error
+    return parsed
 
-    Raises ValueError on what Twisted would stumble over only when it listens, or never.
+
+def valid_endpoint(text: str) -> str:
+    """Return an endpoint string that `parse_endpoint` accepts: a parser of option values."""
+    reactor: Any
+    from twisted.internet import reactor
+
+    try:
+        parse_endpoint(reactor, text, LOOPBACK)
+    except EndpointError as error:
+        raise ValueError(error.reason) from error
+    return text
+
+
+def add_defaults(endpoint: str, interface: str) -> str:
+    """Return `endpoint` with the interface and the backlog added that it does not name.
+
+    Raises ValueError for what Twisted would notice only when it listens, or never.
     """
     check_text(endpoint)
     kind, separator, rest = endpoint.partition(":")
     if kind == "stdio":
-        raise ValueError("nobody can connect to standard input")
+        raise ValueError("standard input accepts no connections")
     if kind == "haproxy":
-        return f"haproxy:{complete(rest, interface)}"
-    names = _ARGUMENTS.get(kind, ())
-    given = _given(rest, names) if separator else {}
-    _check(given)
-    defaults = {"interface": quoteStringArgument(interface), "backlog": str(BACKLOG)}
-    missing = [f"{k}={v}" for k, v in defaults.items() if k in names and k not in given]
-    return ":".join([endpoint, *missing])
-
-
-def _given(rest: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the arguments of an endpoint by name."""
-    arguments = re.split(r"(?<!\\):", rest)
-    pairs = [re.split(r"(?<!\\)=", each, maxsplit=1) for each in arguments]
-    named = {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
-    positional = [pair[0] for pair in pairs if len(pair) == 1]
-    return {**dict(zip(names, positional, strict=False)), **named}
-
-
-def _check(given: Mapping[str, str]) -> None:
-    port, folder = given.get("port"), given.get("path")
-    if given.get("interface") == "":  # which a socket would take for every interface
-        raise ValueError(r"its interface is empty (0.0.0.0 for every one; \: for a colon in it)")
-    if port is not None:
+        return f"haproxy:{add_defaults(rest, interface)}"
+    given = _arguments(kind, rest) if separator else {}
+    if given.get("interface") == "":  # which a socket binds to all interfaces
+        raise ValueError(r"empty interface (0.0.0.0 for all of them; \: for a colon in it)")
+    if (port := given.get("port")) is not None:
         try:
             port_number(port)
         except ValueError as error:
             raise ValueError(f"{port!r} is {error}") from error
+    folder = given.get("path")
     if folder is not None and not Path(re.sub(r"\\(.)", r"\1", folder)).is_dir():
         raise ValueError(f"no folder {folder!r} with certificates")
+    defaults = {"interface": quoteStringArgument(interface), "backlog": str(BACKLOG)}
+    names = _ARGUMENTS.get(kind, ())
+    missing = [f"{k}={v}" for k, v in defaults.items() if k in names and k not in given]
+    return ":".join([endpoint, *missing])
 
 
-def _check_systemd(endpoint: str) -> None:
-    kind, _, rest = endpoint.removeprefix("haproxy:").partition(":")
-    if kind == "systemd":
-        check_passed(_given(rest, _ARGUMENTS[kind]), passed_sockets())
-
-
-def parse_endpoint(reactor: Any, endpoint: str, interface: str) -> IStreamServerEndpoint:
-    """Return the endpoint that a string describes; raises UsageError in one line."""
-    try:
-        _check_systemd(endpoint)
-        parsed: IStreamServerEndpoint = serverFromString(reactor, complete(endpoint, interface))
-    except Exception as error:
-        raise UsageError(f"bad endpoint {endpoint!r}: {_explain(error)}") from error
-    return parsed
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, LookupError):  # of the descriptors in LISTEN_FDS
-        return "systemd passed no such socket"
-    return explain_endpoint(error, _UNKNOWN)
+def _arguments(kind: str, text: str) -> dict[str, str]:
+    """Return the arguments of an endpoint string by name."""
+    pairs = [re.split(r"(?<!\\)=", each, maxsplit=1) for each in re.split(r"(?<!\\):", text)]
+    named = {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
+    positional = [pair[0] for pair in pairs if len(pair) == 1]
+    return {**dict(zip(_ARGUMENTS.get(kind, ()), positional, strict=False)), **named}

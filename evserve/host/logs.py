@@ -1,7 +1,7 @@
-"""Logging: one readable line an event on standard error, or Twisted's JSON.
+"""Logs: one readable line per event on standard error, or Twisted's JSON.
 
-Standard output is for results. `twistd` logs there and begins with lines about itself, so the host
-brings its own observer, unless the user asked `twistd` for another place or format.
+Standard output is for results, but `twistd` logs there, and begins with lines about itself. So the
+host sets its own observer, unless the user asked `twistd` for another place or format.
 """
 
 import os
@@ -28,31 +28,22 @@ from twisted.python.logfile import LogFile
 from zope.interface import provider
 
 
-FORMATS = ("text", "json")
-
-# Lines of Twisted's that say nothing, or less than our own line about the same thing: what
-# announces its port itself has a log prefix that begins with "evserve".
-NOISE = re.compile(
+# Twisted's lines that say nothing, or less than a line of evserve about the same thing. A factory
+# or protocol that logs its own port has a log prefix that begins with "evserve".
+_NOISE = re.compile(
     r"evserve \w+( \(\w+\))* starting on |\((TCP|UNIX|TLS|UDP) Port .* Closed\)$"
     r"|(Starting|Stopping) factory |Main loop terminated|Unable to write to plugin cache"
 )
 
 
-def log_format(text: str) -> str:
-    """Return a log format by name."""
-    if text not in FORMATS:
-        raise ValueError("not a log format (text or json)")
-    return text
-
-
 def logs_to_terminal(twistd: Mapping[str, Any]) -> bool:
-    """Say whether the log goes to standard error."""
+    """Return whether the log goes to standard error."""
     elsewhere = twistd.get("logfile") or twistd.get("syslog") or twistd.get("logger")
     return bool(twistd.get("nodaemon")) and not elsewhere
 
 
 def make_observer(twistd: Mapping[str, Any], log_format: str) -> ILogObserver | None:
-    """Return the observer to log with; None leaves it to `twistd` and the options it was given."""
+    """Return the observer to log with; None leaves logging to `twistd`."""
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     name = twistd.get("logfile")
@@ -63,21 +54,24 @@ def make_observer(twistd: Mapping[str, Any], log_format: str) -> ILogObserver | 
         return None
     else:
         stream = sys.stdout if name == "-" else LogFile.fromFullPath(name or "twistd.log")
-    return observer(stream, log_format)
+    return file_observer(stream, log_format)
 
 
-def observer(stream: TextIO, log_format: str) -> ILogObserver:
-    """Return an observer that writes to `stream`, without the noise of starting up."""
+def file_observer(stream: TextIO, log_format: str) -> ILogObserver:
+    """Return an observer that writes to `stream` and drops noise."""
     inner = (
         jsonFileLogObserver(stream, recordSeparator="")
         if log_format == "json"
-        else FileLogObserver(stream, _clearing if _is_terminal(stream) else as_text)
+        else FileLogObserver(stream, _clearing if _is_terminal(stream) else format_event)
     )
-    return FilteringLogObserver(inner, [quiet])
+    return FilteringLogObserver(inner, [drop_noise])
 
 
-def as_text(event: LogEvent) -> str:
-    """Return an event as `2026-01-31 12:00:00 message`, with a traceback if it holds one."""
+def format_event(event: LogEvent) -> str:
+    """Return an event as `2026-01-31 12:00:00 message`, followed by its traceback if it has one.
+
+    A warning or error that is not evserve's has its namespace before the message.
+    """
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["log_time"]))
     namespace = str(event.get("log_namespace", ""))
     level = event.get("log_level", LogLevel.info)
@@ -92,29 +86,24 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _clearing(event: LogEvent) -> str:
-    """Leave nothing to the right of a line: a progress bar may be there."""
-    return as_text(event).replace("\n", "\x1b[K\n")
+    """Format an event, and clear the rest of each line, where a progress bar may be."""
+    return format_event(event).replace("\n", "\x1b[K\n")
 
 
 @provider(ILogFilterPredicate)
-def quiet(event: LogEvent) -> Any:
-    """Drop noise (twisted.logger's ILogFilterPredicate)."""
+def drop_noise(event: LogEvent) -> Any:
+    """Drop `twistd`'s lines about itself, and those that the host replaces with its own."""
     return PredicateResult.no if _is_noise(event) else PredicateResult.maybe
 
 
 def _is_noise(event: LogEvent) -> bool:
-    """Say whether an event is one of `twistd`'s about itself, or one that the host replaces."""
     if str(event.get("log_namespace")).endswith("AppLogger"):
         return True
-    if NOISE.match(str(event.get("log_text") or event.get("log_format") or "")):
+    if _NOISE.match(str(event.get("log_text") or event.get("log_format") or "")):
         return True
-    failure = event.get("log_failure") or event.get("failure")  # the old API has the latter
-    return isinstance(failure, Failure) and _failed_in_discovery(failure)
-
-
-def _failed_in_discovery(failure: Failure) -> bool:
-    """Say whether `twistd` stumbled over a plugin file: evserve reports that in one line."""
-    return any(
+    failure = event.get("log_failure") or event.get("failure")  # the latter by the old API
+    # twistd's own discovery failed on a plugin file: evserve reports that in one line.
+    return isinstance(failure, Failure) and any(
         name == "getCache" and PurePath(file).parts[-2:] == ("twisted", "plugin.py")
         for name, file, *_ in failure.frames
     )

@@ -1,4 +1,4 @@
-"""The metrics of all services as one: each service has a registry, and its name as a label."""
+"""Metrics of all services: a registry for each, merged with the service's name as a label."""
 
 from collections.abc import Iterator
 
@@ -16,17 +16,17 @@ class Metrics:
     """Registries by service name; a prometheus_client collector over all of them."""
 
     _registries: dict[str, CollectorRegistry] = field(init=False, factory=dict)
-    _broken: set[str] = field(init=False, factory=set)
+    _reported: set[str] = field(init=False, factory=set)  # services whose registry raised
 
     def of(self, service: str) -> CollectorRegistry:
-        """Return the registry of a service, made when first asked for."""
+        """Return the registry of a service; the first call makes it."""
         return self._registries.setdefault(service, CollectorRegistry())
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric once, with the samples of all services that have it."""
         merged: dict[str, Metric] = {}
         for service, registry in self._registries.items():
-            for metric in self._families(service, registry):
+            for metric in self._collect_service(service, registry):
                 family = merged.setdefault(
                     metric.name,
                     Metric(metric.name, metric.documentation, metric.type, metric.unit),
@@ -37,12 +37,12 @@ class Metrics:
                 ]
         yield from merged.values()
 
-    def _families(self, service: str, registry: CollectorRegistry) -> list[Metric]:
-        """Return a service's metrics; one that cannot count hides nobody else's."""
+    def _collect_service(self, service: str, registry: CollectorRegistry) -> list[Metric]:
+        """Return a service's metrics, none if its collectors raise."""
         try:
             return list(registry.collect())
         except Exception:
-            if service not in self._broken:
-                self._broken.add(service)
-                _log.failure("{service}: its metrics cannot be read", service=service)
+            if service not in self._reported:
+                self._reported.add(service)
+                _log.failure("{service}: cannot collect its metrics", service=service)
             return []

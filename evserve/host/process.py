@@ -1,40 +1,52 @@
-"""The process: its standard streams, its exit status, its signals and its file limit."""
+"""The process: one-line errors, exit status, signals, standard streams, paths, file limit."""
 
 import atexit
 import errno
 import os
 import resource
 import signal
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from evserve.host.errors import explain
+from twisted.internet.error import CannotListenError
+from twisted.python.usage import UsageError
+
+from evserve.plugin import one_line
 
 
-# More descriptors than this cost the kernel memory for a table nobody fills.
-MOST_DESCRIPTORS = 1_048_576
+# Errors that a person can correct; anything else is a defect and gets a traceback as well.
+# OverflowError is what a socket raises for a port above 65535.
+USER_ERRORS = (OSError, CannotListenError, UsageError, ValueError, OverflowError)
+
+MAX_DESCRIPTORS = 1_048_576  # the kernel allocates a table: more would waste memory
 
 
-def hold_standard_descriptors() -> None:
-    """Open /dev/null wherever descriptor 0, 1 or 2 is closed.
-
-    Otherwise the next socket takes that number, and a stray print or read reaches a client.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # POSIX gives the lowest free number: this one
+def explain(error: BaseException) -> str:
+    """Return an error as one line, without its type if a person can correct it."""
+    if isinstance(error, CannotListenError):
+        cause = getattr(error.socketError, "strerror", None) or error.socketError
+        if isinstance(error.port, bytes):  # the path of a UNIX socket
+            return f"cannot listen on {os.fsdecode(error.port)}: {cause}"
+        host = error.interface or "*"
+        return f"cannot listen on {f'[{host}]' if ':' in host else host}:{error.port}: {cause}"
+    if isinstance(error, OSError) and error.strerror:
+        # Of two names, the second is the one being created: the lock beside a UNIX socket.
+        name = error.filename2 or error.filename
+        return f"{error.strerror}: {os.fsdecode(name)}" if name else error.strerror
+    text = " ".join(str(error).split())
+    return text if text and isinstance(error, USER_ERRORS) else one_line(error)
 
 
 @contextmanager
-def ending_quietly() -> Iterator[None]:
-    """Let Ctrl-C, `| head` and a full disk end the command within by SystemExit, no traceback.
+def exit_without_traceback() -> Iterator[None]:
+    """Turn Ctrl-C and failed writes (`| head`, a full disk) into SystemExit.
 
-    What was printed is written out here: left to the exit of the interpreter, a failure would be
-    two lines of Python's own and status 120.
+    Flushes standard output: the interpreter's own flush at exit would report a failure in two
+    lines and exit with status 120.
     """
     try:
         try:
@@ -45,26 +57,17 @@ def ending_quietly() -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
-        nobody_reads = error.errno == errno.EPIPE
-        raise SystemExit(1 if nobody_reads else f"evserve: {explain(error)}") from None
-
-
-def raise_file_limit() -> int:
-    """Raise the soft limit of open files to the hard one; return the limit in force."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return soft if soft != resource.RLIM_INFINITY else MOST_DESCRIPTORS
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+        raise SystemExit(
+            1 if error.errno == errno.EPIPE else f"evserve: {explain(error)}"
+        ) from None
 
 
 def exit_with(status: int) -> None:
-    """Make the process end with `status`, although `twistd` ends with 0 whatever happened.
+    """Make the process exit with `status`; `twistd` itself always exits with 0.
 
-    A hook at interpreter exit is the one place that works under `twistd` and `twist` alike
-    (twisted#11335). Other exit hooks, such as coverage's, run before the process ends.
+    Only a hook at interpreter exit works under both `twistd` and `twist` (twisted#11335). It runs
+    the other exit hooks, such as coverage's, first.
     """
 
     def end() -> None:
@@ -73,7 +76,7 @@ def exit_with(status: int) -> None:
             atexit._run_exitfuncs()  # noqa: SLF001 - public in all but name since Python 2
             for stream in (sys.__stdout__, sys.__stderr__):
                 if stream is not None:
-                    with suppress(OSError, ValueError):  # it is full, nobody reads, it is closed
+                    with suppress(OSError, ValueError):  # full, broken pipe, closed
                         stream.flush()
         finally:
             os._exit(status)
@@ -82,21 +85,91 @@ def exit_with(status: int) -> None:
 
 
 def on_stop_signals(reactor: Any, stop: Callable[[str], None]) -> None:
-    """Call `stop` with the signal's name, in the reactor, on SIGINT and SIGTERM.
+    """Call `stop` in the reactor with the signal's name on SIGINT and SIGTERM.
 
-    To be called once the reactor runs, because `reactor.run` sets handlers of its own, which would
-    cut open connections at once and end the process by the signal instead of with status 0.
+    Call this once the reactor runs: `reactor.run` installs handlers that close connections at
+    once, after which the process dies of the signal instead of exiting with 0.
     """
 
     def handler(number: int, frame: object) -> None:
         reactor.callFromThread(stop, signal.Signals(number).name)
 
     _handle_stop_signals(handler)
-    # While it ends, the interpreter would restore the defaults: a second signal that comes then
-    # would spoil the status of a process that has stopped in good order.
+    # At exit the interpreter restores the default handlers; a second signal then would change the
+    # exit status of a process that has stopped cleanly.
     atexit.register(_handle_stop_signals, signal.SIG_IGN)
 
 
 def _handle_stop_signals(handler: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, handler)
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null on each of descriptors 0, 1 and 2 that is closed.
+
+    Otherwise the next socket gets that number, and a print or read reaches a client.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # POSIX returns the lowest free number: this one
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one; return the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft if soft != resource.RLIM_INFINITY else MAX_DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def check_paths(twistd: Mapping[str, Any]) -> None:
+    """Raise UsageError if `twistd` cannot use its --logfile, --pidfile, --rundir or --chroot.
+
+    It notices only when it logs or daemonizes, and then prints a traceback.
+    """
+    for option, name, code in _path_errors(twistd):
+        if code:
+            raise UsageError(f"twistd's --{option} {name}: {os.strerror(code)}")
+
+
+def _path_errors(twistd: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Yield each path option with its value and an errno, 0 if it can be used."""
+    logfile: str | None = twistd.get("logfile")
+    if logfile == "-" or twistd.get("syslog") or twistd.get("logger"):
+        logfile = None
+    elif not logfile and not twistd.get("nodaemon", True):
+        logfile = "twistd.log"
+    if logfile:
+        yield "logfile", logfile, _file_error(Path(logfile))
+    if chroot := twistd.get("chroot"):
+        yield "chroot", chroot, _folder_error(Path(chroot))
+        return  # the other paths are inside it, where we cannot look yet
+    rundir, pidfile = twistd.get("rundir", "."), twistd.get("pidfile")
+    if rundir != ".":
+        yield "rundir", rundir, _folder_error(Path(rundir))
+    if pidfile:  # relative to the current folder, not to rundir
+        yield "pidfile", pidfile, _file_error(Path(pidfile))
+
+
+def _folder_error(path: Path) -> int:
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        return error.errno or 0
+    if not is_folder:
+        return errno.ENOTDIR
+    return 0 if os.access(path, os.X_OK) else errno.EACCES
+
+
+def _file_error(path: Path) -> int:
+    code = _folder_error(path.parent)
+    if code:
+        return code
+    if path.is_dir():
+        return errno.EISDIR
+    return 0 if os.access(path if path.exists() else path.parent, os.W_OK) else errno.EACCES

@@ -35,4 +35,4 @@ def _check(description: str) -> None:
     kind, *arguments = re.sub(r"\\.", "", description).split(":")
     places = sum("=" not in each for each in arguments)
     if places > _PLACES.get(kind.lower(), places):
-        raise ValueError("it has too many arguments")
+        raise ValueError("too many arguments")

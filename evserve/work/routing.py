@@ -7,7 +7,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from evserve.events import ERRORS, Event
-from evserve.plugin import Broken, Catalogue, PluginError
+from evserve.plugin import BrokenPlugin, Catalogue, PluginError
 
 
 _log = Logger()
@@ -88,7 +88,7 @@ def load_routes(catalogue: Catalogue) -> Routes:
         try:
             function = plugin.load()
         except PluginError as error:
-            broken.append(Broken(plugin.pattern, found.path, str(error)))
+            broken.append(BrokenPlugin(plugin.pattern, found.path, str(error)))
             continue
         routes.append(
             Route(plugin.pattern, function, plugin.blocking, plugin.max_attempts, plugin.timeout)

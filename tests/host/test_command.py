@@ -1,4 +1,4 @@
-"""From a command line to the services it asks for."""
+"""The `evserve` command: its options, and the service tree they build."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import command, process
-from evserve.plugin import Broken, Catalogue, Found, ServicePlugin
+from evserve.plugin import BrokenPlugin, Catalogue, FoundService, ServicePlugin
 from tests.plugin_folder import PluginFolder
 
 
@@ -22,7 +22,7 @@ class Case(SynchronousTestCase):
     def setUp(self):
         self.out = io.StringIO()
         self.patch(sys, "stdout", self.out)
-        self.patch(process, "hold_standard_descriptors", lambda: None)
+        self.patch(process, "open_standard_descriptors", lambda: None)
         self.patch(process, "raise_file_limit", lambda: 1024)
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)
@@ -46,30 +46,31 @@ class Case(SynchronousTestCase):
 
 class CommandLineTests(Case):
     def test_without_a_service_it_is_echo(self):
-        (order,) = self.parse("--port 0").orders
+        (order,) = self.parse("--port 0").services
         self.assertEqual((order.name, order.options["port"]), ("echo", 0))
 
     def test_options_of_the_host_may_stand_on_either_side(self):
         for words in ("--drain 3 --port 0 echo", "echo --port 0 --drain 3"):
             options = self.parse(words)
-            self.assertEqual((options["drain"], options.orders[0].options["port"]), (3, 0))
+            self.assertEqual((options["drain"], options.services[0].options["port"]), (3, 0))
 
     def test_the_words_default_to_those_of_the_process(self):
         self.patch(sys, "argv", ["evserve", "--port", "7"])
         options = command.Options()
         options.parseOptions()
-        self.assertEqual(options.orders[0].options["port"], 7)
+        self.assertEqual(options.services[0].options["port"], 7)
 
     def test_each_mistake_ends_with_one_line(self):
         table = {
             "--drain x": f"--drain 'x': {SECONDS}",
             "echo --drain x": f"--drain 'x': {SECONDS}",
+            "--log-format xml": "--log-format 'xml': not text or json",
             "--dran 3": "option --dran not recognized; did you mean 'drain'?",
             "--plugin-dir nowhere": "plugin-dir: no plugin folder 'nowhere'",
             "echo --no-cwd-plugins": "--no-cwd-plugins must stand before 'echo'",
             "echo -c x": "--config must stand before 'echo'",
-            "-c c.toml echo": "--config says which services run: leave out echo",
-            "-c c.toml --port 7": "--config says which services run: leave out --port",
+            "-c c.toml echo": "--config names the services to run (remove echo)",
+            "-c c.toml --port 7": "--config names the services to run (remove --port)",
             "-c c.toml": "c.toml: No such file or directory",
         }
         for words, message in table.items():
@@ -87,7 +88,7 @@ class CommandLineTests(Case):
 class ConfigTests(Case):
     def test_each_table_is_a_service(self):
         words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
-        self.assertEqual([order.name for order in self.parse(words).orders], ["a", "echo"])
+        self.assertEqual([order.name for order in self.parse(words).services], ["a", "echo"])
 
     def test_the_host_has_a_table_and_the_command_line_outranks_it(self):
         words = self.config("[evserve]\ndrain = 3\nlog_format = 'json'\n[services.echo]\nport = 0")
@@ -97,7 +98,7 @@ class ConfigTests(Case):
 
     def test_what_belongs_elsewhere_is_refused(self):
         for key, message in (
-            ("port = 7", "port: belongs into a [services.NAME] table"),
+            ("port = 7", "port: belongs in a [services.NAME] table"),
             ("config = 'x'", "unknown key 'config'"),
             ("check = true", "unknown key 'check'"),
             ("plugin-dir = 'x'", "plugin-dir: no plugin folder 'x'"),
@@ -143,23 +144,23 @@ class CatalogueTests(Case):
 class MakeServiceTests(Case):
     """What is said about plugin files that were left out."""
 
-    broken = (Broken("bad", "/p/bad.py", "no luck"),)
+    broken = (BrokenPlugin("bad", "/p/bad.py", "no luck"),)
 
     def warnings(self, words, plugin):
         logged = []
         globalLogPublisher.addObserver(logged.append)
         self.addCleanup(globalLogPublisher.removeObserver, logged.append)
         options = command.Options()
-        options.catalogue = Catalogue({plugin.name: Found(plugin, "/p")}, self.broken)
+        options.catalogue = Catalogue({plugin.name: FoundService(plugin, "/p")}, self.broken)
         options.parseOptions(words.split())
         self.patch(sys.modules["twisted.internet"], "reactor", MemoryReactorClock())
         command.makeService(options)
         return [event["cause"] for event in logged if "cause" in event]
 
-    def test_a_server_is_told(self):
+    def test_a_server_logs_them(self):
         plugin = ServicePlugin("echo", "evserve.echo.service", "")
         self.assertEqual(self.warnings("--port 0", plugin), ["no luck"])
 
-    def test_a_job_is_not(self):
-        plugin = ServicePlugin("job", "tests.host.job", "", listens=False)
+    def test_a_job_does_not(self):
+        plugin = ServicePlugin("job", "tests.host.job_service", "", listens=False)
         self.assertEqual(self.warnings("job", plugin), [])

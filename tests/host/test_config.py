@@ -1,12 +1,21 @@
-"""The config file, and what is said about each mistake in it."""
+"""From a command line or config file to services, and the message for each mistake."""
 
 from pathlib import Path
 
+from attrs import frozen
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.config import Table, arguments_from, parse_table, read_config
-from evserve.host.schema import Schema
+from evserve.host.config import (
+    ServiceTable,
+    arguments_from_table,
+    read_config,
+    service_from_arguments,
+    service_from_table,
+)
+from evserve.host.options import LISTENING_PARAMETERS, Schema
+from evserve.interfaces import LoadedService
+from evserve.plugin import BrokenPlugin, Catalogue, FoundService, PluginError
 
 
 def positive(text: str) -> int:
@@ -46,8 +55,8 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(
             config.services,
             (
-                Table("echo", "echo", {"port": 1}, f"{self.path}: [services.echo]"),
-                Table("web", "web", {}, f"{self.path}: [services.web]"),
+                ServiceTable("echo", "echo", {"port": 1}, f"{self.path}: [services.echo]"),
+                ServiceTable("web", "web", {}, f"{self.path}: [services.web]"),
             ),
         )
 
@@ -65,11 +74,11 @@ class ReadTests(SynchronousTestCase):
     def test_a_name_may_be_any_that_can_be_printed(self):
         (table,) = self.read("[services.'Büro 2']\nplugin = 'echo'").services
         self.assertEqual(
-            (table.name, table.where), ("Büro 2", f'{self.path}: [services."Büro 2"]')
+            (table.name, table.location), ("Büro 2", f'{self.path}: [services."Büro 2"]')
         )
 
     def test_each_mistake_is_one_line(self):
-        missing = "no service: write a table such as [services.echo]"
+        missing = "no services (add a table such as [services.echo])"
         table = {
             "": missing,
             "# nothing": missing,
@@ -115,9 +124,9 @@ class PathTests(SynchronousTestCase):
 
 class ParseTests(SynchronousTestCase):
     def parse(self, settings):
-        options = Options()
-        parse_table(options, settings, "f.toml: [services.x]")
-        return options
+        table = ServiceTable("x", "x", settings, "f.toml: [services.x]")
+        catalogue = Catalogue({"x": FoundService(Plugin("x", Options, listens=False), "/p")}, ())
+        return service_from_table(table, catalogue, Host()).options
 
     def refusal(self, settings):
         return str(self.assertRaises(usage.UsageError, self.parse, settings))
@@ -144,5 +153,165 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(self.refusal({key: value}), f"f.toml: [services.x] {message}")
 
     def test_arguments_keep_the_order_of_the_file(self):
-        arguments = arguments_from({"word": "a", "loud": True}, Schema(Options()), "here")
+        arguments = arguments_from_table({"word": "a", "loud": True}, Schema(Options()))
         self.assertEqual(arguments, [("word", "a"), ("loud", None)])
+
+
+class Shout(usage.Options):
+    optFlags = [["loud", "l", "Louder"]]
+    optParameters = [["times", None, 1, "How often", int]]
+    default_port = 0
+
+    def postOptions(self):
+        if self["times"] > 9:
+            raise usage.UsageError("that is too often")
+
+
+class Fetch(usage.Options):
+    optParameters = [["retries", None, 1, "How often", int]]
+
+    def parseArgs(self, *urls):
+        self["urls"] = urls
+
+
+class Nested(usage.Options):
+    subCommands = [("inner", None, Fetch, "Inner")]
+
+
+class Host(usage.Options):
+    optFlags = [["check", None, "Check"]]
+    optParameters = [["drain", None, 10, "Drain", int], *LISTENING_PARAMETERS]
+
+
+@frozen
+class Plugin:
+    """A service plugin that is always loaded."""
+
+    name: str
+    options: type
+    listens: bool = True
+    stateless: bool = False
+    description: str = ""
+    module: str = "x"
+
+    def load(self):
+        if self.name == "broken":
+            raise PluginError("no luck")
+        return LoadedService(self.options, print)
+
+
+PLUGINS = [
+    Plugin("shout", Shout),
+    Plugin("fetch", Fetch, listens=False),
+    Plugin("nested", Nested, listens=False),
+    Plugin("quiet", Fetch),
+    Plugin("broken", Fetch),
+]
+CATALOGUE = Catalogue(
+    {each.name: FoundService(each, "/p") for each in PLUGINS},
+    (BrokenPlugin("bad", "/p/bad.py", "no"),),
+)
+
+
+class WordsTests(SynchronousTestCase):
+    def order(self, words, listening=()):
+        name, *rest = words.split()
+        return service_from_arguments(name, rest, list(listening), CATALOGUE, Host())
+
+    def options(self, words, listening=()):
+        return self.order(words, listening)[0].options
+
+    def refusal(self, words, listening=()):
+        return str(self.assertRaises(usage.UsageError, self.order, words, listening))
+
+    def test_what_stands_after_the_name_is_the_services(self):
+        options = self.options("shout --times 3 -l --port 7")
+        self.assertEqual((options["times"], options["loud"], options["port"]), (3, 1, 7))
+
+    def test_what_stands_before_it_counts_too_and_the_later_wins(self):
+        self.assertEqual(self.options("shout", [("port", "7")])["port"], 7)
+        self.assertEqual(self.options("shout --port 8", [("port", "7")])["port"], 8)
+
+    def test_options_of_the_host_are_handed_back(self):
+        order, ours = self.order("shout --drain 3 --times 2 --check")
+        self.assertEqual(ours, [("drain", "3"), ("check", None)])
+        self.assertEqual(order.options["times"], 2)
+
+    def test_options_may_stand_among_positional_arguments(self):
+        options = self.options("fetch a --retries 3 b -- --c")
+        self.assertEqual((options["urls"], options["retries"]), (("a", "b", "--c"), 3))
+
+    def test_a_service_with_commands_of_its_own_gets_all_the_words(self):
+        order, ours = self.order("nested inner --retries 3 a")
+        self.assertEqual((order.options.subOptions["retries"], ours), (3, []))
+
+    def test_the_host_is_the_parent_of_the_options(self):
+        order, _ = self.order("shout")
+        self.assertEqual(order.options.parent.subCommand, "shout")
+        self.assertEqual((order.name, order.plugin.name), ("shout", "shout"))
+
+    def test_each_mistake_names_the_service(self):
+        table = {
+            "shout --times x": "shout: --times 'x': invalid literal for int() with base 10: 'x'",
+            "shout --tims 3": "shout: option --tims not recognized; did you mean 'times'?",
+            "shout --times 10": "shout: that is too often",
+            "shout extra": "shout: unexpected argument 'extra'",
+            "shout --listen smoke:": "shout: bad endpoint 'smoke:': unknown kind "
+            "(known: tcp, ssl, tls, unix, systemd, haproxy)",
+            "quiet": "quiet: no port and no endpoint to listen on "
+            "(give --port N or --listen ENDPOINT)",
+            "fetch --port 7": "fetch: no such option --port",
+            "shuot": "no service named 'shuot'; did you mean 'shout'?",
+            "zzz": "no service named 'zzz' ('twistd -n evserve services' lists them)",
+        }
+        for words, message in table.items():
+            self.assertEqual(self.refusal(words), message)
+
+    def test_listening_options_mean_nothing_to_a_job(self):
+        for option in ("listen", "port", "max-connections"):
+            message = f"fetch: no such option --{option}"
+            self.assertEqual(self.refusal("fetch", [(option, "1")]), message)
+
+    def test_a_refused_folder_may_be_why_a_service_is_not_there(self):
+        catalogue = Catalogue({}, (BrokenPlugin("", "/p", "not loading plugins from /p"),))
+        error = self.assertRaises(
+            usage.UsageError, service_from_arguments, "zzz", [], [], catalogue, Host()
+        )
+        self.assertEqual(str(error), "no service named 'zzz'; not loading plugins from /p")
+
+    def test_a_broken_plugin_says_why(self):
+        for name, message in (
+            ("broken", "'broken' cannot be used: no luck"),
+            ("bad", "'bad' cannot be used: no (/p/bad.py)"),
+        ):
+            error = self.assertRaises(PluginError, self.order, name)
+            self.assertEqual(str(error), message)
+
+
+class TableTests(SynchronousTestCase):
+    def order(self, plugin, **settings):
+        table = ServiceTable("mine", plugin, settings, "f: [services.mine]")
+        return service_from_table(table, CATALOGUE, Host())
+
+    def refusal(self, plugin, **settings):
+        return str(self.assertRaises(usage.UsageError, self.order, plugin, **settings))
+
+    def test_a_table_is_a_service_under_its_own_name(self):
+        order = self.order("shout", times=3, listen=["tcp:1", "tcp:2"])
+        self.assertEqual((order.name, order.plugin.name), ("mine", "shout"))
+        self.assertEqual(
+            (order.options["times"], order.options["listen"]), (3, ["tcp:1", "tcp:2"])
+        )
+
+    def test_each_mistake_names_file_and_table(self):
+        for message, plugin, settings in (
+            ("no service named 'shuot'; did you mean 'shout'?", "shuot", {}),
+            ("'broken' cannot be used: no luck", "broken", {}),
+            ("unknown key 'tims'; did you mean 'times'?", "shout", {"tims": 1}),
+            (
+                "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)",
+                "quiet",
+                {},
+            ),
+        ):
+            self.assertEqual(self.refusal(plugin, **settings), f"f: [services.mine] {message}")

@@ -1,4 +1,4 @@
-"""From options to endpoints."""
+"""Endpoint strings: from options to Twisted endpoints."""
 
 import errno
 from pathlib import Path
@@ -8,11 +8,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.endpoints import complete, endpoint_strings, parse_endpoint
+from evserve.host.endpoints import add_defaults, endpoint_strings, parse_endpoint
 from evserve.host.options import with_listening_options
 
 
-NOWHERE = r"its interface is empty (0.0.0.0 for every one; \: for a colon in it)"
+NOWHERE = r"empty interface (0.0.0.0 for all of them; \: for a colon in it)"
 
 
 class Nine(usage.Options):
@@ -38,9 +38,11 @@ class EndpointStringsTests(SynchronousTestCase):
         self.assertEqual(self.strings("--listen unix:x", Nine), ["unix:x"])
         self.assertEqual(self.strings("--port 7", Nine), ["tcp:7"])
 
-    def test_without_any_of_them_the_question_is_asked(self):
+    def test_without_any_of_them_it_is_an_error(self):
         error = self.assertRaises(usage.UsageError, self.strings, "")
-        self.assertEqual(str(error), "where should it listen? Give --port N or --listen ENDPOINT")
+        self.assertEqual(
+            str(error), "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)"
+        )
 
     def test_options_that_know_nothing_of_listening_use_the_default_port(self):
         self.assertEqual(endpoint_strings(Nine()), ["tcp:9000"])
@@ -54,7 +56,7 @@ class CompleteTests(SynchronousTestCase):
 
     def completed(self, pairs, interface="127.0.0.1"):
         for written, expected in pairs.items():
-            self.assertEqual(complete(written, interface), expected)
+            self.assertEqual(add_defaults(written, interface), expected)
 
     def test_what_is_left_out_is_loopback_and_a_long_queue(self):
         pem = self.make_folder()
@@ -97,14 +99,14 @@ class CompleteTests(SynchronousTestCase):
     def test_a_port_out_of_range_is_refused_although_twisted_would_parse_it(self):
         for port in ("99999", "-1", "abc", ""):
             for written in (f"tcp:{port}:backlog=5", f"ssl:port={port}", f"haproxy:tcp:{port}:x"):
-                error = self.assertRaises(ValueError, complete, written, "::1")
+                error = self.assertRaises(ValueError, add_defaults, written, "::1")
                 self.assertEqual(str(error), f"{port!r} is not a port number (0 to 65535)")
 
     def test_a_backslash_may_quote_a_backslash(self):
         self.completed({"unix:x\\\\": "unix:x\\\\:backlog=1024"})
 
     def test_a_folder_of_certificates_must_be_there(self):
-        error = self.assertRaises(ValueError, complete, "tls:nowhere", "::1")
+        error = self.assertRaises(ValueError, add_defaults, "tls:nowhere", "::1")
         self.assertEqual(str(error), "no folder 'nowhere' with certificates")
 
 
@@ -128,20 +130,20 @@ class ParseTests(SynchronousTestCase):
         table = {
             "": "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)",
             "smoke:9000": "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)",
-            "tcp": "it lacks 'port'",
+            "tcp": "missing 'port'",
             "tcp:xyz": "'xyz' is not a port number (0 to 65535)",
             "tcp:0:backlog=x": "'x' is not a number",
             "unix:x:mode=999": "'999' is not an octal number, such as 660",
-            "unix:x\\": "it ends with a backslash, which quotes nothing",
-            "\\": "it ends with a backslash, which quotes nothing",
-            "unix:a\0b": "it contains control characters",
+            "unix:x\\": "trailing backslash",
+            "\\": "trailing backslash",
+            "unix:a\0b": "control characters",
             "tcp:0:": NOWHERE,
             "tcp:0:interface=::1": NOWHERE,
-            "stdio:": "nobody can connect to standard input",
-            "haproxy:stdio:": "nobody can connect to standard input",
+            "stdio:": "standard input accepts no connections",
+            "haproxy:stdio:": "standard input accepts no connections",
             f"ssl:0:privateKey={bad}:sslmethod=foo": "'foo' is not a method of OpenSSL",
-            "tcp:0:colour=red": "it has no argument 'colour'",
-            "tcp:0:1:2:3": "it has too many arguments",
+            "tcp:0:colour=red": "unknown argument 'colour'",
+            "tcp:0:1:2:3": "too many arguments",
             "systemd:domain=INET:index=0": "systemd passed no sockets to this process",
             "systemd:domain=INET": "Specify exactly one of descriptor index or name",
             f"ssl:0:privateKey={bad}": "not a private key and its certificate (PEM)",

@@ -1,4 +1,4 @@
-"""The metrics of all services as one."""
+"""The merged metrics of all services."""
 
 from prometheus_client import Counter, Gauge
 from twisted.trial.unittest import SynchronousTestCase

@@ -1,42 +1,26 @@
-"""The options that every listening service takes."""
+"""Listening options, and the schema of an option class."""
 
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.options import (
     Limits,
+    Parameter,
+    Schema,
     address,
-    port_number,
-    positive_number,
-    seconds,
+    did_you_mean,
+    format_arguments,
+    parse_arguments,
+    set_options,
     with_listening_options,
 )
 
 
-class CoercionTests(SynchronousTestCase):
-    def refused(self, convert, texts):
-        for text in texts:
-            self.assertRaises(ValueError, convert, text)
-
-    def test_a_port_is_a_number_up_to_65535(self):
-        self.assertEqual([port_number(text) for text in ("0", "9000", "65535")], [0, 9000, 65535])
-        self.refused(
-            port_number, ("", "-1", "65536", "99999", "abc", "1.5", " 1", "٣", "9" * 5000)
-        )
-
+class AddressTests(SynchronousTestCase):
     def test_an_empty_address_does_not_expose_a_service(self):
         self.assertEqual([address(text) for text in ("::", "127.0.0.1")], ["::", "127.0.0.1"])
-        self.refused(address, ("", " ", "a\0b", "a\nb"))
-
-    def test_a_count_is_at_least_one(self):
-        self.assertEqual(positive_number("1"), 1)
-        self.refused(positive_number, ("", "0", "-1", "x", "1.0", "²", "9" * 5000))
-
-    def test_a_duration_is_a_plain_number_of_seconds(self):
-        self.assertEqual(
-            [seconds(text) for text in ("0", "2", "0.5", ".5", "2.")], [0, 2, 0.5, 0.5, 2]
-        )
-        self.refused(seconds, ("", "-1", "x", ".", "1e3", "inf", "nan", "1_0", "٣", "9" * 400))
+        for text in ("", " ", "a\0b", "a\nb"):
+            self.assertRaises(ValueError, address, text)
 
 
 class ListeningOptionsTests(SynchronousTestCase):
@@ -99,3 +83,178 @@ class LimitsTests(SynchronousTestCase):
         options = with_listening_options(usage.Options)()
         options.parseOptions(["--idle-timeout", "0"])
         self.assertIsNone(Limits.of(options).idle_timeout)
+
+
+def size(text: str) -> int:
+    return int(text)
+
+
+class Base(usage.Options):
+    optParameters = [["name", "n", None, "A name"]]
+
+
+class Options(Base):
+    optFlags = [["verbose", "v", "Say more"]]
+    optParameters = [
+        ["count", "c", 1, "A count", int],
+        ["size", None, 1, "A size", size],
+        ["ratio", None, 1.0, "A ratio", float],
+        ["label", None, None, "A label", str],
+    ]
+
+    def opt_tag(self, value):
+        """A tag"""
+        self.opts.setdefault("tag", []).append(value)
+
+
+class Other(usage.Options):
+    optFlags = [["check", None, "Check"]]
+
+
+class ArgumentTests(SynchronousTestCase):
+    """From TOML values to command-line arguments."""
+
+    def setUp(self):
+        self.schema = Schema(Options())
+
+    def arguments(self, name, value):
+        return self.schema.get(name).arguments(value)
+
+    def refusal(self, name, value):
+        return str(self.assertRaises(ValueError, self.arguments, name, value))
+
+    def test_a_number_becomes_the_text_that_would_be_typed(self):
+        self.assertEqual(self.arguments("count", 7), [("count", "7")])
+        self.assertEqual(self.arguments("ratio", 0.5), [("ratio", "0.5")])
+        self.assertEqual(self.arguments("ratio", 2), [("ratio", "2")])
+
+    def test_an_option_without_a_type_takes_whatever_can_be_typed(self):
+        for value in ("x", 3, 2.5):
+            self.assertEqual(self.arguments("name", value), [("name", str(value))])
+
+    def test_a_flag_that_is_true_is_given_and_one_that_is_false_is_not(self):
+        self.assertEqual(self.arguments("verbose", True), [("verbose", None)])
+        self.assertEqual(self.arguments("verbose", False), [])
+
+    def test_a_flag_takes_nothing_else(self):
+        self.assertEqual(self.refusal("verbose", "yes"), "expected true or false, not 'yes'")
+
+    def test_a_list_repeats_an_option_that_may_be_repeated(self):
+        self.assertEqual(self.arguments("tag", ["a", "b"]), [("tag", "a"), ("tag", "b")])
+        self.assertEqual(self.arguments("tag", "a"), [("tag", "a")])
+        self.assertEqual(self.arguments("tag", []), [])
+
+    def test_other_options_take_no_list(self):
+        self.assertEqual(self.refusal("count", [1]), "expected a whole number, not [1]")
+
+    def test_the_type_comes_from_the_coercion_or_from_what_it_is_annotated_to_return(self):
+        self.assertEqual(self.refusal("count", "7"), "expected a whole number, not '7'")
+        self.assertEqual(self.refusal("size", 1.5), "expected a whole number, not 1.5")
+        self.assertEqual(self.refusal("ratio", "x"), "expected a number, not 'x'")
+        self.assertEqual(self.refusal("label", 3), "expected a string, not 3")
+        self.assertEqual(self.refusal("name", {}), "expected a string, not {}")
+
+    def test_true_is_not_a_number_although_python_thinks_so(self):
+        self.assertEqual(self.refusal("count", True), "expected a whole number, not true")
+
+
+class SchemaTests(SynchronousTestCase):
+    def setUp(self):
+        self.options = Options()
+        self.schema = Schema(self.options)
+
+    def test_options_of_base_classes_count(self):
+        self.assertEqual(self.schema.get("name").name, "name")
+
+    def test_an_underscore_may_stand_for_a_hyphen(self):
+        class Hyphenated(usage.Options):
+            optParameters = [["idle-timeout", None, None, "Seconds", float]]
+
+        self.assertEqual(Schema(Hyphenated()).get("idle_timeout").name, "idle-timeout")
+
+    def test_an_unknown_name_brings_the_nearest_valid_one(self):
+        error = self.assertRaises(KeyError, self.schema.get, "cuont")
+        self.assertEqual(error.args, ("; did you mean 'count'?",))
+
+    def test_help_and_version_are_no_settings_and_are_not_suggested(self):
+        for name in ("help", "version", "hlep"):
+            error = self.assertRaises(KeyError, self.schema.get, name)
+            self.assertEqual(error.args, ("",))
+
+    def test_a_coercion_may_raise_usage_error(self):
+        def refuse(text):
+            raise usage.UsageError("never")
+
+        error = self.assertRaises(ValueError, Parameter("x", True, False, refuse).check, "1")
+        self.assertEqual(str(error), "'1': never")
+
+
+class SetTests(SynchronousTestCase):
+    def test_the_first_invalid_value_is_named(self):
+        arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
+        for message, start in (("--{} {}", "--c 'x': "), ("{}: {}", "c: 'x': ")):
+            error = self.assertRaises(
+                usage.UsageError, set_options, Options(), arguments, message=message
+            )
+            self.assertTrue(str(error).startswith(f"{start}invalid literal"), error)
+
+    def test_valid_values_are_set(self):
+        options = Options()
+        self.assertIsNone(set_options(options, [("c", "1"), ("verbose", None)]))
+        self.assertEqual((options["count"], options["verbose"]), (1, 1))
+
+    def test_any_other_error_stays_as_it_is(self):
+        error = self.assertRaises(usage.UsageError, set_options, Options(), [], ["extra"])
+        self.assertIn("number of arguments", str(error))
+
+
+class DidYouMeanTests(SynchronousTestCase):
+    def test_near_names_are_offered_and_far_ones_are_not(self):
+        self.assertEqual(did_you_mean("prot", ["port", "drain"]), "; did you mean 'port'?")
+        self.assertEqual(did_you_mean("zzz", ["port", "drain"]), "")
+
+
+class ArgvTests(SynchronousTestCase):
+    def test_what_is_spelt_is_read_back(self):
+        options = Options()
+        arguments = [("count", "3"), ("v", None), ("n", "-x"), ("label", ""), ("tag", "--help")]
+        words = format_arguments(arguments, ["--rest"])
+        self.assertEqual(parse_arguments(words, [options], permute=False), (arguments, ["--rest"]))
+
+    def test_without_positional_arguments_there_is_no_double_dash(self):
+        self.assertEqual(format_arguments([("verbose", None)]), ["--verbose"])
+
+
+class ScanTests(SynchronousTestCase):
+    def parse(self, words, *, permute=True):
+        return parse_arguments(words.split(), [Options(), Other()], permute=permute)
+
+    def refusal(self, words):
+        return str(self.assertRaises(usage.UsageError, self.parse, words))
+
+    def test_options_may_stand_after_positional_arguments(self):
+        self.assertEqual(
+            self.parse("x --count 3 y -v"), ([("count", "3"), ("v", None)], ["x", "y"])
+        )
+
+    def test_without_permuting_the_first_positional_argument_ends_the_options(self):
+        self.assertEqual(
+            self.parse("-v x --count 3", permute=False), ([("v", None)], ["x", "--count", "3"])
+        )
+
+    def test_the_options_of_all_classes_are_known(self):
+        self.assertEqual(self.parse("--check -c 2")[0], [("check", None), ("c", "2")])
+
+    def test_after_a_double_dash_nothing_is_an_option(self):
+        self.assertEqual(self.parse("-v -- --count 3"), ([("v", None)], ["--count", "3"]))
+
+    def test_a_unique_beginning_is_enough(self):
+        self.assertEqual(self.parse("--rat=2")[0], [("ratio", "2")])
+
+    def test_an_unknown_option_brings_the_nearest_valid_one(self):
+        self.assertEqual(
+            self.refusal("--cuont 3"), "option --cuont not recognized; did you mean 'count'?"
+        )
+
+    def test_a_missing_value_is_said(self):
+        self.assertEqual(self.refusal("--count"), "option --count requires argument")

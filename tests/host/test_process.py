@@ -1,4 +1,4 @@
-"""The process: streams, status, signals, limits."""
+"""The process: streams, status, signals, limits, one-line errors, paths."""
 
 import atexit
 import errno
@@ -7,11 +7,15 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import process
+from evserve.host.process import check_paths, explain
 
 
 class StreamTests(SynchronousTestCase):
@@ -19,7 +23,7 @@ class StreamTests(SynchronousTestCase):
         opened = []
         self.patch(os, "fstat", self.fstat)
         self.patch(os, "open", lambda path, flags: opened.append((path, flags)))
-        process.hold_standard_descriptors()
+        process.open_standard_descriptors()
         self.assertEqual(opened, [(os.devnull, os.O_RDWR)] * 2)
 
     def fstat(self, descriptor):
@@ -39,12 +43,12 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.limit(1024, 4096), ([(4096, 4096)], 4096))
 
     def test_no_limit_is_too_many(self):
-        most, none = process.MOST_DESCRIPTORS, resource.RLIM_INFINITY
+        most, none = process.MAX_DESCRIPTORS, resource.RLIM_INFINITY
         self.assertEqual(self.limit(1024, none), ([(most, none)], most))
         self.assertEqual(self.limit(1024, most * 4), ([(most, most * 4)], most))
 
     def test_a_limit_that_is_high_enough_stays(self):
-        most, none = process.MOST_DESCRIPTORS, resource.RLIM_INFINITY
+        most, none = process.MAX_DESCRIPTORS, resource.RLIM_INFINITY
         self.assertEqual(self.limit(4096, 4096), ([], 4096))
         self.assertEqual(self.limit(most * 2, most * 2), ([], most * 2))
         self.assertEqual(self.limit(none, none), ([], most))
@@ -103,3 +107,110 @@ class SignalTests(SynchronousTestCase):
             function(*arguments)
         ignored = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
         self.assertEqual(handlers, ignored)
+
+
+IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class ExplainTests(SynchronousTestCase):
+    def test_a_port_in_use_is_named_with_its_interface(self):
+        self.assertEqual(
+            explain(CannotListenError("::1", 9000, IN_USE)),
+            "cannot listen on [::1]:9000: Address already in use",
+        )
+
+    def test_every_interface_is_a_star(self):
+        for interface in ("", None):
+            self.assertEqual(
+                explain(CannotListenError(interface, 9000, IN_USE)),
+                "cannot listen on *:9000: Address already in use",
+            )
+
+    def test_a_unix_socket_is_its_path(self):
+        self.assertEqual(
+            explain(CannotListenError(None, b"/run/echo", IN_USE)),
+            "cannot listen on /run/echo: Address already in use",
+        )
+
+    def test_a_reason_that_is_no_system_error_is_quoted(self):
+        self.assertEqual(
+            explain(CannotListenError("::1", 1, "no such thing")),
+            "cannot listen on [::1]:1: no such thing",
+        )
+
+    def test_a_system_error_names_its_file(self):
+        self.assertEqual(
+            explain(FileNotFoundError(errno.ENOENT, "No such file", "a.pem")),
+            "No such file: a.pem",
+        )
+        link = FileNotFoundError(errno.ENOENT, "No such file", b"1234", None, b"/run/x.lock")
+        self.assertEqual(explain(link), "No such file: /run/x.lock")
+        self.assertEqual(explain(IN_USE), "Address already in use")
+
+    def test_a_mistake_of_the_user_is_said_without_its_type(self):
+        for error in (UsageError("no such thing"), ValueError("no such thing")):
+            self.assertEqual(explain(error), "no such thing")
+        self.assertEqual(
+            explain(OverflowError("bind(): port must be 0-65535.")),
+            "bind(): port must be 0-65535.",
+        )
+
+    def test_a_message_of_several_lines_becomes_one(self):
+        self.assertEqual(explain(UsageError("first\n second")), "first second")
+
+    def test_an_error_without_words_is_named(self):
+        self.assertEqual(explain(ValueError()), "ValueError")
+        self.assertEqual(explain(OSError()), "OSError")
+
+    def test_anything_else_is_a_defect_and_keeps_its_type(self):
+        self.assertEqual(explain(KeyError("x")), "KeyError: 'x'")
+
+
+class PlacesTests(SynchronousTestCase):
+    def setUp(self):
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir(parents=True)
+        self.file = self.folder / "file"
+        self.file.write_text("")
+
+    def refusal(self, **options):
+        texts = {name: str(value) for name, value in options.items()}
+        return str(self.assertRaises(UsageError, check_paths, texts))
+
+    def test_what_can_be_used_is_no_mistake(self):
+        for options in (
+            {},
+            {"logfile": None, "nodaemon": 1, "pidfile": "", "rundir": "."},
+            {"logfile": "-"},
+            {"logfile": "new.log", "pidfile": "new.pid"},
+            {"logfile": str(self.file), "rundir": str(self.folder)},
+            {"logfile": "/nowhere/x", "syslog": True},
+            {"logfile": "/nowhere/x", "logger": "a.b"},
+            {"chroot": str(self.folder), "rundir": "/nowhere", "pidfile": "/nowhere/x"},
+        ):
+            self.assertIsNone(check_paths(options), options)
+
+    def test_a_file_in_a_folder_that_is_not_there(self):
+        for option in ("logfile", "pidfile"):
+            line = f"twistd's --{option} /nowhere/x: No such file or directory"
+            self.assertEqual(self.refusal(**{option: "/nowhere/x"}), line)
+
+    def test_a_folder_in_place_of_a_file(self):
+        line = f"twistd's --logfile {self.folder}: Is a directory"
+        self.assertEqual(self.refusal(logfile=self.folder), line)
+
+    def test_a_file_in_place_of_a_folder(self):
+        for option in ("rundir", "chroot"):
+            line = f"twistd's --{option} {self.file}: Not a directory"
+            self.assertEqual(self.refusal(**{option: self.file}), line)
+
+    def test_a_daemon_writes_a_log_here_unless_told_otherwise(self):
+        self.patch(os, "access", lambda _, mode: mode != os.W_OK)
+        line = "twistd's --logfile twistd.log: Permission denied"
+        error = self.assertRaises(UsageError, check_paths, {"nodaemon": 0})
+        self.assertEqual(str(error), line)
+
+    def test_a_folder_that_may_not_be_entered(self):
+        self.patch(os, "access", lambda _, mode: mode != os.X_OK)
+        line = f"twistd's --rundir {self.folder}: Permission denied"
+        self.assertEqual(self.refusal(rundir=self.folder), line)

@@ -1,4 +1,4 @@
-"""Notifying systemd."""
+"""systemd: notifications and socket activation."""
 
 import socket
 import tempfile
@@ -6,9 +6,14 @@ from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.logger import eventAsText, globalLogPublisher
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.systemd import take_notifier
+from evserve.host.systemd import (
+    check_inherited_socket,
+    notifier_from_environment,
+    parse_listen_fds,
+)
 
 
 class NotifierTests(SynchronousTestCase):
@@ -32,7 +37,7 @@ class NotifierTests(SynchronousTestCase):
 
     def notifier(self, pid=7, **environ):
         self.environ = environ
-        return take_notifier(self.clock, self.environ, pid)
+        return notifier_from_environment(self.clock, self.environ, pid)
 
     def at_path(self, **environ):
         folder = tempfile.TemporaryDirectory()
@@ -82,7 +87,7 @@ class NotifierTests(SynchronousTestCase):
         notifier.stopping("x")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_socket_that_is_gone_harms_nobody(self):
+    def test_a_socket_that_is_gone_is_logged(self):
         said = []
         globalLogPublisher.addObserver(said.append)
         self.addCleanup(globalLogPublisher.removeObserver, said.append)
@@ -91,5 +96,63 @@ class NotifierTests(SynchronousTestCase):
             ("/" + "x" * 200, "AF_UNIX path too long"),
         ):
             self.notifier(NOTIFY_SOCKET=address).ready("x")
-            line = f"cannot notify systemd: {reason}"
+            line = f"systemd: cannot notify: {reason}"
             self.assertEqual(eventAsText(said.pop(), includeTimestamp=False)[-len(line) :], line)
+
+
+class ListedTests(SynchronousTestCase):
+    def names(self, **environ):
+        return parse_listen_fds({"LISTEN_PID": "7", **environ}, 7)
+
+    def test_sockets_without_names_are_kept(self):
+        found = self.names(LISTEN_FDS="2")
+        self.assertEqual(found.inheritedDescriptors(), [3, 4])
+
+    def test_names_lead_to_their_sockets(self):
+        found = self.names(LISTEN_FDS="2", LISTEN_FDNAMES="web:admin")
+        self.assertEqual(found.inheritedNamedDescriptors(), {"web": 3, "admin": 4})
+
+    def test_too_few_names_lose_no_socket(self):
+        found = self.names(LISTEN_FDS="2", LISTEN_FDNAMES="web")
+        self.assertEqual(found.inheritedNamedDescriptors(), {"web": 3, "unknown": 4})
+
+    def test_what_is_for_another_process_or_makes_no_sense_is_nothing(self):
+        for environ in ({"LISTEN_FDS": "1", "LISTEN_PID": "8"}, {"LISTEN_FDS": "x"}, {}):
+            self.assertEqual(self.names(**environ).inheritedDescriptors(), [])
+
+
+class CheckTests(SynchronousTestCase):
+    def setUp(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.listener.close)
+        self.passed = ListenFDs([self.listener.fileno()], ["web"])
+
+    def refusal(self, **arguments):
+        return str(self.assertRaises(ValueError, check_inherited_socket, arguments, self.passed))
+
+    def test_a_socket_may_be_named_or_counted(self):
+        check_inherited_socket({"domain": "INET", "index": "0"}, self.passed)
+        check_inherited_socket({"domain": "INET", "name": "web"}, self.passed)
+
+    def test_a_wrong_index_says_how_many_there_are(self):
+        self.assertIn("systemd passed 1, counted from 0", self.refusal(domain="INET", index="1"))
+        self.assertIn("no socket x", self.refusal(domain="INET", index="x"))
+
+    def test_a_wrong_name_says_which_there_are(self):
+        self.assertEqual(
+            self.refusal(domain="INET", name="wbe"), "no socket is named 'wbe' (known: web)"
+        )
+
+    def test_a_wrong_domain_says_the_right_one(self):
+        self.assertIn("needs domain=INET", self.refusal(domain="UNIX", index="0"))
+
+    def test_no_sockets_at_all_is_said(self):
+        self.passed = ListenFDs([])
+        self.assertIn("systemd passed no sockets", self.refusal(domain="INET", index="0"))
+
+    def test_a_connection_is_no_listener(self):
+        one, other = socket.socketpair()
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        self.passed = ListenFDs([one.fileno()], ["web"])
+        self.assertIn("does not listen", self.refusal(domain="UNIX", index="0"))

@@ -97,9 +97,9 @@ class PageTests(TestCase):
         """docs/lab.md shows what a run prints."""
         await self.follow("docs/lab.md")
 
-    async def test_plugins_page(self):
-        """docs/plugins.md makes a service in five minutes."""
-        await self.follow("docs/plugins.md")
+    async def test_plugin_api_page(self):
+        """docs/plugin-api.md makes a service in five minutes."""
+        await self.follow("docs/plugin-api.md")
 
     async def test_handlers_page(self):
         """docs/handlers.md makes a handler in five minutes."""

@@ -29,7 +29,7 @@ def makeService(options, host):
 """
 
 # A service that misbehaves in one way, given as the body of its `Service`.
-WILFUL = """
+MISBEHAVING = """
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.python import usage
@@ -37,12 +37,12 @@ from twisted.python import usage
 class Options(usage.Options):
     pass
 
-class Wilful(Service):
+class Misbehaving(Service):
     host = None
     {body}
 
 def makeService(options, host):
-    service = Wilful()
+    service = Misbehaving()
     service.host = host
     {make}
     return service
@@ -81,8 +81,8 @@ class Case(CommandCase):
         self.write(f"{root}/module_{name}.py", module)
         return self.write(f"{root}/twisted/plugins/{name}.py", text)
 
-    def wilful(self, name, body="pass", make="pass"):
-        self.plugin(name, WILFUL.format(body=body, make=make), listens=False)
+    def misbehaving(self, name, body="pass", make="pass"):
+        self.plugin(name, MISBEHAVING.format(body=body, make=make), listens=False)
 
     async def services(self, *words):
         child = self.evserve(*words, "services")
@@ -202,7 +202,7 @@ class BrokenTests(Case):
         self.assertEqual(await client.receive(1), b"X")
 
     async def test_help_and_jobs_say_nothing_about_them(self):
-        self.wilful("job", "def startService(self): self.host.finish(0)")
+        self.misbehaving("job", "def startService(self): self.host.finish(0)")
         for words in (["--help"], ["echo", "--help"], ["--check", "--port", "0"]):
             child = self.evserve(*words)
             self.assertEqual((await child.ended, child.err), (0, b""))
@@ -212,12 +212,11 @@ class BrokenTests(Case):
 
 
 class WritableTests(Case):
-    async def test_a_folder_that_everybody_may_write_to_is_left_out_with_a_line(self):
+    async def test_a_world_writable_folder_is_left_out_with_a_line(self):
         path = self.plugin("shout", "raise RuntimeError('I was run')").parent
         path.chmod(0o777)
         cause = (
-            f"not loading plugins from {path}: everybody may write to {path} "
-            f"(mend: chmod o-w {path})"
+            f"not loading plugins from {path}: {path} is world-writable (fix: chmod o-w {path})"
         )
         server = self.evserve("--port", "0")
         await self.echoes(f"tcp:{await server.listening()}")
@@ -227,18 +226,18 @@ class WritableTests(Case):
     async def test_naming_such_a_folder_is_a_mistake(self):
         path = self.plugin("shout", SHOUT, root="elsewhere").parent
         path.chmod(0o777)
-        cause = f"everybody may write to {path} (mend: chmod o-w {path})"
+        cause = f"{path} is world-writable (fix: chmod o-w {path})"
         await self.says(
             ["--plugin-dir", "elsewhere", "services"],
             f"plugin-dir: not loading plugins from {path}: {cause}",
         )
 
 
-class WilfulTests(Case):
+class MisbehavingTests(Case):
     """Services that do what they should not."""
 
     async def ends(self, name, *, status, err, **parts):
-        self.wilful(name, **parts)
+        self.misbehaving(name, **parts)
         child = self.evserve("--drain", "0.1", name)
         if err.startswith(" serves"):
             await child.until(lambda: b" serves " in child.err)
@@ -287,17 +286,17 @@ class WilfulTests(Case):
     async def test_an_end_before_the_reactor_runs(self):
         await self.ends("x", make="host.finish(3)", status=3, err="serves x .*")
 
-    async def test_the_first_failure_speaks(self):
+    async def test_only_the_first_failure_is_shown(self):
         make = "host.fail('one'); host.fail('two'); host.finish(5); host.finish(0)"
         await self.ends("x", make=make, status=1, err="^evserve: x: one\n")
 
     async def test_a_stop_that_raises(self):
         body = "def stopService(self): 1 / 0"
-        await self.ends("x", body=body, status=1, err=" serves x .*a service did not stop.*")
+        await self.ends("x", body=body, status=1, err=" serves x .*x: failed to stop.*")
 
     async def test_a_stop_that_never_finishes(self):
         body = "def stopService(self): return Deferred()"
-        err = " serves x .*not done after 0.1 seconds: aborted 0 connections"
+        err = " serves x .*still draining after 0.1 seconds: aborted 0 connections"
         await self.ends("x", body=body, status=1, err=err)
 
 

@@ -1,11 +1,11 @@
-"""Commands before anything is served: what they print, and who has enough of it."""
+"""Commands that only print: full disks, closed pipes, Ctrl-C."""
 
 from tests.integration.commands import EVSERVE, CommandCase
 
 
 PLUGIN = """
 from evserve.plugin import ServicePlugin
-it = ServicePlugin("late", "late_module", "Is long in coming.")
+it = ServicePlugin("late", "late_module", "Is slow to start.")
 """
 
 # It listens already when its start waits.
@@ -28,7 +28,7 @@ def makeService(options, host):
 
 
 class OutputTests(CommandCase):
-    """Commands that only print, when nobody takes what they print."""
+    """Commands that only print, when standard output is full or closed."""
 
     printing = (["--help"], ["--version"], ["--check"], ["services"], ["web", "--help"])
 
@@ -44,7 +44,7 @@ class OutputTests(CommandCase):
         self.assertIn(b"No space left on device\n", child.err)
         self.assertEqual(child.err.count(b"\n"), 1, child.err)
 
-    async def test_a_reader_who_has_seen_enough_hears_no_complaint(self):
+    async def test_a_closed_pipe_is_silent(self):
         await self.table(self.rows(), self.left)
 
     async def left(self, words, unbuffered):
@@ -54,23 +54,25 @@ class OutputTests(CommandCase):
         )
         self.assertEqual((await child.ended, child.err), (1, b""), words)
 
-    async def test_closed_standard_output_is_silence(self):
+    async def test_closed_standard_output_is_silent(self):
         await self.table([(words,) for words in self.printing], self.closed)
 
     async def closed(self, words):
         child = self.evserve(*words, streams=(0, 2))
         self.assertEqual((await child.ended, child.err), (0, b""), words)
 
-    async def test_a_failure_that_cannot_be_told_ends_it_all_the_same(self):
+    async def test_a_failure_that_cannot_be_printed_still_ends_the_process(self):
         jobs = (
             ["load", "--connect", "tcp:127.0.0.1:1", "--connections", "1", "--seconds", "0.1"],
             ["lab", "--list", "--models", "epoll_level"],
             ["--listen", "unix:/nowhere/x"],
         )
         redirections = (">/dev/full 2>&1", ">/dev/full 2>&-")
-        await self.table([(job, where) for job in jobs for where in redirections], self.untold)
+        await self.table(
+            [(job, where) for job in jobs for where in redirections], self.unprintable
+        )
 
-    async def untold(self, words, where):
+    async def unprintable(self, words, where):
         child = self.shell(f'exec "$@" {where}', words, "")
         self.assertEqual((await child.ended, child.out, child.err), (1, b"", b""), words)
 
@@ -79,10 +81,10 @@ class OutputTests(CommandCase):
         return self.run_command("/bin/sh", "-c", script, "sh", *EVSERVE, *words, env=env)
 
 
-class ImpatienceTests(CommandCase):
+class InterruptTests(CommandCase):
     """Ctrl-C before the server runs."""
 
-    async def test_it_ends_without_a_word_of_python(self):
+    async def test_it_ends_without_a_traceback(self):
         slow = (
             "import sys, time; print('slow', end='', file=sys.stderr, flush=True); time.sleep(600)"
         )

@@ -66,10 +66,10 @@ class StopTests(CommandCase):
         await self.echoes(f"tcp:{await server.listening()}")
         self.assertEqual(await server.stop(), 0, server.err)
 
-    async def test_an_answer_that_nobody_reads_keeps_it_until_the_drain_ends(self):
+    async def test_an_unread_answer_keeps_it_until_the_drain_ends(self):
         server, _ = await self.server_with_unread_answer("--drain", "0.5")
         self.assertEqual(await server.stop(), 1)
-        self.assertIn(b"not done after 0.5 seconds: aborted 1 connections", server.err)
+        self.assertIn(b"still draining after 0.5 seconds: aborted 1 connections", server.err)
 
     async def test_an_answer_that_is_read_in_time_arrives_whole(self):
         server, client = await self.server_with_unread_answer("--drain", "30")
@@ -78,7 +78,7 @@ class StopTests(CommandCase):
         self.assertEqual(await deferToThread(read_all, client), SIZE - 1)
         self.assertEqual(await ended, 0)
 
-    async def test_a_second_signal_cuts_at_once(self):
+    async def test_a_second_signal_aborts_at_once(self):
         server, _ = await self.server_with_unread_answer("--drain", "600")
         server.stop()
         await server.until(lambda: b"stopping" in server.err)
@@ -166,7 +166,7 @@ class DaemonTests(CommandCase):
         self.assertIn("SIGTERM: stopping", log)
         self.assertNotIn("Traceback", log)
 
-    async def test_a_failure_is_told_to_the_terminal(self):
+    async def test_a_failure_is_shown_on_the_terminal(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             child = self.daemon("--port", port)
@@ -233,7 +233,7 @@ class PlaceTests(CommandCase):
         line = "evserve: echo: cannot listen on 127.0.0.1:1: Permission denied\n"
         self.assertEqual(child.err.decode(), line)
 
-    async def test_a_current_folder_that_nobody_may_look_into(self):
+    async def test_a_current_folder_that_may_not_be_read(self):
         closed = self.folder / "closed"
         closed.mkdir()
         script = 'cd closed && chmod 0 . && exec "$@"'

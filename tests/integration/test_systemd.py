@@ -128,8 +128,8 @@ class NotifyTests(Case):
         self.assertEqual(last.split("\n")[0], "STOPPING=1")
         self.assertEqual(await ended, 0)
 
-    async def test_systemd_hears_of_the_start_the_life_and_the_end(self):
+    async def test_systemd_is_notified_of_start_life_and_end(self):
         await self.lives()
 
-    async def test_with_workers_only_the_parent_speaks(self):
+    async def test_with_workers_only_the_parent_notifies(self):
         await self.lives("--workers", "2")

@@ -246,7 +246,7 @@ class DrainTests(Case):
     async def test_connections_left_after_the_drain_are_aborted_with_status_1(self):
         server, client = await self.serve("0.2")
         self.assertEqual(await server.stop(), 1)
-        self.assertIn(b"not done after 0.2 seconds: aborted 1 connections", server.err)
+        self.assertIn(b"still draining after 0.2 seconds: aborted 1 connections", server.err)
         await client.closed
 
     async def test_a_second_signal_aborts_at_once(self):

@@ -34,13 +34,13 @@ class StopTests(RunTestCase):
         for endpoint, problem in (
             ("nonsense:1", "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"),
             ("", "unknown kind of endpoint (such as tcp:HOST:PORT, tls:, unix:PATH)"),
-            ("tcp", "it lacks 'host' and 'port'"),
-            ("tcp:127.0.0.1", "it lacks 'port'"),
+            ("tcp", "missing 'host' and 'port'"),
+            ("tcp:127.0.0.1", "missing 'port'"),
             ("tcp:127.0.0.1:x", "'x' is not a number"),
-            ("tcp:127.0.0.1:1:backlog=1", "it has no argument 'backlog'"),
-            ("tcp:127.0.0.1:1\\", "it ends with a backslash, which quotes nothing"),
+            ("tcp:127.0.0.1:1:backlog=1", "unknown argument 'backlog'"),
+            ("tcp:127.0.0.1:1\\", "trailing backslash"),
             ("ssl:h:1:caCertsDir=/none", "No such file or directory: /none"),
-            ("tcp:1:2:3:4:5:6", "it has too many arguments"),
+            ("tcp:1:2:3:4:5:6", "too many arguments"),
         ):
             _, report = begin(self.reactor, connect=endpoint)
             found = self.failureResultOf(report, EndpointError).getErrorMessage()

@@ -12,8 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
+from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.options import Limits
 from tests.reactor.connections import Recorder, connect, pair, run, turn
 
@@ -137,33 +136,35 @@ class Frames(Recorder):
         super().dataReceived(data)
 
 
-class DoorTests(SynchronousTestCase):
+class LimiterTests(SynchronousTestCase):
     """The host, which counts by this where it can."""
 
     def listen(self, reactor, server):
         factory = Factory.forProtocol(lambda: server)
-        door = Door("echo", factory, Limits(), Clock(), DescriptorGuard(Clock(), 1024))
-        return door, reactor.listenTCP(0, door, interface="127.0.0.1")
+        limiter = ConnectionLimiter(
+            "echo", factory, Limits(), Clock(), DescriptorLimiter(Clock(), 1024)
+        )
+        return limiter, reactor.listenTCP(0, limiter, interface="127.0.0.1")
 
-    def test_the_door_counts_the_bytes_of_connections_present_and_past(self):
+    def test_the_limiter_counts_the_bytes_of_open_and_closed_connections(self):
         async def scenario(reactor):
             server, client = Recorder(), Recorder()
-            door, port = self.listen(reactor, server)
+            limiter, port = self.listen(reactor, server)
             await connect(reactor, port, client)
             client.transport.write(b"hello")
             await server.receive(5)
-            self.assertEqual(self.received(door), 5)
+            self.assertEqual(self.received(limiter), 5)
             client.transport.loseConnection()
             await server.lost
-            self.assertEqual(self.received(door), 5)
-            self.assertEqual(door.connections, set())
+            self.assertEqual(self.received(limiter), 5)
+            self.assertEqual(limiter.connections, set())
 
         run(self, scenario)
 
-    def received(self, door):
+    def received(self, limiter):
         return next(
             each.samples[0].value
-            for each in door.collect()
+            for each in limiter.collect()
             if each.name == "evserve_received_bytes"
         )
 
@@ -174,7 +175,7 @@ class DoorTests(SynchronousTestCase):
             await connect(reactor, port, client)
             client.transport.write(b"hello")
             await server.receive(5)
-            self.assertIn("host/connection.py", server.caller)
+            self.assertIn("host/connections.py", server.caller)
             self.assertNotIn("evserve", server.callers_caller)
 
         run(self, scenario)

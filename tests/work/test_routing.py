@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import ERRORS
-from evserve.plugin import Broken, Catalogue, FoundHandler, Handler
+from evserve.plugin import BrokenPlugin, Catalogue, FoundHandler, Handler
 from evserve.work.routing import NoHandlersError, Route, Routes, load_routes
 
 
@@ -61,7 +61,7 @@ class LoadingTests(SynchronousTestCase):
         self.assertEqual(load_routes(catalogue).exact, {"b"})
 
     def test_the_error_without_any_handler_names_the_causes(self):
-        broken = Broken("thumbs", "thumbs.py", "SyntaxError: oops")
+        broken = BrokenPlugin("thumbs", "thumbs.py", "SyntaxError: oops")
         error = self.assertRaises(
             NoHandlersError,
             load_routes,

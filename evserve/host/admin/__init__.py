@@ -18,26 +18,9 @@ The way of a request:
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.python.usage import UsageError
-
-from evserve.host.endpoints import parse_endpoint
-from evserve.host.options import LOOPBACK
-
 
 if TYPE_CHECKING:
     from evserve.host.admin.service import make_admin as make_admin
-
-
-def admin_endpoint(text: str) -> str:
-    """Return the value of --admin; raises ValueError with one line if it is no endpoint string."""
-    reactor: Any
-    from twisted.internet import reactor
-
-    try:
-        parse_endpoint(reactor, text, LOOPBACK)
-    except UsageError as error:
-        raise ValueError(str(error).removeprefix(f"bad endpoint {text!r}: ")) from error
-    return text
 
 
 def __getattr__(name: str) -> Any:

@@ -18,9 +18,9 @@ from twisted.web.server import Request, Site
 from typing_extensions import override
 
 from evserve.host.admin.status import current_status, unready_reason
+from evserve.host.application import RootService
+from evserve.host.config import ServiceConfig
 from evserve.host.metrics import Metrics
-from evserve.host.orders import Order
-from evserve.host.root import Root
 
 
 _METHODS = (b"GET", b"HEAD")
@@ -55,7 +55,7 @@ class AdminResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, root: Root, orders: list[Order]) -> None:
+    def __init__(self, root: RootService, orders: list[ServiceConfig]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
         self._root = root
         self._orders = orders

@@ -7,14 +7,12 @@ from twisted.internet.defer import Deferred
 from typing_extensions import override
 
 from evserve.host.admin.http import AdminResource, AdminSite
-from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
+from evserve.host.application import RootService, ServiceHost
+from evserve.host.config import ServiceConfig
+from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.endpoints import parse_endpoint
-from evserve.host.listening import ListeningService
+from evserve.host.listener import ListenerService
 from evserve.host.options import LOOPBACK, Limits
-from evserve.host.orders import Order
-from evserve.host.root import Root
-from evserve.host.serving import ServiceHost
 
 
 # So few that the descriptors which the host keeps free are enough for them.
@@ -22,18 +20,18 @@ LIMITS = Limits(max_connections=24, idle_timeout=60)
 
 
 @define(eq=False)
-class AdminService(ListeningService):
+class AdminService(ListenerService):
     """Listens like any service, but does not wait for its connections when it stops."""
 
     @override
     def stopService(self) -> Deferred[None]:
-        stopped = ListeningService.stopService(self)
-        self.door.abort()
+        stopped = ListenerService.stopService(self)
+        self.limiter.abort()
         return stopped
 
 
 @define(eq=False)
-class _NoGuard(DescriptorGuard):
+class _UnlimitedDescriptors(DescriptorLimiter):
     """Never pauses the admin port: it must answer when the services have paused theirs."""
 
     @override
@@ -45,11 +43,17 @@ class _NoGuard(DescriptorGuard):
         pass
 
 
-def make_admin(endpoint: str, orders: list[Order], root: Root) -> AdminService:
-    """Return the admin port of `root`, on an endpoint string that `admin_endpoint` accepted."""
+def make_admin(endpoint: str, orders: list[ServiceConfig], root: RootService) -> AdminService:
+    """Return the admin port of `root`, on an endpoint string that `valid_endpoint` accepted."""
     make_site: Any = AdminSite  # its constructor has no annotations
     site = make_site(AdminResource(root, orders), reactor=root.reactor)
-    door = Door("admin", site, LIMITS, root.reactor, _NoGuard(root.reactor, root.guard.limit))
+    door = ConnectionLimiter(
+        "admin",
+        site,
+        LIMITS,
+        root.reactor,
+        _UnlimitedDescriptors(root.reactor, root.descriptors.limit),
+    )
     endpoints = {endpoint: parse_endpoint(root.reactor, endpoint, LOOPBACK)}
     service = AdminService(ServiceHost("admin", root), endpoints, door)
     service.name = "admin"

@@ -13,8 +13,8 @@ from attrs import field, frozen
 from prometheus_client.core import Metric, Sample
 
 from evserve import __version__
-from evserve.host.orders import Order
-from evserve.host.root import Phase, Root
+from evserve.host.application import Phase, RootService
+from evserve.host.config import ServiceConfig
 
 
 # The metrics of every listening service, for which ServiceStatus has fields.
@@ -88,7 +88,7 @@ class Status:
         return json.dumps(fields, allow_nan=False).encode()
 
 
-def current_status(root: Root, orders: list[Order], started_at: float) -> Status:
+def current_status(root: RootService, orders: list[ServiceConfig], started_at: float) -> Status:
     """Return the status now; `started_at` is in the reactor's seconds."""
     families = list(root.metrics.collect())
     return Status(
@@ -104,9 +104,11 @@ def current_status(root: Root, orders: list[Order], started_at: float) -> Status
     )
 
 
-def _service_status(order: Order, root: Root, families: list[Metric]) -> ServiceStatus:
+def _service_status(
+    order: ServiceConfig, root: RootService, families: list[Metric]
+) -> ServiceStatus:
     counts, own = service_metrics(order.name, families)
-    listening = [each for each in root.listening if each.door.name == order.name]
+    listening = [each for each in root.listeners if each.limiter.name == order.name]
     return ServiceStatus(
         name=order.name,
         plugin=order.plugin.name,
@@ -117,7 +119,7 @@ def _service_status(order: Order, root: Root, families: list[Metric]) -> Service
     )
 
 
-def unready_reason(root: Root) -> str | None:
+def unready_reason(root: RootService) -> str | None:
     """Return one line that says why the services cannot take clients now; None if they can."""
     if root.failure is not None:
         return f"failed: {root.failure}"
@@ -130,7 +132,9 @@ def unready_reason(root: Root) -> str | None:
             for sample in family.samples
         )
         return f"draining: {left:g} left"
-    waiting = [each.door.name for each in root.listening if len(each.ports) < len(each.endpoints)]
+    waiting = [
+        each.limiter.name for each in root.listeners if len(each.ports) < len(each.endpoints)
+    ]
     if waiting:
         return f"starting: {', '.join(waiting)} does not listen yet"
     return "starting" if root.phase is Phase.STARTING else None

@@ -4,15 +4,17 @@ from typing import Any
 
 from twisted.python.usage import Options, UsageError
 
+from evserve.host.application import RootService
+from evserve.host.config import ServiceConfig
 from evserve.host.logs import logs_to_terminal
-from evserve.host.orders import Order
-from evserve.host.root import Root
 from evserve.host.workers.sockets import current_assignment
 from evserve.host.workers.supervisor import Launcher, SupervisorRoot
 from evserve.host.workers.worker import WorkerRoot
 
 
-def choose_role(options: Options, orders: list[Order], reactor: Any) -> tuple[Root, list[Order]]:
+def choose_role(
+    options: Options, orders: list[ServiceConfig], reactor: Any
+) -> tuple[RootService, list[ServiceConfig]]:
     """Return the root of this process's service tree, and the services to build below it.
 
     The process is a worker, the supervisor of workers, or (without `--workers`) the only process.
@@ -26,10 +28,10 @@ def choose_role(options: Options, orders: list[Order], reactor: Any) -> tuple[Ro
         launcher = Launcher(reactor, logs_to_terminal(twistd))
         root = SupervisorRoot(*common, workers=options["workers"], launcher=launcher)
         return root, [root.bind_only(order) for order in orders]
-    return Root(*common), orders
+    return RootService(*common), orders
 
 
-def check_shareable(orders: list[Order], where: str = "--workers") -> None:
+def check_shareable(orders: list[ServiceConfig], where: str = "--workers") -> None:
     """Raise UsageError with the reason if a service cannot run in workers.
 
     where: the option or config key that asks for workers, for the message.

@@ -17,7 +17,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from evserve.host.adopting import SharedUnixPort, adopt, adopted_port
+from evserve.host.listener import SharedUnixPort, adopt_port, port_from_descriptor
 
 
 # The descriptors that a worker inherits besides standard input, output and error.
@@ -97,8 +97,8 @@ class BindOnlyReactor:
 
     def adoptStreamPort(self, fileno: int, family: int, factory: IProtocolFactory) -> Any:
         if family == socket.AF_UNIX:
-            return self._start(adopted_port(SharedUnixPort, self, fileno, factory))
-        return self._start(adopted_port(_BoundTCPPort, self, fileno, family, factory))
+            return self._start(port_from_descriptor(SharedUnixPort, self, fileno, factory))
+        return self._start(port_from_descriptor(_BoundTCPPort, self, fileno, family, factory))
 
     def addReader(self, reader: Any) -> None:
         """Do nothing: only the workers accept."""
@@ -140,7 +140,7 @@ class InheritingReactor:
         inherited = socket.socket(fileno=os.dup(self.fileno))
         with inherited:
             inherited.setblocking(False)
-            port = adopt(self.reactor, inherited.fileno(), inherited.family, factory)
+            port = adopt_port(self.reactor, inherited.fileno(), inherited.family, factory)
         os.close(self.fileno)
         return port
 

@@ -22,10 +22,11 @@ from twisted.python.usage import Options
 from typing_extensions import override
 
 from evserve.host import process
+from evserve.host.application import GRACE, RootService
+from evserve.host.config import ServiceConfig
 from evserve.host.endpoints import parse_endpoint
-from evserve.host.folders import current_folder
-from evserve.host.orders import Order
-from evserve.host.root import GRACE, Root
+from evserve.host.logs import logs_to_terminal
+from evserve.host.plugins import current_folder
 from evserve.host.workers.messages import Message, MessageDecoder, MessageKind, encode
 from evserve.host.workers.sockets import (
     COMMAND_FD,
@@ -266,10 +267,10 @@ class Launcher:
             os.close(devnull)
 
 
-class SupervisorRoot(Root):
+class SupervisorRoot(RootService):
     """The root of the supervisor's service tree, whose services only bind sockets.
 
-    args: those of Root.  workers: how many.
+    args: those of RootService.  workers: how many.
     """
 
     def __init__(self, *args: Any, workers: int, launcher: Launcher) -> None:
@@ -278,14 +279,16 @@ class SupervisorRoot(Root):
         self.supervisor = Supervisor(workers, self.reactor, launcher, self._start_failed)
         self._reactors: dict[SocketKey, BindOnlyReactor] = {}
 
-    def bind_only(self, order: Order) -> Order:
+    def bind_only(self, order: ServiceConfig) -> ServiceConfig:
         """Return an order for a service that binds the sockets; the workers accept from them."""
         return evolve(order, loaded=LoadedService(order.loaded.options, self._make_bind_only))
 
     def _make_bind_only(self, options: Options, host: IHost) -> IService:
         service: Any = host.listen(options, Factory())
-        host.metrics.unregister(service.door)  # it has no connections: those of the workers count
-        host.metrics.register(ServiceTotals(self.supervisor.totals, service.door.name))
+        host.metrics.unregister(
+            service.limiter
+        )  # it has no connections: those of the workers count
+        host.metrics.register(ServiceTotals(self.supervisor.totals, service.limiter.name))
         return IService(service)
 
     @override
@@ -294,25 +297,25 @@ class SupervisorRoot(Root):
         return parse_endpoint(reactor, written, interface)
 
     @override
-    def _now_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._signalled)
+    def _reactor_running(self) -> None:
+        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is not None:
             return
         for (service, written), reactor in self._reactors.items():
             if reactor.port is None:
                 self.fail(f"{service}: --workers: {written!r} has no socket that can be shared")
                 return
-        self._begun.append(self.supervisor)
+        self._started_children.append(self.supervisor)
         self.supervisor.all_serving.addCallback(self._all_serving)
         self.supervisor.start({key: each.port.fileno() for key, each in self._reactors.items()})
 
     def _all_serving(self, _: None) -> None:
         pids = ", ".join(map(str, self.supervisor.pids()))
         self._log.info("{size} workers: processes {pids}", size=self.supervisor.count, pids=pids)
-        super()._now_running()
+        super()._reactor_running()
 
     def _start_failed(self, worker: WorkerProcess) -> None:
-        if worker.exit_status and self._logs_to_terminal():
+        if worker.exit_status and logs_to_terminal(self._twistd):
             self.finish(worker.exit_status)  # the worker has written the reason to the terminal
         else:
             self.fail(f"worker {worker.number} {worker.exit_reason} before it served")
@@ -326,7 +329,7 @@ class SupervisorRoot(Root):
         return super().stopService().addCallback(set_status)
 
     @override
-    def _cut(self, why: str) -> None:
+    def _abort(self, why: str) -> None:
         process.exit_with(1)
         self._log.warn("{why}: aborting connections", why=why)
         self.supervisor.send_all(MessageKind.ABORT)
@@ -334,4 +337,4 @@ class SupervisorRoot(Root):
 
     def _kill(self) -> None:
         if self.supervisor.kill():
-            self.reactor.callLater(GRACE, self._let_go)
+            self.reactor.callLater(GRACE, self._stop_admin)

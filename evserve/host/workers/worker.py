@@ -15,9 +15,9 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.host import process
+from evserve.host.application import GRACE, RootService
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
-from evserve.host.root import GRACE, Root
 from evserve.host.workers.messages import ControlChannel, Message, MessageKind
 from evserve.host.workers.sockets import (
     COMMAND_FD,
@@ -46,10 +46,10 @@ def set_worker_options(
     twistd.update(logfile=None, syslog=False, logger=None)
 
 
-class WorkerRoot(Root):
+class WorkerRoot(RootService):
     """The root of a worker's service tree.
 
-    args: those of Root.
+    args: those of RootService.
     """
 
     def __init__(self, *args: Any, assignment: Assignment) -> None:
@@ -83,8 +83,8 @@ class WorkerRoot(Root):
         standard_io(self._control, COMMAND_FD, REPORT_FD, self.reactor)
 
     @override
-    def _now_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._signalled)
+    def _reactor_running(self) -> None:
+        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is None:
             self._control.send(Message(MessageKind.READY))
             self._reports.start(REPORT_INTERVAL)
@@ -93,7 +93,7 @@ class WorkerRoot(Root):
         self._control.send(Message(MessageKind.METRICS, tuple(self.metrics.collect())))
 
     @override
-    def _signalled(self, name: str) -> None:
+    def _on_signal(self, name: str) -> None:
         # Ctrl-C reaches every process of the terminal; the supervisor handles it. SIGTERM may come
         # twice: systemd may send it to all processes after the supervisor has sent DRAIN.
         if name == "SIGTERM":
@@ -112,16 +112,16 @@ class WorkerRoot(Root):
         if self._leaving:
             return
         self._leaving = True
-        for service in self.listening:
+        for service in self.listeners:
             service.pause()
-        self.reactor.callLater(LEAVE_DELAY, self._end)
+        self.reactor.callLater(LEAVE_DELAY, self._stop_reactor)
 
     def _on_abort(self) -> None:
         if self._stopped is None:
             self._drain = 0
-            self._end()
+            self._stop_reactor()
         else:
-            self._cut("ordered by the supervisor")
+            self._abort("ordered by the supervisor")
 
     @override
     def stopService(self) -> Deferred[None]:

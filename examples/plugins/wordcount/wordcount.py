@@ -1,7 +1,7 @@
 """Two handlers: a blocking one, which runs in a thread, and an async one.
 
-An event may come twice (a worker can die after its work and before its acknowledgement), so what
-a handler does must bear being done again: here, writing the same file with the same content.
+An event may be delivered twice, because a worker may die between its work and its acknowledgement.
+So a handler must be idempotent: this one writes the same file with the same content.
 """
 
 from pathlib import Path
@@ -23,5 +23,5 @@ def count_words(event: Event) -> None:
 
 
 async def announce(event: Event) -> None:
-    """Tell of whatever else happens to texts."""
+    """Log any other event about texts."""
     log.info("{kind}: {text}", kind=event.type, text=event.body.decode())

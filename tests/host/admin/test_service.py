@@ -17,11 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve import __version__
 from evserve.host import process
 from evserve.host.admin.service import LIMITS, make_admin
+from evserve.host.application import RootService, add_services
 from evserve.host.command import Options as HostOptions
+from evserve.host.config import ServiceConfig
 from evserve.host.options import with_listening_options
-from evserve.host.orders import Order
-from evserve.host.root import Root
-from evserve.host.serving import build_tree
 from evserve.interfaces import LoadedService
 from evserve.plugin import ServicePlugin
 
@@ -34,7 +33,7 @@ def order_of(name):
     options = with_listening_options(Options)()
     options.parseOptions(["--port", "0"])
     plugin = ServicePlugin("stub", "stub.service", "Accepts connections.")
-    return Order(name, plugin, LoadedService(Options, listener), options)
+    return ServiceConfig(name, plugin, LoadedService(Options, listener), options)
 
 
 class Client:
@@ -64,11 +63,11 @@ class Client:
 class AdminTests(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactorClock()
-        self.root = Root(self.reactor, {"nodaemon": True})
+        self.root = RootService(self.reactor, {"nodaemon": True})
         orders = [order_of("one"), order_of("two")]
-        build_tree(orders, self.root)
+        add_services(orders, self.root)
         self.admin = self.root.admin = make_admin("tcp:0", orders, self.root)
-        self.client = Client(self.admin.door)
+        self.client = Client(self.admin.limiter)
 
     def start(self):
         self.root.privilegedStartService()
@@ -107,7 +106,7 @@ class AdminTests(SynchronousTestCase):
 
     def test_it_answers_while_the_services_drain_and_no_longer(self):
         self.serve()
-        lingering = Client(self.root.listening[0].door)
+        lingering = Client(self.root.listeners[0].limiter)
         lingering.transport.loseConnection = lambda: None
         stopped = self.root.stopService()
         self.assertEqual(self.client.request("/readyz")[::2], (503, b"draining: 1 left\n"))
@@ -139,7 +138,7 @@ class AdminTests(SynchronousTestCase):
     def test_status_describes_each_service(self):
         Gauge("depth", "Depth.", registry=self.root.metrics.of("one")).set(5)
         self.serve()
-        Client(self.root.listening[0].door).protocol.dataReceived(b"12345")
+        Client(self.root.listeners[0].limiter).protocol.dataReceived(b"12345")
         one, two = self.status()["services"]
         self.assertEqual((one["plugin"], one["description"]), ("stub", "Accepts connections."))
         self.assertEqual(one["listening"], ["tcp 0.0.0.0:0"])  # what the memory reactor reports
@@ -188,19 +187,19 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.client.request("/api/status", Host="evil.example")[0], 421)
 
     def test_any_name_is_allowed_on_an_address_of_the_network(self):
-        client = Client(self.admin.door, reached="192.0.2.7")
+        client = Client(self.admin.limiter, reached="192.0.2.7")
         self.assertEqual(client.request("/healthz", Host="metrics.example.com")[0], 200)
 
     def test_many_clients_cannot_use_up_the_descriptors_of_the_services(self):
-        clients = [Client(self.admin.door) for _ in range(LIMITS.max_connections + 5)]
-        self.assertEqual(len(self.admin.door.connections), LIMITS.max_connections)
+        clients = [Client(self.admin.limiter) for _ in range(LIMITS.max_connections + 5)]
+        self.assertEqual(len(self.admin.limiter.connections), LIMITS.max_connections)
         self.assertFalse(clients[-1].transport.connected)
 
     def test_it_answers_when_the_services_are_out_of_descriptors(self):
         self.serve()
-        self.root.guard._pause()
-        self.assertEqual(Client(self.admin.door).request("/healthz")[0], 200)
-        self.assertNotIn(self.admin.ports[0], self.root.guard.ports)
+        self.root.descriptors._pause()
+        self.assertEqual(Client(self.admin.limiter).request("/healthz")[0], 200)
+        self.assertNotIn(self.admin.ports[0], self.root.descriptors.ports)
 
 
 class AdminOptionTests(SynchronousTestCase):
@@ -215,8 +214,10 @@ class AdminOptionTests(SynchronousTestCase):
 
     def test_loopback_unless_it_says_otherwise(self):
         reactor = MemoryReactorClock()
-        make_admin("tcp:9100", [], Root(reactor, {})).privilegedStartService()
-        make_admin("tcp:9100:interface=0.0.0.0", [], Root(reactor, {})).privilegedStartService()
+        make_admin("tcp:9100", [], RootService(reactor, {})).privilegedStartService()
+        make_admin(
+            "tcp:9100:interface=0.0.0.0", [], RootService(reactor, {})
+        ).privilegedStartService()
         self.assertEqual([server[3] for server in reactor.tcpServers], ["127.0.0.1", "0.0.0.0"])
 
     def test_a_bad_endpoint_is_one_line(self):

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.admin.status import Series, Status, metric_values, service_metrics
+from evserve.host.application import Phase
 from evserve.host.metrics import Metrics
-from evserve.host.root import Phase
 
 
 class MetricValuesTests(SynchronousTestCase):

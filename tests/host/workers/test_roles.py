@@ -3,7 +3,7 @@
 from twisted.python.usage import Options, UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.orders import Order
+from evserve.host.config import ServiceConfig
 from evserve.host.workers.roles import check_shareable
 from evserve.interfaces import LoadedService
 from evserve.plugin import ServicePlugin
@@ -18,7 +18,7 @@ def order(name, *flags, **kinds):
     options = Opts()
     options.parseOptions([f"--{flag}" for flag in flags])
     plugin = ServicePlugin(name, "x", "", **kinds)
-    return Order(name, plugin, LoadedService(Opts, None), options)
+    return ServiceConfig(name, plugin, LoadedService(Opts, None), options)
 
 
 class CheckShareableTests(SynchronousTestCase):

@@ -32,11 +32,11 @@ class WorkerLogObserverTests(SynchronousTestCase):
         return self.events
 
     def test_information_lines_of_the_host_are_dropped(self):
-        self.assertEqual(self.observe(LogLevel.info, "evserve.host.root.Root"), [])
+        self.assertEqual(self.observe(LogLevel.info, "evserve.host.application.RootService"), [])
 
     def test_information_lines_of_a_service_are_kept(self):
         self.assertEqual(len(self.observe(LogLevel.info, "evserve.echo")), 1)
 
     def test_a_warning_names_the_worker(self):
-        (event,) = self.observe(LogLevel.warn, "evserve.host.door")
+        (event,) = self.observe(LogLevel.warn, "evserve.host.connections")
         self.assertEqual(event["log_format"].format(**event), "worker 3: hello")

@@ -1,4 +1,4 @@
-"""What is said by one client is heard by the others; names are numbers unless chosen."""
+"""A chat room: each line that a client sends goes to all others."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ from evserve.interfaces import IDrainable, IHost
 
 
 class Options(UsageOptions):
-    """What the command line and a `[services.chat]` table may say."""
+    """The options of the command line and of a `[services.chat]` table."""
 
-    optParameters = [["greeting", None, "Welcome, {name}.", "The line that a newcomer reads"]]
+    optParameters = [["greeting", None, "Welcome, {name}.", "First line sent to a new client"]]
 
     default_port = 9100
 
 
 @define(eq=False)
 class Room:
-    """Who is here, and what has been said."""
+    """The clients, and a metric of the lines they have sent."""
 
     greeting: str
     lines: Counter
@@ -32,7 +32,7 @@ class Room:
     newcomers: int = field(init=False, default=0)
 
     def enter(self, guest: "Guest") -> None:
-        """Let a guest in under a number."""
+        """Add a guest, and name it by a number."""
         self.newcomers += 1
         guest.name = f"guest{self.newcomers}"
         guest.hear(self.greeting.format(name=guest.name))
@@ -40,17 +40,17 @@ class Room:
         self.guests.append(guest)
 
     def leave(self, guest: "Guest") -> None:
-        """Let a guest go."""
+        """Remove a guest."""
         self.guests.remove(guest)
         self.tell(f"* {guest.name} has left")
 
     def say(self, speaker: "Guest", line: str) -> None:
-        """Let everybody but the speaker hear a line."""
+        """Send a guest's line to all others."""
         self.lines.inc()
         self.tell(f"{speaker.name}: {line}", but=speaker)
 
     def tell(self, line: str, but: "Guest | None" = None) -> None:
-        """Send a line to the guests."""
+        """Send a line to all guests except `but`."""
         for guest in self.guests:
             if guest is not but:
                 guest.hear(line)
@@ -59,7 +59,7 @@ class Room:
 @implementer(IDrainable)
 @define(eq=False)
 class Guest(LineOnlyReceiver):
-    """One client, line by line."""
+    """The protocol of one client."""
 
     delimiter = b"\n"
     room: Room
@@ -67,11 +67,10 @@ class Guest(LineOnlyReceiver):
     transport: Any = field(init=False, default=None)
 
     def connectionMade(self) -> None:
-        """Enter."""
         self.room.enter(self)
 
     def lineReceived(self, line: bytes) -> None:
-        """Speak, or with `/name NAME` be called something else."""
+        """Send the line to the others; `/name NAME` changes the guest's name."""
         text = line.decode("utf-8", "replace").rstrip("\r")
         command, _, name = text.partition(" ")
         if command == "/name" and name.strip():
@@ -85,27 +84,25 @@ class Guest(LineOnlyReceiver):
         self.transport.write(line.encode() + b"\n")
 
     def drain(self) -> None:
-        """Say why, then close: the server is stopping."""
+        """Announce that the server stops, then close."""
         self.hear("* the room closes")
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave."""
         self.room.leave(self)
 
 
 @define(eq=False)
 class Guests(Factory):
-    """Makes a guest of every client."""
+    """Makes a Guest for each client."""
 
     room: Room
 
     def buildProtocol(self, addr: object) -> Guest:
-        """See Factory."""
         return Guest(self.room)
 
 
 def makeService(options: Options, host: IHost) -> IService:
-    """Return the room as a service; endpoints, limits and draining are the host's."""
-    lines = Counter("chat_lines", "Lines said.", registry=host.metrics)
+    """Return the room as a service; the host provides endpoints, limits and the drain."""
+    lines = Counter("chat_lines", "Lines sent by clients.", registry=host.metrics)
     return host.listen(options, Guests(Room(options["greeting"], lines)))

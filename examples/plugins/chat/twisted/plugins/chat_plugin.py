@@ -3,4 +3,4 @@
 from evserve.plugin import ServicePlugin
 
 
-chat = ServicePlugin("chat", "chatroom.service", "A room where everybody hears everybody.")
+chat = ServicePlugin("chat", "chatroom.service", "A chat room.")

@@ -1,4 +1,4 @@
-"""What happens to texts: `twistd -n evserve work --queue URL` in this folder makes it happen."""
+"""Two handlers; `twistd -n evserve work --queue URL` in this folder runs them."""
 
 from evserve.plugin import Handler
 

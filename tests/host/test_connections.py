@@ -1,4 +1,8 @@
-"""The door of a listening service."""
+"""Connections: limits, drain, metrics, idle time-outs, file descriptors."""
+
+import os
+import socket
+import struct
 
 from prometheus_client import CollectorRegistry
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -16,9 +20,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
-from evserve.host.connection import Connection, Refusal
-from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
+from evserve.host.connections import (
+    DESCRIPTOR_RETRY,
+    Connection,
+    ConnectionLimiter,
+    DescriptorLimiter,
+    IdleSweep,
+    RefusedConnection,
+    seconds_since_sent,
+)
 from evserve.host.options import Limits
 from evserve.interfaces import IDrainable
 
@@ -68,12 +78,14 @@ class Case(SynchronousTestCase):
 
     def open(self, **limits):
         self.factory = Factory.forProtocol(self.protocol)
-        guard = DescriptorGuard(self.clock, 1024)
-        self.door = Door("echo", self.factory, Limits(**limits), self.clock, guard)
+        descriptors = DescriptorLimiter(self.clock, 1024)
+        self.limiter = ConnectionLimiter(
+            "echo", self.factory, Limits(**limits), self.clock, descriptors
+        )
 
     def connect(self, host="192.0.2.1"):
         address = IPv4Address("TCP", host, 1) if host else UNIXAddress(None)
-        connection = self.door.buildProtocol(address)
+        connection = self.limiter.buildProtocol(address)
         connection.makeConnection(StringTransport())
         return connection
 
@@ -86,14 +98,14 @@ class Case(SynchronousTestCase):
 
     def metric(self, name, **labels):
         registry = CollectorRegistry()
-        registry.register(self.door)
+        registry.register(self.limiter)
         return registry.get_sample_value(name, labels)
 
 
 class PassingOnTests(Case):
     protocol = Drainable
 
-    def test_the_protocol_is_told_everything(self):
+    def test_the_protocol_gets_every_call(self):
         connection = self.connect()
         connection.dataReceived(b"x")
         connection.readConnectionLost()
@@ -107,7 +119,7 @@ class PassingOnTests(Case):
         connection = self.connect()
         self.assertIs(connection.inner.transport, connection.transport)
 
-    def test_whoever_wants_the_protocol_made_again_may(self):
+    def test_connection_made_may_be_called_again(self):
         connection = self.connect()
         connection.connectionMade()
         self.assertEqual(connection.inner.happened, ["made", "made"])
@@ -118,16 +130,16 @@ class PassingOnTests(Case):
 
     def test_attributes_of_the_factory_can_be_reached(self):
         self.factory.rooms = 3
-        self.assertEqual(self.door.rooms, 3)
+        self.assertEqual(self.limiter.rooms, 3)
 
     def test_the_factory_is_started_and_stopped(self):
-        self.door.doStart()
+        self.limiter.doStart()
         self.assertEqual(self.factory.numPorts, 1)
-        self.door.doStop()
+        self.limiter.doStop()
         self.assertEqual(self.factory.numPorts, 0)
 
-    def test_twisteds_own_lines_about_the_port_can_be_told(self):
-        self.assertEqual(self.door.logPrefix(), "evserve door")
+    def test_twisteds_own_lines_about_the_port_can_be_recognized(self):
+        self.assertEqual(self.limiter.logPrefix(), "evserve limiter")
 
     def test_optional_interfaces_of_the_protocol_show(self):
         for interface in (IHandshakeListener, IFileDescriptorReceiver):
@@ -136,19 +148,21 @@ class PassingOnTests(Case):
             alsoProvides(inner, interface)
             self.build(inner)
             self.assertTrue(interface.providedBy(self.connect()))
-            self.assertTrue(interface.providedBy(self.door.buildProtocol(UNIXAddress(None))))
+            self.assertTrue(interface.providedBy(self.limiter.buildProtocol(UNIXAddress(None))))
             self.open()
 
     def test_a_factory_that_negotiates_protocols_still_does(self):
         alsoProvides(self.factory, IProtocolNegotiationFactory)
-        door = Door("x", self.factory, Limits(), self.clock, self.door.guard)
-        self.assertTrue(IProtocolNegotiationFactory.providedBy(door))
-        self.assertFalse(IProtocolNegotiationFactory.providedBy(self.door))
+        limiter = ConnectionLimiter(
+            "x", self.factory, Limits(), self.clock, self.limiter.descriptors
+        )
+        self.assertTrue(IProtocolNegotiationFactory.providedBy(limiter))
+        self.assertFalse(IProtocolNegotiationFactory.providedBy(self.limiter))
 
     def test_a_factory_without_a_protocol_for_the_client_refuses_it(self):
         self.build(None)
         refusal = self.connect()
-        self.assertIsInstance(refusal, Refusal)
+        self.assertIsInstance(refusal, RefusedConnection)
         self.assertTrue(refusal.transport is None)
 
 
@@ -165,7 +179,7 @@ class HalfCloseTests(Case):
 
 class LimitTests(Case):
     def refused(self, host="192.0.2.1"):
-        protocol = self.door.buildProtocol(IPv4Address("TCP", host, 1))
+        protocol = self.limiter.buildProtocol(IPv4Address("TCP", host, 1))
         if isinstance(protocol, Connection):
             return False
         transport = StringTransport()
@@ -198,7 +212,7 @@ class LimitTests(Case):
         connections = [self.connect(), self.connect()]
         for each in connections:
             self.lose(each)
-        self.assertEqual(dict(self.door._peers), {})
+        self.assertEqual(dict(self.limiter._peers), {})
 
     def test_refusals_are_logged_once_a_second(self):
         self.open(max_connections=1)
@@ -219,12 +233,12 @@ class LimitTests(Case):
 
 
 class DrainTests(Case):
-    def test_an_empty_door_is_drained_at_once(self):
-        self.successResultOf(self.door.drain())
+    def test_without_connections_the_drain_is_done_at_once(self):
+        self.successResultOf(self.limiter.drain())
 
     def test_draining_closes_every_connection_and_waits_for_the_last(self):
         first, second = self.connect(), self.connect()
-        drained = self.door.drain()
+        drained = self.limiter.drain()
         self.assertTrue(first.transport.disconnecting and second.transport.disconnecting)
         self.lose(first)
         self.assertNoResult(drained)
@@ -235,19 +249,19 @@ class DrainTests(Case):
         self.protocol = Drainable
         self.open()
         connection = self.connect()
-        self.door.drain()
+        self.limiter.drain()
         self.assertEqual(connection.inner.happened, ["made", "drain"])
         self.assertFalse(connection.transport.disconnecting)
 
-    def test_a_protocol_that_fails_to_finish_is_cut_and_holds_nobody_up(self):
+    def test_a_protocol_that_fails_to_drain_is_aborted_and_delays_no_other(self):
         inner = Stubborn()
         alsoProvides(inner, IDrainable)
         self.build(inner)
         stubborn = self.connect()
         self.protocol = Recorder
-        other = Connection(Recorder(), self.door, None)
+        other = Connection(Recorder(), self.limiter, None)
         other.makeConnection(StringTransport())
-        drained = self.door.drain()
+        drained = self.limiter.drain()
         self.assertTrue(stubborn.transport.disconnected)
         self.assertTrue(other.transport.disconnecting)
         self.lose(stubborn)
@@ -257,7 +271,7 @@ class DrainTests(Case):
 
     def test_aborting_cuts_every_connection_and_counts_them(self):
         connections = [self.connect(), self.connect()]
-        self.assertEqual(self.door.abort(), 2)
+        self.assertEqual(self.limiter.abort(), 2)
         self.assertTrue(all(each.transport.disconnected for each in connections))
 
 
@@ -279,7 +293,7 @@ class MetricsTests(Case):
         class Knowing(StringTransport):
             bytes_received = 7
 
-        connection = self.door.buildProtocol(UNIXAddress(None))
+        connection = self.limiter.buildProtocol(UNIXAddress(None))
         connection.makeConnection(Knowing())
         connection.dataReceived(b"x")
         self.assertEqual(connection.inner.happened, ["made", b"x"])
@@ -295,7 +309,7 @@ class MetricsTests(Case):
             def fileno(self):
                 return 3
 
-        connection = self.door.buildProtocol(UNIXAddress(None))
+        connection = self.limiter.buildProtocol(UNIXAddress(None))
         connection.makeConnection(Layer())
         connection.dataReceived(b"x")
         self.assertEqual(self.metric("evserve_received_bytes_total"), 1)
@@ -303,7 +317,215 @@ class MetricsTests(Case):
     def test_refusals_count_by_reason(self):
         self.open(max_connections=1)
         self.connect()
-        self.door.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        self.limiter.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
         name = "evserve_connections_refused_total"
         self.assertEqual(self.metric(name, reason="max-connections"), 1)
         self.assertIsNone(self.metric(name, reason="max-per-peer"))
+
+
+class Handle:
+    """A socket that says how long ago it sent something."""
+
+    def __init__(self, seconds, size=104):
+        self.info = struct.pack("=44xI56x", int(seconds * 1000))[:size]
+
+    def getsockopt(self, level, option, size):
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return self.info
+
+
+class TimedTransport(StringTransport):
+    def __init__(self, handle=None):
+        super().__init__()
+        self.handle = handle
+
+    def getHandle(self):
+        if self.handle is None:
+            raise AttributeError
+        return self.handle
+
+
+class SweepTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.open(4.0)
+
+    def open(self, timeout):
+        descriptors = DescriptorLimiter(self.clock, 1024)
+        factory = Factory.forProtocol(Protocol)
+        self.limiter = ConnectionLimiter(
+            "echo", factory, Limits(idle_timeout=timeout), self.clock, descriptors
+        )
+        self.sweep = IdleSweep(self.limiter)
+        self.sweep.start()
+
+    def connect(self, handle=None):
+        connection = self.limiter.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        connection.makeConnection(TimedTransport(handle))
+        return connection
+
+    def advance(self, seconds):
+        self.clock.pump([1.0] * seconds)
+
+    def test_a_silent_connection_is_cut_after_the_time_out(self):
+        connection = self.connect()
+        self.advance(4)
+        self.assertFalse(connection.transport.disconnected)
+        self.advance(1)
+        self.assertTrue(connection.transport.disconnected)
+
+    def test_bytes_that_arrive_start_the_time_anew(self):
+        connection = self.connect()
+        for _ in range(5):
+            self.advance(3)
+            connection.dataReceived(b"x")
+        self.assertFalse(connection.transport.disconnected)
+
+    def test_bytes_that_are_sent_count_as_well(self):
+        connection = self.connect(Handle(3.9))
+        self.advance(20)
+        self.assertFalse(connection.transport.disconnected)
+        connection.transport.handle = Handle(4.0)
+        self.advance(1)
+        self.assertTrue(connection.transport.disconnected)
+
+    def test_without_a_time_out_there_is_no_sweep(self):
+        self.sweep.stop()
+        self.open(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.sweep.stop()
+
+    def test_stopping_ends_the_sweeps(self):
+        self.sweep.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_is_kept_about_connections_that_are_gone(self):
+        connection = self.connect()
+        self.advance(1)
+        self.limiter.closed(connection)
+        del connection
+        self.assertEqual(len(self.sweep._seen), 0)
+
+
+class SecondsSinceSentTests(SynchronousTestCase):
+    def test_the_kernel_is_asked_beneath_every_layer(self):
+        layer = type("Layer", (), {})()
+        layer.transport = TimedTransport(Handle(2.5))
+        self.assertEqual(seconds_since_sent(layer), 2.5)
+
+    def test_what_is_not_tcp_cannot_tell(self):
+        for transport in (StringTransport(), TimedTransport(Handle(1, size=8)), object()):
+            self.assertIsNone(seconds_since_sent(transport))
+
+    def test_an_error_of_the_kernel_is_no_answer(self):
+        left, right = socket.socketpair()
+        self.addCleanup(left.close)
+        self.addCleanup(right.close)
+        self.assertIsNone(seconds_since_sent(TimedTransport(left)))
+
+
+class PausablePort:
+    numberAccepts = 100
+    reading = True
+
+    def stopReading(self):
+        self.reading = False
+
+    def startReading(self):
+        self.reading = True
+
+
+class NumberedTransport:
+    def __init__(self, number):
+        self.number = number
+
+    def fileno(self):
+        return self.number
+
+
+class GuardTests(SynchronousTestCase):
+    limit = 1024
+
+    def setUp(self):
+        self.clock = Clock()
+        self.descriptors = DescriptorLimiter(self.clock, self.limit)
+        self.port = PausablePort()
+        self.descriptors.watch(self.port)
+        self.lowest = 0
+        self.probes = []
+        self.patch(os, "open", self.open_null)
+        self.patch(os, "close", self.probes.remove)
+
+    def open_null(self, path, flags):
+        if self.lowest + len(self.probes) >= self.limit:
+            raise OSError
+        self.probes.append(self.lowest + len(self.probes))
+        return self.probes[-1]
+
+    def fill(self):
+        self.descriptors.opened(NumberedTransport(self.limit - self.descriptors.reserve))
+
+    def test_low_numbers_change_nothing(self):
+        self.descriptors.opened(NumberedTransport(self.limit - self.descriptors.reserve - 1))
+        self.assertTrue(self.port.reading)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_when_few_are_left_no_port_accepts(self):
+        other = PausablePort()
+        self.descriptors.watch(other)
+        self.fill()
+        self.assertFalse(self.port.reading or other.reading)
+
+    def test_it_goes_on_once_there_is_room(self):
+        self.fill()
+        self.lowest = self.limit
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.lowest = (
+            self.limit - self.descriptors.reserve - 1
+        )  # which the port may want for itself
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertFalse(self.port.reading)
+        self.lowest -= 1
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertTrue(self.port.reading)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_second_alarm_adds_no_second_timer(self):
+        self.fill()
+        self.fill()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_a_port_that_opens_during_the_pause_waits_with_the_others(self):
+        self.fill()
+        late = PausablePort()
+        self.descriptors.watch(late)
+        self.assertFalse(late.reading)
+
+    def test_a_port_that_is_closed_is_not_read_again(self):
+        self.fill()
+        self.descriptors.forget(self.port)
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertFalse(self.port.reading)
+
+    def test_one_turn_never_accepts_more_than_the_reserve(self):
+        """Twisted accepts 20 more after each full batch."""
+        for _ in range(5):
+            self.descriptors.opened(NumberedTransport(5))
+            self.assertTrue(self.port.numberAccepts + 20 <= self.descriptors.reserve)
+            self.port.numberAccepts += 20
+
+    def test_transports_and_ports_without_numbers_are_left_alone(self):
+        class Strange:
+            """Accepts in ways of its own."""
+
+            stopReading = startReading = lambda _: None
+
+        self.descriptors.watch(Strange())
+        self.descriptors.opened(object())
+        self.assertFalse(self.descriptors.paused)
+
+    def test_the_reserve_grows_with_the_limit_within_reason(self):
+        reserves = [
+            DescriptorLimiter(self.clock, limit).reserve for limit in (48, 64, 512, 1_048_576)
+        ]
+        self.assertEqual(reserves, [24, 32, 128, 256])

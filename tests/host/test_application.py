@@ -1,10 +1,12 @@
-"""The root of the service tree."""
+"""The service tree: start, failure, drain, and the host that a service sees."""
 
 import errno
 import io
 import os
 import sys
+from types import SimpleNamespace
 
+from prometheus_client import Gauge
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
@@ -14,10 +16,10 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import process
-from evserve.host import root as root_module
-from evserve.host.options import with_listening_options
-from evserve.host.root import GRACE, Root, StartError
-from evserve.host.serving import ServiceHost
+from evserve.host.application import GRACE, RootService, ServiceHost, StartError, add_services
+from evserve.host.config import ServiceConfig
+from evserve.host.options import Limits, with_listening_options
+from evserve.interfaces import LoadedService
 
 
 FOREGROUND = {"nodaemon": 1}
@@ -80,7 +82,7 @@ class Case(SynchronousTestCase):
         self.patch(process, "exit_with", self.statuses.append)
         self.patch(process, "raise_file_limit", lambda: 1024)
         self.patch(process, "on_stop_signals", lambda _, stop: self.signals.append(stop))
-        self.root = Root(self.reactor, self.twistd, "text", 10.0)
+        self.root = RootService(self.reactor, self.twistd, "text", 10.0)
         self.happened = []
         self.logged = []
         globalLogPublisher.addObserver(self.logged.append)
@@ -115,7 +117,7 @@ class StartTests(Case):
         (event,) = [event for event in self.logged if "names" in event]
         self.assertEqual((event["names"], event["reactor"]), ("a, b", "Reactor"))
 
-    def test_a_failure_stops_what_has_begun_and_starts_nothing_else(self):
+    def test_a_failure_stops_what_has_started_and_starts_nothing_else(self):
         self.add("a")
         self.add("b", error=OSError(28, "No space left", "x.db"))
         self.add("c")
@@ -128,7 +130,7 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
-    def test_ctrl_c_stops_what_has_begun_without_a_word(self):
+    def test_ctrl_c_stops_what_has_started_without_output(self):
         self.add("a")
         self.add("b", error=KeyboardInterrupt())
         self.add("c")
@@ -140,7 +142,7 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
-    def test_what_did_not_begin_is_not_stopped(self):
+    def test_what_did_not_start_is_not_stopped(self):
         self.add("a", error=ValueError("no"))
         self.add("b")
         self.root.startService()
@@ -156,7 +158,7 @@ class StartTests(Case):
 
 
 class FailTests(Case):
-    def test_the_first_failure_speaks(self):
+    def test_only_the_first_failure_is_shown(self):
         self.root.fail("one")
         self.root.fail("two")
         self.assertEqual(self.terminal.getvalue(), "evserve: one\n")
@@ -172,10 +174,10 @@ class FailTests(Case):
         self.start()
         self.assertEqual(self.reactor.stops, 1)
 
-    def test_a_failure_that_nobody_sees_on_the_terminal_is_logged(self):
+    def test_a_failure_that_is_not_shown_on_the_terminal_is_logged(self):
         for twistd in ({}, {"nodaemon": 1, "logfile": "x"}, {"nodaemon": 1, "syslog": 1}):
             del self.logged[:]
-            Root(self.reactor, twistd).fail("why")
+            RootService(self.reactor, twistd).fail("why")
             self.assertEqual([event.get("reason") for event in self.logged], ["why"])
 
     def test_a_terminal_that_cannot_be_written_does_not_keep_it_from_ending(self):
@@ -184,7 +186,7 @@ class FailTests(Case):
         for terminal in (Full(), closed, None):
             self.patch(sys, "stderr", terminal)
             reactor = Reactor()
-            Root(reactor, FOREGROUND).fail("why")
+            RootService(reactor, FOREGROUND).fail("why")
             reactor.run()
             self.assertEqual((reactor.stops, self.statuses.pop()), (1, 1))
 
@@ -203,7 +205,7 @@ class FinishTests(Case):
 
 
 class StopTests(Case):
-    def test_the_last_to_begin_is_the_first_to_stop(self):
+    def test_the_last_to_start_is_the_first_to_stop(self):
         self.add("a")
         self.add("b")
         self.start()
@@ -222,7 +224,7 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
-    def test_a_service_that_does_not_stop_is_status_1_and_holds_nobody_up(self):
+    def test_a_service_that_does_not_stop_is_status_1_and_delays_no_other(self):
         self.add("a")
         self.add("b", stopped=RuntimeError("no"))
         self.start()
@@ -231,7 +233,7 @@ class StopTests(Case):
         self.assertEqual(self.statuses, [1])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_when_time_is_up_connections_are_cut_and_the_status_is_1(self):
+    def test_after_the_drain_connections_are_aborted_and_the_status_is_1(self):
         connection = self.listen()
         self.add("a", stopped=Deferred())
         self.start()
@@ -246,7 +248,7 @@ class StopTests(Case):
         self.successResultOf(stopped)
 
     def test_without_a_drain_there_is_still_time_to_close_what_is_idle(self):
-        self.root = Root(self.reactor, self.twistd, "text", 0.0)
+        self.root = RootService(self.reactor, self.twistd, "text", 0.0)
         work = Deferred()
         self.add("a", stopped=work)
         self.start()
@@ -256,7 +258,7 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
-    def test_what_ends_after_it_was_cut_harms_nothing(self):
+    def test_a_service_may_stop_after_its_connections_were_aborted(self):
         work = Deferred()
         self.add("a", stopped=work)
         self.start()
@@ -271,13 +273,13 @@ class StopTests(Case):
         options.parseOptions(["--port", "7"])
         host = ServiceHost("echo", self.root)
         host.listen(options, Factory.forProtocol(Protocol))
-        connection = self.root.listening[0].door.buildProtocol(None)
+        connection = self.root.listeners[0].limiter.buildProtocol(None)
         connection.makeConnection(StringTransport())
         return connection
 
 
 class SignalTests(Case):
-    def test_the_first_stops_the_reactor_and_the_second_cuts(self):
+    def test_the_first_stops_the_reactor_and_the_second_aborts_connections(self):
         self.add("a", stopped=Deferred())
         self.start()
         (signalled,) = self.signals
@@ -310,4 +312,90 @@ class LogTests(Case):
     def test_it_leaves_the_observer_to_twistd_otherwise(self):
         parent = MultiService()
         parent.setComponent = self.fail
-        root_module.Root(self.reactor, {}).setServiceParent(parent)
+        RootService(self.reactor, {}).setServiceParent(parent)
+
+
+class HostCase(SynchronousTestCase):
+    def setUp(self):
+        self.patch(process, "raise_file_limit", lambda: 1024)
+        self.patch(process, "exit_with", lambda _: None)
+        self.patch(sys, "stderr", io.StringIO())
+        self.reactor = MemoryReactorClock()
+        self.root = RootService(self.reactor, {"nodaemon": 1})
+
+
+class HostTests(HostCase):
+    def setUp(self):
+        super().setUp()
+        self.host = ServiceHost("echo", self.root)
+
+    def listen(self, *words):
+        options = with_listening_options(usage.Options)()
+        options.parseOptions(words)
+        return self.host.listen(options, Factory.forProtocol(Protocol))
+
+    def test_it_listens_where_the_options_say_with_their_limits(self):
+        service = self.listen("--port", "7", "--interface", "::1", "--max-connections", "3")
+        service.startService()
+        port, limiter, _, interface = self.reactor.tcpServers[0]
+        self.assertEqual((port, interface), (7, "::1"))
+        self.assertEqual((limiter.name, limiter.limits), ("echo", Limits(3, None, None)))
+        self.assertEqual(self.root.listeners, [service])
+
+    def test_a_bad_endpoint_is_refused_before_anything_listens(self):
+        self.assertRaises(usage.UsageError, self.listen, "--listen", "smoke:1")
+        self.assertEqual(self.root.listeners, [])
+
+    def test_connection_metrics_are_those_of_the_service(self):
+        self.listen("--port", "7")
+        self.assertEqual(self.host.metrics.get_sample_value("evserve_connections"), 0)
+
+    def test_each_service_has_a_registry_of_its_own(self):
+        Gauge("depth", "How deep.", registry=self.host.metrics)
+        Gauge("depth", "How deep.", registry=ServiceHost("other", self.root).metrics)
+
+    def test_the_reactor_is_that_of_the_root(self):
+        self.assertIs(self.host.reactor, self.reactor)
+
+    def test_a_failure_bears_the_name_of_the_service(self):
+        self.host.fail("no luck")
+        self.assertEqual(self.root.failure, "echo: no luck")
+
+    def test_finishing_ends_the_process(self):
+        statuses = []
+        self.patch(self.root, "finish", statuses.append)
+        self.host.finish(3)
+        self.host.finish()
+        self.assertEqual(statuses, [3, 0])
+
+
+class TreeTests(HostCase):
+    def build(self, make, name="x"):
+        plugin = SimpleNamespace(name=name)
+        config = ServiceConfig(name, plugin, LoadedService(usage.Options, make), usage.Options())
+        add_services([config], self.root)
+
+    def refusal(self, make):
+        return self.assertRaises(SystemExit, self.build, make).code
+
+    def test_services_are_children_under_their_names(self):
+        self.build(lambda *_: Service())
+        self.assertEqual([child.name for child in self.root], ["x"])
+
+    def test_a_mistake_ends_the_process_with_one_line(self):
+        def make(options, host):
+            raise ValueError("give me more")
+
+        self.assertEqual(self.refusal(make), "evserve: x: give me more")
+        self.assertEqual(sys.stderr.getvalue(), "")
+
+    def test_a_defect_shows_its_place_as_well(self):
+        def make(options, host):
+            raise ZeroDivisionError("oh")
+
+        self.assertEqual(self.refusal(make), "evserve: x: ZeroDivisionError: oh")
+        self.assertIn("Traceback", sys.stderr.getvalue())
+
+    def test_what_is_returned_must_be_a_service(self):
+        reason = "evserve: x: makeService returned None, not a service"
+        self.assertEqual(self.refusal(lambda *_: None), reason)

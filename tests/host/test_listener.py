@@ -1,4 +1,4 @@
-"""A service that listens."""
+"""The service that listens."""
 
 import errno
 
@@ -10,9 +10,8 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.descriptors import DescriptorGuard
-from evserve.host.door import Door
-from evserve.host.listening import ListeningService, describe
+from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
+from evserve.host.listener import ListenerService, format_address
 from evserve.host.options import Limits
 from evserve.testing import MemoryHost
 
@@ -57,19 +56,19 @@ class Case(SynchronousTestCase):
 
     def service(self, **results):
         clock = self.host.reactor
-        guard = DescriptorGuard(clock, 1024)
-        self.door = Door(
-            "echo", Factory.forProtocol(Protocol), Limits(None, None, 4), clock, guard
+        descriptors = DescriptorLimiter(clock, 1024)
+        self.limiter = ConnectionLimiter(
+            "echo", Factory.forProtocol(Protocol), Limits(None, None, 4), clock, descriptors
         )
         self.endpoints = {f"{kind}:x": Endpoint(result) for kind, result in results.items()}
-        return ListeningService(self.host, dict(self.endpoints), self.door)
+        return ListenerService(self.host, dict(self.endpoints), self.limiter)
 
     def addresses(self):
         return [event["address"] for event in self.logged if "address" in event]
 
 
 class StartTests(Case):
-    def test_it_listens_with_privileges_and_tells_when_all_have(self):
+    def test_it_listens_with_privileges_and_announces_it_when_all_have(self):
         service = self.service(tcp=succeed(Port()), unix=succeed(Port(UNIXAddress(b"/run/x"))))
         service.privilegedStartService()
         self.assertEqual([each.asked for each in self.endpoints.values()], [1, 1])
@@ -83,17 +82,17 @@ class StartTests(Case):
         service.startService()
         self.assertEqual(self.addresses(), ["tcp 127.0.0.1:9000"])
 
-    def test_an_endpoint_that_takes_its_time_is_told_when_it_is_ready(self):
+    def test_an_endpoint_that_takes_its_time_is_announced_when_it_is_ready(self):
         listening = Deferred()
         self.service(tcp=listening).startService()
         self.assertEqual(self.addresses(), [])
         listening.callback(Port())
         self.assertEqual(self.addresses(), ["tcp 127.0.0.1:9000"])
 
-    def test_its_ports_are_under_guard(self):
+    def test_the_descriptor_limiter_watches_its_ports(self):
         port = Port()
         self.service(tcp=succeed(port)).startService()
-        self.assertEqual(self.door.guard.ports, {port})
+        self.assertEqual(self.limiter.descriptors.ports, {port})
 
     def test_what_an_endpoint_returns_need_not_be_a_port(self):
         service = self.service(strange=succeed(object()))
@@ -134,11 +133,11 @@ class StopTests(Case):
         port = Port()
         service = self.service(tcp=succeed(port))
         service.startService()
-        connection = self.door.buildProtocol(port.address)
+        connection = self.limiter.buildProtocol(port.address)
         connection.makeConnection(StringTransport())
         stopped = service.stopService()
         self.assertTrue(port.stopped and connection.transport.disconnecting)
-        self.assertEqual(self.door.guard.ports, set())
+        self.assertEqual(self.limiter.descriptors.ports, set())
         self.assertNoResult(stopped)
         self.host.reactor.advance(1)
         connection.connectionLost()
@@ -149,7 +148,7 @@ class StopTests(Case):
         port = Port()
         service = self.service(tcp=succeed(port))
         service.startService()
-        connection = self.door.buildProtocol(port.address)
+        connection = self.limiter.buildProtocol(port.address)
         connection.makeConnection(StringTransport())
         service.stopService()
         self.host.reactor.pump([1.0] * 5)
@@ -164,4 +163,4 @@ class DescribeTests(SynchronousTestCase):
             ("unix", UNIXAddress(b"/run/x"), "unix /run/x"),
             ("odd", object(), "odd "),
         ):
-            self.assertEqual(describe(kind, address), text)
+            self.assertEqual(format_address(kind, address), text)

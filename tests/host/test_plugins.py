@@ -1,5 +1,6 @@
-"""Folders of plugin files that the user names or stands in."""
+"""Folders of plugin files, and the `services` command."""
 
+import io
 import os
 import shutil
 import sys
@@ -7,10 +8,24 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from twisted.python.usage import Options as Base
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.folders import add_current_folder, add_plugin_folder
-from evserve.plugin import PluginError, added_folders
+from evserve.host.plugins import (
+    Options,
+    add_current_folder,
+    add_plugin_folder,
+    list_plugins,
+    makeService,
+)
+from evserve.plugin import (
+    BrokenPlugin,
+    Catalogue,
+    FoundService,
+    PluginError,
+    ServicePlugin,
+    added_folders,
+)
 
 
 class Case(SynchronousTestCase):
@@ -76,21 +91,21 @@ class WritableTests(Case):
         plugins = self.make("mine", 0o777)
         self.assertEqual(
             self.refusal("mine"),
-            f"not loading plugins from {plugins}: everybody may write to {plugins} "
-            f"(mend: chmod o-w {plugins})",
+            f"not loading plugins from {plugins}: {plugins} is world-writable "
+            f"(fix: chmod o-w {plugins})",
         )
 
     def test_so_is_one_whose_modules_everybody_may_write(self):
         self.make("twisted/plugins")
         self.base.chmod(0o777)
-        self.assertIn(f"everybody may write to {self.base} ", self.refusal(self.base))
+        self.assertIn(f": {self.base} is world-writable ", self.refusal(self.base))
 
     def test_so_is_one_that_everybody_may_replace(self):
         self.make("twisted", 0o777)
         self.make("twisted/plugins")
-        self.assertIn(f"write to {self.base}/twisted ", self.refusal(self.base))
+        self.assertIn(f": {self.base}/twisted is world-writable ", self.refusal(self.base))
 
-    def test_a_sticky_folder_lets_nobody_replace_what_is_in_it(self):
+    def test_what_is_in_a_sticky_folder_cannot_be_replaced(self):
         self.base.chmod(0o1777)
         plugins = self.make("mine")
         self.add("mine")
@@ -98,12 +113,12 @@ class WritableTests(Case):
 
     def test_a_sticky_folder_of_plugins_is_refused_all_the_same(self):
         self.make("mine", 0o1777)
-        self.assertIn("everybody may write", self.refusal("mine"))
+        self.assertIn("is world-writable", self.refusal("mine"))
 
     def test_a_link_is_as_safe_as_what_it_points_to(self):
         self.make("open", 0o777)
         (self.base / "link").symlink_to("open")
-        self.assertIn(f"everybody may write to {self.base}/link ", self.refusal("link"))
+        self.assertIn(f": {self.base}/link is world-writable ", self.refusal("link"))
 
 
 class CurrentFolderTests(Case):
@@ -111,14 +126,60 @@ class CurrentFolderTests(Case):
         before = list(sys.path)
         self.assertEqual((add_current_folder(), sys.path), ((), before))
 
-    def test_a_refused_folder_is_no_error_but_is_told(self):
+    def test_a_refused_folder_is_no_error_but_is_listed(self):
         plugins = self.make("twisted/plugins", 0o777)
         (broken,) = add_current_folder()
         self.assertEqual((broken.name, broken.path), ("", str(plugins)))
-        self.assertIn("everybody may write", broken.cause)
+        self.assertIn("is world-writable", broken.cause)
 
     def test_a_current_folder_that_is_gone_has_no_plugins(self):
         gone = self.make("gone")
         os.chdir(gone)
         gone.rmdir()
         self.assertEqual(add_current_folder(), ())
+
+
+LOADS = ServicePlugin("services", "evserve.host.plugins", "It loads.")
+FAILS = ServicePlugin("lame", "no_such_module", "It does not.")
+
+
+class TableTests(SynchronousTestCase):
+    def test_each_service_is_a_line_with_its_file(self):
+        lines = list(list_plugins(Catalogue({"services": FoundService(LOADS, "/p/a.py")}, ())))
+        self.assertEqual(lines, ["services  It loads.  [/p/a.py]"])
+
+    def test_what_cannot_be_used_follows_with_its_cause(self):
+        catalogue = Catalogue(
+            {"lame": FoundService(FAILS, "/p/l.py"), "services": FoundService(LOADS, "/p/a.py")},
+            (BrokenPlugin("bad", "/p/bad.py", "SyntaxError"),),
+        )
+        self.assertEqual(
+            list(list_plugins(catalogue)),
+            [
+                "services  It loads.  [/p/a.py]",
+                "",
+                "Cannot be used:",
+                "bad       SyntaxError  [/p/bad.py]",
+                "lame      ModuleNotFoundError: No module named 'no_such_module'  [/p/l.py]",
+            ],
+        )
+
+    def test_files_here_are_shown_without_the_folder(self):
+        path = str(Path.cwd() / "twisted" / "plugins" / "x.py")
+        (line,) = list_plugins(Catalogue({"services": FoundService(LOADS, path)}, ()))
+        self.assertTrue(line.endswith("  [twisted/plugins/x.py]"), line)
+
+    def test_nothing_installed_is_no_line(self):
+        self.assertEqual(list(list_plugins(Catalogue({}, ()))), [])
+
+
+class CommandTests(SynchronousTestCase):
+    def test_it_prints_and_ends_with_status_0(self):
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        options = Options()
+        options.parent = Base()
+        options.parent.catalogue = Catalogue({"services": FoundService(LOADS, "/p/a.py")}, ())
+        error = self.assertRaises(SystemExit, makeService, options, None)
+        self.assertEqual(error.code, 0)
+        self.assertEqual(out.getvalue(), "services  It loads.  [/p/a.py]\n")

@@ -1,0 +1,287 @@
+"""The service tree of the process: its start, its drain, and the host that services see."""
+
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from enum import Enum
+from typing import Any, TextIO
+
+import twisted
+from attrs import define
+from prometheus_client import CollectorRegistry
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import ILogObserver, Logger
+from twisted.python.usage import Options
+from typing_extensions import override
+from zope.interface import implementer
+
+from evserve import __version__
+from evserve.host import process
+from evserve.host.config import ServiceConfig
+from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
+from evserve.host.endpoints import endpoint_strings, parse_endpoint
+from evserve.host.listener import AdoptingReactor, ListenerService
+from evserve.host.logs import logs_to_terminal, make_observer
+from evserve.host.metrics import Metrics
+from evserve.host.options import LOOPBACK, Limits
+from evserve.host.process import USER_ERRORS, explain
+from evserve.host.systemd import notifier_from_environment
+from evserve.interfaces import IHost
+
+
+MINIMUM_DRAIN = 0.1  # seconds: services without work in flight also need a turn to stop
+GRACE = 1.0  # seconds for services to see that their connections were aborted
+
+
+class StartError(Exception):
+    """A service failed to start; `twistd` reports it from the daemon to the terminal."""
+
+    __module__ = "evserve"  # twistd shows 98 bytes, the name of the class included
+
+
+class Phase(Enum):
+    """The progress of the process, in this order."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+class RootService(MultiService):
+    """The parent of all services: starts all of them or none, and drains them in reverse order.
+
+    The `admin` service beside them starts first and stops last.
+
+    reactor: stopped on failure and on signals.  twistd: the options of `twistd`.
+    log_format: "text" or "json".  drain: seconds for services to stop.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, twistd: dict[str, Any], log_format: str = "text", drain: float = 10.0
+    ) -> None:
+        MultiService.__init__(self)
+        self.reactor = reactor
+        self.metrics = Metrics()
+        self.descriptors = DescriptorLimiter(reactor, process.raise_file_limit())
+        self.listeners: list[ListenerService] = []
+        self.failure: str | None = None
+        self.phase = Phase.STARTING
+        self.admin: IService | None = None
+        self.notifier = notifier_from_environment(reactor, os.environ, os.getpid())
+        self._twistd = twistd
+        self._log_format = log_format
+        self._drain = drain
+        self._started_children: list[IService] = []
+        self._reactor_stopped = False
+        self._stopped: Deferred[None] | None = None  # what stopService returned
+        # twistd replaces sys.stderr when it starts to log; it is None if it was closed.
+        self._terminal: TextIO | None = sys.stderr
+
+    @override
+    def setServiceParent(self, parent: Any) -> None:
+        MultiService.setServiceParent(self, parent)
+        observer = make_observer(self._twistd, self._log_format)
+        if observer is not None:
+            parent.setComponent(ILogObserver, observer)
+
+    def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
+        """Return the endpoint of a service's endpoint string; raises EndpointError."""
+        return parse_endpoint(AdoptingReactor(self.reactor), written, interface)
+
+    @override
+    def privilegedStartService(self) -> None:
+        for child in self._all_services():
+            self._start_child(child, child.privilegedStartService)
+        if self.failure is not None and not self._twistd.get("nodaemon"):
+            raise StartError(self.failure)
+
+    @override
+    def startService(self) -> None:
+        self.running = 1
+        for child in self._all_services():
+            self._start_child(child, child.startService)
+        self.reactor.callWhenRunning(self._check_descriptors)
+        self.reactor.callWhenRunning(self._reactor_running)
+
+    def _all_services(self) -> list[IService]:
+        return list(self) if self.admin is None else [self.admin, *self]
+
+    def _start_child(self, child: IService, start: Any) -> None:
+        if self.failure is not None:
+            return
+        if child not in self._started_children:
+            self._started_children.append(child)
+        try:
+            start()
+        except KeyboardInterrupt:
+            # Start nothing more. The reactor must run nevertheless: started services need it to
+            # stop, and would otherwise leave UNIX sockets and their locks behind.
+            self.failure = "interrupted"
+            self.finish(128 + signal.SIGINT)
+        except Exception as error:
+            if not isinstance(error, USER_ERRORS):
+                self._log.failure("{name}: failed to start", name=child.name)
+            self.fail(f"{child.name}: {explain(error)}")
+
+    def _check_descriptors(self) -> None:
+        """Fail instead of waiting forever for descriptors that cannot become free."""
+        if self.listeners and not self.descriptors.has_free_descriptors():
+            limit = self.descriptors.limit
+            self.fail(f"file limit {limit}: too low to accept connections (raise ulimit -n)")
+
+    def _reactor_running(self) -> None:
+        process.on_stop_signals(self.reactor, self._on_signal)
+        if self.failure is None:
+            self.phase = Phase.SERVING
+            names = ", ".join(str(child.name) for child in self)
+            self._log.info(
+                "evserve {version} serves {names} (Twisted {twisted}, {reactor}, Python {python})",
+                version=__version__,
+                names=names,
+                twisted=twisted.__version__,
+                reactor=type(self.reactor).__name__,
+                python=sys.version.partition(" ")[0],
+            )
+            self.notifier.ready(f"Serving {names}")
+
+    def fail(self, reason: str) -> None:
+        """Stop with status 1 after one line on the terminal; only the first failure is shown."""
+        if self.failure is not None:
+            return
+        self.failure = reason = " ".join(reason.split())
+        self.finish(1)  # before anything that may raise
+        if self._terminal is not None:
+            with suppress(OSError, ValueError):  # full, broken pipe, closed
+                self._terminal.write(f"evserve: {reason}\n")
+                self._terminal.flush()
+        if not logs_to_terminal(self._twistd):
+            # Not critical: Twisted would print that again if logging has not begun (`twist`).
+            self._log.error("{reason}", reason=reason)
+
+    def finish(self, status: int) -> None:
+        """Stop the reactor, now or as soon as it runs, and exit with `status`."""
+        if status:
+            process.exit_with(status)
+        self.reactor.callWhenRunning(self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
+        if not self._reactor_stopped:
+            self._reactor_stopped = True
+            self.reactor.stop()
+
+    def _on_signal(self, name: str) -> None:
+        if self._stopped is None:
+            self._log.info("{name}: stopping", name=name)
+            self._stop_reactor()
+        else:
+            self._abort(f"{name} again")
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        """Stop the started services, the last first; fires when all have, or time is up."""
+        self.running = 0
+        self.phase = Phase.DRAINING
+        self.notifier.stopping("Draining")
+        stopped = self._stopped = Deferred[None]()
+        deadline = self.reactor.callLater(
+            max(self._drain, MINIMUM_DRAIN),
+            self._abort,
+            f"still draining after {self._drain:g} seconds",
+        )
+        children = [each for each in reversed(self._started_children) if each is not self.admin]
+        stopping = DeferredList(
+            [maybeDeferred(child.stopService) for child in children], consumeErrors=True
+        )
+
+        def children_stopped(results: list[tuple[bool, Any]]) -> None:
+            if deadline.active():
+                deadline.cancel()
+            for child, (succeeded, result) in zip(children, results, strict=True):
+                if not succeeded:
+                    process.exit_with(1)
+                    self._log.failure("{name}: failed to stop", result, name=child.name)
+            self._stop_admin()
+
+        stopping.addCallback(children_stopped)
+        return stopped
+
+    def _abort(self, why: str) -> None:
+        """Abort open connections; services that have not stopped after GRACE are abandoned."""
+        process.exit_with(1)
+        count = sum(each.limiter.abort() for each in self.listeners)
+        self._log.warn("{why}: aborted {count} connections", why=why, count=count)
+        self.reactor.callLater(GRACE, self._stop_admin)
+
+    def _stop_admin(self) -> None:
+        """Stop the admin service, which reported the drain until now, and finish."""
+        stopping = maybeDeferred(self.admin.stopService) if self.admin else succeed(None)
+        stopping.addErrback(lambda failure: self._log.failure("admin: failed to stop", failure))
+        stopping.addCallback(lambda _: self._finish_stop())
+
+    def _finish_stop(self) -> None:
+        if self._stopped is not None and not self._stopped.called:
+            self._stopped.callback(None)
+
+
+@implementer(IHost)
+@define(eq=False)
+class ServiceHost:
+    """The host as the service `name` sees it."""
+
+    name: str
+    root: RootService
+
+    @property
+    def reactor(self) -> Any:
+        return self.root.reactor
+
+    @property
+    def metrics(self) -> CollectorRegistry:
+        return self.root.metrics.of(self.name)
+
+    def listen(self, options: Options, factory: IProtocolFactory) -> IService:
+        root = self.root
+        limits = Limits.of(options)
+        limiter = ConnectionLimiter(self.name, factory, limits, root.reactor, root.descriptors)
+        interface = options.get("interface") or LOOPBACK
+        endpoints = {
+            written: root.endpoint(self.name, written, interface)
+            for written in endpoint_strings(options)
+        }
+        self.metrics.register(limiter)
+        service = ListenerService(self, endpoints, limiter)
+        root.listeners.append(service)
+        return service
+
+    def fail(self, reason: str) -> None:
+        self.root.fail(f"{self.name}: {reason}")
+
+    def finish(self, status: int = 0) -> None:
+        self.root.finish(status)
+
+
+def add_services(configs: list[ServiceConfig], root: RootService) -> None:
+    """Make the services and add them to `root`; raises SystemExit if one cannot be made."""
+    for config in configs:
+        service = _make_service(config, root)
+        service.setName(config.name)
+        service.setServiceParent(root)
+
+
+def _make_service(config: ServiceConfig, root: RootService) -> IService:
+    try:
+        made = config.loaded.make_service(config.options, ServiceHost(config.name, root))
+    except Exception as error:
+        if not isinstance(error, USER_ERRORS):
+            traceback.print_exc()
+        raise SystemExit(f"evserve: {config.name}: {explain(error)}") from None
+    service: IService | None = IService(made, None)
+    if service is None:
+        raise SystemExit(f"evserve: {config.name}: makeService returned {made!r}, not a service")
+    return service

@@ -1,0 +1,437 @@
+"""Connections of listening services: counting, limits, drain, idle time-outs, file descriptors.
+
+`ConnectionLimiter` stands between a port and a service's protocol factory and wraps each protocol
+in a `Connection`. Writes do not pass through the wrapper. A read costs one Python frame, which
+counts bytes only if the transport does not count them itself.
+"""
+
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from sys import intern
+from types import MethodType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from attrs import define, field
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IFileDescriptorReceiver,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocol,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Interface, alsoProvides, implementer
+
+from evserve.host.options import Limits
+from evserve.interfaces import IDrainable
+
+
+_log = Logger()
+
+DESCRIPTOR_RETRY = 0.25  # seconds between checks for free descriptors
+
+_OPTIONAL_INTERFACES = (IHandshakeListener, IFileDescriptorReceiver)
+# struct tcp_info of Linux: eight single bytes, nine 32-bit fields, then the milliseconds since
+# data was last sent.
+_LAST_DATA_SENT = struct.Struct("=44xI")
+_SWEEPS_PER_TIMEOUT = 4  # so a time-out is up to a quarter late
+_BATCH_GROWTH = 20  # after a full batch, Twisted's ports accept this many more in the next
+
+
+@define(eq=False)
+class ConnectionLimiter(Factory):
+    """Wraps a service's protocol factory: counts and limits its connections, and drains them."""
+
+    name: str  # of the service
+    inner: IProtocolFactory
+    limits: Limits
+    reactor: Any
+    descriptors: "DescriptorLimiter"
+    connections: set["Connection"] = field(init=False, factory=set)
+    accepted: int = field(init=False, default=0)
+    refused: Counter[str] = field(init=False, factory=Counter)  # by option name
+    _peers: Counter[str] = field(init=False, factory=Counter)
+    _received: int = field(init=False, default=0)  # bytes, from closed connections
+    _unreported: Counter[str] = field(init=False, factory=Counter)
+    _drained: list[Deferred[None]] = field(init=False, factory=list)
+
+    noisy = False
+
+    def __attrs_post_init__(self) -> None:
+        if IProtocolNegotiationFactory.providedBy(self.inner):
+            alsoProvides(self, IProtocolNegotiationFactory)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def logPrefix(self) -> str:
+        """Return a prefix by which evserve.host.logs drops Twisted's own lines about the port."""
+        return "evserve limiter"
+
+    def startFactory(self) -> None:
+        self.inner.doStart()
+
+    def stopFactory(self) -> None:
+        self.inner.doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        host = getattr(addr, "host", None)
+        peer = None if host is None else intern(host)  # one string for all connections of a peer
+        reason = self._exceeded_limit(peer)
+        if reason is not None:
+            self._refuse(reason)
+            return RefusedConnection()
+        inner = self.inner.buildProtocol(addr)
+        if inner is None:
+            return RefusedConnection()
+        kind = TransparentConnection if _optional_interfaces(inner) else Connection
+        return kind(inner, self, peer)
+
+    def _exceeded_limit(self, peer: str | None) -> str | None:
+        most, per_peer = self.limits.max_connections, self.limits.max_per_peer
+        if most is not None and len(self.connections) >= most:
+            return "max-connections"
+        if per_peer is not None and peer is not None and self._peers[peer] >= per_peer:
+            return "max-per-peer"
+        return None
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason] += 1
+        if not self._unreported:
+            self.reactor.callLater(1, self._report_refused)
+        self._unreported[reason] += 1
+
+    def _report_refused(self) -> None:
+        for reason, count in self._unreported.items():
+            _log.warn(
+                "{name}: refused {count} connections in the last second ({reason})",
+                name=self.name,
+                count=count,
+                reason=reason,
+            )
+        self._unreported.clear()
+
+    def opened(self, connection: "Connection") -> None:
+        """Count a connection that was made."""
+        self.accepted += 1
+        self.connections.add(connection)
+        if connection.peer is not None:
+            self._peers[connection.peer] += 1
+        self.descriptors.opened(connection.transport)
+
+    def closed(self, connection: "Connection") -> None:
+        """Forget a connection that was lost."""
+        self.connections.discard(connection)
+        self._received += connection.received
+        peer = connection.peer
+        if peer is not None:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
+        if not self.connections:
+            waiting, self._drained = self._drained, []
+            for each in waiting:
+                each.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Ask every connection to finish; fires when all are closed."""
+        for connection in list(self.connections):
+            try:
+                connection.drain()
+            except Exception:
+                _log.failure("{name}: a protocol failed to drain", name=self.name)
+                connection.abort()
+        if not self.connections:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
+
+    def abort(self) -> int:
+        """Abort every connection; return how many there were."""
+        connections = list(self.connections)
+        for connection in connections:
+            connection.abort()
+        return len(connections)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the connection metrics (prometheus_client's Collector)."""
+        received = self._received + sum(each.received for each in self.connections)
+        yield GaugeMetricFamily("evserve_connections", "Open connections.", len(self.connections))
+        yield CounterMetricFamily(
+            "evserve_connections_accepted", "Accepted connections.", self.accepted
+        )
+        yield CounterMetricFamily("evserve_received_bytes", "Bytes received.", received)
+        refused = CounterMetricFamily(
+            "evserve_connections_refused", "Refused connections.", labels=["reason"]
+        )
+        for reason, count in self.refused.items():
+            refused.add_metric([reason], count)
+        yield refused
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+@define(eq=False)  # with slots: the uvloop reactor calls a `dataReceived` in a slot directly
+class Connection:
+    """Wraps a service's protocol, which is given the real transport.
+
+    A protocol that replaces itself (`transport.protocol = ...`) also replaces this wrapper, so its
+    connection counts as open until the process ends.
+    """
+
+    inner: Any
+    limiter: ConnectionLimiter
+    peer: str | None  # IP address
+    transport: Any = None
+    dataReceived: Callable[[bytes], None] = field(init=False)
+    _counter: Any = field(init=False)  # has `bytes_received`
+
+    def __attrs_post_init__(self) -> None:
+        self._counter = _ByteCounter(self.inner)
+        self.dataReceived = self._counter.dataReceived
+
+    @property
+    def received(self) -> int:
+        """Bytes received so far."""
+        return int(self._counter.bytes_received)
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        # Look at the class: a layer such as TLS passes attribute access to the transport below.
+        if hasattr(type(transport), "bytes_received"):
+            self._counter = transport
+            self.dataReceived = MethodType(_forward, self.inner)
+        self.limiter.opened(self)
+        self.inner.makeConnection(transport)
+
+    def connectionMade(self) -> None:
+        # The protocol's own makeConnection has called this already, for every Twisted protocol.
+        self.inner.connectionMade()
+
+    def readConnectionLost(self) -> None:
+        """Send what is still buffered for a client that closed its sending half.
+
+        Twisted discards it unless the protocol knows about half-closed connections.
+        """
+        half = IHalfCloseableProtocol(self.inner, None)
+        if half is None:
+            self.transport.loseConnection()
+        else:
+            half.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        half = IHalfCloseableProtocol(self.inner, None)
+        if half is not None:
+            half.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.limiter.closed(self)
+        self.inner.connectionLost(reason)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def drain(self) -> None:
+        """Ask the protocol to finish, or close the connection once its writes are sent."""
+        drainable = IDrainable(self.inner, None)
+        if drainable is None:
+            self.transport.loseConnection()
+        else:
+            drainable.drain()
+
+    def abort(self) -> None:
+        """Close the connection now; unsent data is lost."""
+        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+
+
+@define(eq=False, slots=False)  # without slots: alsoProvides sets an attribute
+class TransparentConnection(Connection):
+    """A connection that provides the optional interfaces of its protocol."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        alsoProvides(self, *_optional_interfaces(self.inner))
+
+
+class RefusedConnection(Protocol):
+    """Aborts at once.
+
+    A factory may return None instead, but a TLS factory around the limiter would crash on that.
+    """
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.abortConnection()
+
+
+def _optional_interfaces(protocol: Any) -> list[type[Interface]]:
+    """Return the interfaces of a protocol that transports look for, beyond those of all."""
+    return [each for each in _OPTIONAL_INTERFACES if each.providedBy(protocol)]
+
+
+@define(eq=False)
+class _ByteCounter:
+    """Forwards bytes and counts them, for transports that do not."""
+
+    inner: Any
+    bytes_received: int = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        self.inner.dataReceived(data)
+
+
+def _forward(inner: Any, data: bytes) -> None:
+    inner.dataReceived(data)  # looked up each time: a protocol may replace its method
+
+
+@define(eq=False)
+class IdleSweep:
+    """Aborts connections on which no byte has moved, in either direction, for the idle time-out.
+
+    A sweep looks at all connections every quarter of the time-out, so the data path does no work
+    for it. Only a connection that has received nothing costs a system call, about what was sent.
+    """
+
+    limiter: ConnectionLimiter
+    _seen: WeakKeyDictionary[Connection, tuple[int, float]] = field(
+        init=False, factory=WeakKeyDictionary
+    )  # bytes received, and since when it is that many
+    _loop: LoopingCall = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._loop = LoopingCall(self.sweep)
+        self._loop.clock = self.limiter.reactor
+
+    def start(self) -> None:
+        """Start sweeping, if there is an idle time-out."""
+        if self.limiter.limits.idle_timeout is not None:
+            self._loop.start(self.limiter.limits.idle_timeout / _SWEEPS_PER_TIMEOUT)
+
+    def stop(self) -> None:
+        """Stop sweeping."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def sweep(self) -> None:
+        """Abort the connections that are idle now."""
+        now = self.limiter.reactor.seconds()
+        idle = [each for each in self.limiter.connections if self._is_idle(each, now)]
+        for connection in idle:
+            connection.abort()
+        if idle:
+            _log.info(
+                "{name}: closed {count} idle connections",
+                name=self.limiter.name,
+                count=len(idle),
+            )
+
+    def _is_idle(self, connection: Connection, now: float) -> bool:
+        received, since = self._seen.get(connection, (-1, now))
+        if connection.received != received:
+            self._seen[connection] = (connection.received, now)
+            return False
+        timeout = self.limiter.limits.idle_timeout or 0
+        if now - since < timeout:
+            return False
+        sent = seconds_since_sent(connection.transport)
+        return sent is None or sent >= timeout
+
+
+def seconds_since_sent(transport: Any) -> float | None:
+    """Return how long ago a TCP transport last sent data; None if the kernel does not tell."""
+    while hasattr(transport, "transport"):  # TLS, haproxy: layers around the connection
+        transport = transport.transport
+    try:
+        info = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        (milliseconds,) = _LAST_DATA_SENT.unpack_from(info)
+    except (AttributeError, OSError, struct.error):
+        return None
+    return float(milliseconds) / 1000
+
+
+@define(eq=False)
+class DescriptorLimiter:
+    """Pauses all listening ports of the process while few of its `limit` descriptors are free.
+
+    Without it, a process at its limit is woken for the same waiting connection again and again,
+    and Twisted accepts and drops it. A paused port leaves clients in the kernel's queue, uses no
+    CPU, and keeps descriptors free for files.
+    """
+
+    reactor: Any
+    limit: int
+    ports: set[Any] = field(init=False, factory=set)
+    paused: bool = field(init=False, default=False)
+
+    @property
+    def reserve(self) -> int:
+        """Descriptors to keep free: as many as one turn of the reactor may accept."""
+        return min(max(32, self.limit // 4), 256, self.limit // 2)
+
+    def watch(self, port: Any) -> None:
+        """Add a listening port."""
+        self.ports.add(port)
+        self._limit_batch(port)
+        if self.paused:
+            port.stopReading()
+
+    def forget(self, port: Any) -> None:
+        """Remove a port that is about to close."""
+        self.ports.discard(port)
+
+    def opened(self, transport: Any) -> None:
+        """Check the descriptor of a new connection.
+
+        The kernel hands out the lowest free number, so a high one means that few are free.
+        """
+        for port in self.ports:
+            self._limit_batch(port)  # it grows with every full batch
+        fileno = getattr(transport, "fileno", None)
+        if fileno is not None and fileno() >= self.limit - self.reserve and not self.paused:
+            self._pause()
+
+    def _pause(self) -> None:
+        self.paused = True
+        _log.warn(
+            "file limit ({limit}) nearly reached: no connections are accepted until some close",
+            limit=self.limit,
+        )
+        for port in self.ports:
+            port.stopReading()
+        self.reactor.callLater(DESCRIPTOR_RETRY, self._retry)
+
+    def _retry(self) -> None:
+        if not self.has_free_descriptors():
+            self.reactor.callLater(DESCRIPTOR_RETRY, self._retry)
+            return
+        self.paused = False
+        _log.info("accepting connections again")
+        for port in self.ports:
+            port.startReading()
+
+    def has_free_descriptors(self) -> bool:
+        """Whether a connection would get a low number after each port has accepted one."""
+        probes: list[int] = []
+        try:
+            for _ in range(len(self.ports) + 1):
+                probes.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - may raise midway
+        except OSError:
+            return False
+        finally:
+            for each in probes:
+                os.close(each)
+        return probes[-1] < self.limit - self.reserve
+
+    def _limit_batch(self, port: Any) -> None:
+        if hasattr(port, "numberAccepts"):
+            port.numberAccepts = max(1, self.reserve - _BATCH_GROWTH)
