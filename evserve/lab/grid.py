@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from evserve.lab.programs import Model
+from evserve.lab.models import Model
 from evserve.lab.results import Cell, ModelResult, Outcome, connections_of
 from evserve.lab.settings import Measure
 

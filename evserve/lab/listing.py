@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from evserve.interfaces import IHost
-from evserve.lab.cells import Bench
-from evserve.lab.child import NotStartedError
-from evserve.lab.programs import Model
+from evserve.lab.measurement import Bench
+from evserve.lab.models import Model
+from evserve.lab.process import NotStartedError
 from evserve.writing import UnwritableError, print_to
 
 

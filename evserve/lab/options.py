@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.python import usage
 
-from evserve.lab.programs import Model, ProgramError, chosen_models
+from evserve.lab.models import Model, ProgramError, chosen_models
 from evserve.lab.settings import COUNTS, SECONDS, Measure
 
 

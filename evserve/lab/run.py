@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 from attrs import define, field
 
-from evserve.lab.cells import Bench
-from evserve.lab.claims.experiments import EXPERIMENTS, Experiment, Laboratory
-from evserve.lab.claims.verdicts import unknown
+from evserve.lab.claims import EXPERIMENTS, Experiment, Laboratory
 from evserve.lab.grid import Grid, available_memory
 from evserve.lab.machine import this_machine
-from evserve.lab.programs import Model
+from evserve.lab.measurement import Bench
+from evserve.lab.models import Model
 from evserve.lab.results import Cell, Claim, Machine, Outcome, Result, connections_of
 from evserve.lab.settings import Measure
+from evserve.lab.verdicts import unknown
 
 
 class Watcher(Protocol):

@@ -4,7 +4,7 @@ from typing import TextIO
 
 from attrs import define, field
 
-from evserve.lab.programs import Model
+from evserve.lab.models import Model
 from evserve.lab.report.units import duration, number
 from evserve.lab.results import Cell, Claim
 from evserve.progress import Bar

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from evserve.interfaces import IHost
-from evserve.lab.claims.experiments import EXPERIMENTS
+from evserve.lab.claims import EXPERIMENTS
 from evserve.lab.jsonfile import NotAResultError, from_json
 from evserve.lab.listing import Listing
 from evserve.lab.options import Options, check_writable

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 
-from evserve.load.crowd import Crowd
+from evserve.load.connections import Crowd
 from evserve.load.plan import Plan
 from evserve.load.traffic import Traffic
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from evserve.load.crowd import Crowd
+from evserve.load.connections import Crowd
 from evserve.load.plan import Plan
 from evserve.load.report import Connections, Report, server_use
 from evserve.load.saturation import busy_share, saturation

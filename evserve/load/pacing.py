@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import define, field
 
-from evserve.load.crowd import Crowd
+from evserve.load.connections import Crowd
 from evserve.load.traffic import Pace, Traffic
 
 

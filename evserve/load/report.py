@@ -2,8 +2,8 @@
 
 from attrs import frozen
 
-from evserve.load.histogram import Summary
 from evserve.load.plan import Plan
+from evserve.load.stats import Summary
 from evserve.load.usage import Usage
 
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from evserve.load.connection import LoadConnection, Owner
+from evserve.load.connections import Crowd
 from evserve.load.conversations import conversations
-from evserve.load.crowd import Crowd
 from evserve.load.files import make_room
 from evserve.load.greeting import Greeting
 from evserve.load.marks import Mark, Window

@@ -5,7 +5,7 @@ rate it was asked for. Time spent waiting for a CPU counts as busy: whoever shar
 server is as little a measure of it as whoever has none left.
 """
 
-from evserve.load.histogram import Summary
+from evserve.load.stats import Summary
 from evserve.load.usage import OwnUsage
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from attrs import asdict
 
-from evserve.load.histogram import Summary
 from evserve.load.plan import Plan
 from evserve.load.report import Report, ServerUse
+from evserve.load.stats import Summary
 
 
 _MICRO = 1e-6

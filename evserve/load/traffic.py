@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import define, field
 
-from evserve.load.histogram import Histogram
+from evserve.load.stats import Histogram
 
 
 @define(eq=False)

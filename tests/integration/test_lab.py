@@ -12,13 +12,13 @@ from attrs import evolve
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from evserve.lab import cells
-from evserve.lab.cells import Bench
-from evserve.lab.child import Child, Children, NotStartedError
-from evserve.lab.claims import experiments
-from evserve.lab.claims.experiments import Laboratory
+from evserve.lab import claims as experiments
+from evserve.lab import measurement as cells
+from evserve.lab.claims import Laboratory
 from evserve.lab.jsonfile import from_json
-from evserve.lab.programs import Model
+from evserve.lab.measurement import Bench
+from evserve.lab.models import Model
+from evserve.lab.process import Child, Children, NotStartedError
 from evserve.lab.results import Outcome
 from evserve.lab.settings import Measure
 from tests.integration.processes import spawn

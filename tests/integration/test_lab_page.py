@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from evserve.lab.report.page import as_html
 from evserve.lab.report.series import METRICS
 from tests.integration.browser import CHROMIUM, start_browser
-from tests.lab.made import CLAIM, all_models, breaks, result
+from tests.lab.example_results import CLAIM, all_models, breaks, result
 
 
 # What stands in a page's charts, in pixels of the window.

@@ -6,7 +6,7 @@ import signal
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import Conversations, Descriptors
+from tests.io_models.behaviour import Conversations, Descriptors
 from tests.io_models.programs import connect, peek, receive, receive_rest
 
 

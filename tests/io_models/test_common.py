@@ -6,7 +6,7 @@ import sys
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.io_models.conversations import FILES, few_files
+from tests.io_models.behaviour import FILES, few_files
 from tests.io_models.programs import (
     FOLDER,
     PATIENCE,

@@ -4,7 +4,7 @@ import resource
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.io_models.conversations import Conversations, Descriptors, Optional
+from tests.io_models.behaviour import Conversations, Descriptors, Optional
 from tests.io_models.programs import (
     UNAVAILABLE,
     Program,

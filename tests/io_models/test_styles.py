@@ -4,7 +4,7 @@ import difflib
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import FILES, Conversations, Descriptors, Optional, few_files
+from tests.io_models.behaviour import FILES, Conversations, Descriptors, Optional, few_files
 from tests.io_models.programs import FOLDER, connect, peek, receive
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.lab.grid import Grid, available_memory
-from evserve.lab.programs import Model
+from evserve.lab.models import Model
 from evserve.lab.results import Outcome
 from evserve.lab.settings import Measure, allowed
-from tests.lab.made import cell
+from tests.lab.example_results import cell
 
 
 A = Model("a", "told", Path("a.py"), "")

@@ -14,7 +14,7 @@ from evserve.lab.jsonfile import NotAResultError, as_json
 from evserve.lab.options import Options
 from evserve.lab.service import makeService, read_result
 from evserve.testing import MemoryHost
-from tests.lab.made import result
+from tests.lab.example_results import result
 
 
 def options(*words):

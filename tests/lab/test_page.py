@@ -13,7 +13,7 @@ from evserve.lab.report.models import ending
 from evserve.lab.report.page import as_html
 from evserve.lab.report.series import METRICS, lines_of
 from evserve.lab.results import Outcome, Verdict
-from tests.lab.made import CLAIM, COUNTS, all_models, breaks, cell, model, result
+from tests.lab.example_results import CLAIM, COUNTS, all_models, breaks, cell, model, result
 
 
 HOSTILE = '</title><script>alert(1)</script>"\' onload="x" `</code>&amp;` \x00\x1b'

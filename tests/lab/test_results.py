@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.lab.jsonfile import NotAResultError, as_json, from_json
 from evserve.lab.results import Outcome
-from tests.lab.made import CLAIM, breaks, model, result
+from tests.lab.example_results import CLAIM, breaks, model, result
 
 
 class JsonTests(SynchronousTestCase):

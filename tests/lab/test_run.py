@@ -7,15 +7,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.cells import Bench
-from evserve.lab.child import Children, NotStartedError
-from evserve.lab.claims.experiments import Experiment, Laboratory, UnknownError
-from evserve.lab.programs import Model
+from evserve.lab.claims import Experiment, Laboratory, UnknownError
+from evserve.lab.measurement import Bench
+from evserve.lab.models import Model
+from evserve.lab.process import Children, NotStartedError
 from evserve.lab.results import Outcome, Verdict
 from evserve.lab.run import LabRun
 from evserve.lab.screen import Screen, cell_line
 from evserve.lab.settings import Measure
-from tests.lab.made import CLAIM, cell
+from tests.lab.example_results import CLAIM, cell
 
 
 MODELS = [Model(name, "told", Path(f"{name}.py"), "") for name in ("a", "b")]

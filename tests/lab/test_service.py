@@ -7,13 +7,13 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.lab import output
-from evserve.lab.child import Children
 from evserve.lab.jsonfile import from_json
 from evserve.lab.output import Output
+from evserve.lab.process import Children
 from evserve.lab.screen import Screen
 from evserve.lab.service import LabService
 from evserve.testing import MemoryHost
-from tests.lab.made import result
+from tests.lab.example_results import result
 
 
 @define

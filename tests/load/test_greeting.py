@@ -4,7 +4,7 @@ import errno
 
 from twisted.internet import error
 
-from tests.load.doubles import begin
+from tests.load.memory_server import begin
 from tests.load.test_run import RunTestCase
 
 

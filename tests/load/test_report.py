@@ -5,9 +5,9 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.histogram import Summary
 from evserve.load.plan import Plan
 from evserve.load.report import Connections, Report, server_use
+from evserve.load.stats import Summary
 from evserve.load.text import as_json, as_text, duration, progress
 from evserve.load.usage import Usage
 

@@ -2,7 +2,7 @@
 
 from twisted.internet import error
 
-from tests.load.doubles import RunTestCase, begin
+from tests.load.memory_server import RunTestCase, begin
 
 
 class ClosedLoopTests(RunTestCase):

@@ -8,7 +8,7 @@ from evserve.load.files import TooManyFilesError
 from evserve.load.plan import Plan
 from evserve.load.run import run_load
 from evserve.load.usage import Usage
-from tests.load.doubles import RunTestCase, begin
+from tests.load.memory_server import RunTestCase, begin
 
 
 class StopTests(RunTestCase):

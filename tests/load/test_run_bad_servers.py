@@ -4,7 +4,7 @@ import errno
 
 from twisted.internet import error
 
-from tests.load.doubles import RunTestCase, begin
+from tests.load.memory_server import RunTestCase, begin
 
 
 class BadServerTests(RunTestCase):

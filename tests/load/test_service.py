@@ -14,7 +14,7 @@ from evserve.load.run import LoadRun
 from evserve.load.service import Options, makeService
 from evserve.load.terminal import Terminal
 from evserve.testing import MemoryHost
-from tests.load.doubles import ServerReactor
+from tests.load.memory_server import ServerReactor
 
 
 class Screen(io.StringIO):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.histogram import Histogram
 from evserve.load.saturation import busy_share, saturation
+from evserve.load.stats import Histogram
 from evserve.load.usage import OwnUsage, shared_once, usage_of
 
 

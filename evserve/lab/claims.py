@@ -13,11 +13,11 @@ from attrs import frozen
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 
-from evserve.lab.cells import Bench
-from evserve.lab.child import NotStartedError
-from evserve.lab.claims import verdicts
-from evserve.lab.claims.clients import Asker, connect
-from evserve.lab.programs import Model, find_program, model_at, our_models
+from evserve.lab import verdicts
+from evserve.lab.clients import Asker, connect
+from evserve.lab.measurement import Bench
+from evserve.lab.models import Model, find_program, model_at, our_models
+from evserve.lab.process import NotStartedError
 from evserve.lab.results import Claim, Figures
 from evserve.lab.settings import Measure
 from evserve.load.usage import usage_of

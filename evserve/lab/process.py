@@ -14,7 +14,7 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from evserve.lab.programs import Model
+from evserve.lab.models import Model
 
 
 _LAUNCHER = str(Path(__file__).with_name("launcher.py"))

@@ -11,7 +11,7 @@ from evserve.lab.report.scales import LogScale, bounds, spread, ticks
 from evserve.lab.report.series import METRICS, line_of, lines_of
 from evserve.lab.report.units import duration, number, size
 from evserve.lab.results import Outcome
-from tests.lab.made import breaks, cell, model
+from tests.lab.example_results import breaks, cell, model
 
 
 METRIC = {metric.key: metric for metric in METRICS}

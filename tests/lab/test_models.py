@@ -5,9 +5,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab import programs
+from evserve.lab import models as programs
 from evserve.lab.families import FAMILIES
-from evserve.lab.programs import ProgramError, chosen_models, find_program, our_models
+from evserve.lab.models import ProgramError, chosen_models, find_program, our_models
 
 
 class OurModelsTests(SynchronousTestCase):

@@ -4,9 +4,9 @@ from typing import Any
 
 from attrs import define, field
 
-from evserve.lab.child import Child, Children, NotStartedError
 from evserve.lab.classify import Ending, classify
-from evserve.lab.programs import Model
+from evserve.lab.models import Model
+from evserve.lab.process import Child, Children, NotStartedError
 from evserve.lab.results import Cell, Outcome
 from evserve.lab.settings import Measure
 from evserve.load.run import LoadRun

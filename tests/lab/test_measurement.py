@@ -5,9 +5,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.lab.classify import Ending, classify
 from evserve.lab.results import Outcome
-from evserve.load.histogram import Histogram
 from evserve.load.plan import Plan
 from evserve.load.report import Connections, Report, ServerUse
+from evserve.load.stats import Histogram
 
 
 def latencies():

@@ -5,7 +5,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.histogram import Histogram
+from evserve.load.stats import Histogram
 
 
 def of(values):

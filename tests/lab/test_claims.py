@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.claims import verdicts
+from evserve.lab import verdicts
 from evserve.lab.results import Verdict
 
 

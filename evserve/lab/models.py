@@ -13,7 +13,7 @@ from evserve.lab.families import YOURS, family_of, place_of
 
 
 _CHECKOUT = Path(__file__).parents[2] / "examples"
-_INSTALLED = Path(__file__).with_name("models")
+_INSTALLED = Path(__file__).with_name("io_models")
 
 
 class ProgramError(ValueError):
