@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from evserve.lab.results import Cell, Figures, Outcome
-from evserve.load.report import Report, ServerUse
+from evserve.load.report import Report, ServerUsage
 
 
 @frozen
@@ -58,7 +58,7 @@ def _seen(report: Report) -> str | None:
     return None
 
 
-def _figures(report: Report, use: ServerUse, connections: int) -> Figures:
+def _figures(report: Report, use: ServerUsage, connections: int) -> Figures:
     before = use.memory_before if use.pss_before is None else use.pss_before
     memory = use.memory if use.pss is None else use.pss
     return Figures(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from evserve.lab.results import Settings
-from evserve.load.conversations import LINE_BREAK, line_of
+from evserve.load.conversations import LINE_BREAK, make_line
 from evserve.load.plan import Plan
 
 
@@ -35,7 +35,7 @@ class Measure:
 
     def plan(self, port: int, pid: int, connections: int, active: int) -> Plan:
         """Return what to do to a server."""
-        line = line_of(MESSAGE)
+        line = make_line(MESSAGE)
         return Plan(
             f"tcp:127.0.0.1:{port}:timeout={self.ready_within:g}",
             active,

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.lab.classify import Ending, classify
 from evserve.lab.results import Outcome
 from evserve.load.plan import Plan
-from evserve.load.report import Connections, Report, ServerUse
+from evserve.load.report import ConnectionCounts, Report, ServerUsage
 from evserve.load.stats import Histogram
 
 
@@ -19,7 +19,7 @@ def latencies():
 
 REPORT = Report(
     plan=Plan("tcp:127.0.0.1:1", 10, idle=90),
-    connections=Connections(100, 0.25, {}, {}),
+    connections=ConnectionCounts(100, 0.25, {}, {}),
     seconds=2.0,
     answered=100,
     unanswered=0,
@@ -29,7 +29,7 @@ REPORT = Report(
     lags=None,
     busy=0.5,
     saturated=None,
-    server=ServerUse(0.5, 0.005, 1_000, 9_000, 80.0, 1, 500, 2_500, 20.0),
+    server=ServerUsage(0.5, 0.005, 1_000, 9_000, 80.0, 1, 500, 2_500, 20.0),
     interrupted=False,
 )
 
@@ -79,7 +79,7 @@ class ClassifyTests(SynchronousTestCase):
         self.assertEqual(self.why(late, wrong=3, first_wrong="b'x' instead of b'X'"), why)
 
     def test_lost_connections(self):
-        connections = Connections(100, 0.1, {}, {"reset": 3, "closed by the server": 1})
+        connections = ConnectionCounts(100, 0.1, {}, {"reset": 3, "closed by the server": 1})
         self.assertEqual(self.why(connections=connections), "4 connections were lost: reset")
 
     def test_starving_connections(self):

@@ -132,7 +132,7 @@ class ScreenTests(SynchronousTestCase):
         self.assertRegex(cell_line("x", cell(10, Outcome.BROKE, "no")), "^x +10  broke: no$")
 
     def test_a_bar_on_a_terminal_makes_room_for_lines(self):
-        from tests.load.test_service import Screen as Terminal
+        from tests.load.test_service import Terminal
 
         out, err = Terminal(), Terminal()
         screen = Screen(out, err)

@@ -5,10 +5,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.load.conversations import (
     EchoConversation,
     LineConversation,
-    Mismatch,
+    MismatchError,
     Stream,
-    conversations,
-    line_of,
+    conversation_factory,
+    make_line,
 )
 from evserve.load.plan import Plan
 
@@ -19,7 +19,7 @@ class EchoTests(SynchronousTestCase):
         self.talk = EchoConversation(self.stream, 3)
 
     def refuses(self, data, pattern):
-        error = self.assertRaises(Mismatch, self.talk.feed, data)
+        error = self.assertRaises(MismatchError, self.talk.feed, data)
         self.assertRegex(str(error), pattern)
 
     def test_an_answer_counts_when_its_last_byte_is_there(self):
@@ -73,7 +73,7 @@ class EchoTests(SynchronousTestCase):
 
 class LineTests(SynchronousTestCase):
     def refuses(self, talk, data, pattern):
-        self.assertRegex(str(self.assertRaises(Mismatch, talk.feed, data)), pattern)
+        self.assertRegex(str(self.assertRaises(MismatchError, talk.feed, data)), pattern)
 
     def test_any_line_is_an_answer(self):
         talk = LineConversation(b"ping")
@@ -82,10 +82,10 @@ class LineTests(SynchronousTestCase):
 
     def test_a_line_more_is_wrong(self):
         talk = LineConversation(b"ping")
-        self.refuses(talk, b"welcome", "more than was asked for: b'welcome'")
+        self.refuses(talk, b"welcome", "more lines than were sent: b'welcome'")
         talk.messages(1)
-        self.refuses(talk, b"one\ntwo\n", "more than was asked for")
-        self.refuses(talk, b"one\ntw", "more than was asked for")
+        self.refuses(talk, b"one\ntwo\n", "more lines than were sent")
+        self.refuses(talk, b"one\ntw", "more lines than were sent")
 
     def test_every_line_must_be_the_expected_one(self):
         talk = LineConversation(b"ping", b"+PONG")
@@ -101,12 +101,12 @@ class LineTests(SynchronousTestCase):
 
     def test_a_line_has_the_size_asked_for(self):
         for size in (3, 28, 29, 1000):
-            self.assertEqual(len(LineConversation(line_of(size)).messages(1)), size)
+            self.assertEqual(len(LineConversation(make_line(size)).messages(1)), size)
 
 
 class PlanTests(SynchronousTestCase):
     def test_the_plan_says_which_conversation(self):
-        self.assertIsInstance(conversations(Plan("tcp:1"))(1), EchoConversation)
-        lines = conversations(Plan("tcp:1", line=b"x", expected=b"y"))(1)
+        self.assertIsInstance(conversation_factory(Plan("tcp:1"))(1), EchoConversation)
+        lines = conversation_factory(Plan("tcp:1", line=b"x", expected=b"y"))(1)
         lines.messages(1)
         self.assertEqual(lines.feed(b"y\n"), 1)

@@ -1,11 +1,11 @@
-"""Percentiles in constant memory."""
+"""Counting messages, and percentiles in constant memory."""
 
 import math
 import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.stats import Histogram
+from evserve.load.stats import Histogram, MessageStats
 
 
 def of(values):
@@ -53,3 +53,52 @@ class HistogramTests(SynchronousTestCase):
     def test_memory_grows_with_magnitudes_not_with_values(self):
         histogram = of(1 + n / 100_000 for n in range(100_000))
         self.assertLessEqual(len(histogram._counts), 1024)
+
+
+class MessageStatsTests(SynchronousTestCase):
+    def setUp(self):
+        self.settled = []
+        self.stats = MessageStats(lambda: self.settled.append(True))
+
+    def test_nothing_may_be_sent_before_the_beginning(self):
+        self.assertEqual(self.stats.take(5), 0)
+
+    def test_without_a_count_everything_may_be_sent(self):
+        self.stats.restart(None)
+        self.assertEqual(self.stats.take(5), 5)
+        self.assertFalse(self.stats.is_settled)
+
+    def test_a_count_limits_what_is_sent(self):
+        self.stats.restart(7)
+        self.assertEqual([self.stats.take(5), self.stats.take(5)], [5, 2])
+
+    def test_it_is_settled_with_the_last_answer(self):
+        self.stats.restart(2)
+        self.stats.take(2)
+        self.stats.add_answered(1)
+        self.assertEqual(self.settled, [])
+        self.stats.add_answered(1)
+        self.assertEqual(self.settled, [True])
+
+    def test_a_lost_message_needs_no_answer(self):
+        self.stats.restart(1)
+        self.stats.take(1)
+        self.stats.add_lost(1)
+        self.assertEqual((self.settled, self.stats.unanswered), ([True], 1))
+
+    def test_the_end_waits_for_what_is_in_flight(self):
+        self.stats.restart(None)
+        self.stats.take(1)
+        self.stats.stop_sending()
+        self.assertEqual((self.settled, self.stats.take(1)), ([], 0))
+        self.stats.add_answered(1)
+        self.assertEqual(self.settled, [True])
+
+    def test_beginning_again_forgets_the_warm_up_but_not_what_is_in_flight(self):
+        self.stats.restart(None)
+        self.stats.take(5)
+        self.stats.latencies.record(1)
+        self.stats.add_answered(2)
+        self.stats.restart(10)
+        self.assertEqual((self.stats.answered, self.stats.latencies.count), (0, 0))
+        self.assertEqual(self.stats.take(100), 7)
