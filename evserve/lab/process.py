@@ -1,4 +1,4 @@
-"""A program that is being measured: started, watched for what it says, and surely ended."""
+"""The process of a model: started by launcher.py, watched for its output, always ended."""
 
 import contextlib
 import os
@@ -9,40 +9,42 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+from typing_extensions import override
 
 from evserve.lab.models import Model
 
 
 _LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 _LISTENING = re.compile(rb"^\S+: listening on 127\.0\.0\.1:(\d+)\s*$", re.MULTILINE)
-_START = 60.0  # seconds to say that it listens
-_GOODBYE = 0.5  # seconds to end after SIGTERM
-_KEPT = 4096  # bytes of what it says
-MISSING = 3  # the exit status of a model that lacks a package
+_START_TIMEOUT = 60.0  # seconds until it must listen
+_STOP_TIMEOUT = 0.5  # seconds between SIGTERM and SIGKILL
+_MAX_OUTPUT = 4096  # bytes of its output that are kept
+_UNAVAILABLE = 3  # exit status of a model that lacks a package
 
 
 class NotStartedError(Exception):
-    """The program does not listen; the message says why. `missing`: it lacks a package."""
+    """The program does not listen; the message says why. `unavailable`: it lacks a package."""
 
-    def __init__(self, reason: str, *, missing: bool = False) -> None:
+    def __init__(self, reason: str, *, unavailable: bool = False) -> None:
         super().__init__(reason)
-        self.missing = missing
+        self.unavailable = unavailable
 
 
 @define(eq=False)
-class Child(ProcessProtocol):
+class ModelProcess(ProcessProtocol):
     """One run of a program, from `start` or `spawn` to `stop`."""
 
     _reactor: Any
     _model: Model
-    _registry: "Children"
+    _registry: "ProcessRegistry"
     port: int = field(default=0, init=False)
     pid: int = field(default=0, init=False)
-    status: int | None = field(default=None, init=False)  # None, too, if a signal ended it
+    status: int | None = field(default=None, init=False)  # also None if a signal ended it
     signal: int | None = field(default=None, init=False)
     has_ended: bool = field(default=False, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
@@ -54,20 +56,18 @@ class Child(ProcessProtocol):
         """Return when the program listens; raises NotStartedError."""
         self.spawn("0", *arguments)
         self._listening = Deferred()
-        timer = self._reactor.callLater(_START, self._fire)
         try:
-            await self._listening
+            with contextlib.suppress(defer.TimeoutError):
+                await self._listening.addTimeout(_START_TIMEOUT, self._reactor)
         finally:
             self._listening = None
-            if timer.active():
-                timer.cancel()
         if not self.port:
-            raise NotStartedError(self.reason(), missing=self.status == MISSING)
+            raise NotStartedError(self.reason(), unavailable=self.status == _UNAVAILABLE)
 
     def spawn(self, *arguments: str) -> None:
-        """Start the program, whatever it does."""
+        """Start the program without waiting for it to listen."""
         words = [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid())]
-        words += [*self._model.words, *arguments]
+        words += [*self._model.command, *arguments]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._registry.add(self)
         pipes: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
@@ -76,28 +76,28 @@ class Child(ProcessProtocol):
 
     @property
     def out(self) -> str:
-        """The end of what it printed."""
+        """The last part of its standard output."""
         return self._out.decode(errors="replace")
 
     @property
-    def complaint(self) -> str | None:
-        """The last line it wrote to standard error, without its own name."""
+    def last_error(self) -> str | None:
+        """The last line of its standard error, without the program's name."""
         lines = self._err.decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), None)
         return None if last is None else last.removeprefix(f"{self._model.name}: ")
 
     def reason(self) -> str:
-        """Say why it does not serve."""
+        """Return why it does not serve."""
         if not self.has_ended:
-            return f"it did not say 'listening on 127.0.0.1:PORT' within {_START:g} s"
-        if self.complaint is not None:
-            return self.complaint
+            return f"it did not print 'listening on 127.0.0.1:PORT' within {_START_TIMEOUT:g} s"
+        if self.last_error is not None:
+            return self.last_error
         if self.signal is not None:
             return f"it was ended by {signal.Signals(self.signal).name}"
         return f"it ended with status {self.status}"
 
     def when_ended(self) -> Deferred[None]:
-        """Return a Deferred that fires when the program is gone."""
+        """Return a Deferred that fires when the program has ended."""
         deferred: Deferred[None] = Deferred(self._waiting.remove)
         if self.has_ended:
             deferred.callback(None)
@@ -105,31 +105,25 @@ class Child(ProcessProtocol):
             self._waiting.append(deferred)
         return deferred
 
-    async def ends_within(self, seconds: float) -> None:
-        """Wait until the program is gone, for at most so long."""
-        ended = self.when_ended()
-        timer = self._reactor.callLater(seconds, ended.cancel)
-        with contextlib.suppress(CancelledError):
-            await ended
-        if timer.active():
-            timer.cancel()
+    async def wait(self, seconds: float) -> None:
+        """Wait until the program has ended, for at most `seconds`."""
+        with contextlib.suppress(defer.TimeoutError):
+            await self.when_ended().addTimeout(seconds, self._reactor)
 
     async def stop(self) -> None:
-        """End the program and all its processes: politely, then by force."""
+        """End the program and its child processes, first with SIGTERM, then with SIGKILL."""
         if not self.has_ended:
             self._signal(signal.SIGTERM)
-            timer = self._reactor.callLater(_GOODBYE, self.kill)
-            await self.when_ended()
-            if timer.active():
-                timer.cancel()
-        self.kill()  # what it may have left behind
+            await self.wait(_STOP_TIMEOUT)
+        self.kill()  # its child processes too, which may outlive it
+        await self.when_ended()
 
     def kill(self) -> None:
-        """End all its processes now."""
+        """Send SIGKILL to all its processes."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        # Until the launcher has made its session there is no group of that number.
+        # The process group does not exist before the launcher has called setsid.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
             return
@@ -137,52 +131,52 @@ class Child(ProcessProtocol):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    @override
     def outReceived(self, data: bytes) -> None:
-        """Look for the line that tells the port."""
-        self._out = (self._out + data)[-_KEPT:]
+        self._out = (self._out + data)[-_MAX_OUTPUT:]
         found = _LISTENING.search(self._out)
         if found and not self.port:
             self.port = int(found[1])
-            self._fire()
+            self._end_start()
 
+    @override
     def errReceived(self, data: bytes) -> None:
-        """Keep what it complains about."""
-        self._err = (self._err + data)[-_KEPT:]
+        self._err = (self._err + data)[-_MAX_OUTPUT:]
 
+    @override
     def processEnded(self, reason: Failure) -> None:
-        """Note how it ended."""
         self.has_ended = True
         self.status = 0 if reason.check(ProcessDone) else getattr(reason.value, "exitCode", None)
         self.signal = getattr(reason.value, "signal", None)
         self._registry.discard(self)
-        self._fire()
+        self._end_start()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)
 
-    def _fire(self) -> None:
+    def _end_start(self) -> None:
         if self._listening is not None and not self._listening.called:
             self._listening.callback(None)
 
 
 @define(eq=False)
-class Children:
-    """The programs that are running: whatever happens, none outlives the lab."""
+class ProcessRegistry:
+    """The running processes, so that none outlives the lab."""
 
-    _running: dict[Child, None] = field(factory=dict, init=False)
+    _running: dict[ModelProcess, None] = field(factory=dict, init=False)
 
-    def add(self, child: Child) -> None:
-        """Remember a program that is being started."""
-        self._running[child] = None
+    def add(self, process: ModelProcess) -> None:
+        """Add a process that is about to start."""
+        self._running[process] = None
 
-    def discard(self, child: Child) -> None:
-        """Forget one that has ended."""
-        self._running.pop(child, None)
+    def discard(self, process: ModelProcess) -> None:
+        """Remove a process that has ended."""
+        self._running.pop(process, None)
 
     def kill(self) -> None:
-        """End all of them now."""
-        for child in list(self._running):
-            child.kill()
+        """Send SIGKILL to all of them."""
+        for process in list(self._running):
+            process.kill()
 
     def __len__(self) -> int:
         return len(self._running)

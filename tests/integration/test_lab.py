@@ -12,15 +12,12 @@ from attrs import evolve
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from evserve.lab import claims as experiments
-from evserve.lab import measurement as cells
-from evserve.lab.claims import Laboratory
-from evserve.lab.jsonfile import from_json
-from evserve.lab.measurement import Bench
+from evserve.lab import claims, measurement
+from evserve.lab.claims import Testbed
+from evserve.lab.measurement import LoadProfile, ModelRunner
 from evserve.lab.models import Model
-from evserve.lab.process import Child, Children, NotStartedError
-from evserve.lab.results import Outcome
-from evserve.lab.settings import Measure
+from evserve.lab.process import ModelProcess, NotStartedError, ProcessRegistry
+from evserve.lab.results import Outcome, from_json
 from tests.integration.processes import spawn
 
 
@@ -96,16 +93,16 @@ class LabTestCase(TestCase):
             await deferLater(reactor, 0.02)
 
 
-PATIENT = Measure((), 0.5, warm_up=0.05, ready_within=100, stall=100)
+PATIENT = LoadProfile((), 0.5, warm_up=0.05, ready_within=100, stall=100)
 
 
-class CellTests(LabTestCase):
-    async def measure(self, text, connections=3, measure=PATIENT):
+class MeasurementTests(LabTestCase):
+    async def measure(self, text, connections=3, profile=PATIENT):
         from twisted.internet import reactor
 
-        bench = Bench(reactor)
-        found = await bench.cell(self.model(text), connections, measure)
-        self.assertEqual(len(bench.children), 0)
+        runner = ModelRunner(reactor)
+        found = await runner.measure(self.model(text), connections, profile)
+        self.assertEqual(len(runner.processes), 0)
         return found
 
     async def test_a_server_that_answers_in_capitals(self):
@@ -125,10 +122,10 @@ class CellTests(LabTestCase):
 
     async def test_one_that_never_answers(self):
         pattern = "^3 of 3 connections were never answered$"
-        await self.broke(MUTE, pattern, measure=evolve(PATIENT, stall=1))
+        await self.broke(MUTE, pattern, profile=evolve(PATIENT, stall=1))
 
     async def test_one_that_crashes_has_the_last_word(self):
-        self.patch(cells, "_LAST_WORDS", 100)
+        self.patch(measurement, "_CRASH_DELAY", 100)
         await self.broke(CRASHING, "^it was too much$")
 
     async def test_one_that_does_not_start(self):
@@ -146,47 +143,47 @@ class CellTests(LabTestCase):
         self.assertEqual(found.outcome, Outcome.MEASURED)
 
 
-class ChildTests(LabTestCase):
-    def child(self, text):
+class ProcessTests(LabTestCase):
+    def process(self, text):
         from twisted.internet import reactor
 
-        self.children = Children()
-        child = Child(reactor, self.model(text), self.children)
-        self.addCleanup(child.stop)
-        return child
+        self.processes = ProcessRegistry()
+        process = ModelProcess(reactor, self.model(text), self.processes)
+        self.addCleanup(process.stop)
+        return process
 
     async def test_all_processes_of_a_program_end_with_it(self):
-        child = self.child(FORKING)
-        await child.start()
-        while not (found := re.search(r"child (\d+)\n", child.out)):
-            await deferLater(child._reactor, 0.01)
+        process = self.process(FORKING)
+        await process.start()
+        while not (found := re.search(r"child (\d+)\n", process.out)):
+            await deferLater(process._reactor, 0.01)
         other = int(found[1])
         self.assertTrue(is_alive(other))
-        await child.stop()
+        await process.stop()
         await self.gone(other)
-        self.assertFalse(is_alive(child.pid))
+        self.assertFalse(is_alive(process.pid))
 
     async def test_killing_all_ends_what_runs(self):
-        child = self.child(STUBBORN)
-        await child.start()
-        self.children.kill()
-        await child.when_ended()
-        self.assertEqual((child.signal, len(self.children)), (9, 0))
-        await child.when_ended()
+        process = self.process(STUBBORN)
+        await process.start()
+        self.processes.kill()
+        await process.when_ended()
+        self.assertEqual((process.signal, len(self.processes)), (9, 0))
+        await process.when_ended()
 
     async def test_it_is_in_a_session_of_its_own(self):
-        child = self.child(SERVER)
-        await child.start()
-        self.assertEqual(os.getsid(child.pid), child.pid)
+        process = self.process(SERVER)
+        await process.start()
+        self.assertEqual(os.getsid(process.pid), process.pid)
 
     async def test_a_program_that_is_not_one(self):
         path = self.folder / "noise"
         path.write_bytes(b"\x00\x01")
         path.chmod(0o755)
-        child = self.child("")
-        child._model = Model("noise", "yours", path, "")
+        process = self.process("")
+        process._model = Model("noise", "yours", path, "")
         with self.assertRaises(NotStartedError) as caught:
-            await child.start()
+            await process.start()
         self.assertIn("Exec format error", str(caught.exception))
 
 
@@ -197,20 +194,20 @@ class ExperimentTests(LabTestCase):
         from twisted.internet import reactor
 
         super().setUp()
-        self.bench = Bench(reactor)
-        self.lab = Laboratory.of(self.bench)
+        self.runner = ModelRunner(reactor)
+        self.testbed = Testbed.of(self.runner)
 
     async def test_a_second_client_beside_a_silent_one(self):
-        self.assertIsNone(await self.lab.second_client("blocking"))
-        self.patch(experiments, "PATIENCE", 100)  # for an answer that comes
-        self.assertIsNotNone(await self.lab.second_client("epoll_level"))
-        self.assertEqual(len(self.bench.children), 0)
+        self.assertIsNone(await self.testbed.second_client("blocking"))
+        self.patch(claims, "PATIENCE", 100)  # for an answer that comes
+        self.assertIsNotNone(await self.testbed.second_client("epoll_level"))
+        self.assertEqual(len(self.runner.processes), 0)
 
     async def test_idle_cpu(self):
-        busy = await self.lab.idle_cpu("nonblocking_polling")
-        idle = await self.lab.idle_cpu("epoll_level")
+        busy = await self.testbed.idle_cpu("nonblocking_polling")
+        idle = await self.testbed.idle_cpu("epoll_level")
         self.assertGreater(busy, idle)
-        self.assertEqual(len(self.bench.children), 0)
+        self.assertEqual(len(self.runner.processes), 0)
 
 
 class CommandTests(LabTestCase):

@@ -9,8 +9,8 @@ from unittest import SkipTest
 from attrs import evolve
 from twisted.trial.unittest import TestCase
 
+from evserve.lab.report.chart import METRICS
 from evserve.lab.report.page import as_html
-from evserve.lab.report.series import METRICS
 from tests.integration.browser import CHROMIUM, start_browser
 from tests.lab.example_results import CLAIM, all_models, breaks, result
 
