@@ -278,45 +278,31 @@ UNPATCHED = "gevent without monkey-patching runs serially"
 
 async def _measure_stalling(testbed: Testbed) -> Claim:
     waited = {name: await testbed.second_client(name) for name in ("blocking", "epoll_level")}
-    return judge_stalling(waited, PATIENCE)
-
-
-def judge_stalling(waited: Mapping[str, float | None], patience: float) -> Claim:
-    """Judge how long a second client waited while the first was silent.
-
-    waited: seconds for "blocking" and "epoll_level"; None: no answer within `patience` seconds,
-    but one when the first client had left.
-    """
-    return _judge_serial("stalling", STALLING, waited, ("blocking", "epoll_level"), patience)
+    return judge_serial("stalling", STALLING, waited, PATIENCE)
 
 
 async def _measure_unpatched(testbed: Testbed) -> Claim:
     names = ("gevent_unpatched", "gevent_patched")
     waited = {name: await testbed.second_client(name) for name in names}
-    return judge_unpatched(waited, PATIENCE)
+    return judge_serial("unpatched", UNPATCHED, waited, PATIENCE)
 
 
-def judge_unpatched(waited: Mapping[str, float | None], patience: float) -> Claim:
-    """Judge the same for "gevent_unpatched" and "gevent_patched"."""
-    names = ("gevent_unpatched", "gevent_patched")
-    return _judge_serial("unpatched", UNPATCHED, waited, names, patience)
-
-
-def _judge_serial(
-    name: str,
-    claim: str,
-    waited: Mapping[str, float | None],
-    pair: tuple[str, str],
-    patience: float,
+def judge_serial(
+    name: str, claim: str, waited: Mapping[str, float | None], patience: float
 ) -> Claim:
-    serial, concurrent = pair
+    """Judge how long a second client waited while the first was silent.
+
+    waited: seconds, first of the model that should stall, then of the one that should not; None:
+    no answer within `patience` seconds, but one when the first client had left.
+    """
     evidence = "A client connects and is silent, a second one sends a line: " + "; ".join(
-        f"{each} {_describe_wait(waited[each], patience)}" for each in pair
+        f"{model} {_describe_wait(seconds, patience)}" for model, seconds in waited.items()
     )
     numbers = {
-        f"{each}_answer_seconds": seconds for each in pair if (seconds := waited[each]) is not None
+        f"{model}_answer_seconds": each for model, each in waited.items() if each is not None
     }
-    holds = waited[serial] is None and waited[concurrent] is not None
+    serial, concurrent = waited.values()
+    holds = serial is None and concurrent is not None
     return Claim(name, claim, _verdict(holds), f"{evidence}.", numbers)
 
 

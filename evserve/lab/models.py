@@ -35,9 +35,7 @@ FAMILIES = (
         ("blocking", "fork_per_connection", "thread_per_connection", "thread_pool"),
     ),
     Family(
-        "scanning",
-        "Scanning all connections",
-        ("nonblocking_polling", "select_loop", "poll_loop"),
+        "scanning", "Scanning all connections", ("nonblocking_polling", "select_loop", "poll_loop")
     ),
     Family(
         "told",

@@ -129,17 +129,10 @@ def _is_same(path: Path, other: Path) -> bool:
 
 def check_writable(path: Path) -> None:
     """Raise OSError if the file cannot be written, so that a mistake shows before the run."""
-    folder = path.absolute().parent
-    number = 0
-    if path.is_dir():
-        number = errno.EISDIR
-    elif not folder.is_dir():
-        number = errno.ENOENT
-    elif path.exists():
-        number = 0 if os.access(path, os.W_OK) else errno.EACCES
+    if path.exists() and not path.is_dir():
+        if not os.access(path, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     else:
         # Permissions are not enough: /proc, for example, refuses new files in spite of them.
         os.close(os.open(str(path), os.O_WRONLY | os.O_CREAT))
         path.resolve().unlink(missing_ok=True)  # a link itself stays
-    if number:
-        raise OSError(number, os.strerror(number), str(path))

@@ -52,9 +52,9 @@ class ModelProcess(ProcessProtocol):
     _err: bytes = field(default=b"", init=False)
     _listening: Deferred[None] | None = field(default=None, init=False)
 
-    async def start(self, *arguments: str) -> None:
+    async def start(self) -> None:
         """Return when the program listens; raises NotStartedError."""
-        self.spawn("0", *arguments)
+        self.spawn("0")
         self._listening = Deferred()
         try:
             with contextlib.suppress(defer.TimeoutError):
@@ -159,24 +159,10 @@ class ModelProcess(ProcessProtocol):
             self._listening.callback(None)
 
 
-@define(eq=False)
-class ProcessRegistry:
+class ProcessRegistry(set[ModelProcess]):
     """The running processes, so that none outlives the lab."""
-
-    _running: dict[ModelProcess, None] = field(factory=dict, init=False)
-
-    def add(self, process: ModelProcess) -> None:
-        """Add a process that is about to start."""
-        self._running[process] = None
-
-    def discard(self, process: ModelProcess) -> None:
-        """Remove a process that has ended."""
-        self._running.pop(process, None)
 
     def kill(self) -> None:
         """Send SIGKILL to all of them."""
-        for process in list(self._running):
+        for process in list(self):
             process.kill()
-
-    def __len__(self) -> int:
-        return len(self._running)

@@ -131,7 +131,16 @@ class Matrix:
 
     models: Sequence[Model]
     profile: LoadProfile
-    _cells: dict[tuple[str, int], Measurement] = field(factory=dict, init=False)
+    _cells: dict[tuple[str, int], Measurement] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._cells = {
+            (model.name, count): self._unmeasured(count, Outcome.NOT_RUN, "the run ended before")
+            for model, count in self
+        }
+
+    def _unmeasured(self, connections: int, outcome: Outcome, why: str | None) -> Measurement:
+        return Measurement(connections, self.profile.active(connections), outcome, why)
 
     def __iter__(self) -> Iterator[tuple[Model, int]]:
         """Yield models and numbers of connections in the order of measurement."""
@@ -152,26 +161,23 @@ class Matrix:
         memory: bytes that the machine has left.
         """
         smaller = [count for count in self.profile.counts if count < connections]
-        known = [cell for each in sorted(smaller) if (cell := self._cells.get((model.name, each)))]
-        if not known:
+        if not smaller:
             return None
-        last = known[-1]
-        active = self.profile.active(connections)
-        if last.outcome is Outcome.UNAVAILABLE:
-            return Measurement(connections, active, Outcome.UNAVAILABLE, last.why)
+        last = self._cells[model.name, max(smaller)]
+        if last.outcome in (Outcome.UNAVAILABLE, Outcome.SKIPPED):
+            return self._unmeasured(connections, last.outcome, last.why)
         if last.outcome is Outcome.BROKE:
             why = f"it broke at {format_connections(last.connections)}"
-            return Measurement(connections, active, Outcome.SKIPPED, why)
-        if last.outcome is Outcome.SKIPPED:
-            return Measurement(connections, active, Outcome.SKIPPED, last.why)
+            return self._unmeasured(connections, Outcome.SKIPPED, why)
         needed = _estimate_memory(last, connections)
         if memory is not None and needed > memory:
             why = f"it would need about {needed / 1e9:,.0f} GB of memory, and {memory / 1e9:,.0f}"
-            return Measurement(connections, active, Outcome.SKIPPED, f"{why} GB are left")
+            return self._unmeasured(connections, Outcome.SKIPPED, f"{why} GB are left")
         return None
 
     def results(self) -> tuple[ModelResult, ...]:
         """Return all models with all measurements; missing ones are marked as not run."""
+        counts = sorted(self.profile.counts)
         return tuple(
             ModelResult(
                 model.name,
@@ -179,17 +185,10 @@ class Matrix:
                 model.path.name,
                 model.description,
                 model.text,
-                tuple(self._cell(model, count) for count in sorted(self.profile.counts)),
+                tuple(self._cells[model.name, count] for count in counts),
             )
             for model in self.models
         )
-
-    def _cell(self, model: Model, count: int) -> Measurement:
-        known = self._cells.get((model.name, count))
-        if known is not None:
-            return known
-        active = self.profile.active(count)
-        return Measurement(count, active, Outcome.NOT_RUN, "the run ended before")
 
 
 def _estimate_memory(cell: Measurement, connections: int) -> float:

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -125,11 +124,10 @@ class _Job(Service):
     _host: IHost
     _done: Deferred[None] | None = field(default=None, init=False)
 
-    @abstractmethod
     async def work(self) -> None:
         """Do the work, and end the process."""
+        raise NotImplementedError
 
-    @abstractmethod
     def cancel(self) -> None:
         """End the work early."""
 
@@ -256,21 +254,15 @@ class ListService(_Job):
 
 
 @define(eq=False)
-class RedrawService(Service):
+class RedrawService(_Job):
     """Draws the page of an earlier result, and ends the process."""
 
-    _host: IHost
     _output: ResultOutput
     _result: Result
     _console: Console
 
     @override
-    def startService(self) -> None:
-        Service.startService(self)
-        try:
-            self._output.write(self._result)
-            self._console.print(self._output.names)
-        except UnwritableError as error:
-            self._host.fail(str(error))
-        else:
-            self._host.finish()
+    async def work(self) -> None:
+        self._output.write(self._result)
+        self._console.print(self._output.names)
+        self._host.finish()

@@ -46,13 +46,7 @@ class Options(usage.Options):
         ["connections", None, 10, "Connections that send messages", positive_integer],
         ["idle", None, 0, "Additional idle connections", non_negative_integer],
         ["size", None, 64, "Bytes per message", integer_between(1, _MAX_SIZE)],
-        [
-            "depth",
-            None,
-            None,
-            "Messages in flight per connection [default: 1]",
-            positive_integer,
-        ],
+        ["depth", None, None, "Messages in flight per connection [default: 1]", positive_integer],
         ["rate", None, None, "Messages per second over all connections", positive_number],
         [
             "seconds",

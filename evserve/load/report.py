@@ -82,11 +82,6 @@ class Report:
         return self.answered / self.seconds if self.seconds else 0.0
 
     @property
-    def bytes_rate(self) -> float:
-        """Bytes per second in one direction."""
-        return self.rate * self.plan.size
-
-    @property
     def failure(self) -> str | None:
         """Why the run failed, None if it did not."""
         if self.wrong:
@@ -168,9 +163,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield _title(report.plan)
     yield from _connection_lines(report.connections)
     if report.connections.opened:
+        megabytes = report.rate * report.plan.size / _MEGA  # per second, in one direction
         yield (
             f"answers      {report.answered:,} in {report.seconds:.2f} s: {report.rate:,.0f}/s, "
-            f"{report.bytes_rate / _MEGA:,.2f} MB/s"
+            f"{megabytes:,.2f} MB/s"
         )
     if report.latencies.count:
         yield f"latency      {_format_summary(report.latencies)}"

@@ -19,13 +19,7 @@ from evserve.load.connections import (
 )
 from evserve.load.conversations import conversation_factory
 from evserve.load.plan import Plan
-from evserve.load.report import (
-    ConnectionCounts,
-    Report,
-    progress_line,
-    saturation,
-    server_usage,
-)
+from evserve.load.report import ConnectionCounts, Report, progress_line, saturation, server_usage
 from evserve.load.stats import MessageStats
 from evserve.load.usage import GeneratorUsage, Usage, proportional_set_size, usage_of
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TextIO
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -31,8 +31,8 @@ def makeService(options: Options, host: IHost) -> IService:
     plan = options.plan()
     parse_endpoint(host.reactor, plan.connect)
     # Taken now, because twistd replaces the standard streams by its log when it starts.
-    output = ReportOutput.open(options["json"], sys.stdout)
-    return LoadService(host, plan, output, ProgressLine(sys.stderr))
+    outputs = open_outputs(options["json"], sys.stdout)
+    return LoadService(host, plan, outputs, ProgressLine(sys.stderr))
 
 
 @define(eq=False)
@@ -41,7 +41,7 @@ class LoadService(Service):
 
     _host: IHost
     _plan: Plan
-    _output: "ReportOutput"
+    _outputs: "list[ReportOutput]"
     _progress: "ProgressLine"
     _run: LoadRun | None = field(default=None, init=False)
     _done: Deferred[None] | None = field(default=None, init=False)
@@ -67,7 +67,7 @@ class LoadService(Service):
         try:
             report = await run.run()
             self._progress.clear()
-            self._output.write(report)
+            write_all(partial(output.write, report) for output in self._outputs)
         except (OSError, ValueError, UnwritableError) as error:
             self._host.fail(str(error))
         except Exception:  # a bug, for which the traceback is needed
@@ -80,38 +80,33 @@ class LoadService(Service):
                 self._host.fail(report.failure)
 
 
-@define(eq=False)
+@frozen
 class ReportOutput:
-    """Where the report goes: text to standard output, JSON to another stream, or both.
+    """A stream that the report is written to; `form` makes the text."""
 
-    Each is written as (name, stream, format function).
-    """
-
-    _streams: list[tuple[str, TextIO, Callable[[Report], str]]]
-
-    @classmethod
-    def open(cls, json: str | None, stdout: TextIO) -> "ReportOutput":
-        """Return the output for `--json`; raises OSError if the file cannot be opened."""
-        if json == "-":
-            return cls([(STDOUT, stdout, as_json)])
-        streams: list[tuple[str, TextIO, Callable[[Report], str]]] = [(STDOUT, stdout, as_text)]
-        if json is not None:  # opened now, because an error after the run would lose the report
-            file = open(json, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-            streams.append((json, file, as_json))
-        return cls(streams)
+    name: str
+    stream: TextIO
+    form: Callable[[Report], str]
 
     def write(self, report: Report) -> None:
-        """Write to every stream; then raise the first UnwritableError."""
-        write_all(partial(_write, report, *each) for each in self._streams)
+        """Write the report, and close the stream if it is a file; raises UnwritableError."""
+        try:
+            print_to(self.stream, self.form(report), self.name)
+        finally:
+            if self.name != STDOUT:
+                with contextlib.suppress(OSError):  # print_to has raised it already
+                    self.stream.close()
 
 
-def _write(report: Report, name: str, stream: TextIO, form: Callable[[Report], str]) -> None:
-    try:
-        print_to(stream, form(report), name)
-    finally:
-        if name != STDOUT:
-            with contextlib.suppress(OSError):  # print_to has raised it already
-                stream.close()
+def open_outputs(json: str | None, stdout: TextIO) -> list[ReportOutput]:
+    """Return the outputs for `--json`; raises OSError if the file cannot be opened."""
+    if json == "-":
+        return [ReportOutput(STDOUT, stdout, as_json)]
+    outputs = [ReportOutput(STDOUT, stdout, as_text)]
+    if json is not None:  # opened now, because an error after the run would lose the report
+        file = open(json, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        outputs.append(ReportOutput(json, file, as_json))
+    return outputs
 
 
 @define(eq=False)

@@ -46,16 +46,24 @@ class VerdictTests(SynchronousTestCase):
         root = [5e-6, 30e-6, 35e-6]
         self.fails(self.scanning(root, LINEAR, FLAT), "Not linear: select_loop.")
 
+    def stalling(self, blocking, epoll):
+        waited = {"blocking": blocking, "epoll_level": epoll}
+        return claims.judge_serial("stalling", claims.STALLING, waited, 0.5)
+
     def test_a_silent_client_stalls_blocking_and_not_epoll(self):
-        claim = claims.judge_stalling({"blocking": None, "epoll_level": 0.0012}, 0.5)
+        claim = self.stalling(None, 0.0012)
         self.holds(claim, "blocking gives no answer in 500 ms", "epoll_level answers after 1.2 ms")
         self.assertEqual(claim.numbers, {"epoll_level_answer_seconds": 0.0012})
-        self.fails(claims.judge_stalling({"blocking": 0.001, "epoll_level": 0.001}, 0.5))
-        self.fails(claims.judge_stalling({"blocking": None, "epoll_level": None}, 0.5))
+        self.fails(self.stalling(0.001, 0.001))
+        self.fails(self.stalling(None, None))
+
+    def unpatched(self, unpatched, patched):
+        waited = {"gevent_unpatched": unpatched, "gevent_patched": patched}
+        return claims.judge_serial("unpatched", claims.UNPATCHED, waited, 0.5)
 
     def test_unpatched_gevent_is_serial_and_patched_is_not(self):
-        self.holds(claims.judge_unpatched({"gevent_unpatched": None, "gevent_patched": 0.01}, 0.5))
-        self.fails(claims.judge_unpatched({"gevent_unpatched": 0.01, "gevent_patched": 0.01}, 0.5))
+        self.holds(self.unpatched(None, 0.01))
+        self.fails(self.unpatched(0.01, 0.01))
 
     def threads(self, thread, epoll):
         return claims.judge_threads(300, {"thread_per_connection": thread, "epoll_level": epoll})

@@ -78,6 +78,11 @@ class MakeServiceTests(SynchronousTestCase):
         options.parseOptions(words)
         return makeService(options, self.host)
 
+    def run_job(self, *words):
+        self.make(*words).startService()
+        self.host.reactor.run()
+        self.host.reactor.whenRunningHooks.clear()
+
     def test_what_cannot_be_written_is_refused_before_the_run(self):
         for path in ("/no/such/folder/x.html", str(self.folder)):
             problem = self.assertRaises(OSError, self.make, "--report", path)
@@ -110,7 +115,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_a_page_is_drawn_again_without_measuring(self):
         source, page = self.folder / "lab.json", self.folder / "again.html"
         source.write_text(as_json(result(command="the same again")))
-        self.make("--from", str(source), "--report", str(page)).startService()
+        self.run_job("--from", str(source), "--report", str(page))
         self.assertIn("the same again", page.read_text())
         self.assertEqual((self.host.statuses, self.host.failures), ([0], []))
         self.assertEqual(len(list(self.folder.iterdir())), 2)
@@ -118,13 +123,11 @@ class MakeServiceTests(SynchronousTestCase):
     def test_what_cannot_be_written_costs_nothing_else(self):
         source, page, data = (self.folder / name for name in ("a.json", "b.html", "c.json"))
         source.write_text(as_json(result(command="the same again")))
-        self.make(
-            "--from", str(source), "--report", "/dev/full", "--json", str(data)
-        ).startService()
+        self.run_job("--from", str(source), "--report", "/dev/full", "--json", str(data))
         self.assertEqual(self.host.failures, ["/dev/full: No space left on device"])
         self.assertIn("the same again", data.read_text())
         self.patch(sys, "stdout", Full())
-        self.make("--from", str(source), "--report", str(page), "--json", "-").startService()
+        self.run_job("--from", str(source), "--report", str(page), "--json", "-")
         line = "standard output: No space left on device"
         self.assertEqual(self.host.failures[1:], [line])
         self.assertIn("the same again", page.read_text())
@@ -133,7 +136,7 @@ class MakeServiceTests(SynchronousTestCase):
         source, page = self.folder / "a.json", self.folder / "b.html"
         source.write_text(as_json(result()))
         self.patch(sys, "stderr", Full())
-        self.make("--from", str(source), "--report", str(page), "--json", "-").startService()
+        self.run_job("--from", str(source), "--report", str(page), "--json", "-")
         self.assertEqual(self.host.failures, ["standard error: No space left on device"])
 
     def test_a_file_that_is_no_result(self):

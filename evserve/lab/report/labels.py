@@ -30,10 +30,7 @@ class Label:
 
 
 def place_labels(
-    labels: Sequence[Label],
-    top: float,
-    bottom: float,
-    crossings: Callable[[Label], int],
+    labels: Sequence[Label], top: float, bottom: float, crossings: Callable[[Label], int]
 ) -> list[Label]:
     """Move labels so that none covers another: first the rightmost column, then the others.
 

@@ -35,15 +35,20 @@ def as_html(result: Result) -> str:
         tag("link", rel="icon", href="data:,"),
         tag("style", Markup(files(__package__).joinpath("style.css").read_text("utf-8"))),
     )
-    body = tag(
-        "body",
-        *_header(result),
-        *_claims_section(result),
-        *_charts_section(result),
-        *_table_section(result),
-        *_models_section(result),
-        *_conditions_section(result),
+    sections = (
+        ("claims", "Claims, checked", _claims_section),
+        ("charts", "Charts", _charts_section),
+        ("numbers", "All numbers", _table_section),
+        ("models", "The models", _models_section),
+        ("measured", "How it was measured", _conditions_section),
     )
+    links = [tag("a", title, href=f"#{key}") for key, title, _ in sections]
+    content = [
+        element
+        for key, title, make in sections
+        for element in (tag("h2", title, id=key), *make(result))
+    ]
+    body = tag("body", *_header(result), tag("nav", *links), *content)
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
@@ -62,14 +67,6 @@ def _header(result: Result) -> list[Markup]:
     if result.partial is not None:
         note = f"This report is partial: {result.partial}. What was not run is marked as such."
         found.append(tag("p", tag("strong", note), class_="partial"))
-    sections = (
-        ("#claims", "Claims, checked"),
-        ("#charts", "Charts"),
-        ("#numbers", "All numbers"),
-        ("#models", "The models"),
-        ("#measured", "How it was measured"),
-    )
-    found.append(tag("nav", *(tag("a", name, href=link) for link, name in sections)))
     return found
 
 
@@ -78,7 +75,6 @@ def _claims_section(result: Result) -> list[Markup]:
     if not cards:
         cards = [tag("p", "The experiments on the claims were left out.", class_="quiet")]
     return [
-        tag("h2", "Claims, checked", id="claims"),
         tag(
             "p",
             "Claims that tutorials make about the models, and the results of small experiments "
@@ -104,7 +100,6 @@ def _charts_section(result: Result) -> list[Markup]:
     choices = [_family_choice("all", "all families", True)]
     choices += [_family_choice(each.key, each.name) for each in FAMILIES if each.key in present]
     return [
-        tag("h2", "Charts", id="charts"),
         tag(
             "p",
             "Colours are families, markers are models. A cross is the last figure before a model "
@@ -188,7 +183,6 @@ def _table_section(result: Result) -> list[Markup]:
     head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in names)))
     table = tag("table", head, *(_table_body(model) for model in result.models))
     return [
-        tag("h2", "All numbers", id="numbers"),
         tag(
             "p",
             "An asterisk means that the load generator was the limit: then messages/s and "
@@ -197,12 +191,7 @@ def _table_section(result: Result) -> list[Markup]:
             class_="quiet small",
         ),
         tag(
-            "div",
-            table,
-            class_="scroll table",
-            tabindex=0,
-            role="group",
-            aria_label="All numbers",
+            "div", table, class_="scroll table", tabindex=0, role="group", aria_label="All numbers"
         ),
     ]
 
@@ -244,7 +233,7 @@ def _table_row(cells: list[Measurement]) -> list[Markup]:
 
 
 def _models_section(result: Result) -> list[Markup]:
-    found = [tag("h2", "The models", id="models")]
+    found = []
     for family in FAMILIES:
         members = [model for model in result.models if model.family == family.key]
         if members:
@@ -291,7 +280,6 @@ def _conditions_section(result: Result) -> list[Markup]:
         "compare CPU per message and not messages per second or latency"
     )
     return [
-        tag("h2", "How it was measured", id="measured"),
         tag("dl", *_definitions(_settings(result))),
         *(tag("p", f"Note: {note}.") for note in (*result.notes, limits)),
         tag("h3", "Machine"),
