@@ -111,7 +111,7 @@ class SignalDrivenTests(Bursts, Descriptors, Conversations, SynchronousTestCase)
             self.assertEqual(receive(client, 5), b"HELLO")
         self.assertEqual(
             program.errors,
-            "signal_driven: more signals than RLIMIT_SIGPENDING = 2: looking at everybody\n",
+            "signal_driven: more signals than RLIMIT_SIGPENDING = 2: checking all connections\n",
         )
 
 
