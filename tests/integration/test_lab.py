@@ -1,4 +1,4 @@
-"""`twistd -n evserve lab` with real servers: good ones, bad ones, and none that stays behind."""
+"""`twistd -n evserve lab` with real servers, good and bad, none of which may outlive it."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def serve(connection):
 while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 '''
-LIAR = SERVER.replace("data.upper()", "data.lower()")
+WRONG = SERVER.replace("data.upper()", "data.lower()")
 MUTE = SERVER.replace("connection.sendall(data.upper())", "pass")
 CRASHING = SERVER.replace(
     "connection.sendall(data.upper())",
@@ -46,7 +46,7 @@ STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SE
 LACKING = (
     "import sys\nsys.stderr.write('mine: needs nosuch: pip install nosuch\\n')\nsys.exit(3)\n"
 )
-# In one write: what both processes print might mingle.
+# In one write, so that the output of both processes is not mixed.
 FORKING = SERVER.replace(
     "while True:",
     "import os\nif pid := os.fork():\n    os.write(1, b'child %d\\n' % pid)\nwhile True:",
@@ -55,14 +55,14 @@ FORKING = SERVER.replace(
 
 
 def is_alive(pid):
-    """Say whether a process runs; one that nobody has reaped yet does not."""
+    """Say whether a process runs; a zombie does not."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
 def children_of(pid):
-    """Return the processes in other sessions that this one has started."""
+    """Return the child processes of a process."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -118,13 +118,13 @@ class MeasurementTests(LabTestCase):
         self.assertRegex(found.why, pattern)
 
     async def test_one_that_answers_something_else(self):
-        await self.broke(LIAR, "^wrong answers on 3 connections: b'abc.* instead of b'ABC")
+        await self.broke(WRONG, "^wrong answers on 3 connections: b'abc.* instead of b'ABC")
 
     async def test_one_that_never_answers(self):
         pattern = "^3 of 3 connections were never answered$"
         await self.broke(MUTE, pattern, profile=evolve(PATIENT, stall=1))
 
-    async def test_one_that_crashes_has_the_last_word(self):
+    async def test_one_that_crashes_gives_the_reason(self):
         self.patch(measurement, "_CRASH_DELAY", 100)
         await self.broke(CRASHING, "^it was too much$")
 
@@ -138,7 +138,7 @@ class MeasurementTests(LabTestCase):
         wanted = (Outcome.UNAVAILABLE, "needs nosuch: pip install nosuch")
         self.assertEqual((found.outcome, found.why), wanted)
 
-    async def test_one_that_ignores_sigterm_ends_all_the_same(self):
+    async def test_one_that_ignores_sigterm_is_killed(self):
         found = await self.measure(STUBBORN)
         self.assertEqual(found.outcome, Outcome.MEASURED)
 
@@ -188,7 +188,7 @@ class ProcessTests(LabTestCase):
 
 
 class ExperimentTests(LabTestCase):
-    """Whatever the figures, the experiments come to the answer they are made for."""
+    """The experiments give their answer whatever the figures are."""
 
     def setUp(self):
         from twisted.internet import reactor
@@ -242,7 +242,7 @@ class CommandTests(LabTestCase):
         self.assertIn("&lt;b&gt;markup", page)
         self.assertIn("--models blocking,epoll_level,./mine.py", page)
 
-    async def test_json_on_standard_output_is_alone_there(self):
+    async def test_json_on_standard_output_is_the_only_output(self):
         words = ["--models", "epoll_level", "--connections", 5, "--seconds", 0.1, "--no-claims"]
         out, err, status = await self.run_lab(*words, "--json", "-")
         self.assertEqual(status, 0, err)
@@ -250,7 +250,7 @@ class CommandTests(LabTestCase):
         self.assertIn("epoll_level", err)
         self.assertEqual([each.name for each in self.folder.iterdir()], ["lab.html"])
 
-    async def test_a_signal_ends_it_with_what_there_is(self):
+    async def test_a_signal_ends_it_with_the_figures_so_far(self):
         self.program("import time\ntime.sleep(1000)")  # so there is something to stop
         for name in ("INT", "TERM"):
             words = ["--models", "epoll_level,./mine.py", "--connections", "1,2"]
@@ -276,7 +276,7 @@ class CommandTests(LabTestCase):
         for pid in programs:
             await self.gone(pid)
 
-    async def test_a_lab_that_is_killed_leaves_nobody_behind(self):
+    async def test_no_program_outlives_a_lab_that_is_killed(self):
         self.program(STUBBORN)
         child = self.start("--models", "./mine.py", "--connections", 1, "--seconds", 60)
         await child.until(lambda: b"serves lab" in child.err)
@@ -293,7 +293,7 @@ class CommandTests(LabTestCase):
 
         return deferLater(reactor, 0.02)
 
-    async def test_lines_that_nobody_reads_end_it_with_what_there_is(self):
+    async def test_a_closed_standard_output_ends_it_with_the_figures_so_far(self):
         words = ["--models", "epoll_level", "--seconds", 0.1, "--no-claims"]
         child = self.start(*words, "--connections", "1,2,3")
         child.transport.closeStdout()  # as `| head` does
@@ -304,7 +304,7 @@ class CommandTests(LabTestCase):
         self.assertEqual(self.result().partial, "standard output: Broken pipe")
         self.assertIn("This report is partial", (self.folder / "lab.html").read_text())
 
-    async def test_a_list_that_nobody_reads_is_one_line(self):
+    async def test_a_list_with_closed_standard_output_is_one_line(self):
         child = self.start("--list", "--models", "epoll_level")
         child.transport.closeStdout()
         self.assertEqual(await child.ended, 1)
@@ -321,7 +321,7 @@ class CommandTests(LabTestCase):
         (model,) = self.result().models
         self.assertEqual({str(cell.outcome) for cell in model.cells}, {"unavailable"})
 
-    async def test_the_list_tells_what_cannot_run(self):
+    async def test_the_list_shows_which_models_cannot_run(self):
         self.program(LACKING)
         out, _, status = await self.run_lab("--list", "--models", "epoll_level,./mine.py")
         self.assertEqual(status, 0)

@@ -27,7 +27,7 @@ class CoroutineTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout.splitlines()
 
-    def test_an_event_is_made_when_asked_for_and_goes_to_one_of_two_consumers(self):
+    def test_an_event_is_made_on_request_and_goes_to_one_of_two_consumers(self):
         lines = self.run_it("two_consumers")
         self.assertEqual(
             lines[:4],
@@ -76,6 +76,6 @@ class CoroutineTests(SynchronousTestCase):
     def test_three_slow_pages_are_waited_for_at_the_same_time(self):
         lines = self.run_it("three_slow_pages")
         asked = [line.rpartition(" of ")[2] for line in lines[:3]]
-        self.assertEqual(sorted(asked), ["0.3 s", "0.6 s", "0.9 s"])  # before any had answered
+        self.assertEqual(sorted(asked), ["0.3 s", "0.6 s", "0.9 s"])  # before the first answer
         self.assertEqual(len([line for line in lines[3:6] if line.endswith("status 200")]), 3)
         self.assertRegex(lines[6], r"^all together: \d+\.\d\d s; sequential: 1\.80 s$")

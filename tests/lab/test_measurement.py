@@ -1,4 +1,4 @@
-"""From what the generator saw to what became of a model."""
+"""From a load report to the measurement of a model."""
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -51,12 +51,12 @@ class EvaluateTests(SynchronousTestCase):
         self.assertEqual(figures.memory_bytes_per_connection, 20)
         self.assertEqual(figures.connect_seconds, 0.25)
 
-    def test_resident_memory_is_second_best(self):
+    def test_resident_memory_is_used_without_pss(self):
         server = evolve(REPORT.server, pss=None, pss_before=None, pss_per_connection=None)
         figures = evaluate(evolve(REPORT, server=server)).figures
         self.assertEqual((figures.memory_bytes, figures.memory_bytes_per_connection), (9_000, 80))
 
-    def test_words_of_a_model_that_serves_are_a_note(self):
+    def test_output_of_a_model_that_serves_is_a_note(self):
         found = evaluate(REPORT, said="getting warm")
         self.assertEqual((found.outcome, found.why), (Outcome.MEASURED, "getting warm"))
 

@@ -1,4 +1,4 @@
-"""Which programs there are, and what they say of themselves."""
+"""The bundled models, and the programs of the user."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ class BundledModelsTests(SynchronousTestCase):
         names = [model.name for model in bundled_models()]
         self.assertEqual(names, [name for family in FAMILIES for name in family.members])
 
-    def test_each_says_what_it_is(self):
+    def test_each_has_a_description(self):
         for model in bundled_models():
             self.assertGreater(len(model.description), 20, model.name)
             self.assertGreater(len(model.text), len(model.description))
@@ -69,7 +69,7 @@ class SelectModelsTests(SynchronousTestCase):
         )
         self.assertEqual(self.refused("zzz"), "no model named 'zzz' (--list shows them)")
 
-    def test_a_program_of_yours(self):
+    def test_a_user_program(self):
         path = self.program("mine.py", '"""Mine: it is fast.\n\nVery."""')
         (model,) = select_models([path])
         self.assertEqual((model.name, model.family), ("mine", "yours"))
@@ -81,7 +81,7 @@ class SelectModelsTests(SynchronousTestCase):
         (model,) = select_models([path])
         self.assertEqual((model.command, model.description), ([path], ""))
 
-    def test_one_of_yours_that_is_called_like_one_of_ours(self):
+    def test_a_user_program_with_the_name_of_a_bundled_model(self):
         path = self.program("epoll_level.py")
         names = [model.name for model in select_models(["epoll_level", path])]
         self.assertEqual(names, ["epoll_level", path])
@@ -92,6 +92,6 @@ class SelectModelsTests(SynchronousTestCase):
         path = self.program("data")
         self.assertIn("is neither a .py file nor executable", self.refused(path))
 
-    def test_a_program_that_is_not_python_after_all_has_nothing_to_say(self):
+    def test_a_file_that_is_not_valid_python_has_no_description(self):
         (model,) = select_models([self.program("broken.py", "def (:\x00")])
         self.assertEqual(model.description, "")

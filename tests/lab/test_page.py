@@ -1,4 +1,4 @@
-"""The page: complete, well-formed, and safe whatever a program says of itself."""
+"""The page: complete, well-formed, and safe with hostile text."""
 
 import re
 from xml.etree import ElementTree as ET
@@ -46,7 +46,7 @@ class PageTests(SynchronousTestCase):
         for link in tree.iter("a"):
             self.assertIn(link.get("href").removeprefix("#"), ids)
 
-    def test_hostile_words_stay_words(self):
+    def test_hostile_text_is_escaped(self):
         hostile = evolve(
             breaks(HOSTILE, HOSTILE, 100, HOSTILE),
             text=f"{HOSTILE}\n\n{HOSTILE}",
@@ -67,7 +67,7 @@ class PageTests(SynchronousTestCase):
         self.assertIn("This report is partial: it was stopped.", page)
         self.assertNotIn("partial", as_html(result()).partition("</style>")[2])
 
-    def test_each_verdict_is_told(self):
+    def test_each_verdict_is_shown(self):
         for verdict in Verdict:
             page = as_html(result(claims=[evolve(CLAIM, verdict=verdict)]))
             self.assertIn(f">{verdict}</span>", page)
@@ -90,7 +90,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(heads, ["1", "10", "100 to 10,000"])
         self.assertEqual(tree.find(".//th[@scope='rowgroup']").get("rowspan"), "3")
 
-    def test_it_tells_in_how_many_measurements_the_generator_was_the_limit(self):
+    def test_it_counts_the_measurements_in_which_the_generator_was_the_limit(self):
         cells = [measurement(1, generator_saturated="busy"), measurement(10)]
         page = as_html(result([model(cells=cells)]))
         self.assertIn("the limit in 1 of 2 measurements", page)

@@ -70,7 +70,7 @@ class RunTests(SynchronousTestCase):
     async def claim(self, testbed):
         return CLAIM
 
-    def test_everything_is_measured_and_told(self):
+    def test_everything_is_measured_and_printed(self):
         result = self.run_all([Experiment("threads", "claim", self.claim)])
         self.assertEqual((result.measured, result.partial), (4, None))
         self.assertEqual(result.claims, (CLAIM,))
@@ -78,7 +78,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.console.progress[0], ("a, 1 connection", 0, 5))
         self.assertEqual(self.console.progress[-1], ("claim: claim", 4, 5))
 
-    def test_whoever_broke_is_skipped_from_then_on(self):
+    def test_a_model_that_broke_is_skipped_from_then_on(self):
         self.outcomes["a", 1] = Outcome.BROKE
         result = self.run_all()
         self.assertEqual([each.outcome for each in result.models[0].cells], ["broke", "skipped"])
@@ -158,7 +158,7 @@ class MatrixTests(SynchronousTestCase):
     def setUp(self):
         self.matrix = Matrix([A, B], LoadProfile((1, 100, 1_000)))
 
-    def test_all_models_take_their_turn_before_the_next_number(self):
+    def test_all_models_come_before_the_next_number(self):
         self.assertEqual(
             [(model.name, count) for model, count in self.matrix],
             [("a", 1), ("b", 1), ("a", 100), ("b", 100), ("a", 1_000), ("b", 1_000)],
@@ -168,7 +168,7 @@ class MatrixTests(SynchronousTestCase):
     def test_the_first_is_always_measured(self):
         self.assertIsNone(self.matrix.skip(A, 1, 0))
 
-    def test_whoever_broke_is_not_asked_for_more(self):
+    def test_a_broken_model_is_skipped(self):
         self.matrix.add(A, measurement(1, Outcome.BROKE, "of itself"))
         skipped = self.matrix.skip(A, 100, None)
         self.assertEqual(skipped.outcome, Outcome.SKIPPED)
@@ -177,12 +177,12 @@ class MatrixTests(SynchronousTestCase):
         self.assertEqual(self.matrix.skip(A, 1_000, None).why, skipped.why)
         self.assertIsNone(self.matrix.skip(B, 100, None))
 
-    def test_what_is_missing_stays_missing(self):
+    def test_an_unavailable_model_stays_unavailable(self):
         self.matrix.add(A, measurement(1, Outcome.UNAVAILABLE, "needs gevent"))
         found = self.matrix.skip(A, 100, None)
         self.assertEqual((found.outcome, found.why), (Outcome.UNAVAILABLE, "needs gevent"))
 
-    def test_memory_that_is_not_there_is_not_asked_for(self):
+    def test_a_model_that_needs_too_much_memory_is_skipped(self):
         self.matrix.add(A, measurement(100, memory_bytes_per_connection=2e6))
         self.assertIsNone(self.matrix.skip(A, 1_000, 4_000_000_000))
         found = self.matrix.skip(A, 1_000, 2_000_000_000)

@@ -26,7 +26,7 @@ from tests.lab.example_results import result
 
 
 class Full(io.StringIO):
-    """A file on a disk that has no room."""
+    """A file on a full disk."""
 
     def flush(self):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -50,7 +50,7 @@ class Run:
 
 
 class LabServiceTests(SynchronousTestCase):
-    def test_a_page_that_cannot_be_drawn_costs_neither_the_figures_nor_the_end(self):
+    def test_a_page_that_cannot_be_drawn_loses_no_figures(self):
         def draw(result):
             raise ZeroDivisionError
 
@@ -120,7 +120,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual((self.host.statuses, self.host.failures), ([0], []))
         self.assertEqual(len(list(self.folder.iterdir())), 2)
 
-    def test_what_cannot_be_written_costs_nothing_else(self):
+    def test_an_output_that_cannot_be_written_does_not_stop_the_others(self):
         source, page, data = (self.folder / name for name in ("a.json", "b.html", "c.json"))
         source.write_text(as_json(result(command="the same again")))
         self.run_job("--from", str(source), "--report", "/dev/full", "--json", str(data))
@@ -132,7 +132,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(self.host.failures[1:], [line])
         self.assertIn("the same again", page.read_text())
 
-    def test_a_stream_that_cannot_be_written_is_called_by_its_name(self):
+    def test_a_stream_that_cannot_be_written_is_named(self):
         source, page = self.folder / "a.json", self.folder / "b.html"
         source.write_text(as_json(result()))
         self.patch(sys, "stderr", Full())

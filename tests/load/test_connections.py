@@ -35,8 +35,8 @@ class Wrapper(Protocol):
 class WrapperTests(SynchronousTestCase):
     def connect(self, above):
         """Return the connection and its transport, whose protocol is `above` the connection."""
-        talk = EchoConversation(Stream.of(8), 0)
-        connection = LoadConnection(talk, MessageStats(lambda: None), Pool(), float, True)
+        conversation = EchoConversation(Stream.of(8), 0)
+        connection = LoadConnection(conversation, MessageStats(lambda: None), Pool(), float, True)
         transport = StringTransport()
         transport.protocol = above(connection)
         connection.makeConnection(transport)
@@ -47,7 +47,7 @@ class WrapperTests(SynchronousTestCase):
         self.assertIs(transport.protocol, connection)
 
     def test_anything_else_stays(self):
-        """TLS reads from the transport, and must go on doing so."""
+        """TLS reads from the transport, and must continue to do so."""
         for above in (lambda _: Protocol(), lambda _: Wrapper(Protocol())):
             connection, transport = self.connect(above)
             self.assertIsNot(transport.protocol, connection)
@@ -81,14 +81,14 @@ class SourceAddressTests(SynchronousTestCase):
         self.assertTrue(sources.advance(sources.current, ConnectBindError(errno.EADDRINUSE, "")))
         self.assertTrue(sources.current.endswith(".3"))
 
-    def test_one_address_used_up_is_one_step_however_many_stumble_over_it(self):
+    def test_several_failures_with_one_address_are_one_step(self):
         sources = SourceAddresses("tcp:host=127.0.0.1:port=9000")
         first = sources.current
         for _ in range(5):
             self.assertTrue(sources.advance(first, NO_PORT))
         self.assertTrue(sources.current.endswith(".2"))
 
-    def test_other_errors_have_other_causes(self):
+    def test_other_errors_do_not_change_the_address(self):
         sources = SourceAddresses("tcp:127.0.0.1:9000")
         for error in (getConnectError((errno.ECONNREFUSED, "")), ValueError("x")):
             self.assertFalse(sources.advance(sources.current, error))

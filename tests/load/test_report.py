@@ -49,7 +49,7 @@ class FailureTests(SynchronousTestCase):
     def test_a_run_with_answers_did_not_fail(self):
         self.assertIsNone(REPORT.failure)
 
-    def test_connections_that_failed_or_were_lost_are_told_but_no_failure(self):
+    def test_failed_and_lost_connections_do_not_fail_the_run(self):
         report = evolve(
             REPORT, connections=ConnectionCounts(90, 1, {"timed out": 10}, {"reset": 2})
         )
@@ -91,7 +91,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((use.cpu_per_message, use.memory_per_connection), (None, None))
         self.assertIsNone(use.pss_per_connection)
 
-    def test_a_kernel_that_does_not_tell_what_is_shared(self):
+    def test_a_kernel_that_does_not_report_pss(self):
         usage = Usage(1, 10_000, 1)
         for pss in ((None, None), (None, 5), (5, None)):
             use = server_usage(usage, usage, usage, 10, 10, pss=pss)
@@ -146,7 +146,7 @@ class TextTests(SynchronousTestCase):
         report = evolve(REPORT, server=server_usage(before, before, before, 0, 0, pss=(1, 1)))
         self.shows(report, "server CPU   0.00 s\n", "server RSS   10.0 MB\n")
 
-    def test_doubts_about_the_figures_are_loud(self):
+    def test_doubtful_figures_are_marked(self):
         report = evolve(REPORT, saturated="it was busy 99% of the time", interrupted=True)
         self.shows(report, "SATURATED    the generator was the limit", "INTERRUPTED")
 

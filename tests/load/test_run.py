@@ -150,31 +150,31 @@ class OpenLoopTests(RunTestCase):
 
 
 class BadServerTests(RunTestCase):
-    def test_a_lie_is_told_once_for_each_connection(self):
+    def test_a_wrong_answer_counts_once_per_connection(self):
         self.reactor.answer = lambda data: data[:-1] + b"!"
         report = self.report(3, seconds=1, connections=3, depth=4)
         self.assertEqual((report.wrong, report.unanswered), (3, 12))
         self.assertRegex(report.first_wrong, "byte 31 is 0x21")
         self.assertEqual(self.reactor.aborted, 3)
 
-    def test_an_honest_connection_goes_on_beside_a_liar(self):
+    def test_a_good_connection_continues_beside_a_wrong_one(self):
         _, report = begin(self.reactor, seconds=1, connections=2)
         self.pass_time(0.55)
-        liar = self.reactor.connections[0]
-        self.patch(liar, "abortConnection", lambda: None)
-        liar.deliver(b"spam")
-        liar.deliver(b"more")
+        wrong = self.reactor.connections[0]
+        self.patch(wrong, "abortConnection", lambda: None)
+        wrong.deliver(b"spam")
+        wrong.deliver(b"more")
         self.pass_time(2)
         found = self.successResultOf(report)
         self.assertEqual((found.wrong, found.unanswered), (1, 1))
         self.assertGreaterEqual(found.latencies.count, 14)
 
-    def test_a_server_that_never_answers_is_given_up(self):
+    def test_a_server_that_never_answers_times_out(self):
         self.reactor.delay = None
         report = self.report(4, seconds=1, timeout=2)
         self.assertEqual((report.unanswered, report.failure), (2, "nothing was answered"))
 
-    def test_a_count_does_not_wait_for_ever_either(self):
+    def test_a_count_times_out_too(self):
         _, report = begin(self.reactor, seconds=None, count=10, timeout=2)
         self.pass_time(0.35)
         self.reactor.delay = None
@@ -245,7 +245,7 @@ class ReadinessTests(RunTestCase):
         self.assertEqual([len(line.sent) for line in self.reactor.connections[2:]], [1] * 3)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_thousands_are_not_asked_all_at_once(self):
+    def test_first_messages_are_sent_in_batches(self):
         _, report = self.begin(connections=10, idle=490)
         self.assertEqual(sum(len(line.sent) for line in self.reactor.connections), 200)
         self.pass_time(3)
@@ -253,7 +253,7 @@ class ReadinessTests(RunTestCase):
         self.assertEqual((found.unready, found.latencies.count), (None, 100))
         self.assertEqual({len(line.sent) for line in self.reactor.connections[10:]}, {1})
 
-    def test_stopping_while_some_are_not_yet_asked(self):
+    def test_stopping_before_all_first_messages_are_sent(self):
         self.reactor.delay = None
         run, report = self.begin(connections=10, idle=490)
         run.stop()
@@ -325,7 +325,7 @@ class ReadinessTests(RunTestCase):
 
 
 class StopTests(RunTestCase):
-    def test_what_there_is_is_reported(self):
+    def test_the_figures_so_far_are_reported(self):
         run, report = begin(self.reactor, seconds=60)
         self.pass_time(0.55)
         run.stop()
@@ -365,7 +365,7 @@ class StopTests(RunTestCase):
         self.assertEqual(self.reactor.connections, [])
 
 
-class WatchingTests(RunTestCase):
+class ProgressTests(RunTestCase):
     def test_progress_is_told_every_second(self):
         told = []
         _, report = begin(self.reactor, told.append, seconds=2.5)
@@ -392,12 +392,12 @@ class WatchingTests(RunTestCase):
     def test_a_server_that_died_has_no_figures(self):
         usages = [Usage(1.0, 1000, 1)]
 
-        def look(pid):
+        def usage_of(pid):
             if not usages:
                 raise ProcessLookupError
             return usages.pop(0)
 
-        self.patch(run_module, "usage_of", look)
+        self.patch(run_module, "usage_of", usage_of)
         self.assertIsNone(self.report(2, seconds=1, pid=1).server)
 
 
@@ -427,7 +427,7 @@ class ScheduleTests(SynchronousTestCase):
         self.assertAlmostEqual(schedule.next, 100.1)
 
     def test_what_was_missed_is_due_when_it_was(self):
-        """Whoever comes late sends all of it, and knows how late each is."""
+        """A late generator sends all of it, and knows how late each message is."""
         schedule = Schedule(10, 0.0)
         due = list(schedule.due(0.35))
         self.assertEqual(len(due), 4)

@@ -101,7 +101,7 @@ class ServiceTests(SynchronousTestCase):
     def test_a_file_that_cannot_be_written_is_refused_at_the_start(self):
         self.assertRaises(OSError, self.make, "--json /no/such/folder/x")
 
-    def test_stopping_reports_what_there_is(self):
+    def test_stopping_reports_the_figures_so_far(self):
         service = self.start()
         self.reactor.pump([0.05] * 10)
         stopping = service.stopService()
@@ -117,7 +117,7 @@ class ServiceTests(SynchronousTestCase):
             function()
         self.assertEqual((self.reactor.connections, self.out.getvalue()), ([], ""))
 
-    def test_what_the_system_forbids_is_one_line(self):
+    def test_too_many_connections_are_one_line(self):
         statuses, failures = self.finish("--connections 99999999999")
         self.assertEqual((statuses, len(failures)), ([], 1))
         self.assertIn("ulimit -Hn", failures[0])
@@ -139,7 +139,7 @@ class ProgressLineTests(SynchronousTestCase):
         terminal.show("short")
         self.assertEqual(screen.getvalue(), "\rlong line\rshort    ")
 
-    def test_nobody_is_told_where_nobody_looks(self):
+    def test_nothing_is_written_to_a_stream_that_is_no_terminal(self):
         stream = io.StringIO()
         terminal = ProgressLine(stream)
         terminal.show("line")

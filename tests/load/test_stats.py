@@ -86,7 +86,7 @@ class MessageStatsTests(SynchronousTestCase):
         self.stats.add_lost(1)
         self.assertEqual((self.settled, self.stats.unanswered), ([True], 1))
 
-    def test_the_end_waits_for_what_is_in_flight(self):
+    def test_the_end_waits_for_messages_in_flight(self):
         self.stats.restart(None)
         self.stats.take(1)
         self.stats.stop_sending()
@@ -94,7 +94,7 @@ class MessageStatsTests(SynchronousTestCase):
         self.stats.add_answered(1)
         self.assertEqual(self.settled, [True])
 
-    def test_beginning_again_forgets_the_warm_up_but_not_what_is_in_flight(self):
+    def test_restarting_forgets_the_warm_up_but_not_messages_in_flight(self):
         self.stats.restart(None)
         self.stats.take(5)
         self.stats.latencies.record(1)
