@@ -22,7 +22,8 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.endpoints import check_text, explain_endpoint
-from evserve.load.conversations import Conversation, MismatchError
+from evserve.load.conversations import Conversation, MismatchError, conversation_factory
+from evserve.load.plan import Plan
 from evserve.load.stats import MessageStats
 
 
@@ -236,18 +237,18 @@ def describe_cause(reason: BaseException | None) -> str:
 class ConnectionPool(Factory):
     """Opens connections and keeps track of them; `on_empty` is called when no active one is left.
 
-    The first `max_active` that open are active and send messages; the others are idle. With
-    `is_strict` the first failure stops the opening of further connections.
+    The first `plan.connections` that open are active and send messages; the others are idle.
     """
 
     noisy = False
 
     _reactor: Any
-    _sources: SourceAddresses
-    _make_connection: Callable[[int, "ConnectionPool"], LoadConnection]
-    _max_active: int
-    _is_strict: bool
+    _plan: Plan
+    _stats: MessageStats
+    _now: Callable[[], float]
     _on_empty: Callable[[], None]
+    _make_conversation: Callable[[int], Conversation] = field(init=False)
+    _sources: SourceAddresses = field(init=False)
     active: dict[LoadConnection, None] = field(factory=dict, init=False)
     idle: dict[LoadConnection, None] = field(factory=dict, init=False)
     _turns: deque[LoadConnection] = field(factory=deque, init=False)
@@ -261,6 +262,10 @@ class ConnectionPool(Factory):
     _closed: Deferred[None] | None = field(default=None, init=False)
     _is_stopped: bool = field(default=False, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._make_conversation = conversation_factory(self._plan)
+        self._sources = SourceAddresses(self._plan.connect)
+
     @property
     def size(self) -> int:
         """The number of open connections."""
@@ -269,7 +274,9 @@ class ConnectionPool(Factory):
     @override
     def buildProtocol(self, addr: IAddress | None) -> LoadConnection:
         self._built += 1
-        return self._make_connection(self._built, self)
+        conversation = self._make_conversation(self._built)
+        is_closed_loop = self._plan.rate is None
+        return LoadConnection(conversation, self._stats, self, self._now, is_closed_loop)
 
     async def open(self, count: int) -> None:
         """Open `count` connections; failures are counted. Raises EndpointError."""
@@ -297,7 +304,7 @@ class ConnectionPool(Factory):
                 if self._sources.advance(used, error):
                     continue
                 self.failed[describe_cause(error)] += 1
-                if self._is_strict:
+                if self._plan.ready_within is not None:  # then all are needed
                     self._is_stopped = True
                     # Later, because a running coroutine cannot cancel itself.
                     self._reactor.callLater(0, self.stop)
@@ -311,7 +318,7 @@ class ConnectionPool(Factory):
     def connection_opened(self, connection: LoadConnection) -> None:
         """Add a connection that has opened."""
         self.opened += 1
-        if self.opened <= self._max_active:
+        if self.opened <= self._plan.connections:
             self.active[connection] = None
             self._turns.append(connection)
         else:

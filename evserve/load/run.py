@@ -11,13 +11,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from evserve.load.connections import (
-    ConnectionPool,
-    LoadConnection,
-    SourceAddresses,
-    raise_file_limit,
-)
-from evserve.load.conversations import conversation_factory
+from evserve.load.connections import ConnectionPool, raise_file_limit
 from evserve.load.plan import Plan
 from evserve.load.report import ConnectionCounts, Report, progress_line, saturation, server_usage
 from evserve.load.stats import MessageStats
@@ -88,24 +82,8 @@ class LoadRun:
     _waiting: Deferred[None] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        plan = self._plan
-        make_conversation = conversation_factory(plan)
-        self._stats = stats = MessageStats(self._wake)
-
-        def make_connection(number: int, pool: ConnectionPool) -> LoadConnection:
-            is_closed_loop = plan.rate is None
-            return LoadConnection(
-                make_conversation(number), stats, pool, self._now, is_closed_loop
-            )
-
-        self._pool = ConnectionPool(
-            self._reactor,
-            SourceAddresses(plan.connect),
-            make_connection,
-            plan.connections,
-            plan.ready_within is not None,
-            self._wake,
-        )
+        self._stats = MessageStats(self._wake)
+        self._pool = ConnectionPool(self._reactor, self._plan, self._stats, self._now, self._wake)
 
     def stop(self) -> None:
         """End the run now; the report contains the figures so far."""

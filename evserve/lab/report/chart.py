@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from attrs import frozen
 
@@ -134,16 +134,11 @@ class Series:
 
 def make_series(model: ModelResult, metric: Metric) -> Series:
     """Return the series of a model, which may have no points."""
-    segments: list[list[Point]] = [[]]
-    for cell in model.cells:
-        point = _point(cell, metric)
-        if point is not None:
-            segments[-1].append(point)
-        elif segments[-1]:
-            segments.append([])
+    points = [_point(cell, metric) for cell in model.cells]
+    groups = (tuple(filter(None, group)) for _, group in groupby(points, key=bool))
     broke = model.broke
     end = broke if broke is not None and broke.outcome is Outcome.BROKE else None
-    return Series(model, tuple(tuple(segment) for segment in segments if segment), end)
+    return Series(model, tuple(filter(None, groups)), end)
 
 
 def _point(cell: Measurement, metric: Metric) -> Point | None:

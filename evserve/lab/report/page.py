@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib.resources import files
+from itertools import groupby
 
 from evserve.lab.models import FAMILIES
 from evserve.lab.report.chart import METRICS, Chart, Metric, series_with_points
@@ -97,7 +98,7 @@ def _claim_card(claim: Claim) -> Markup:
 
 def _charts_section(result: Result) -> list[Markup]:
     present = {model.family for model in result.models}
-    choices = [_family_choice("all", "all families", True)]
+    choices = [_family_choice("all", "all families")]
     choices += [_family_choice(each.key, each.name) for each in FAMILIES if each.key in present]
     return [
         tag(
@@ -112,19 +113,10 @@ def _charts_section(result: Result) -> list[Markup]:
     ]
 
 
-def _family_choice(key: str, name: str, checked: bool = False) -> Markup:
-    return tag(
-        "label",
-        tag(
-            "input",
-            type="radio",
-            name="family",
-            id=f"show-{key}",
-            checked="checked" if checked else None,
-        ),
-        name,
-        class_=key,
-    )
+def _family_choice(key: str, name: str) -> Markup:
+    checked = "checked" if key == "all" else None
+    button = tag("input", type="radio", name="family", id=f"show-{key}", checked=checked)
+    return tag("label", button, name, class_=key)
 
 
 def _chart_figure(result: Result, metric: Metric) -> Markup:
@@ -140,16 +132,11 @@ def _chart_figure(result: Result, metric: Metric) -> Markup:
         return tag("figure", caption, nothing, id=metric.key)
     counts = [cell.connections for cell in result.models[0].cells]
     svg = Chart.of(metric, series, counts).svg()
+    box = tag("div", svg, class_="scroll", tabindex=0, role="group", aria_label=metric.title)
     shown = {each.model.name for each in series}
     missing = [_missing_note(model) for model in result.models if model.name not in shown]
-    note = f"Not shown: {'; '.join(missing)}." if missing else None
-    return tag(
-        "figure",
-        caption,
-        tag("div", svg, class_="scroll", tabindex=0, role="group", aria_label=metric.title),
-        note and tag("p", note, class_="quiet small"),
-        id=metric.key,
-    )
+    note = tag("p", f"Not shown: {'; '.join(missing)}.", class_="quiet small") if missing else None
+    return tag("figure", caption, box, note, id=metric.key)
 
 
 def _missing_note(model: ModelResult) -> str:
@@ -197,24 +184,15 @@ def _table_section(result: Result) -> list[Markup]:
 
 
 def _table_body(model: ModelResult) -> Markup:
-    rows = [_table_row(cells) for cells in _group_cells(model)]
+    # Neighbours without figures for the same reason share a row.
+    groups = groupby(
+        model.cells, key=lambda cell: (cell.outcome, cell.why, cell.figures and cell.connections)
+    )
+    rows = [_table_row(list(cells)) for _, cells in groups]
     link = tag("a", model.name, href=f"#{model.name}")
     first = tag("th", link, scope="rowgroup", rowspan=len(rows))
     found = [tag("tr", first if not number else None, *row) for number, row in enumerate(rows)]
     return tag("tbody", *found, class_=model.family)
-
-
-def _group_cells(model: ModelResult) -> list[list[Measurement]]:
-    """Return the measurements of each row: those without figures for the same reason share it."""
-    found: list[list[Measurement]] = []
-    for cell in model.cells:
-        last = found[-1][-1] if found else None
-        is_same = last is not None and (last.outcome, last.why) == (cell.outcome, cell.why)
-        if is_same and cell.figures is None:
-            found[-1].append(cell)
-        else:
-            found.append([cell])
-    return found
 
 
 def _table_row(cells: list[Measurement]) -> list[Markup]:
