@@ -234,11 +234,11 @@ async def _measure_scanning(testbed: Testbed) -> Claim:
                     figures = await testbed.figures(name, 1 + idle, 1)
                     cost = figures.cpu_seconds_per_message
                     found[name, idle] = min(cost, found.get((name, idle), cost))
-    return judge_scanning(_IDLE, {name: [found[name, idle] for idle in _IDLE] for name in names})
+    return judge_scanning({name: [found[name, idle] for idle in _IDLE] for name in names})
 
 
-def judge_scanning(idle: Sequence[int], costs: Mapping[str, Sequence[float]]) -> Claim:
-    """Judge CPU seconds per message at three evenly spaced numbers of `idle` connections.
+def judge_scanning(costs: Mapping[str, Sequence[float]]) -> Claim:
+    """Judge CPU seconds per message with the numbers of connections in _IDLE, evenly spaced.
 
     costs: of "select_loop", "poll_loop" and "epoll_level".
     """
@@ -250,14 +250,14 @@ def judge_scanning(idle: Sequence[int], costs: Mapping[str, Sequence[float]]) ->
         for name, (first, *_, last) in costs.items()
     ]
     evidence = (
-        f"CPU per message with {idle[0]:,} → {idle[-1]:,} idle connections: {', '.join(parts)}."
+        f"CPU per message with {_IDLE[0]:,} → {_IDLE[-1]:,} idle connections: {', '.join(parts)}."
     )
     if nonlinear:
         evidence += f" Not linear: {', '.join(nonlinear)}."
     numbers = {
         f"{name}_cpu_seconds_per_message_{count}_idle": cost
         for name, each in costs.items()
-        for count, cost in zip(idle, each, strict=True)
+        for count, cost in zip(_IDLE, each, strict=True)
     }
     grows = not nonlinear and all(growth[name] >= _GROWS for name in scanners)
     holds = grows and growth["epoll_level"] <= _FLAT
@@ -278,39 +278,33 @@ UNPATCHED = "gevent without monkey-patching runs serially"
 
 async def _measure_stalling(testbed: Testbed) -> Claim:
     waited = {name: await testbed.second_client(name) for name in ("blocking", "epoll_level")}
-    return judge_serial("stalling", STALLING, waited, PATIENCE)
+    return judge_serial("stalling", STALLING, waited)
 
 
 async def _measure_unpatched(testbed: Testbed) -> Claim:
     names = ("gevent_unpatched", "gevent_patched")
     waited = {name: await testbed.second_client(name) for name in names}
-    return judge_serial("unpatched", UNPATCHED, waited, PATIENCE)
+    return judge_serial("unpatched", UNPATCHED, waited)
 
 
-def judge_serial(
-    name: str, claim: str, waited: Mapping[str, float | None], patience: float
-) -> Claim:
+def judge_serial(name: str, claim: str, waited: Mapping[str, float | None]) -> Claim:
     """Judge how long a second client waited while the first was silent.
 
     waited: seconds, first of the model that should stall, then of the one that should not; None:
-    no answer within `patience` seconds, but one when the first client had left.
+    no answer within PATIENCE, but one when the first client had left.
     """
-    evidence = "A client connects and is silent, a second one sends a line: " + "; ".join(
-        f"{model} {_describe_wait(seconds, patience)}" for model, seconds in waited.items()
-    )
+    late = f"gives no answer in {PATIENCE / _MILLI:,.0f} ms, only after the first has left"
+    parts = [
+        f"{model} {late if each is None else f'answers after {each / _MILLI:,.1f} ms'}"
+        for model, each in waited.items()
+    ]
+    evidence = f"A client connects and is silent, a second one sends a line: {'; '.join(parts)}."
     numbers = {
         f"{model}_answer_seconds": each for model, each in waited.items() if each is not None
     }
     serial, concurrent = waited.values()
     holds = serial is None and concurrent is not None
-    return Claim(name, claim, _verdict(holds), f"{evidence}.", numbers)
-
-
-def _describe_wait(seconds: float | None, patience: float) -> str:
-    if seconds is None:
-        limit = f"{patience / _MILLI:,.0f} ms"
-        return f"gives no answer in {limit}, only after the first has left"
-    return f"answers after {seconds / _MILLI:,.1f} ms"
+    return Claim(name, claim, _verdict(holds), evidence, numbers)
 
 
 # ---- threads
@@ -324,17 +318,17 @@ async def _measure_threads(testbed: Testbed) -> Claim:
     names = ("thread_per_connection", "epoll_level")
     figures = {name: await testbed.figures(name, _THREADS) for name in names}
     memory = {name: each.memory_bytes_per_connection for name, each in figures.items()}
-    return judge_threads(_THREADS, memory)
+    return judge_threads(memory)
 
 
-def judge_threads(connections: int, memory: Mapping[str, float]) -> Claim:
+def judge_threads(memory: Mapping[str, float]) -> Claim:
     """Judge bytes per connection of "thread_per_connection" and "epoll_level"."""
     thread, epoll = memory["thread_per_connection"], memory["epoll_level"]
     ratio = thread / epoll if epoll > 0 else float("inf")
     # Memory may also shrink while a server serves.
     comparison = f": {ratio:,.0f} times as much with threads" if epoll > 0 else ": almost nothing"
     evidence = (
-        f"With {connections:,} connections, each costs {thread / _KILO:,.1f} kB with threads and "
+        f"With {_THREADS:,} connections, each costs {thread / _KILO:,.1f} kB with threads and "
         f"{epoll / _KILO:,.1f} kB with epoll{comparison}."
     )
     numbers = {f"{name}_bytes_per_connection": each for name, each in memory.items()}
@@ -351,14 +345,14 @@ _BUSY, _IDLE_CPU = 0.3, 0.05  # seconds of CPU per second; other processes need 
 
 async def _measure_polling(testbed: Testbed) -> Claim:
     names = ("nonblocking_polling", "epoll_level")
-    return judge_polling(_SILENT, {name: await testbed.idle_cpu(name) for name in names})
+    return judge_polling({name: await testbed.idle_cpu(name) for name in names})
 
 
-def judge_polling(connections: int, cpu: Mapping[str, float]) -> Claim:
+def judge_polling(cpu: Mapping[str, float]) -> Claim:
     """Judge seconds of CPU per second of "nonblocking_polling" and "epoll_level", both idle."""
     poll, epoll = cpu["nonblocking_polling"], cpu["epoll_level"]
     evidence = (
-        f"With {connections:,} silent connections, polling uses {poll:.2f} s of CPU per second, "
+        f"With {_SILENT:,} silent connections, polling uses {poll:.2f} s of CPU per second, "
         f"epoll {epoll:.2f} s."
     )
     numbers = {f"{name}_cpu_seconds_per_second": each for name, each in cpu.items()}
@@ -407,7 +401,7 @@ def judge_sleeping(pages: Sequence[float], taken: float) -> Claim:
     return Claim("sleeping", SLEEPING, _verdict(holds), evidence, numbers)
 
 
-# A new claim: its text, thresholds, experiment and judgement above, and a row here.
+# A new claim needs its text, thresholds, experiment and judgement above, and a row here.
 EXPERIMENTS = (
     Experiment("scanning", SCANNING, _measure_scanning),
     Experiment("stalling", STALLING, _measure_stalling),

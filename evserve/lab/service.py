@@ -236,21 +236,15 @@ class ListService(_Job):
         for model in self._models:
             if self._runner.is_stopped:
                 break
-            why = await self._obstacle(model)
-            note = "" if why is None else f" [cannot run here: {why}]"
+            process, note = self._runner.process(model), ""
+            try:
+                await process.start()
+            except NotStartedError as error:
+                note = f" [cannot run here: {error}]"
+            finally:
+                await process.stop()
             print_to(self._out, f"{model.name:<24} {model.description}{note}\n")
         self._host.finish()
-
-    async def _obstacle(self, model: Model) -> str | None:
-        """Return why a model cannot run here, None if it can."""
-        process = self._runner.process(model)
-        try:
-            await process.start()
-        except NotStartedError as error:
-            return str(error)
-        finally:
-            await process.stop()
-        return None
 
 
 @define(eq=False)

@@ -6,7 +6,6 @@ from evserve.lab import claims
 from evserve.lab.results import Verdict
 
 
-IDLE = (0, 400, 800)
 LINEAR, FLAT = [5e-6, 20e-6, 35e-6], [4e-6, 4.1e-6, 4.2e-6]
 
 
@@ -26,7 +25,7 @@ class VerdictTests(SynchronousTestCase):
 
     def scanning(self, select, poll, epoll):
         costs = {"select_loop": select, "poll_loop": poll, "epoll_level": epoll}
-        return claims.judge_scanning(IDLE, costs)
+        return claims.judge_scanning(costs)
 
     def test_select_and_poll_grow_and_epoll_does_not(self):
         claim = self.scanning(LINEAR, LINEAR, FLAT)
@@ -48,7 +47,7 @@ class VerdictTests(SynchronousTestCase):
 
     def stalling(self, blocking, epoll):
         waited = {"blocking": blocking, "epoll_level": epoll}
-        return claims.judge_serial("stalling", claims.STALLING, waited, 0.5)
+        return claims.judge_serial("stalling", claims.STALLING, waited)
 
     def test_a_silent_client_stalls_blocking_and_not_epoll(self):
         claim = self.stalling(None, 0.0012)
@@ -59,14 +58,14 @@ class VerdictTests(SynchronousTestCase):
 
     def unpatched(self, unpatched, patched):
         waited = {"gevent_unpatched": unpatched, "gevent_patched": patched}
-        return claims.judge_serial("unpatched", claims.UNPATCHED, waited, 0.5)
+        return claims.judge_serial("unpatched", claims.UNPATCHED, waited)
 
     def test_unpatched_gevent_is_serial_and_patched_is_not(self):
         self.holds(self.unpatched(None, 0.01))
         self.fails(self.unpatched(0.01, 0.01))
 
     def threads(self, thread, epoll):
-        return claims.judge_threads(300, {"thread_per_connection": thread, "epoll_level": epoll})
+        return claims.judge_threads({"thread_per_connection": thread, "epoll_level": epoll})
 
     def test_threads_cost_memory(self):
         self.holds(self.threads(25_000.0, 500.0), "25.0 kB", "0.5 kB", "50 times as much")
@@ -76,7 +75,7 @@ class VerdictTests(SynchronousTestCase):
         self.holds(self.threads(25_000.0, -3.0), "almost nothing")
 
     def polling(self, poll, epoll):
-        return claims.judge_polling(10, {"nonblocking_polling": poll, "epoll_level": epoll})
+        return claims.judge_polling({"nonblocking_polling": poll, "epoll_level": epoll})
 
     def test_polling_burns_and_epoll_rests(self):
         self.holds(self.polling(0.99, 0.0), "polling uses 0.99 s of CPU per second, epoll 0.00 s")
