@@ -15,7 +15,7 @@ The way of a measurement:
    and waits for "listening on".
 4. `evserve.load.LoadRun.run` puts the plan of the `LoadProfile` on it, and returns a report.
 5. `measurement.evaluate` turns the report and the program's last words into a `Measurement`.
-6. `run.Console` prints the line; `claims.Testbed.check` answers each claim.
+6. `run.Console` prints the line; `claims.ExperimentRunner.check` answers each claim.
 7. `service.ResultOutput.write` writes lab.json (`results.as_json`) and the page
    (`report.as_html`).
 """

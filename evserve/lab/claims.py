@@ -46,20 +46,20 @@ class Experiment:
 
     name: str
     claim: str
-    run: Callable[["Testbed"], Awaitable[Claim]]
+    run: Callable[["ExperimentRunner"], Awaitable[Claim]]
 
 
 @frozen
-class Testbed:
+class ExperimentRunner:
     """What experiments can do with the bundled models."""
 
-    runner: ModelRunner
+    model_runner: ModelRunner
     models: dict[str, Model]
 
     @classmethod
-    def of(cls, runner: ModelRunner) -> "Testbed":
-        """Return a testbed with all bundled models."""
-        return cls(runner, {model.name: model for model in bundled_models()})
+    def of(cls, model_runner: ModelRunner) -> "ExperimentRunner":
+        """Return one with all bundled models."""
+        return cls(model_runner, {model.name: model for model in bundled_models()})
 
     async def check(self, experiment: Experiment) -> Claim:
         """Run an experiment; if that is impossible, the claim's evidence says why."""
@@ -79,7 +79,7 @@ class Testbed:
 
     async def figures(self, name: str, connections: int, active: int | None = None) -> Figures:
         """Measure a model; raises UnknownError if it broke."""
-        found = await self.runner.measure(self.model(name), connections, _PROFILE, active)
+        found = await self.model_runner.measure(self.model(name), connections, _PROFILE, active)
         if found.figures is None:
             raise UnknownError(f"{name}: {found.why}")
         return found.figures
@@ -110,19 +110,19 @@ class Testbed:
                 client.ask()
                 if await client.answer(_ANSWER_TIMEOUT) is None:
                     raise UnknownError(f"{name} does not answer")
-            began, before = self.runner.reactor.seconds(), usage_of(process.pid).cpu
+            began, before = self.model_runner.reactor.seconds(), usage_of(process.pid).cpu
             await self.pause(_IDLE_SECONDS)
             used = usage_of(process.pid).cpu - before
-            return used / float(self.runner.reactor.seconds() - began)
+            return used / float(self.model_runner.reactor.seconds() - began)
 
     @contextlib.asynccontextmanager
     async def _serve(
         self, name: str
     ) -> AsyncIterator[tuple[ModelProcess, Callable[[], Awaitable["TimedClient"]]]]:
         """Start a model; yield its process and a function that connects a client."""
-        process = self.runner.process(self.model(name))
+        process = self.model_runner.process(self.model(name))
         clients: list[TimedClient] = []
-        reactor = self.runner.reactor
+        reactor = self.model_runner.reactor
 
         async def connect() -> TimedClient:
             endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{process.port}:timeout=30")
@@ -143,7 +143,7 @@ class Testbed:
 
     async def pause(self, seconds: float) -> None:
         """Wait for `seconds`."""
-        await deferLater(self.runner.reactor, seconds)
+        await deferLater(self.model_runner.reactor, seconds)
 
 
 @define(eq=False)
@@ -224,14 +224,14 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-async def _measure_scanning(testbed: Testbed) -> Claim:
+async def _measure_scanning(runner: ExperimentRunner) -> Claim:
     names = ("select_loop", "poll_loop", "epoll_level")
     found: dict[tuple[str, int], float] = {}
     with _one_core():
         for _ in range(_ROUNDS):
             for idle in _IDLE:
                 for name in names:
-                    figures = await testbed.figures(name, 1 + idle, 1)
+                    figures = await runner.figures(name, 1 + idle, 1)
                     cost = figures.cpu_seconds_per_message
                     found[name, idle] = min(cost, found.get((name, idle), cost))
     return judge_scanning({name: [found[name, idle] for idle in _IDLE] for name in names})
@@ -276,14 +276,14 @@ STALLING = "one blocking client stalls the blocking server"
 UNPATCHED = "gevent without monkey-patching runs serially"
 
 
-async def _measure_stalling(testbed: Testbed) -> Claim:
-    waited = {name: await testbed.second_client(name) for name in ("blocking", "epoll_level")}
+async def _measure_stalling(runner: ExperimentRunner) -> Claim:
+    waited = {name: await runner.second_client(name) for name in ("blocking", "epoll_level")}
     return judge_serial("stalling", STALLING, waited)
 
 
-async def _measure_unpatched(testbed: Testbed) -> Claim:
+async def _measure_unpatched(runner: ExperimentRunner) -> Claim:
     names = ("gevent_unpatched", "gevent_patched")
-    waited = {name: await testbed.second_client(name) for name in names}
+    waited = {name: await runner.second_client(name) for name in names}
     return judge_serial("unpatched", UNPATCHED, waited)
 
 
@@ -314,9 +314,9 @@ _THREADS = 300  # connections
 _MORE_MEMORY = 2.0  # times
 
 
-async def _measure_threads(testbed: Testbed) -> Claim:
+async def _measure_threads(runner: ExperimentRunner) -> Claim:
     names = ("thread_per_connection", "epoll_level")
-    figures = {name: await testbed.figures(name, _THREADS) for name in names}
+    figures = {name: await runner.figures(name, _THREADS) for name in names}
     memory = {name: each.memory_bytes_per_connection for name, each in figures.items()}
     return judge_threads(memory)
 
@@ -343,9 +343,9 @@ _IDLE_SECONDS = 1.0
 _BUSY, _IDLE_CPU = 0.3, 0.05  # seconds of CPU per second; other processes need the CPU too
 
 
-async def _measure_polling(testbed: Testbed) -> Claim:
+async def _measure_polling(runner: ExperimentRunner) -> Claim:
     names = ("nonblocking_polling", "epoll_level")
-    return judge_polling({name: await testbed.idle_cpu(name) for name in names})
+    return judge_polling({name: await runner.idle_cpu(name) for name in names})
 
 
 def judge_polling(cpu: Mapping[str, float]) -> Claim:
@@ -368,11 +368,11 @@ _PROGRAM_TIMEOUT = 15.0  # seconds
 _CONCURRENT = 1.25  # times the slowest page; one after another the pages would take their sum
 
 
-async def _measure_sleeping(testbed: Testbed) -> Claim:
+async def _measure_sleeping(runner: ExperimentRunner) -> Claim:
     path = bundled_coroutine(_PROGRAM)
     if path is None:
         raise UnknownError(f"{_PROGRAM} is missing")
-    process = testbed.runner.process(read_model(path, path.stem, ""))
+    process = runner.model_runner.process(read_model(path, path.stem, ""))
     process.spawn()
     try:
         await process.wait(_PROGRAM_TIMEOUT)

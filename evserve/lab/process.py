@@ -50,17 +50,13 @@ class ModelProcess(ProcessProtocol):
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
     _out: bytes = field(default=b"", init=False)
     _err: bytes = field(default=b"", init=False)
-    _listening: Deferred[None] | None = field(default=None, init=False)
+    _started: Deferred[None] = field(factory=Deferred, init=False)  # listens, or has ended
 
     async def start(self) -> None:
         """Return when the program listens; raises NotStartedError."""
         self.spawn("0")
-        self._listening = Deferred()
-        try:
-            with contextlib.suppress(defer.TimeoutError):
-                await self._listening.addTimeout(_START_TIMEOUT, self._reactor)
-        finally:
-            self._listening = None
+        with contextlib.suppress(defer.TimeoutError):
+            await self._started.addTimeout(_START_TIMEOUT, self._reactor)
         if not self.port:
             raise NotStartedError(self.reason(), unavailable=self.status == _UNAVAILABLE)
 
@@ -155,8 +151,8 @@ class ModelProcess(ProcessProtocol):
             each.callback(None)
 
     def _end_start(self) -> None:
-        if self._listening is not None and not self._listening.called:
-            self._listening.callback(None)
+        if not self._started.called:
+            self._started.callback(None)
 
 
 class ProcessRegistry(set[ModelProcess]):

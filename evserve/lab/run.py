@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from attrs import define, field
 
-from evserve.lab.claims import EXPERIMENTS, Experiment, Testbed, unknown_claim
+from evserve.lab.claims import EXPERIMENTS, Experiment, ExperimentRunner, unknown_claim
 from evserve.lab.measurement import LoadProfile, ModelRunner
 from evserve.lab.models import Model
 from evserve.lab.report.units import format_duration, format_number
@@ -88,12 +88,12 @@ class LabRun:
             self._done += 1
 
     async def _check_claims(self) -> None:
-        testbed = Testbed.of(self.runner)
+        experiment_runner = ExperimentRunner.of(self.runner)
         for experiment in self._experiments:
             if self.partial:
                 return
             self._show_progress(f"claim: {experiment.claim}")
-            claim = await testbed.check(experiment)
+            claim = await experiment_runner.check(experiment)
             if not self.partial:
                 self._claims.append(claim)
                 self._console.print_claim(claim)

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from evserve.lab import claims, measurement
-from evserve.lab.claims import Testbed
+from evserve.lab.claims import ExperimentRunner
 from evserve.lab.measurement import LoadProfile, ModelRunner
 from evserve.lab.models import Model
 from evserve.lab.process import ModelProcess, NotStartedError, ProcessRegistry
@@ -195,17 +195,17 @@ class ExperimentTests(LabTestCase):
 
         super().setUp()
         self.runner = ModelRunner(reactor)
-        self.testbed = Testbed.of(self.runner)
+        self.experiments = ExperimentRunner.of(self.runner)
 
     async def test_a_second_client_beside_a_silent_one(self):
-        self.assertIsNone(await self.testbed.second_client("blocking"))
+        self.assertIsNone(await self.experiments.second_client("blocking"))
         self.patch(claims, "PATIENCE", 100)  # for an answer that comes
-        self.assertIsNotNone(await self.testbed.second_client("epoll_level"))
+        self.assertIsNotNone(await self.experiments.second_client("epoll_level"))
         self.assertEqual(len(self.runner.processes), 0)
 
     async def test_idle_cpu(self):
-        busy = await self.testbed.idle_cpu("nonblocking_polling")
-        idle = await self.testbed.idle_cpu("epoll_level")
+        busy = await self.experiments.idle_cpu("nonblocking_polling")
+        idle = await self.experiments.idle_cpu("epoll_level")
         self.assertGreater(busy, idle)
         self.assertEqual(len(self.runner.processes), 0)
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.claims import Experiment, Testbed, UnknownError
+from evserve.lab.claims import Experiment, ExperimentRunner, UnknownError
 from evserve.lab.measurement import LoadProfile, ModelRunner
 from evserve.lab.models import Model
 from evserve.lab.process import NotStartedError, ProcessRegistry
@@ -67,7 +67,7 @@ class RunTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(lab.run()))
         return lab.result()
 
-    async def claim(self, testbed):
+    async def claim(self, experiment_runner):
         return CLAIM
 
     def test_everything_is_measured_and_printed(self):
@@ -113,7 +113,7 @@ class RunTests(SynchronousTestCase):
     def test_a_claim_that_cannot_be_measured_says_why(self):
         for error in (UnknownError("no gevent"), NotStartedError("no gevent")):
 
-            async def fail(testbed, error=error):
+            async def fail(experiment_runner, error=error):
                 raise error
 
             result = self.run_all([Experiment("unpatched", "claim", fail)])
@@ -121,8 +121,8 @@ class RunTests(SynchronousTestCase):
             self.assertEqual((claim.verdict, claim.evidence), (Verdict.UNKNOWN, "no gevent"))
 
     def test_a_model_that_is_not_there_is_no_figure(self):
-        testbed = Testbed(self.make().runner, {})
-        self.assertRaises(UnknownError, testbed.model, "epoll_level")
+        experiment_runner = ExperimentRunner(self.make().runner, {})
+        self.assertRaises(UnknownError, experiment_runner.model, "epoll_level")
 
 
 class ConsoleTests(SynchronousTestCase):
