@@ -91,7 +91,7 @@ def choice(*names: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in names:
-            raise ValueError(f"not {expected}")
+            raise ValueError(f"expected {expected}")
         return text
 
     return parse

@@ -62,7 +62,7 @@ class OptionParserTests(SynchronousTestCase):
 
     def test_choices(self):
         parse = options.choice("full", "normal", "off")
-        self.check(parse, {"off": "off"}, ["", "FULL", "x"], "not full, normal or off")
+        self.check(parse, {"off": "off"}, ["", "FULL", "x"], "expected full, normal or off")
 
     def test_result_types_are_annotated_for_the_config_file(self):
         for parse, result in (

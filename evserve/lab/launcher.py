@@ -1,7 +1,7 @@
-"""Becomes the program named on the command line, in a session of its own.
+"""Executes the program named on the command line in a session of its own.
 
-Ctrl-C on the terminal is then the lab's to handle, one signal reaches all the program's
-processes, and the kernel ends the program should the lab be killed.
+So Ctrl-C on the terminal reaches only the lab, one signal reaches all processes of the program,
+and the kernel ends the program if the lab is killed.
 """
 
 import ctypes
@@ -15,16 +15,16 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main(parent: int, words: list[str]) -> None:
-    """Prepare this process and turn into the program; `parent` is the lab's process."""
+    """Prepare this process and execute the program; `parent` is the pid of the lab."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended meanwhile
+    if os.getppid() != parent:  # the lab has ended before prctl took effect
         sys.exit(1)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and children inherit that
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # children inherit that Python ignores it
     try:
-        os.execv(words[0], words)  # noqa: S606 - it is the lab that chose the words
+        os.execv(words[0], words)  # noqa: S606 - the words come from the lab
     except OSError as error:
         sys.exit(f"{words[0]}: {error.strerror}")
 

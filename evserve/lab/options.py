@@ -2,84 +2,75 @@
 
 import errno
 import os
-import re
 from itertools import combinations
 from pathlib import Path
 
 from twisted.python import usage
+from typing_extensions import override
 
-from evserve.lab.programs import Model, ProgramError, chosen_models
-from evserve.lab.settings import COUNTS, SECONDS, Measure
-
-
-_MOST = 1_000_000  # connections: more than the generator's source addresses are good for
-_LONGEST = 600.0  # seconds per model and number of connections
+from evserve.lab.measurement import DEFAULT_COUNTS, DEFAULT_SECONDS, LoadProfile
+from evserve.lab.models import Model, ModelError, select_models
+from evserve.options import integer_between, seconds_up_to
 
 
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise ValueError("not a list of names, with commas between them")
-    return words
+_MAX_CONNECTIONS = 1_000_000  # more than the generator's source addresses can serve
+_MAX_SECONDS = 600  # per model and number of connections
+
+_count = integer_between(1, _MAX_CONNECTIONS)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError("not a comma-separated list of names")
+    return names
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    """Return whole numbers of at least 1, each once, in rising order."""
-    found = set()
-    for word in text.replace(" ", "").split(","):
-        if not re.fullmatch(r"\d{1,9}", word, re.ASCII) or not 1 <= int(word) <= _MOST:
-            raise ValueError(f"not numbers of connections (1 to {_MOST}, such as 1,100,1000)")
-        found.add(int(word))
-    return tuple(sorted(found))
-
-
-def _seconds(text: str) -> float:
+    """Return the numbers in increasing order, each once."""
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= _LONGEST:
-        raise ValueError(f"not a number of seconds above 0, at most {_LONGEST:g}")
-    return value
-
-
-def _are_same(path: Path, other: Path) -> bool:
-    try:
-        return path.samefile(other)
-    except OSError:  # one of them is not there: would they be made in the same place?
-        return os.path.realpath(path) == os.path.realpath(other)
+        return tuple(sorted({_count(word) for word in text.replace(" ", "").split(",")}))
+    except ValueError as error:
+        limits = f"1 to {_MAX_CONNECTIONS}, such as 1,100,1000"
+        raise ValueError(f"not numbers of connections ({limits})") from error
 
 
 class Options(usage.Options):
     """What to measure, and where the report goes."""
 
     longdesc = (
-        "Runs each I/O model in a process of its own under the same load: ten connections talk, "
-        "the others are idle. Writes a page with charts, the same as JSON, and what became of the "
-        "claims that are made about the models. A program of yours takes part if it prints "
-        "'NAME: listening on 127.0.0.1:PORT' and answers in capitals."
+        "Runs each I/O model in a process of its own under the same load: ten connections are "
+        "active, the others are idle. Writes a page with charts, the figures as JSON, and whether "
+        "claims that tutorials make about the models hold. A program of your own can be measured "
+        "if it prints 'NAME: listening on 127.0.0.1:PORT' and answers in capitals."
     )
     optParameters = [
-        ["models", None, None, "Names, and paths of programs of yours [default: all]", _words],
+        ["models", None, None, "Model names and paths of programs [default: all]", _names],
         [
             "connections",
             None,
             None,
-            f"Numbers of connections [default: {','.join(map(str, COUNTS))}]",
+            f"Numbers of connections [default: {','.join(map(str, DEFAULT_COUNTS))}]",
             _counts,
         ],
-        ["seconds", None, SECONDS, "How long to measure each", _seconds],
+        [
+            "seconds",
+            None,
+            DEFAULT_SECONDS,
+            "Seconds per measurement",
+            seconds_up_to(_MAX_SECONDS, positive=True),
+        ],
         ["report", None, None, "Write the page to this file [default: lab.html]"],
         ["json", None, None, "Write JSON to this file [default: beside the page]; - is stdout"],
-        ["from", None, None, "Measure nothing: draw the page of this JSON file"],
+        ["from", None, None, "Measure nothing, draw the page of this JSON file"],
     ]
     optFlags = [
         ["list", None, "List the models, and whether they can run here"],
         ["no-claims", None, "Leave out the experiments on the claims"],
     ]
 
+    @override
     def postOptions(self) -> None:
-        """Refuse what contradicts itself, and models that are not there."""
         self.models: list[Model] = []
         self._check_files()
         if self["from"] is not None:
@@ -88,60 +79,60 @@ class Options(usage.Options):
                     raise usage.UsageError(f"--from measures nothing: leave out --{name}")
             return
         try:
-            self.models = chosen_models(self["models"])
-        except ProgramError as error:
+            self.models = select_models(self["models"])
+        except ModelError as error:
             raise usage.UsageError(f"--models: {error}") from error
 
     def _check_files(self) -> None:
         for name in ("report", "json", "from"):
             if self[name] == "" or "\0" in (self[name] or ""):
-                raise usage.UsageError(f"--{name} {self[name]!r}: not the name of a file")
+                raise usage.UsageError(f"--{name} {self[name]!r}: not a file name")
         if self["report"] == "-":
-            raise usage.UsageError("--report -: the page needs a file; --json - is for the JSON")
+            raise usage.UsageError("--report -: the page needs a file (--json - writes JSON)")
         source = None if self["from"] is None else Path(self["from"])
         files = (("report", self.report), ("json", self.json), ("from", source))
         given = [(name, path) for name, path in files if path is not None]
-        for (name, path), (other, there) in combinations(given, 2):
-            if _are_same(path, there):
+        for (name, path), (other, other_path) in combinations(given, 2):
+            if _is_same(path, other_path):
                 raise usage.UsageError(f"--{name} and --{other} are the same file: {path}")
 
     @property
     def counts(self) -> tuple[int, ...]:
         """The numbers of connections."""
-        return COUNTS if self["connections"] is None else tuple(self["connections"])
+        return DEFAULT_COUNTS if self["connections"] is None else tuple(self["connections"])
 
     @property
     def report(self) -> Path:
-        """Where the page goes."""
+        """The file of the page."""
         return Path("lab.html" if self["report"] is None else self["report"])
 
     @property
     def json(self) -> Path | None:
-        """Where the JSON goes; None is standard output, or nowhere with --from."""
+        """The file of the JSON; None for standard output, and by default with --from."""
         if self["json"] == "-":
             return None
         if self["json"] is not None:
             return Path(self["json"])
         return None if self["from"] is not None else self.report.with_suffix(".json")
 
-    def measure(self, counts: tuple[int, ...]) -> Measure:
-        """Return how to measure at those numbers of connections."""
-        return Measure(counts, self["seconds"])
+    def profile(self, counts: tuple[int, ...]) -> LoadProfile:
+        """Return the load at the given numbers of connections."""
+        return LoadProfile(counts, self["seconds"])
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them does not exist; both may name the same new file
+        return os.path.realpath(path) == os.path.realpath(other)
 
 
 def check_writable(path: Path) -> None:
-    """Raise OSError if a file cannot be written there: better now than after the run."""
-    folder = path.absolute().parent
-    number = 0
-    if path.is_dir():
-        number = errno.EISDIR
-    elif not folder.is_dir():
-        number = errno.ENOENT
-    elif path.exists():
-        number = 0 if os.access(path, os.W_OK) else errno.EACCES
+    """Raise OSError if the file cannot be written, so that a mistake shows before the run."""
+    if path.exists() and not path.is_dir():
+        if not os.access(path, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     else:
-        # What /proc refuses, for one, its permissions don't tell. A link may lead to no file yet.
+        # Permissions are not enough: /proc, for example, refuses new files in spite of them.
         os.close(os.open(str(path), os.O_WRONLY | os.O_CREAT))
-        path.resolve().unlink(missing_ok=True)
-    if number:
-        raise OSError(number, os.strerror(number), str(path))
+        path.resolve().unlink(missing_ok=True)  # a link itself stays

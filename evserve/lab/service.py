@@ -1,168 +1,262 @@
-"""The lab as a one-shot job: its report goes to a file, its progress to the terminal."""
+"""The `lab` command: one-shot jobs that measure, list the models, or draw a page again."""
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
+from typing_extensions import override
 
 from evserve.interfaces import IHost
-from evserve.lab.claims.experiments import EXPERIMENTS
-from evserve.lab.jsonfile import NotAResultError, from_json
-from evserve.lab.listing import Listing
+from evserve.lab.claims import EXPERIMENTS
+from evserve.lab.measurement import ModelRunner
+from evserve.lab.models import Model
 from evserve.lab.options import Options, check_writable
-from evserve.lab.output import Output
-from evserve.lab.results import Outcome, Result
-from evserve.lab.run import LabRun
-from evserve.lab.screen import Screen
-from evserve.lab.settings import allowed, open_files_limit
-from evserve.writing import STDERR, STDOUT, UnwritableError
+from evserve.lab.process import NotStartedError
+from evserve.lab.report import as_html
+from evserve.lab.results import (
+    InvalidResultError,
+    Outcome,
+    Result,
+    as_json,
+    from_json,
+    open_files_limit,
+)
+from evserve.lab.run import Console, LabRun
+from evserve.writing import STDERR, STDOUT, UnwritableError, print_to, write_all, writing
 
 
 __all__ = ["Options", "makeService"]
 
 _log = Logger(namespace="evserve.lab")
-
-
-@define(eq=False)
-class LabService(Service):
-    """Runs once, reports, and ends the process; stopped early it reports what there is."""
-
-    _host: IHost
-    _run: LabRun
-    _output: Output
-    _screen: Screen
-    _done: Deferred[None] | None = field(default=None, init=False)
-
-    def startService(self) -> None:
-        """Begin as soon as the reactor runs."""
-        Service.startService(self)
-        self._host.reactor.callWhenRunning(self._begin)
-        self._host.reactor.addSystemEventTrigger(
-            "after", "shutdown", self._run.bench.children.kill
-        )
-
-    def stopService(self) -> Deferred[None] | None:
-        """End the run, if it is not over; fires when the report is written."""
-        Service.stopService(self)
-        self._run.stop("it was stopped")
-        return self._done
-
-    def _begin(self) -> None:
-        if self.running:
-            self._done = Deferred.fromCoroutine(self._work()).addErrback(self._broke_off)
-
-    def _broke_off(self, failure: Failure) -> None:
-        _log.failure("the report broke off", failure)
-        self._host.fail("the report broke off")
-
-    async def _work(self) -> None:
-        trouble = None
-        try:
-            await self._run.run()
-        except UnwritableError as error:
-            trouble = str(error)
-        except Exception:  # whoever mends it wants to see where; the figures are worth keeping
-            _log.failure("the run broke off")
-            trouble = "the run broke off"
-        if trouble is not None:
-            self._run.cut(trouble)
-        self._screen.stop()
-        self._end(self._run.result(), trouble)
-
-    def _end(self, result: Result, trouble: str | None) -> None:
-        if not result.measured and result.partial is None:
-            trouble = "no model could be measured"
-        try:
-            self._output.write(result)
-            self._screen.say(_summary(result, self._output))
-        except UnwritableError as error:
-            trouble = trouble or str(error)
-        if trouble is None:
-            self._host.finish()
-        else:
-            self._host.fail(trouble)
-
-
-def _summary(result: Result, output: Output) -> str:
-    cells = sum(len(model.cells) for model in result.models)
-    ended: dict[Outcome, list[str]] = {Outcome.BROKE: [], Outcome.UNAVAILABLE: []}
-    for model in result.models:
-        if model.broke is not None:
-            ended[model.broke.outcome].append(model.name)
-    lacking = ended[Outcome.UNAVAILABLE]
-    unavailable = f"; unavailable: {', '.join(lacking)}" if lacking else ""
-    partial = f" (partial: {result.partial})" if result.partial else ""
-    return (
-        f"{output.names}: {result.measured} of {cells} measurements in {result.seconds:.0f} s"
-        f"{partial}; broke: {', '.join(ended[Outcome.BROKE]) or 'none'}{unavailable}"
-    )
-
-
-@define(eq=False)
-class Redraw(Service):
-    """Draws the page of a run that was made before."""
-
-    _host: IHost
-    _output: Output
-    _result: Result
-    _screen: Screen
-
-    def startService(self) -> None:
-        """Write, and end the process."""
-        Service.startService(self)
-        try:
-            self._output.write(self._result)
-            self._screen.say(self._output.names)
-        except UnwritableError as error:
-            self._host.fail(str(error))
-        else:
-            self._host.finish()
+_SPARE_FILES = 256  # that a server and the generator have open besides the connections
 
 
 def makeService(options: Options, host: IHost) -> IService:
-    """Return the job; raises ValueError or OSError, in one line, on what cannot be done."""
-    # twistd turns what is printed later into log lines.
+    """Return the job; raises ValueError or OSError if it cannot be done."""
+    # The standard streams are taken now: twistd replaces them by its log when it starts.
     if options["list"]:
-        return Listing(host, options.models, sys.stdout)
+        return ListService(host, options.models, sys.stdout)
     report, json_path = options.report, options.json
     for path in (report, json_path):
         if path is not None:
             check_writable(path)
     to_stdout = options["json"] == "-"
-    output = Output(report, json_path, sys.stdout if to_stdout else None)
+    output = ResultOutput(report, json_path, sys.stdout if to_stdout else None)
     out, name = (sys.stderr, STDERR) if to_stdout else (sys.stdout, STDOUT)
-    screen = Screen(out, sys.stderr, name)
+    console = Console(out, sys.stderr, name)
     if options["from"] is not None:
-        return Redraw(host, output, read_result(Path(options["from"])), screen)
-    return _lab(options, host, output, screen)
-
-
-def read_result(path: Path) -> Result:
-    """Return the result in a JSON file; raises OSError or NotAResultError."""
-    try:
-        return from_json(path.read_text("utf-8"))
-    except (UnicodeDecodeError, NotAResultError) as error:
-        raise NotAResultError(f"{str(path)!r}: {error}") from error
-
-
-def _lab(options: Options, host: IHost, output: Output, screen: Screen) -> IService:
-    counts, note = allowed(options.counts, open_files_limit())
+        return RedrawService(host, output, read_result(Path(options["from"])), console)
+    counts, note = allowed_counts(options.counts, open_files_limit())
     if not counts:
         raise ValueError(f"nothing to measure: {note}")
     if note is not None:
-        screen.say(note)
+        console.print(note)
     run = LabRun(
         host.reactor,
         options.models,
-        options.measure(counts),
-        screen,
+        options.profile(counts),
+        console,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         notes=() if note is None else (note,),
         experiments=() if options["no-claims"] else EXPERIMENTS,
     )
-    return LabService(host, run, output, screen)
+    return LabService(host, run, output, console)
+
+
+def allowed_counts(counts: Sequence[int], limit: int) -> tuple[tuple[int, ...], str | None]:
+    """Return the `counts` that fit into `limit` open files, and a note on the others."""
+    fitting = tuple(count for count in counts if count + _SPARE_FILES <= limit)
+    over = [f"{count:,}" for count in counts if count not in fitting]
+    if not over:
+        return fitting, None
+    note = f"left out {', '.join(over)} connections: 'ulimit -Hn' allows {limit:,} open files"
+    return fitting, note
+
+
+def read_result(path: Path) -> Result:
+    """Return the result in a JSON file; raises OSError or InvalidResultError."""
+    try:
+        return from_json(path.read_text("utf-8"))
+    except (UnicodeDecodeError, InvalidResultError) as error:
+        raise InvalidResultError(f"{str(path)!r}: {error}") from error
+
+
+@frozen
+class ResultOutput:
+    """The files of a result; `stream`, if there is one, receives the JSON as well."""
+
+    report: Path
+    json: Path | None
+    stream: TextIO | None
+
+    @property
+    def names(self) -> str:
+        """The names of the files."""
+        return ", ".join(str(path) for path in (self.report, self.json) if path is not None)
+
+    def write(self, result: Result) -> None:
+        """Write to every destination; then raise the first UnwritableError."""
+        steps: list[Callable[[], None]] = []
+        if (stream := self.stream) is not None:
+            steps.append(lambda: print_to(stream, as_json(result)))
+        if self.json is not None:
+            steps.append(partial(_write_file, self.json, as_json, result))
+        # The page is last, so that an error in drawing it does not lose the figures.
+        write_all([*steps, partial(_write_file, self.report, as_html, result)])
+
+
+def _write_file(path: Path, form: Callable[[Result], str], result: Result) -> None:
+    with writing(path):
+        path.write_text(form(result), "utf-8")
+
+
+@define(eq=False)
+class _Job(Service):
+    """Does its work once when the reactor runs; `stopService` waits for the end of it."""
+
+    _host: IHost
+    _done: Deferred[None] | None = field(default=None, init=False)
+
+    async def work(self) -> None:
+        """Do the work, and end the process."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """End the work early."""
+
+    @override
+    def startService(self) -> None:
+        Service.startService(self)
+        self._host.reactor.callWhenRunning(self._begin)
+
+    @override
+    def stopService(self) -> Deferred[None] | None:
+        Service.stopService(self)
+        self.cancel()
+        return self._done
+
+    def _begin(self) -> None:
+        if self.running:
+            self._done = Deferred.fromCoroutine(self._work())
+
+    async def _work(self) -> None:
+        try:
+            await self.work()
+        except UnwritableError as error:
+            self._host.fail(str(error))
+        except Exception:  # a bug, for which the traceback is needed
+            _log.failure("the job failed unexpectedly")
+            self._host.fail("the job failed unexpectedly")
+
+
+@define(eq=False)
+class LabService(_Job):
+    """Measures, writes the report and ends the process, also if it is stopped early."""
+
+    _run: LabRun
+    _output: ResultOutput
+    _console: Console
+
+    @override
+    def startService(self) -> None:
+        _Job.startService(self)
+        kill = self._run.runner.processes.kill
+        self._host.reactor.addSystemEventTrigger("after", "shutdown", kill)
+
+    @override
+    def cancel(self) -> None:
+        self._run.stop("it was stopped")
+
+    @override
+    async def work(self) -> None:
+        failure = None
+        try:
+            await self._run.run()
+        except UnwritableError as error:
+            failure = str(error)
+        except Exception:  # a bug; the figures measured so far are still written
+            _log.failure("the run failed unexpectedly")
+            failure = "the run failed unexpectedly"
+        if failure is not None:
+            self._run.mark_partial(failure)
+        self._console.close()
+        result = self._run.result()
+        if not result.measured and result.partial is None:
+            failure = "no model could be measured"
+        try:
+            self._output.write(result)
+            self._console.print(_summary(result, self._output))
+        except UnwritableError as error:
+            failure = failure or str(error)
+        if failure is None:
+            self._host.finish()
+        else:
+            self._host.fail(failure)
+
+
+def _summary(result: Result, output: ResultOutput) -> str:
+    total = sum(len(model.cells) for model in result.models)
+    ended: dict[Outcome, list[str]] = {Outcome.BROKE: [], Outcome.UNAVAILABLE: []}
+    for model in result.models:
+        if model.broke is not None:
+            ended[model.broke.outcome].append(model.name)
+    names = ", ".join(ended[Outcome.UNAVAILABLE])
+    unavailable = f"; unavailable: {names}" if names else ""
+    partial = f" (partial: {result.partial})" if result.partial else ""
+    return (
+        f"{output.names}: {result.measured} of {total} measurements in {result.seconds:.0f} s"
+        f"{partial}; broke: {', '.join(ended[Outcome.BROKE]) or 'none'}{unavailable}"
+    )
+
+
+@define(eq=False)
+class ListService(_Job):
+    """Prints a line per model. Each is started, to find out whether it can run here."""
+
+    _models: Sequence[Model]
+    _out: TextIO
+    _runner: ModelRunner = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._runner = ModelRunner(self._host.reactor)
+
+    @override
+    def cancel(self) -> None:
+        self._runner.stop()
+
+    @override
+    async def work(self) -> None:
+        for model in self._models:
+            if self._runner.is_stopped:
+                break
+            process, note = self._runner.process(model), ""
+            try:
+                await process.start()
+            except NotStartedError as error:
+                note = f" [cannot run here: {error}]"
+            finally:
+                await process.stop()
+            print_to(self._out, f"{model.name:<24} {model.description}{note}\n")
+        self._host.finish()
+
+
+@define(eq=False)
+class RedrawService(_Job):
+    """Draws the page of an earlier result, and ends the process."""
+
+    _output: ResultOutput
+    _result: Result
+    _console: Console
+
+    @override
+    async def work(self) -> None:
+        self._output.write(self._result)
+        self._console.print(self._output.names)
+        self._host.finish()

@@ -1,7 +1,7 @@
-"""What is said on one connection, and whether the answer is right: bytes in, bytes out.
+"""What one connection sends, and how its answers are checked: bytes in, bytes out.
 
-An echo is checked as one long stream, so neither the size of what arrives at a time nor messages
-that arrive together cost a step each.
+An echo is checked as one long stream, so there is no work per message: neither the size of the
+received chunks nor the number of messages in them matters.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from evserve.load.plan import Plan
 
 
 LINE_BREAK = b"\r\n"
-_PERIOD = 2**20  # bytes, about: then the stream repeats itself
-_MOST_MESSAGES = 1024
-_SHOWN = 40  # bytes of a wrong answer that a message quotes
+_PERIOD = 2**20  # bytes, approximately, after which the stream repeats
+_MAX_MESSAGES = 1024  # in a period
+_QUOTED = 40  # bytes of a wrong answer in an error message
 
 
-class Mismatch(Exception):  # noqa: N818 - a finding, not an error of the program
+class MismatchError(Exception):
     """The server's answer is wrong; the message says where and how."""
 
 
@@ -30,26 +30,26 @@ class Conversation(Protocol):
         """Return the next `count` messages."""
 
     def feed(self, data: bytes) -> int:
-        """Return how many answers `data` completes; raises Mismatch."""
+        """Return how many answers `data` completes; raises MismatchError."""
 
 
 @frozen
 class Stream:
-    """Endless bytes that look like noise: what is lost, doubled or swapped in them shows."""
+    """Endless pseudo-random bytes, in which lost, repeated or swapped bytes are noticed."""
 
-    size: int  # of a message
+    size: int  # bytes per message
     text: bytes = field(repr=False)
     _period: int
 
     @classmethod
     def of(cls, size: int) -> "Stream":
         """Return the stream of messages of `size` bytes each."""
-        messages = max(2, min(_MOST_MESSAGES, _PERIOD // size))
+        messages = max(2, min(_MAX_MESSAGES, _PERIOD // size))
         noise = hashlib.shake_256(b"evserve").digest(size * messages)
         return cls(size, noise * 2, len(noise))
 
     def at(self, start: int, length: int) -> bytes:
-        """Return `length` bytes from `start` on."""
+        """Return the `length` bytes that begin at position `start`."""
         start %= self._period
         if start + length <= len(self.text):
             return self.text[start : start + length]
@@ -58,37 +58,35 @@ class Stream:
 
 @define(eq=False)
 class EchoConversation:
-    """Expects what it sends; begins with message number `first` of the stream."""
+    """Expects what it sends, starting with message number `first` of the stream."""
 
     _stream: Stream
     first: int
-    _sent: int = field(default=0, init=False)  # positions in the stream, in bytes
-    _got: int = field(default=0, init=False)
+    _sent: int = field(default=0, init=False)  # position in the stream after the last sent byte
+    _received: int = field(default=0, init=False)  # position of the next expected byte
 
     def __attrs_post_init__(self) -> None:
-        self._sent = self._got = self.first * self._stream.size
+        self._sent = self._received = self.first * self._stream.size
 
     def messages(self, count: int) -> bytes:
-        """See Conversation."""
         length = count * self._stream.size
         data = self._stream.at(self._sent, length)
         self._sent += length
         return data
 
     def feed(self, data: bytes) -> int:
-        """See Conversation."""
-        got, length = self._got, len(data)
-        end = got + length
-        if end > self._sent or data != self._stream.at(got, length):
-            raise Mismatch(self._difference(data))
-        self._got = end
+        received, length = self._received, len(data)
+        end = received + length
+        if end > self._sent or data != self._stream.at(received, length):
+            raise MismatchError(self._difference(data))
+        self._received = end
         size = self._stream.size
-        return end // size - got // size
+        return end // size - received // size
 
     def _difference(self, data: bytes) -> str:
-        """Say which of the bytes that were owed is the first wrong one."""
-        before = self._got - self.first * self._stream.size
-        owed = self._stream.at(self._got, min(len(data), self._sent - self._got))
+        """Describe the first wrong byte."""
+        before = self._received - self.first * self._stream.size
+        owed = self._stream.at(self._received, min(len(data), self._sent - self._received))
         for n, (expected, got) in enumerate(zip(owed, data, strict=False)):
             if expected != got:
                 return f"byte {before + n} is 0x{got:02x} instead of 0x{expected:02x}"
@@ -97,47 +95,45 @@ class EchoConversation:
 
 @define(eq=False)
 class LineConversation:
-    """Expects a line for each line it sends: any line, or always the one that is `expected`."""
+    """Expects one line for each line that it sends: any line, or always `expected`."""
 
     _line: bytes
     _expected: bytes | None = None
-    _owed: int = field(default=0, init=False)
-    _begun: bytes = field(default=b"", init=False)
+    _owed: int = field(default=0, init=False)  # lines
+    _partial: bytes = field(default=b"", init=False)  # the beginning of the next line
 
     def messages(self, count: int) -> bytes:
-        """See Conversation."""
         self._owed += count
         return (self._line + LINE_BREAK) * count
 
     def feed(self, data: bytes) -> int:
-        """See Conversation."""
         lines = data.count(b"\n")
         if lines > self._owed or (lines == self._owed and not data.endswith(b"\n")):
-            raise Mismatch(f"a line more than was asked for: {data[-_SHOWN:]!r}")
+            raise MismatchError(f"more lines than were sent: {data[-_QUOTED:]!r}")
         if self._expected is not None:
             self._compare(data, self._expected)
         self._owed -= lines
         return lines
 
     def _compare(self, data: bytes, expected: bytes) -> None:
-        *lines, begun = (self._begun + data).split(b"\n")
+        *lines, partial = (self._partial + data).split(b"\n")
         for line in lines:
             if line.removesuffix(b"\r") != expected:
-                raise Mismatch(f"{line[:_SHOWN]!r} instead of {expected[:_SHOWN]!r}")
-        if not (expected + b"\r").startswith(begun):
-            raise Mismatch(f"{begun[:_SHOWN]!r} instead of {expected[:_SHOWN]!r}")
-        self._begun = begun
+                raise MismatchError(f"{line[:_QUOTED]!r} instead of {expected[:_QUOTED]!r}")
+        if not (expected + b"\r").startswith(partial):
+            raise MismatchError(f"{partial[:_QUOTED]!r} instead of {expected[:_QUOTED]!r}")
+        self._partial = partial
 
 
-def line_of(size: int) -> bytes:
-    """Return a line of letters that takes `size` bytes with its line break."""
+def make_line(size: int) -> bytes:
+    """Return a line of letters that takes `size` bytes including its line break."""
     alphabet = b"abcdefghijklmnopqrstuvwxyz"
     length = size - len(LINE_BREAK)
     return (alphabet * (length // len(alphabet) + 1))[:length]
 
 
-def conversations(plan: Plan) -> Callable[[int], Conversation]:
-    """Return a function that makes the conversation of each connection by its number."""
+def conversation_factory(plan: Plan) -> Callable[[int], Conversation]:
+    """Return a function that makes the conversation of connection number N."""
     if plan.line is not None:
         line = plan.line
         return lambda _: LineConversation(line, plan.expected)

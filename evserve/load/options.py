@@ -1,113 +1,88 @@
-"""The options of `load`, and the plan they make."""
+"""The options of `load`, and the plan that they make."""
 
-import math
-import re
 from pathlib import Path
 
 from twisted.python import usage
+from typing_extensions import override
 
-from evserve.load.conversations import LINE_BREAK, line_of
+from evserve.load.conversations import LINE_BREAK, make_line
 from evserve.load.plan import DEFAULT_SECONDS, Plan
 from evserve.load.usage import PROC
+from evserve.options import (
+    MAX_TIMER_SECONDS,
+    integer_between,
+    non_negative_integer,
+    positive_integer,
+    positive_number,
+    seconds_up_to,
+)
 
 
-_MOST_SECONDS = 2_000_000  # beyond, a reactor's timer overflows
-_LARGEST = 2**26  # bytes of a message
+_MAX_SIZE = 2**26  # bytes of a message
 
-
-def _whole(text: str, least: int, problem: str, most: int = 10**12 - 1) -> int:
-    if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not least <= int(text) <= most:
-        raise ValueError(problem)
-    return int(text)
-
-
-def _count(text: str) -> int:
-    """Return a whole number of at least 0."""
-    return _whole(text, 0, "not a whole number (0 or more)")
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1, "not a whole number above 0")
-
-
-def _size(text: str) -> int:
-    return _whole(text, 1, f"not a number of bytes (1 to {_LARGEST})", _LARGEST)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= _MOST_SECONDS:  # nan is neither
-        raise ValueError(f"not a number from 0 to {_MOST_SECONDS} (such as 2 or 0.5)")
-    return value
-
-
-def _above_zero(text: str) -> float:
-    value = _number(text)
-    if not value:
-        raise ValueError("not a number above 0")
-    return value
+_seconds = seconds_up_to(MAX_TIMER_SECONDS)
+_positive_seconds = seconds_up_to(MAX_TIMER_SECONDS, positive=True)
 
 
 def _process(text: str) -> int:
     if not PROC.joinpath("self", "stat").exists():
-        raise ValueError("needs /proc, which Linux has")
-    if not Path(PROC, str(_positive(text)), "stat").exists():
+        raise ValueError("needs /proc, which only Linux has")
+    if not Path(PROC, str(positive_integer(text)), "stat").exists():
         raise ValueError("no such process")
     return int(text)
 
 
 class Options(usage.Options):
-    """What to do to which server."""
+    """Which server to load, and how."""
 
     longdesc = (
         "Drives a server that echoes, or with --lines one that answers line by line, and checks "
-        "every byte. Without --rate each connection sends when it has its answer (a closed loop). "
-        "With --rate messages start at a constant rate whatever the server does, and latency "
-        "counts from when each ought to have started."
+        "every byte. Without --rate each connection sends its next message when it has the answer "
+        "(closed loop). With --rate messages start at a constant rate whatever the server does, "
+        "and latency counts from when each should have started (open loop)."
     )
     optParameters = [
-        ["connect", None, "tcp:127.0.0.1:9000", "The server, as a Twisted client endpoint"],
-        ["connections", None, 10, "Connections that send", _positive],
-        ["idle", None, 0, "Further connections that only sit there", _count],
-        ["size", None, 64, "Bytes per message", _size],
-        ["depth", None, None, "Messages in flight per connection [default: 1]", _positive],
-        ["rate", None, None, "Messages a second in total, at a constant rate", _above_zero],
+        ["connect", None, "tcp:127.0.0.1:9000", "Twisted client endpoint of the server"],
+        ["connections", None, 10, "Connections that send messages", positive_integer],
+        ["idle", None, 0, "Additional idle connections", non_negative_integer],
+        ["size", None, 64, "Bytes per message", integer_between(1, _MAX_SIZE)],
+        ["depth", None, None, "Messages in flight per connection [default: 1]", positive_integer],
+        ["rate", None, None, "Messages per second over all connections", positive_number],
         [
             "seconds",
             None,
             None,
-            f"How long to measure [default: {DEFAULT_SECONDS:g}]",
-            _above_zero,
+            f"Seconds to measure [default: {DEFAULT_SECONDS:g}]",
+            _positive_seconds,
         ],
-        ["count", None, None, "How many answers to measure", _positive],
-        ["warm-up", None, 0.0, "Seconds of load before measuring", _number],
-        ["timeout", None, 5.0, "Seconds to wait for answers that do not come", _above_zero],
-        ["send", None, None, "The line to send (implies --lines)"],
-        ["expect", None, None, "The line that every answer must be (implies --lines)"],
+        ["count", None, None, "Number of answers to measure", positive_integer],
+        ["warm-up", None, 0.0, "Seconds of load before the measurement", _seconds],
+        ["timeout", None, 5.0, "Seconds to wait for missing answers", _positive_seconds],
+        ["send", None, None, "Line to send (implies --lines)"],
+        ["expect", None, None, "Line that every answer must be (implies --lines)"],
         ["pid", None, None, "Measure this process and its children as the server", _process],
         ["json", None, None, "Write the report as JSON to this file; - is standard output"],
     ]
-    optFlags = [["lines", None, "One line is answered by one line, whichever it is"]]
+    optFlags = [["lines", None, "Send lines, and accept any line as the answer to each"]]
 
+    @override
     def postOptions(self) -> None:
-        """Refuse what contradicts itself."""
         if self["json"] == "":
-            raise usage.UsageError("--json '': not the name of a file")
+            raise usage.UsageError("--json '': not a file name")
         if self["rate"] is not None and self["depth"] is not None:
             raise usage.UsageError("--depth is for a closed loop: leave out --rate or --depth")
         if self._has_lines and self["send"] is None and self["size"] <= len(LINE_BREAK):
-            raise usage.UsageError("--lines needs --size 3 or more: a line has a line break")
+            raise usage.UsageError("--lines needs --size 3 or more, for the line break")
 
     @property
     def _has_lines(self) -> bool:
         return bool(self["lines"]) or self["send"] is not None or self["expect"] is not None
 
     def plan(self) -> Plan:
-        """Return what was asked for."""
-        line = self._line()
+        """Return the plan."""
+        line = _encode(self["send"])
+        if line is None and self._has_lines:
+            line = make_line(self["size"])
         seconds = self["seconds"]
         if seconds is None and self["count"] is None:
             seconds = DEFAULT_SECONDS
@@ -122,17 +97,11 @@ class Options(usage.Options):
             warm_up=self["warm-up"],
             idle=self["idle"],
             line=line,
-            expected=_bytes(self["expect"]),
+            expected=_encode(self["expect"]),
             pid=self["pid"],
             timeout=self["timeout"],
         )
 
-    def _line(self) -> bytes | None:
-        if not self._has_lines:
-            return None
-        given = _bytes(self["send"])
-        return line_of(self["size"]) if given is None else given
 
-
-def _bytes(text: str | None) -> bytes | None:
+def _encode(text: str | None) -> bytes | None:
     return None if text is None else text.encode(errors="surrogateescape")

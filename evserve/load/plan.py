@@ -1,4 +1,4 @@
-"""What to do to a server."""
+"""What a run does to a server."""
 
 from attrs import field, frozen
 
@@ -10,13 +10,13 @@ DEFAULT_SECONDS = 5.0
 class Plan:
     """A run. Without `rate` it is a closed loop: each connection keeps `depth` messages in flight.
 
-    connect: a Twisted client endpoint.  size: of a message, in bytes.  rate: messages a second,
-    over all connections.  seconds, count: when to end, whichever comes first; `warm_up` seconds
-    before that are not measured.  idle: further connections that say nothing.  line, expected:
-    lines to send and to get instead of an echo, without line breaks.  pid: the server's process.
-    timeout: seconds without an answer after which it is given up.  ready_within: seconds in which
-    all connections, the idle too, must open and have the answer to one message each; else nothing
-    is measured, and `Report.unready` says why. None: those that cannot connect are only counted.
+    connect: a Twisted client endpoint.  size: bytes per message.  rate: messages per second over
+    all connections.  seconds, count: when to end, whichever comes first.  warm_up: seconds of load
+    before the measurement.  idle: additional connections that send nothing.  line, expected: lines
+    to send and to receive instead of an echo, without line breaks.  pid: the server's process.
+    timeout: seconds without an answer before the run gives up.  ready_within: seconds in which all
+    connections, idle ones included, must open and get one answer each; otherwise nothing is
+    measured and `Report.unready` says why. None: failed connections are only counted.
     """
 
     connect: str

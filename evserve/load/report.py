@@ -1,15 +1,29 @@
-"""What came of a run, as values: for a person, for JSON, for whoever called."""
+"""The result of a run: the report as values, as text for people and as JSON for programs.
 
-from attrs import frozen
+The report also says whether the generator itself was the limit (`saturation`), because its figures
+are then not the server's.
+"""
 
-from evserve.load.histogram import Summary
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import asdict, frozen
+
 from evserve.load.plan import Plan
+from evserve.load.stats import Summary
 from evserve.load.usage import Usage
 
 
+_BUSY = 0.9  # of one core
+_LATE = 0.010  # seconds
+_MICRO = 1e-6
+_KILO, _MEGA = 1e3, 1e6
+
+
 @frozen
-class Connections:
-    """How many were opened, in how many seconds; how many not, and lost later, by cause."""
+class ConnectionCounts:
+    """How many connections opened, in how many seconds; how many failed or were lost, by cause."""
 
     opened: int
     seconds: float
@@ -18,13 +32,13 @@ class Connections:
 
 
 @frozen
-class ServerUse:
-    """What the server's processes used: CPU in seconds while measured, memory in bytes.
+class ServerUsage:
+    """What the server's processes used: CPU in seconds during the measurement, memory in bytes.
 
     `memory_before` is from before the first connection, `memory` from the end of the measurement,
-    when all are still open; the difference per connection includes what the traffic needed. A
-    page that processes share counts for each of them there, and once in all in `pss`, which is
-    None where the kernel does not tell.
+    when all connections are open; so memory per connection includes what the messages needed. A
+    page that several processes share is counted once per process in `memory` and once in total in
+    `pss`, which is None if the kernel does not report it.
     """
 
     cpu: float
@@ -40,15 +54,15 @@ class ServerUse:
 
 @frozen
 class Report:
-    """The result. Latencies are in seconds; `seconds` is how long the measurement took.
+    """The result; latencies are in seconds, and `seconds` is the length of the measurement.
 
-    `answered` counts answers while it was measured; `latencies` also those that came just after.
-    `unanswered` messages were sent and never answered, on lost connections or within the time-out.
-    `lags` says how late an open loop's messages were sent; it is part of their latencies.
+    `answered` counts answers during the measurement; `latencies` includes those that came shortly
+    afterwards. `unanswered` messages were sent but not answered before the time-out or the loss of
+    their connection. `lags` tells how late an open loop sent; it is part of the latencies.
     """
 
     plan: Plan
-    connections: Connections
+    connections: ConnectionCounts
     seconds: float
     answered: int
     unanswered: int
@@ -56,25 +70,20 @@ class Report:
     first_wrong: str | None
     latencies: Summary
     lags: Summary | None
-    busy: float  # share of the time in which the generator itself was at work
-    saturated: str | None
-    server: ServerUse | None
+    busy: float  # share of the time in which the generator ran or waited for a CPU
+    saturated: str | None  # why the generator was the limit, if it was
+    server: ServerUsage | None
     interrupted: bool
     unready: str | None = None  # why nothing was measured, see Plan.ready_within
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.answered / self.seconds if self.seconds else 0.0
 
     @property
-    def bytes_rate(self) -> float:
-        """Bytes a second, one way."""
-        return self.rate * self.plan.size
-
-    @property
     def failure(self) -> str | None:
-        """Why the run failed, or None."""
+        """Why the run failed, None if it did not."""
         if self.wrong:
             return f"wrong answers on {self.wrong} connections: {self.first_wrong}"
         if not self.connections.opened and not self.interrupted:
@@ -84,16 +93,14 @@ class Report:
             return self.unready
         if not self.latencies.count:
             return "nothing was answered"
-        if self.plan.count is not None and self.plan.seconds is None and self._missing:
-            return f"{self._missing} of {self.plan.count} messages were not answered"
+        if self.plan.count is not None and self.plan.seconds is None:
+            missing = self.plan.count - self.answered
+            if missing > 0:
+                return f"{missing} of {self.plan.count} messages were not answered"
         return None
 
-    @property
-    def _missing(self) -> int:
-        return max(0, (self.plan.count or 0) - self.answered)
 
-
-def server_use(
+def server_usage(
     before: Usage,
     start: Usage,
     end: Usage,
@@ -101,12 +108,15 @@ def server_use(
     connections: int,
     *,
     pss: tuple[int | None, int | None],
-) -> ServerUse:
-    """Return what the server used between `start` and `end`, and since `before` any connection."""
+) -> ServerUsage:
+    """Return the server's usage; `pss` is the value before any connection, and at the end.
+
+    before: ahead of the first connection.  start, end: of the measurement.
+    """
     cpu = end.cpu - start.cpu
     pss_before, pss_after = pss
-    grown = None if pss_before is None or pss_after is None else pss_after - pss_before
-    return ServerUse(
+    growth = None if pss_before is None or pss_after is None else pss_after - pss_before
+    return ServerUsage(
         cpu,
         cpu / answered if answered else None,
         before.memory,
@@ -115,5 +125,115 @@ def server_use(
         end.processes,
         pss_before,
         pss_after,
-        grown / connections if connections and grown is not None else None,
+        growth / connections if connections and growth is not None else None,
+    )
+
+
+def saturation(busy: float, lags: Summary | None) -> str | None:
+    """Return why the generator was the limit, None if it was not; `lags` are an open loop's.
+
+    A closed loop that never sleeps cannot send faster; an open loop that sends late did not keep
+    its rate. Waiting for a CPU counts as busy: a generator that shares its core with the server
+    does not measure the server either.
+    """
+    if lags is not None and lags.p99 > _LATE:
+        return f"1 % of the messages were sent more than {lags.p99 * 1000:.0f} ms late"
+    if busy >= _BUSY:
+        return f"it ran, or waited for a CPU, {busy:.0%} of the time"
+    return None
+
+
+def as_json(report: Report) -> str:
+    """Return the report as one JSON object on a line."""
+    values = asdict(report, value_serializer=_serialize)
+    values["rate"], values["failure"] = report.rate, report.failure
+    return json.dumps(values) + "\n"
+
+
+def _serialize(instance: object, attribute: object, value: Any) -> Any:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def as_text(report: Report) -> str:
+    """Return the report as a few lines."""
+    return "".join(f"{line}\n" for line in _lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield _title(report.plan)
+    yield from _connection_lines(report.connections)
+    if report.connections.opened:
+        megabytes = report.rate * report.plan.size / _MEGA  # per second, in one direction
+        yield (
+            f"answers      {report.answered:,} in {report.seconds:.2f} s: {report.rate:,.0f}/s, "
+            f"{megabytes:,.2f} MB/s"
+        )
+    if report.latencies.count:
+        yield f"latency      {_format_summary(report.latencies)}"
+    if report.lags is not None:
+        yield f"sent late    {_format_summary(report.lags)} (part of the latency)"
+    if report.wrong:
+        yield f"WRONG        on {report.wrong:,} connections, such as {report.first_wrong}"
+    if report.unanswered:
+        yield f"unanswered   {report.unanswered:,}"
+    if report.server is not None:
+        yield from _server_lines(report.server)
+    yield f"generator    busy {report.busy:.0%} of the time"
+    if report.saturated is not None:
+        yield f"SATURATED    the generator was the limit, not the server: {report.saturated}"
+    if report.interrupted:
+        yield "INTERRUPTED  the figures end there"
+
+
+def _title(plan: Plan) -> str:
+    loop = f"{plan.depth} in flight each" if plan.rate is None else f"{plan.rate:,g} messages/s"
+    idle = f", {plan.idle:,} idle" if plan.idle else ""
+    kind = "bytes" if plan.line is None else "bytes a line"
+    return f"{plan.connect}: {plan.connections:,} connections{idle}, {plan.size:,} {kind}, {loop}"
+
+
+def _connection_lines(connections: ConnectionCounts) -> Iterator[str]:
+    yield f"connected    {connections.opened:,} in {connections.seconds:.2f} s"
+    for title, causes in (("not connected", connections.failed), ("lost", connections.lost)):
+        for cause, count in causes.items():
+            yield f"{title:<12} {count:,}: {cause}"
+
+
+def _server_lines(server: ServerUsage) -> Iterator[str]:
+    processes = f" in {server.processes} processes" if server.processes > 1 else ""
+    cost = server.cpu_per_message
+    per_message = "" if cost is None else f", {cost / _MICRO:,.1f} us per message"
+    yield f"server CPU   {server.cpu:.2f} s{per_message}{processes}"
+    growth = server.memory_per_connection
+    per_connection = "" if growth is None else f", {growth / _KILO:z,.1f} kB more per connection"
+    yield f"server RSS   {server.memory / _MEGA:,.1f} MB{per_connection}"
+    if server.pss is not None and server.processes > 1:
+        yield f"server PSS   {server.pss / _MEGA:,.1f} MB, shared pages counted once"
+
+
+def _format_summary(summary: Summary) -> str:
+    values = {
+        "p50": summary.p50,
+        "p90": summary.p90,
+        "p99": summary.p99,
+        "p99.9": summary.p999,
+        "max": summary.max,
+    }
+    return "  ".join(f"{name} {format_duration(value)}" for name, value in values.items())
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in s, ms or us with three digits."""
+    for least, unit in ((1, "s"), (1e-3, "ms")):
+        if seconds >= least:
+            return f"{seconds / least:.3g} {unit}"
+    return f"{seconds / _MICRO:.3g} us"
+
+
+def progress_line(elapsed: float, answered: int, connections: int, p99: float) -> str:
+    """Return a line on the progress of a run; `elapsed` and `p99` are in seconds."""
+    rate = answered / elapsed if elapsed > 0 else 0
+    return (
+        f"{elapsed:.0f} s: {connections:,} connections, {answered:,} answers, {rate:,.0f}/s, "
+        f"p99 {format_duration(p99)}"
     )

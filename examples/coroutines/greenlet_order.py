@@ -1,8 +1,8 @@
-"""Greenlets run when they are switched to, and not before: the order of the lines is the lesson.
+"""Greenlets run only when they are switched to: the order of the printed lines shows it.
 
-`switch` stops the function that calls it in the middle, at any depth of calls, and goes on with
-the other where that had stopped. Its argument arrives as the result of the other's own `switch`.
-A greenlet that ends goes back to its parent; one that is never switched to never goes on.
+`switch` pauses the function that calls it, at any depth of calls, and resumes another one where
+that was paused. Its argument becomes the result of the other's own `switch` call. A greenlet that
+ends returns to its parent; one that is never switched to again never continues.
 """
 
 import sys
@@ -16,23 +16,23 @@ except ImportError:
 
 
 def ping() -> str:
-    """Begin, and take turns with `pong`."""
+    """Begin, then alternate with `pong`."""
     print("1 ping begins")
     said = helper("a ball")
     print(f"4 ping is back, deep inside, with {said}")
     pong_greenlet.switch("a second ball")
-    print("never printed: nobody switches to ping again")
+    print("never printed: nothing switches to ping again")
     return "ping"
 
 
 def helper(thing: str) -> str:
-    """Switch away from within a call: a generator could not, a stack of its own can."""
+    """Switch from within a nested call, which a generator could not do."""
     print(f"2 ping throws {thing} and stops here")
     return str(pong_greenlet.switch(thing))
 
 
 def pong(thing: str) -> str:
-    """Take turns with `ping`."""
+    """Alternate with `ping`."""
     print(f"3 pong begins with {thing}")
     thing = ping_greenlet.switch("the ball returned")
     print(f"5 pong is back with {thing}, and ends")
@@ -45,5 +45,5 @@ pong_greenlet = greenlet(pong)
 
 if __name__ == "__main__":
     result = ping_greenlet.switch()
-    print(f"6 the main greenlet goes on, with {result}")
+    print(f"6 the main greenlet continues, with {result}")
     print(f"  ping is dead: {ping_greenlet.dead}, pong is dead: {pong_greenlet.dead}")

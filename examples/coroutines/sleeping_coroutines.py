@@ -1,8 +1,8 @@
-"""Sleeping coroutines finish together in the time of the longest, not in the sum of their times.
+"""Sleeping coroutines together take the time of the longest, not the sum of their times.
 
-A coroutine yields for how many seconds it wants to sleep. The scheduler keeps a heap of who is to
-be woken when, and sleeps itself, once, until the first of them is due: one thread, and no more
-waiting than there has to be. `asyncio.sleep` and Twisted's `callLater` rest on the same heap.
+A coroutine yields how many seconds it wants to sleep. The scheduler keeps a heap of the times at
+which coroutines must wake, and sleeps itself until the first of them: one thread, which never
+waits longer than necessary. `asyncio.sleep` and Twisted's `callLater` use the same kind of heap.
 """
 
 import heapq
@@ -15,7 +15,7 @@ Sleeper = Generator[float, None, None]
 
 
 def worker(name: str, naps: list[float]) -> Sleeper:
-    """Take some naps."""
+    """Sleep several times."""
     print(f"{name} begins")
     for seconds in naps:
         yield seconds
@@ -27,9 +27,9 @@ def run(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> float:
-    """Run all of them to their ends; return how many seconds that took."""
+    """Run all of them to the end; return how many seconds that took."""
     began = clock()
-    order = count()  # of two that are due at the same time, the one that came first goes first
+    order = count()  # decides between two that are due at the same time
     waiting = [(began, next(order), sleeper) for sleeper in sleepers]
     while waiting:
         due, _, sleeper = heapq.heappop(waiting)
@@ -44,4 +44,4 @@ if __name__ == "__main__":
     naps = {"long": [0.6], "short": [0.2], "twice": [0.1, 0.3]}
     took = run([worker(name, seconds) for name, seconds in naps.items()])
     total = sum(sum(seconds) for seconds in naps.values())
-    print(f"all together: {took:.2f} s; one after another: {total:.2f} s")
+    print(f"all together: {took:.2f} s; sequential: {total:.2f} s")

@@ -1,9 +1,9 @@
-"""The slow handler that makes everybody wait, and its cure.
+"""A slow handler that makes all others wait, and the remedy.
 
 Three events come at the same time: a slow one and two quick ones. An event loop calls one handler
-at a time, so a handler that sleeps, computes or calls what blocks stops the loop, and with it
-everybody's connections and timers. The cure is to wait outside the loop: in a thread of the
-reactor's pool, as here, or by a call that does not block at all.
+at a time, so a handler that sleeps, computes or makes a blocking call stops the loop, and with it
+all connections and timers. The remedy is to wait outside the loop: in a thread of the reactor's
+pool, as here, or with a call that does not block at all.
 
     python slow_handler.py
 """
@@ -21,25 +21,25 @@ SECONDS = 0.5  # that the slow handler takes
 
 
 def work(event: str) -> str:
-    """Handle an event; a slow one takes its time."""
+    """Handle an event."""
     if event == "slow":
         time.sleep(SECONDS)
     return event
 
 
 def blocking(event: str) -> Deferred[str]:
-    """Handle it here and now, in the thread that serves everybody."""
+    """Handle the event in the reactor thread."""
     return maybeDeferred(work, event)
 
 
-def cured(event: str) -> Deferred[str]:
-    """Have what is slow done in another thread; its Deferred fires when it is done."""
+def threaded(event: str) -> Deferred[str]:
+    """Handle a slow event in another thread; the Deferred fires when that is done."""
     return deferToThread(work, event) if event == "slow" else maybeDeferred(work, event)
 
 
 async def compare(reactor: Any) -> None:
-    """Let the same events come twice, and show how long each had to wait."""
-    for handler in (blocking, cured):
+    """Handle the same events in both ways, and print how long each had to wait."""
+    for handler in (blocking, threaded):
         print(f"{handler.__name__}:")
         began = reactor.seconds()
 

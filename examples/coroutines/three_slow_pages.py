@@ -1,8 +1,8 @@
 """Three slow pages take the time of the slowest, although one thread fetches all of them.
 
-A small server of its own, in the same process, lets each page wait. The fetcher asks for all
-three, and then the one thread waits for whichever comes first: waiting is what takes the time
-here, and any amount of waiting fits into the same second.
+A small server in the same process delays each page. The fetcher requests all three, then the one
+thread waits for the first answer. All the time is spent waiting, and any number of waits can
+happen at the same time.
 
     python three_slow_pages.py
 """
@@ -25,14 +25,14 @@ WAITS = (0.3, 0.6, 0.9)  # seconds
 
 
 class SlowPage(Resource):
-    """A page that is there after some seconds."""
+    """A page that is complete after some seconds."""
 
     def __init__(self, reactor: Any, seconds: float) -> None:
         Resource.__init__(self)
         self.reactor, self.seconds = reactor, seconds
 
     def render_GET(self, request: Request) -> int:
-        """Answer later, and serve others meanwhile."""
+        """Answer later; the reactor serves others meanwhile."""
         print(f"server: asked for a page of {self.seconds} s")
         request.write(b"at last\n")
         self.reactor.callLater(self.seconds, request.finish)
@@ -40,7 +40,7 @@ class SlowPage(Resource):
 
 
 def start_server(reactor: Any) -> Any:
-    """Serve a page for each of WAITS on a free port; return the port."""
+    """Serve a page for each of WAITS on any free port; return the port."""
     root = Resource()
     for number, seconds in enumerate(WAITS):
         root.putChild(b"%d" % number, SlowPage(reactor, seconds))
@@ -48,7 +48,7 @@ def start_server(reactor: Any) -> Any:
 
 
 async def fetch_all(reactor: Any) -> None:
-    """Fetch the pages at the same time and say how long it took."""
+    """Fetch the pages at the same time, and print how long it took."""
     port = start_server(reactor)
     client = Client(reactor, Settings())
     fetcher = Fetcher(client, reactor, Manners())
@@ -62,7 +62,7 @@ async def fetch_all(reactor: Any) -> None:
         fetcher.add(f"http://127.0.0.1:{port.getHost().port}/{number}", show)
     await fetcher.run()
     took = reactor.seconds() - began
-    print(f"all together: {took:.2f} s; one after another: {sum(WAITS):.2f} s")
+    print(f"all together: {took:.2f} s; sequential: {sum(WAITS):.2f} s")
     fetcher.close()
     await port.stopListening()
 

@@ -1,24 +1,24 @@
-"""Two generators consume from one producer: each event goes to whoever asks for it first.
+"""Two generators consume from one producer: each event goes to the first that asks for it.
 
-The producer stops at every `yield` until the next event is wanted, so it never makes more than is
-taken, and no queue is needed between them. The consumers are generators, too: the loop at the end
-resumes them in turn. Nothing here runs at the same time, and everything takes turns.
+The producer pauses at every `yield` until the next event is requested, so it never makes more than
+is taken, and needs no queue. The consumers are generators as well: the loop at the end resumes
+them in turn. Nothing runs at the same time.
 
-../events/fanout_generator.py lets each of two consumers have every event instead.
+In ../events/fanout_generator.py both consumers get every event.
 """
 
 from collections.abc import Iterator
 
 
 def produce(count: int) -> Iterator[str]:
-    """Make events, one whenever somebody asks."""
+    """Make an event each time one is requested."""
     for number in range(1, count + 1):
         print(f"producer makes event {number}")
         yield f"event {number}"
 
 
 def consume(name: str, events: Iterator[str]) -> Iterator[None]:
-    """Take an event at a time, and let others go on after each."""
+    """Take one event at a time, and pause after each."""
     for event in events:
         print(f"{name} takes {event}")
         yield
@@ -26,7 +26,7 @@ def consume(name: str, events: Iterator[str]) -> Iterator[None]:
 
 
 def main() -> None:
-    """Resume the consumers in turn until all are at their end."""
+    """Resume the consumers in turn until all have ended."""
     events = produce(5)
     consumers = [consume("first", events), consume("second", events)]
     while consumers:

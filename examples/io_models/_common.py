@@ -1,8 +1,8 @@
-"""What all models do alike, so that each program shows only what makes it different.
+"""What all models share, so that each program shows only what is different about it.
 
-They listen on the port that the command line names, allow themselves as many open files as they
-may, say in one line where they break, and turn away whoever would take the last descriptor:
-without that one `accept` fails, and who waits would be reported as ready without end.
+The functions here listen on the port of the command line, raise the limit of open files, print
+in one line where a model breaks, and refuse a client that would take the last descriptor: without
+a free one `accept` fails, and the waiting client would be reported as ready without end.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from typing import NoReturn
 
 
 NAME = Path(sys.argv[0]).stem
-LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that we may have
+LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files
 OUT, ERR = sys.stdout, sys.stderr  # twistd puts its log in their place
 UNAVAILABLE = 3  # exit status of a model that cannot run here
 
 
-def allow_many_files() -> None:
-    """Raise the limit of open files as far as we may."""
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
 
 
 def port() -> int:
-    """Return the port that the command line names, 9000 if it names none."""
+    """Return the port of the command line, 9000 by default."""
     word = sys.argv[1] if sys.argv[1:] else "9000"
     if word.isdecimal() and int(word) in range(65536):
         return int(word)
@@ -37,8 +37,8 @@ def port() -> int:
 
 
 def listen() -> socket.socket:
-    """Listen on that port, as a socket that blocks."""
-    allow_many_files()
+    """Return a blocking socket that listens on the port of the command line."""
+    raise_file_limit()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
     try:
         listener = socket.create_server(("127.0.0.1", port()), backlog=socket.SOMAXCONN)
@@ -49,41 +49,41 @@ def listen() -> socket.socket:
 
 
 def announce(address: str) -> None:
-    """Say that clients may come; whoever cannot be told would wait for ever."""
+    """Print that clients may connect; end if that cannot be printed."""
     try:
         print(f"{NAME}: listening on {address}", file=OUT, flush=True)
     except OSError as error:
-        complain(f"standard output: {error.strerror}")
-        os._exit(1)  # what is left in the buffer cannot be written at an orderly exit, either
+        warn(f"standard output: {error.strerror}")
+        os._exit(1)  # an orderly exit would try to write the buffer again
 
 
-@functools.cache  # once for each reason
-def complain(reason: str) -> None:
-    """Say where this model breaks, and go on serving whom it can, even if nobody hears it."""
+@functools.cache
+def warn(reason: str) -> None:
+    """Print where this model breaks, once per reason; it continues to serve other clients."""
     with contextlib.suppress(OSError):
         print(f"{NAME}: {reason}", file=ERR, flush=True)
 
 
 def unavailable(reason: str) -> NoReturn:
-    """End: this model cannot run here."""
-    complain(reason)
+    """End because this model cannot run here."""
+    warn(reason)
     sys.exit(UNAVAILABLE)
 
 
-def has_room(descriptor: int) -> bool:
-    """Whether another one is left for the next connection: only then may this one stay."""
+def has_free_descriptor(descriptor: int) -> bool:
+    """Say whether a descriptor is left for the next `accept`, besides this one."""
     if descriptor < LIMIT - 1:
         return True
-    complain(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
+    warn(f"out of descriptors: `ulimit -Hn` allows {LIMIT}")
     return False
 
 
-def newcomers(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept everybody who waits, as long as there is room; nothing here blocks."""
+def accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept all waiting clients without blocking; close those that take the last descriptor."""
     with contextlib.suppress(BlockingIOError):
         while True:
             connection, _ = listener.accept()
-            if has_room(connection.fileno()):
+            if has_free_descriptor(connection.fileno()):
                 connection.setblocking(False)
                 yield connection
             else:

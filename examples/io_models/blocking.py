@@ -1,13 +1,13 @@
 """Blocking, one connection at a time: accept, serve until it closes, accept the next.
 
 `accept`, `recv` and `sendall` put the process to sleep until the kernel has something for it.
-Nothing is simpler, waiting takes no CPU, and all state is on one stack.
+Nothing is simpler: waiting takes no CPU, and all state is on one stack.
 
-It costs everybody else their time. The kernel completes the handshake of those who come meanwhile
-and keeps their first bytes, so to them the server looks alive, but nobody answers.
+It costs all other clients their time. The kernel completes their handshakes and keeps their first
+bytes, so the server looks alive to them, but it does not answer.
 
-It breaks with the second client: one that stays connected and says nothing stalls all others for
-ever. With the listen backlog full, the kernel leaves further handshakes unanswered.
+It breaks with the second client: a first one that stays connected and sends nothing stalls all
+others. When the listen backlog is full, the kernel ignores further handshakes.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve one after the other."""
+    """Serve one client after the other."""
     listener = listen()
     while True:
         connection, _ = listener.accept()

@@ -1,15 +1,15 @@
-"""evserve's echo service on uvloop: transports in C, with a Twisted protocol on top of them.
+"""evserve's echo service on uvloop: transports in C, and a Twisted protocol on top of them.
 
     twistd --reactor=uvloop -n evserve echo --port 9000 --transform upper
 
-in this process. libuv asks epoll, and uvloop, which is compiled, reads and writes; no Python runs
-between it and the protocol's `dataReceived`. Limits, metrics, TLS and a drain at the end come
-with evserve.
+in this process. libuv calls epoll, and uvloop, which is compiled, reads and writes; no Python runs
+between it and the protocol's `dataReceived`. evserve adds limits, metrics, TLS and a drain at the
+end.
 
-It costs a compiled extension, and a kilobyte or two for each connection. What Python remains is
-the protocol's own.
+It costs a compiled extension, and one or two kilobytes for each connection. The only Python that
+is left is the protocol.
 
-It breaks at the limit of open files, and with a callback that takes its time.
+It breaks at the limit of open files, and with a slow callback.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from _common import allow_many_files, announce, complain, unavailable
+from _common import announce, raise_file_limit, unavailable, warn
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
 from twisted.scripts.twistd import run
 from zope.interface import directlyProvides
@@ -27,7 +27,7 @@ ADDRESS = re.compile(r"echo: listening on tcp (\S+)")
 
 
 def observer() -> Callable[[LogEvent], None]:
-    """Return what twistd shall hand its log events to."""
+    """Return the function that receives twistd's log events."""
     address = ""
 
     def observe(event: LogEvent) -> None:
@@ -35,10 +35,10 @@ def observer() -> Callable[[LogEvent], None]:
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         if found := ADDRESS.match(text):
             address = found[1]
-        elif " serves echo " in text:  # and signals end it properly from now on
+        elif " serves echo " in text:  # from now on signals end it properly
             announce(address)
         elif address and event.get("log_level", LogLevel.info) >= LogLevel.warn:
-            complain(text)
+            warn(text)
 
     directlyProvides(observe, ILogObserver)
     return observe
@@ -48,11 +48,11 @@ def main() -> None:
     """Start twistd."""
     if importlib.util.find_spec("uvloop") is None:
         unavailable("needs uvloop: pip install 'evserve[lab]'")
-    allow_many_files()
+    raise_file_limit()
     port = sys.argv[1] if sys.argv[1:] else "9000"
     sys.argv[1:] = ["--reactor=uvloop", "-n", "--logger=__main__.observer", "evserve"]
     sys.argv += ["--no-cwd-plugins", "echo", "--port", port, "--transform", "upper"]
-    sys.argv += ["--drain", "3"]  # seconds that clients have to finish when it ends
+    sys.argv += ["--drain", "3"]  # seconds in which clients may finish at the end
     run()
 
 

@@ -1,15 +1,15 @@
-"""Fork per connection: the parent only accepts, a child process serves each client.
+"""Fork per connection: the parent only accepts, and a child process serves each client.
 
 Each child blocks in `recv` and `sendall` as the simplest server does, but only its own client
-waits for it. Nothing is shared: a child that crashes takes one conversation with it, and the
-children run on all cores.
+waits for it. Nothing is shared: a child that crashes ends one conversation only, and the children
+run on all cores.
 
 It costs a process for each client: page tables, a stack, a kernel structure, and a copy of every
-page that is written to; in Python reference counts are written all the time. Forking takes longer
-the more memory the parent has.
+page that is written to, which in Python happens all the time because of reference counts. A fork
+takes longer the more memory the parent has.
 
-It breaks where the system allows no more processes (RLIMIT_NPROC, the `pids` limit of a control
-group) or has no more memory: `fork` fails, and the client is turned away.
+It breaks when the system allows no more processes (RLIMIT_NPROC, the `pids` limit of a control
+group) or has no more memory: `fork` fails, and the client's connection is closed.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ import os
 import signal
 import socket
 
-from _common import complain, listen
+from _common import listen, warn
 
 
-PR_SET_PDEATHSIG = 1  # prctl(2): which signal the kernel sends me when my parent ends
+PR_SET_PDEATHSIG = 1  # prctl(2): a signal for this process when its parent ends
 LIBC = ctypes.CDLL(None)
 
 
@@ -33,8 +33,8 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Accept, fork, and leave the rest to the child."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: no child becomes a zombie
+    """Accept, and fork a child that serves the client."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps children
     listener = listen()
     parent = os.getpid()
     while True:
@@ -43,7 +43,7 @@ def main() -> None:
             try:
                 child = os.fork() == 0
             except OSError as error:
-                complain(f"fork: {error.strerror}")
+                warn(f"fork: {error.strerror}")
                 continue
             if child:
                 LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,15 +1,15 @@
-"""Generators as coroutines: a connection is a generator that yields whenever it has to wait.
+"""Generators as coroutines: a connection is a generator that yields when it has to wait.
 
-What cannot be done now (EAGAIN) is tried again after a `yield`, which gives way to all others; a
-scheduler of a few lines asks epoll whose connection has changed, and resumes with `next`. The
-code reads from top to bottom as the blocking server's does, with every place marked where others
-may run.
+An operation that would block (EAGAIN) is repeated after a `yield`, during which others run. A
+scheduler of a few lines asks epoll which connections have changed, and resumes them with `next`.
+The code reads from top to bottom as the blocking server's does, with every place marked where
+others may run.
 
 It costs a generator for each connection, a few hundred bytes instead of a thread's stack, and
-some Python for each switch. `async` and `await` are this, with a syntax and a library.
+some Python for each switch. `async` and `await` are the same, with a syntax and a library.
 
-It breaks at the limit of open files, and with a generator that goes on without yielding, because
-it computes or its client always has more to say: nobody can take the processor away from it.
+It breaks at the limit of open files, and with a generator that does not yield, because it
+computes or its client always sends more: nothing can interrupt it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import select
 import socket
 from collections.abc import Generator
 
-from _common import listen, newcomers
+from _common import accept_waiting, listen
 
 
 CHANGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
@@ -25,26 +25,26 @@ Task = Generator[None, None, None]
 
 
 class Scheduler:
-    """Resumes tasks, each when something has happened to its connection."""
+    """Resumes each task when something has happened to its connection."""
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
         self.tasks: dict[int, Task] = {}
 
     def start(self, connection: socket.socket, task: Task) -> None:
-        """Run a task from epoll's first report on: there is room to send, or somebody has come."""
+        """Run a task from epoll's first report on: it can write, or a client has connected."""
         self.tasks[connection.fileno()] = task
         self.epoll.register(connection, CHANGES)
 
     def run(self) -> None:
-        """Resume whoever can go on, up to the next yield; sleep until somebody can."""
+        """Resume tasks that can continue, up to their next yield; sleep until there are any."""
         while True:
             for fd, _ in self.epoll.poll():
                 next(self.tasks[fd], None)
 
 
 def receive(connection: socket.socket) -> Generator[None, None, bytes]:
-    """Return the next bytes as soon as there are any, b"" at the end."""
+    """Return the next bytes when there are any, b"" at the end."""
     while True:
         try:
             return connection.recv(65536)
@@ -53,7 +53,7 @@ def receive(connection: socket.socket) -> Generator[None, None, bytes]:
 
 
 def send_all(connection: socket.socket, data: bytes) -> Task:
-    """Send everything, waiting for room as often as necessary."""
+    """Send everything, waiting for buffer space as often as necessary."""
     while data:
         try:
             data = data[connection.send(data) :]
@@ -69,15 +69,15 @@ def serve(connection: socket.socket) -> Task:
 
 
 def accept(listener: socket.socket, scheduler: Scheduler) -> Task:
-    """Start a task for everybody who comes."""
+    """Start a task for each new client."""
     while True:
-        for connection in newcomers(listener):
+        for connection in accept_waiting(listener):
             scheduler.start(connection, serve(connection))
         yield
 
 
 def main() -> None:
-    """Start the task that accepts, and let the scheduler do the rest."""
+    """Start the task that accepts, and run the scheduler."""
     listener = listen()
     listener.setblocking(False)
     scheduler = Scheduler()

@@ -1,18 +1,18 @@
-"""gevent with monkey-patching: blocking-style code, and no call of it really blocks.
+"""gevent with monkey-patching: code in blocking style, in which no call really blocks.
 
-`patch_all` replaces the standard library's blocking calls by gevent's own, which look alike but
-switch to gevent's hub where they would wait. So `socket` is not what it is in the other programs,
-and a greenlet for each client takes the place of a thread; nothing else differs.
+`patch_all` replaces the standard library's blocking calls by gevent's own, which look the same but
+switch to gevent's hub where they would wait. So `socket` differs from that of the other programs,
+and each client has a greenlet instead of a thread; the rest is the same.
 
-It costs what greenlets cost: a few kilobytes for each connection, and a switch without the
-kernel. It changes the behaviour of every module in the process, those of others included.
+It costs what greenlets cost: a few kilobytes for each connection, and a switch without the kernel.
+It changes the behaviour of every module in the process, including those of other people.
 
-It breaks at the limit of open files, with a patch that comes too late, and with whatever waits
-outside the standard library (a driver in C): that stops everybody. gevent_unpatched.py is the
-same program without that line.
+It breaks at the limit of open files, if the patch comes too late, and with a call that waits
+outside the standard library (such as a driver in C): it stops all greenlets. gevent_unpatched.py
+is the same program without that line.
 """
 
-from _common import has_room, listen, unavailable
+from _common import has_free_descriptor, listen, unavailable
 
 
 try:
@@ -35,15 +35,15 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Accept, and spawn a greenlet for whoever has come."""
+    """Accept, and spawn a greenlet for each client."""
     listener = listen()
     while True:
         connection, _ = listener.accept()
-        if not has_room(connection.fileno()):
+        if not has_free_descriptor(connection.fileno()):
             connection.close()
             continue
         gevent.spawn(serve, connection)
-        gevent.sleep(0)  # let it begin now
+        gevent.sleep(0)  # lets it begin now
 
 
 if __name__ == "__main__":

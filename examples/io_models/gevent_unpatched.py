@@ -1,15 +1,15 @@
 """gevent without monkey-patching: greenlets around calls that really block.
 
-gevent_patched.py without its `patch_all`, kept to show what that does. `recv` is the kernel's own
-here: it puts the whole thread to sleep, with gevent's hub and all other greenlets. A greenlet
-gives way only where it calls gevent itself, or ends, as `serve` does after its client has closed.
+This is gevent_patched.py without `patch_all`, to show what that does. `recv` is the kernel's own
+here: it puts the whole thread to sleep, including gevent's hub and all other greenlets. A greenlet
+gives way only when it calls gevent itself or ends, as `serve` does after its client has closed.
 
-It costs what the blocking server costs, and it serves as that does: one client at a time.
+It costs what the blocking server costs, and like that it serves one client at a time.
 
-It breaks with the second client, and does not say so: the code looks as if it served many.
+It breaks with the second client, without any message: the code looks as if it served many.
 """
 
-from _common import has_room, listen, unavailable
+from _common import has_free_descriptor, listen, unavailable
 
 
 try:
@@ -29,15 +29,15 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Accept, and spawn a greenlet for whoever has come."""
+    """Accept, and spawn a greenlet for each client."""
     listener = listen()
     while True:
         connection, _ = listener.accept()
-        if not has_room(connection.fileno()):
+        if not has_free_descriptor(connection.fileno()):
             connection.close()
             continue
         gevent.spawn(serve, connection)
-        gevent.sleep(0)  # let it begin now
+        gevent.sleep(0)  # lets it begin now
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
-"""Greenlets by hand: blocking-style code on stacks of its own, switched by the program.
+"""Greenlets by hand: code in blocking style on stacks that the program switches itself.
 
-Each connection is a greenlet: a function with its own piece of stack that can be left in the
-middle and gone on with later. Where a call would block, it switches to the hub, which asks epoll
-who can go on and switches there. Nothing marks the places: any call may switch.
+Each connection is a greenlet: a function with its own piece of stack, which can be left in the
+middle and resumed later. Where a call would block, it switches to the hub, which asks epoll which
+greenlets can continue and switches to them. Any call may switch; nothing in the code marks it.
 
-It costs the copying of a stack's used part at a switch, a few kilobytes of memory for each
+It costs the copying of the used part of a stack at each switch, a few kilobytes of memory for each
 connection, and a compiled extension, since Python itself cannot switch stacks.
 
 It breaks at the limit of open files, with a greenlet that never has to wait, and with a call that
-really blocks: the kernel puts the whole thread to sleep, hub and all. gevent replaces the standard
-library's calls for that reason.
+really blocks: the kernel puts the whole thread to sleep, including the hub. That is why gevent
+replaces the calls of the standard library.
 """
 
 import contextlib
 import select
 import socket
 
-from _common import listen, newcomers, unavailable
+from _common import accept_waiting, listen, unavailable
 
 
 try:
@@ -25,11 +25,11 @@ except ImportError:
     unavailable("needs greenlet: pip install 'evserve[lab]'")
 
 CHANGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
-HUB = getcurrent()  # the main greenlet, which sleeps on behalf of everybody
+HUB = getcurrent()  # the main greenlet, the only one that sleeps
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Return the next bytes as soon as there are any, b"" at the end."""
+    """Return the next bytes when there are any, b"" at the end."""
     while True:
         try:
             return connection.recv(65536)
@@ -38,7 +38,7 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def send_all(connection: socket.socket, data: bytes) -> None:
-    """Send everything, waiting for room as often as necessary."""
+    """Send everything, waiting for buffer space as often as necessary."""
     while data:
         try:
             data = data[connection.send(data) :]
@@ -54,7 +54,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Be the hub: switch to whoever can go on, and sleep until somebody can."""
+    """Be the hub: switch to greenlets that can continue, and sleep until there are any."""
     listener = listen()
     listener.setblocking(False)
     epoll = select.epoll()
@@ -65,7 +65,7 @@ def main() -> None:
             if fd != listener.fileno():
                 greenlets[fd].switch()
                 continue
-            for connection in newcomers(listener):
+            for connection in accept_waiting(listener):
                 epoll.register(connection, CHANGES)
                 greenlets[connection.fileno()] = begun = greenlet(serve)
                 begun.switch(connection)

@@ -1,9 +1,9 @@
-"""io_uring: ask for the work to be done, go on, and be told when it is done.
+"""io_uring: request an operation, continue, and be notified when it has been done.
 
-Two rings are shared with the kernel. The program puts requests into one (accept, receive into
-this buffer, send these bytes) and takes completions from the other. All others are told that they
-may read; here the bytes have been read when the program hears of them. One system call hands in
-any number of requests and waits for completions.
+Two rings are shared with the kernel. The program puts requests into one (accept, receive into this
+buffer, send these bytes) and takes completions from the other. All other models are notified that
+they can read; here the bytes have been read already. One system call submits any number of
+requests and waits for completions.
 
 It costs a buffer for each connection that waits for bytes, because the kernel must know where to
 put them. In Python, making a request costs more than the system call that it saves.
@@ -16,7 +16,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
-from _common import complain, has_room, listen, unavailable
+from _common import has_free_descriptor, listen, unavailable, warn
 
 
 try:
@@ -30,15 +30,15 @@ SIZE = 8192  # bytes of buffer for each connection
 
 
 def ask(prepare: Callable[..., None], fd: int, *memory: bytes | bytearray) -> None:
-    """Request something; one request at a time is under way for each descriptor."""
+    """Request an operation; each descriptor has one at a time."""
     while (entry := uring.io_uring_get_sqe(RING)) is None:
-        uring.io_uring_submit(RING)  # the ring is full: hand them in
+        uring.io_uring_submit(RING)  # the ring is full
     prepare(entry, fd, *memory)
     entry.user_data = fd  # comes back with the completion
 
 
 def completions() -> Iterator[tuple[int, int]]:
-    """Hand in requests, sleep until one is done; yield descriptors and what came of theirs."""
+    """Submit requests, sleep until one is done; yield descriptors and results."""
     with contextlib.suppress(InterruptedError):  # Ctrl-Z and `fg`
         uring.io_uring_submit_and_wait(RING, 1)
     done, count = uring.Cqe(), 0
@@ -47,12 +47,12 @@ def completions() -> Iterator[tuple[int, int]]:
         try:
             yield done[0].user_data, done[0].res
         except OSError as error:
-            yield done[0].user_data, -(error.errno or 1)  # as it is in C
+            yield done[0].user_data, -(error.errno or 1)  # as in C
     uring.io_uring_cq_advance(RING, count)
 
 
-def go_on(fd: int, buffer: bytearray, unsent: bytes, count: int) -> bytes:
-    """Send what was received, all of it, then receive again; return what is being sent."""
+def proceed(fd: int, buffer: bytearray, unsent: bytes, count: int) -> bytes:
+    """Send what was received, completely, then receive again; return what is being sent."""
     unsent = unsent[count:] if unsent else bytes(buffer[:count]).upper()
     prepare = uring.io_uring_prep_send if unsent else uring.io_uring_prep_recv
     ask(prepare, fd, unsent or buffer)
@@ -60,31 +60,31 @@ def go_on(fd: int, buffer: bytearray, unsent: bytes, count: int) -> bytes:
 
 
 def main() -> None:
-    """Ask for what follows from each completion."""
+    """Make the next request after each completion."""
     try:
         uring.io_uring_queue_init(ENTRIES, RING)
     except OSError as error:
         unavailable(f"the kernel refuses io_uring: {error.strerror}")
     listener = listen()
     ask(uring.io_uring_prep_accept, listener.fileno())
-    buffers: dict[int, bytearray] = {}  # what the kernel fills for each connection
-    unsent: dict[int, bytes] = {}  # what it sends
+    buffers: dict[int, bytearray] = {}  # filled by the kernel, for each connection
+    unsent: dict[int, bytes] = {}  # being sent, for each connection
     while True:
         for fd, result in completions():
             if fd == listener.fileno():
                 ask(uring.io_uring_prep_accept, fd)
                 if result < 0:
-                    complain(f"accept: {os.strerror(-result)}")
-                elif has_room(result):  # the result is a new descriptor
+                    warn(f"accept: {os.strerror(-result)}")
+                elif has_free_descriptor(result):  # the result is a new descriptor
                     buffers[result], unsent[result] = bytearray(SIZE), b""
                     ask(uring.io_uring_prep_recv, result, buffers[result])
                 else:
                     os.close(result)
-            elif result <= 0:  # the client has sent its last byte, or vanished
+            elif result <= 0:  # the client has sent its last byte, or the connection was reset
                 del buffers[fd], unsent[fd]
                 os.close(fd)
             else:
-                unsent[fd] = go_on(fd, buffers[fd], unsent[fd], result)
+                unsent[fd] = proceed(fd, buffers[fd], unsent[fd], result)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
 """Non-blocking polling: ask every connection again and again whether there is something to do.
 
-No call ever waits: what cannot be done now fails with EAGAIN (`BlockingIOError`), and the program
-goes on to the next connection. One thread serves everybody, and nobody stalls anybody.
+No call ever waits: an operation that cannot be done now fails with EAGAIN (`BlockingIOError`), and
+the program continues with the next connection. One thread serves all, and no client stalls others.
 
-It costs a system call for each connection and round, nearly all of which say "not yet". A core is
-busy as long as the program runs, most of all when nothing happens, and a message waits until its
-connection's turn comes: half a round, which grows with the number of connections.
+It costs a system call per connection and round, and nearly all of them answer "not yet". A core is
+busy as long as the program runs, most of all when nothing happens. A message waits for its
+connection's turn: half a round on average, which grows with the number of connections.
 
-It breaks as a matter of arithmetic: rounds become so long that the answers come too late. Asking
-the kernel once about all connections, and sleeping meanwhile, is what `select` was made for.
+It breaks gradually: rounds become so long that the answers come too late. `select` was invented
+to ask the kernel once about all connections, and to sleep meanwhile.
 """
 
 import socket
 
-from _common import listen, newcomers
+from _common import accept_waiting, listen
 
 
 def step(connection: socket.socket, unsent: bytes) -> bytes | None:
-    """Do what can be done now; return what is still to be sent, None at the end."""
+    """Do what is possible now; return the bytes that are still unsent, None at the end."""
     try:
-        # Nothing is read before the last answer is gone: a client that does not read its
-        # answers is not listened to, and costs one piece of memory.
+        # Nothing is read before the last answer has been sent: a client that does not read
+        # its answers is not read from, and costs one piece of memory.
         if not unsent and not (unsent := connection.recv(65536).upper()):
             return None
         return unsent[connection.send(unsent) :]
@@ -31,12 +31,12 @@ def step(connection: socket.socket, unsent: bytes) -> bytes | None:
 
 
 def main() -> None:
-    """Ask the listener, ask every connection, and again."""
+    """Poll the listener and every connection, without end."""
     listener = listen()
     listener.setblocking(False)
-    unsent: dict[socket.socket, bytes] = {}  # what each connection has still to be sent
+    unsent: dict[socket.socket, bytes] = {}  # of each connection
     while True:
-        unsent.update((connection, b"") for connection in newcomers(listener))
+        unsent.update((connection, b"") for connection in accept_waiting(listener))
         for connection in list(unsent):
             rest = step(connection, unsent[connection])
             if rest is None:

@@ -1,10 +1,10 @@
-"""select: hand the kernel sets of descriptors, sleep until one is ready, look through all sets.
+"""select: pass sets of descriptors to the kernel, sleep until one is ready, look through all.
 
-Each connection has a queue of replies. It is watched for reading while its queue is short, and
-for writing while there is something in it: whoever does not read the answers is not listened to.
+Each connection has a queue of replies. It is watched for reading while its queue is short, and for
+writing while the queue is not empty: a client that does not read its answers is not read from.
 
-It costs work for every connection at every call, ready or not: bit sets are built, copied into
-the kernel, searched there, copied back and searched again. Idle connections are paid for.
+It costs work for every connection at every call, ready or not: bit sets are built, copied into the
+kernel, searched there, copied back and searched again. Idle connections cost as much as others.
 
 It breaks at descriptor 1024: the sets have FD_SETSIZE = 1024 bits, a number compiled into the C
 library. What counts is the number of the descriptor, whatever `ulimit -n` allows.
@@ -14,24 +14,24 @@ import select
 import socket
 from collections import deque
 
-from _common import complain, listen, newcomers
+from _common import accept_waiting, listen, warn
 
 
 FD_SETSIZE = 1024
-LONG = 16  # pieces in a queue of replies after which no more is read
+LONG = 16  # pieces in a queue of replies, from which on nothing is read
 
 
 def fits(connection: socket.socket) -> bool:
-    """Whether the sets have a bit for this client; if not, turn it away."""
+    """Say whether the sets have a bit for this client; close it if not."""
     if (fd := connection.fileno()) < FD_SETSIZE:
         return True
-    complain(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
+    warn(f"descriptor {fd} is beyond select's FD_SETSIZE of {FD_SETSIZE}")
     connection.close()
     return False
 
 
 def step(connection: socket.socket, queue: deque[bytes], *, readable: bool) -> bool:
-    """Put an answer into the queue, send what the kernel takes; return whether to go on."""
+    """Put an answer into the queue, send what the kernel accepts; return whether to continue."""
     try:
         if readable:
             queue.append(connection.recv(65536).upper())  # an empty one marks the end
@@ -41,13 +41,13 @@ def step(connection: socket.socket, queue: deque[bytes], *, readable: bool) -> b
                 queue.popleft()
     except BlockingIOError:
         return True
-    except OSError:  # the client has vanished
+    except OSError:  # the connection was reset
         return False
     return not queue
 
 
 def main() -> None:
-    """Sleep until something is ready, do it, and sleep again."""
+    """Sleep until something is ready, handle it, and sleep again."""
     listener = listen()
     listener.setblocking(False)
     clients: dict[int, tuple[socket.socket, deque[bytes]]] = {}  # each with its replies
@@ -56,7 +56,7 @@ def main() -> None:
         readable, writable = map(set[int], select.select(reading, writing, [])[:2])
         for fd in readable | writable:
             if fd == listener.fileno():
-                for connection in filter(fits, newcomers(listener)):
+                for connection in filter(fits, accept_waiting(listener)):
                     clients[connection.fileno()] = connection, deque()
                     reading.add(connection.fileno())
                 continue

@@ -1,23 +1,23 @@
-"""selectors: the standard library's face for the best of epoll, kqueue, poll and select.
+"""selectors: the standard library's interface to the best of epoll, kqueue, poll and select.
 
-A socket is registered with a callback, and the loop calls whatever belongs to what is ready: an
-event loop in ten lines, the core of asyncio and Twisted alike. Each connection is an object that
-keeps between two calls what the blocking server keeps on its stack.
+A socket is registered with a callback, and the loop calls the callbacks of ready sockets: an event
+loop in ten lines, the core of both asyncio and Twisted. Each connection is an object that keeps
+between two calls what the blocking server keeps on its stack.
 
 It costs what epoll costs, and some Python for each event: `selectors` makes an object of each.
 
-It breaks at the limit of open files, and with the first callback that takes its time: all others
-wait until it returns.
+It breaks at the limit of open files, and with the first slow callback: all other connections wait
+until it returns.
 """
 
 import selectors
 import socket
 
-from _common import listen, newcomers
+from _common import accept_waiting, listen
 
 
 class Connection:
-    """A client, and what is still to be sent to it."""
+    """A client and its unsent bytes."""
 
     def __init__(self, selector: selectors.BaseSelector, stream: socket.socket) -> None:
         self.selector, self.stream, self.unsent = selector, stream, b""
@@ -29,7 +29,7 @@ class Connection:
             self.unsent = self.stream.recv(65536).upper()
         except BlockingIOError:
             return
-        except OSError:  # the client has vanished
+        except OSError:  # the connection was reset
             self.unsent = b""
         if self.unsent:
             self.on_writable()
@@ -37,7 +37,7 @@ class Connection:
             self.close()
 
     def on_writable(self) -> None:
-        """Send what the kernel takes; read again only when it has taken all."""
+        """Send what the kernel accepts; read again only when everything has been sent."""
         try:
             self.unsent = self.unsent[self.stream.send(self.unsent) :]
         except BlockingIOError:
@@ -57,16 +57,16 @@ class Connection:
 
 
 def main() -> None:
-    """Sleep until something is ready, call what was registered for it, and sleep again."""
+    """Sleep until something is ready, call its callback, and sleep again."""
     listener = listen()
     listener.setblocking(False)
     selector = selectors.DefaultSelector()
 
-    def on_newcomers() -> None:
-        for stream in newcomers(listener):
+    def on_clients() -> None:
+        for stream in accept_waiting(listener):
             Connection(selector, stream)
 
-    selector.register(listener, selectors.EVENT_READ, on_newcomers)
+    selector.register(listener, selectors.EVENT_READ, on_clients)
     while True:
         for key, _ in selector.select():
             key.data()

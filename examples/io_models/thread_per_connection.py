@@ -1,21 +1,21 @@
-"""Thread per connection: the main thread only accepts, a thread of its own serves each client.
+"""Thread per connection: the main thread only accepts, and a new thread serves each client.
 
-Each thread blocks in `recv` and `sendall`; the kernel runs whichever has something to do. The
-code is that of the blocking server plus one line, and memory is shared, for better and for worse.
+Each thread blocks in `recv` and `sendall`; the kernel runs those that have something to do. The
+code is that of the blocking server plus one line. Memory is shared, with its benefits and dangers.
 
-It costs a stack for each client (8 MiB of address space, of which what was touched is memory) and
-a switch by the kernel's scheduler for each message. Only one thread at a time runs Python, the
-one that holds the interpreter's lock, so more cores do not help.
+It costs a stack for each client (8 MiB of address space, of which only the used part is memory)
+and a switch by the kernel's scheduler for each message. Only the thread that holds the
+interpreter's lock runs Python, so more cores do not help.
 
-It breaks where the system allows no more threads or memory maps, or the process no more open
-files: the client is turned away.
+It breaks when the system allows no more threads or memory maps, or the process no more open files:
+the client's connection is closed.
 """
 
 import contextlib
 import socket
 import threading
 
-from _common import complain, listen
+from _common import listen, warn
 
 
 def serve(connection: socket.socket) -> None:
@@ -26,15 +26,15 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Accept, and start a thread for whoever has come."""
+    """Accept, and start a thread for each client."""
     listener = listen()
     while True:
         connection, _ = listener.accept()
         try:
-            connection.dup().close()  # is a descriptor left for the next `accept`?
+            connection.dup().close()  # fails if no descriptor is left for the next `accept`
             threading.Thread(target=serve, args=[connection], daemon=True).start()
         except (OSError, RuntimeError) as error:
-            complain(str(error))
+            warn(str(error))
             connection.close()
 
 

@@ -1,20 +1,20 @@
 """Twisted on epoll: protocols, called by a reactor that has been doing this since 2002.
 
-asyncio took its transports and protocols from here. The reactor asks epoll, level-triggered, and
-calls `dataReceived`; what the protocol writes is gathered and sent in the reactor's next turn.
+asyncio took its transports and protocols from here. The reactor calls epoll, level-triggered, and
+then `dataReceived`; the protocol's output is collected and sent in the reactor's next iteration.
 
-It costs a few times what a bare loop costs for each message: the way from epoll to the protocol
-and back is all Python, and covers TLS, half-closed connections, producers and consumers.
+It costs a few times what a bare loop costs for each message: everything between epoll and the
+protocol is Python, and covers TLS, half-closed connections, producers and consumers.
 
-It breaks at the limit of open files, and with a callback that takes its time. By itself it keeps
-everything for a client that does not read its answers: back-pressure has to be asked for, by
-making the transport's reading half the producer of its writing half.
+It breaks at the limit of open files, and with a slow callback. By default it keeps all answers for
+a client that does not read them: back-pressure has to be requested, by making the transport's
+reading half the producer of its writing half.
 """
 
 import socket
 from typing import Any
 
-from _common import has_room, listen
+from _common import has_free_descriptor, listen
 from twisted.internet import epollreactor
 
 
@@ -36,23 +36,23 @@ class Capitals(Protocol):
     transport: Any
 
     def connectionMade(self) -> None:
-        """Ask for back-pressure; turn away who would take the last descriptor."""
-        if has_room(self.transport.getHandle().fileno()):
+        """Request back-pressure; close a connection that would take the last descriptor."""
+        if has_free_descriptor(self.transport.getHandle().fileno()):
             self.transport.registerProducer(self.transport, streaming=True)
         else:
             self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer."""
+        """Answer in capitals."""
         self.transport.write(data.upper())
 
     def readConnectionLost(self) -> None:
-        """Close once everything has been sent: the client has sent its last byte."""
+        """Close when everything has been sent, since the client has sent its last byte."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: we close both ways at once."""
+        """Do nothing: both directions are closed together."""
 
 
 def main() -> None:

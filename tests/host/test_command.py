@@ -64,7 +64,7 @@ class CommandLineTests(Case):
         table = {
             "--drain x": f"--drain 'x': {SECONDS}",
             "echo --drain x": f"--drain 'x': {SECONDS}",
-            "--log-format xml": "--log-format 'xml': not text or json",
+            "--log-format xml": "--log-format 'xml': expected text or json",
             "--dran 3": "option --dran not recognized; did you mean 'drain'?",
             "--plugin-dir nowhere": "plugin-dir: no plugin folder 'nowhere'",
             "echo --no-cwd-plugins": "--no-cwd-plugins must stand before 'echo'",

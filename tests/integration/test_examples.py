@@ -1,4 +1,4 @@
-"""The two clients of examples/, as programs."""
+"""The two clients of examples/, run as programs."""
 
 from twisted.trial.unittest import TestCase
 
@@ -14,7 +14,7 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 MANY = ("--connections", "3000", "--timeout", "250")
-REFUSED = "tcp:127.0.0.1:1"  # nobody listens there
+REFUSED = "tcp:127.0.0.1:1"  # no server listens there
 
 
 class Case(TestCase):
@@ -37,7 +37,7 @@ class EchoClientTests(Case):
         self.assertEqual(await client.ended, 0)
         self.assertEqual((client.out, client.err), (b">>> HELLO\n>>> ", b""))
 
-    async def test_quitting_waits_for_the_answers_that_are_owed(self):
+    async def test_quitting_waits_for_missing_answers(self):
         await self.serve("--delay", "0.2")
         client = self.start(self.endpoint)
         client.transport.write(b"one\ntwo\nq\n")

@@ -1,4 +1,4 @@
-"""`twistd -n evserve lab` with real servers: good ones, bad ones, and none that stays behind."""
+"""`twistd -n evserve lab` with real servers, good and bad, none of which may outlive it."""
 
 import contextlib
 import json
@@ -12,15 +12,12 @@ from attrs import evolve
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from evserve.lab import cells
-from evserve.lab.cells import Bench
-from evserve.lab.child import Child, Children, NotStartedError
-from evserve.lab.claims import experiments
-from evserve.lab.claims.experiments import Laboratory
-from evserve.lab.jsonfile import from_json
-from evserve.lab.programs import Model
-from evserve.lab.results import Outcome
-from evserve.lab.settings import Measure
+from evserve.lab import claims, measurement
+from evserve.lab.claims import ExperimentRunner
+from evserve.lab.measurement import LoadProfile, ModelRunner
+from evserve.lab.models import Model
+from evserve.lab.process import ModelProcess, NotStartedError, ProcessRegistry
+from evserve.lab.results import Outcome, from_json
 from tests.integration.processes import spawn
 
 
@@ -39,7 +36,7 @@ def serve(connection):
 while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 '''
-LIAR = SERVER.replace("data.upper()", "data.lower()")
+WRONG = SERVER.replace("data.upper()", "data.lower()")
 MUTE = SERVER.replace("connection.sendall(data.upper())", "pass")
 CRASHING = SERVER.replace(
     "connection.sendall(data.upper())",
@@ -49,7 +46,7 @@ STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SE
 LACKING = (
     "import sys\nsys.stderr.write('mine: needs nosuch: pip install nosuch\\n')\nsys.exit(3)\n"
 )
-# In one write: what both processes print might mingle.
+# In one write, so that the output of both processes is not mixed.
 FORKING = SERVER.replace(
     "while True:",
     "import os\nif pid := os.fork():\n    os.write(1, b'child %d\\n' % pid)\nwhile True:",
@@ -58,14 +55,14 @@ FORKING = SERVER.replace(
 
 
 def is_alive(pid):
-    """Say whether a process runs; one that nobody has reaped yet does not."""
+    """Say whether a process runs; a zombie does not."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
 def children_of(pid):
-    """Return the processes in other sessions that this one has started."""
+    """Return the child processes of a process."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -96,16 +93,16 @@ class LabTestCase(TestCase):
             await deferLater(reactor, 0.02)
 
 
-PATIENT = Measure((), 0.5, warm_up=0.05, ready_within=100, stall=100)
+PATIENT = LoadProfile((), 0.5, warm_up=0.05, ready_within=100, stall=100)
 
 
-class CellTests(LabTestCase):
-    async def measure(self, text, connections=3, measure=PATIENT):
+class MeasurementTests(LabTestCase):
+    async def measure(self, text, connections=3, profile=PATIENT):
         from twisted.internet import reactor
 
-        bench = Bench(reactor)
-        found = await bench.cell(self.model(text), connections, measure)
-        self.assertEqual(len(bench.children), 0)
+        runner = ModelRunner(reactor)
+        found = await runner.measure(self.model(text), connections, profile)
+        self.assertEqual(len(runner.processes), 0)
         return found
 
     async def test_a_server_that_answers_in_capitals(self):
@@ -121,14 +118,14 @@ class CellTests(LabTestCase):
         self.assertRegex(found.why, pattern)
 
     async def test_one_that_answers_something_else(self):
-        await self.broke(LIAR, "^wrong answers on 3 connections: b'abc.* instead of b'ABC")
+        await self.broke(WRONG, "^wrong answers on 3 connections: b'abc.* instead of b'ABC")
 
     async def test_one_that_never_answers(self):
         pattern = "^3 of 3 connections were never answered$"
-        await self.broke(MUTE, pattern, measure=evolve(PATIENT, stall=1))
+        await self.broke(MUTE, pattern, profile=evolve(PATIENT, stall=1))
 
-    async def test_one_that_crashes_has_the_last_word(self):
-        self.patch(cells, "_LAST_WORDS", 100)
+    async def test_one_that_crashes_gives_the_reason(self):
+        self.patch(measurement, "_CRASH_DELAY", 100)
         await self.broke(CRASHING, "^it was too much$")
 
     async def test_one_that_does_not_start(self):
@@ -141,76 +138,76 @@ class CellTests(LabTestCase):
         wanted = (Outcome.UNAVAILABLE, "needs nosuch: pip install nosuch")
         self.assertEqual((found.outcome, found.why), wanted)
 
-    async def test_one_that_ignores_sigterm_ends_all_the_same(self):
+    async def test_one_that_ignores_sigterm_is_killed(self):
         found = await self.measure(STUBBORN)
         self.assertEqual(found.outcome, Outcome.MEASURED)
 
 
-class ChildTests(LabTestCase):
-    def child(self, text):
+class ProcessTests(LabTestCase):
+    def process(self, text):
         from twisted.internet import reactor
 
-        self.children = Children()
-        child = Child(reactor, self.model(text), self.children)
-        self.addCleanup(child.stop)
-        return child
+        self.processes = ProcessRegistry()
+        process = ModelProcess(reactor, self.model(text), self.processes)
+        self.addCleanup(process.stop)
+        return process
 
     async def test_all_processes_of_a_program_end_with_it(self):
-        child = self.child(FORKING)
-        await child.start()
-        while not (found := re.search(r"child (\d+)\n", child.out)):
-            await deferLater(child._reactor, 0.01)
+        process = self.process(FORKING)
+        await process.start()
+        while not (found := re.search(r"child (\d+)\n", process.out)):
+            await deferLater(process._reactor, 0.01)
         other = int(found[1])
         self.assertTrue(is_alive(other))
-        await child.stop()
+        await process.stop()
         await self.gone(other)
-        self.assertFalse(is_alive(child.pid))
+        self.assertFalse(is_alive(process.pid))
 
     async def test_killing_all_ends_what_runs(self):
-        child = self.child(STUBBORN)
-        await child.start()
-        self.children.kill()
-        await child.when_ended()
-        self.assertEqual((child.signal, len(self.children)), (9, 0))
-        await child.when_ended()
+        process = self.process(STUBBORN)
+        await process.start()
+        self.processes.kill()
+        await process.when_ended()
+        self.assertEqual((process.signal, len(self.processes)), (9, 0))
+        await process.when_ended()
 
     async def test_it_is_in_a_session_of_its_own(self):
-        child = self.child(SERVER)
-        await child.start()
-        self.assertEqual(os.getsid(child.pid), child.pid)
+        process = self.process(SERVER)
+        await process.start()
+        self.assertEqual(os.getsid(process.pid), process.pid)
 
     async def test_a_program_that_is_not_one(self):
         path = self.folder / "noise"
         path.write_bytes(b"\x00\x01")
         path.chmod(0o755)
-        child = self.child("")
-        child._model = Model("noise", "yours", path, "")
+        process = self.process("")
+        process._model = Model("noise", "yours", path, "")
         with self.assertRaises(NotStartedError) as caught:
-            await child.start()
+            await process.start()
         self.assertIn("Exec format error", str(caught.exception))
 
 
 class ExperimentTests(LabTestCase):
-    """Whatever the figures, the experiments come to the answer they are made for."""
+    """The experiments give their answer whatever the figures are."""
 
     def setUp(self):
         from twisted.internet import reactor
 
         super().setUp()
-        self.bench = Bench(reactor)
-        self.lab = Laboratory.of(self.bench)
+        self.runner = ModelRunner(reactor)
+        self.experiments = ExperimentRunner.of(self.runner)
 
     async def test_a_second_client_beside_a_silent_one(self):
-        self.assertIsNone(await self.lab.second_client("blocking"))
-        self.patch(experiments, "PATIENCE", 100)  # for an answer that comes
-        self.assertIsNotNone(await self.lab.second_client("epoll_level"))
-        self.assertEqual(len(self.bench.children), 0)
+        self.assertIsNone(await self.experiments.second_client("blocking"))
+        self.patch(claims, "PATIENCE", 100)  # for an answer that comes
+        self.assertIsNotNone(await self.experiments.second_client("epoll_level"))
+        self.assertEqual(len(self.runner.processes), 0)
 
     async def test_idle_cpu(self):
-        busy = await self.lab.idle_cpu("nonblocking_polling")
-        idle = await self.lab.idle_cpu("epoll_level")
+        busy = await self.experiments.idle_cpu("nonblocking_polling")
+        idle = await self.experiments.idle_cpu("epoll_level")
         self.assertGreater(busy, idle)
-        self.assertEqual(len(self.bench.children), 0)
+        self.assertEqual(len(self.runner.processes), 0)
 
 
 class CommandTests(LabTestCase):
@@ -245,7 +242,7 @@ class CommandTests(LabTestCase):
         self.assertIn("&lt;b&gt;markup", page)
         self.assertIn("--models blocking,epoll_level,./mine.py", page)
 
-    async def test_json_on_standard_output_is_alone_there(self):
+    async def test_json_on_standard_output_is_the_only_output(self):
         words = ["--models", "epoll_level", "--connections", 5, "--seconds", 0.1, "--no-claims"]
         out, err, status = await self.run_lab(*words, "--json", "-")
         self.assertEqual(status, 0, err)
@@ -253,7 +250,7 @@ class CommandTests(LabTestCase):
         self.assertIn("epoll_level", err)
         self.assertEqual([each.name for each in self.folder.iterdir()], ["lab.html"])
 
-    async def test_a_signal_ends_it_with_what_there_is(self):
+    async def test_a_signal_ends_it_with_the_figures_so_far(self):
         self.program("import time\ntime.sleep(1000)")  # so there is something to stop
         for name in ("INT", "TERM"):
             words = ["--models", "epoll_level,./mine.py", "--connections", "1,2"]
@@ -279,7 +276,7 @@ class CommandTests(LabTestCase):
         for pid in programs:
             await self.gone(pid)
 
-    async def test_a_lab_that_is_killed_leaves_nobody_behind(self):
+    async def test_no_program_outlives_a_lab_that_is_killed(self):
         self.program(STUBBORN)
         child = self.start("--models", "./mine.py", "--connections", 1, "--seconds", 60)
         await child.until(lambda: b"serves lab" in child.err)
@@ -296,7 +293,7 @@ class CommandTests(LabTestCase):
 
         return deferLater(reactor, 0.02)
 
-    async def test_lines_that_nobody_reads_end_it_with_what_there_is(self):
+    async def test_a_closed_standard_output_ends_it_with_the_figures_so_far(self):
         words = ["--models", "epoll_level", "--seconds", 0.1, "--no-claims"]
         child = self.start(*words, "--connections", "1,2,3")
         child.transport.closeStdout()  # as `| head` does
@@ -307,7 +304,7 @@ class CommandTests(LabTestCase):
         self.assertEqual(self.result().partial, "standard output: Broken pipe")
         self.assertIn("This report is partial", (self.folder / "lab.html").read_text())
 
-    async def test_a_list_that_nobody_reads_is_one_line(self):
+    async def test_a_list_with_closed_standard_output_is_one_line(self):
         child = self.start("--list", "--models", "epoll_level")
         child.transport.closeStdout()
         self.assertEqual(await child.ended, 1)
@@ -324,7 +321,7 @@ class CommandTests(LabTestCase):
         (model,) = self.result().models
         self.assertEqual({str(cell.outcome) for cell in model.cells}, {"unavailable"})
 
-    async def test_the_list_tells_what_cannot_run(self):
+    async def test_the_list_shows_which_models_cannot_run(self):
         self.program(LACKING)
         out, _, status = await self.run_lab("--list", "--models", "epoll_level,./mine.py")
         self.assertEqual(status, 0)

@@ -1,4 +1,4 @@
-"""The lab's page in a real browser: it loads alone, and a reader can tell everything apart."""
+"""The lab's page in a real browser: it needs no other file, and its charts are readable."""
 
 import json
 import shutil
@@ -9,13 +9,13 @@ from unittest import SkipTest
 from attrs import evolve
 from twisted.trial.unittest import TestCase
 
+from evserve.lab.report.chart import METRICS
 from evserve.lab.report.page import as_html
-from evserve.lab.report.series import METRICS
 from tests.integration.browser import CHROMIUM, start_browser
-from tests.lab.made import CLAIM, all_models, breaks, result
+from tests.lab.example_results import CLAIM, all_models, breaks, result
 
 
-# What stands in a page's charts, in pixels of the window.
+# The contents of a page's charts, in pixels of the window.
 LOOK = """JSON.stringify([...document.querySelectorAll('svg')].map(svg => {
   const box = element => {
     const {left, top, right, bottom} = element.getBoundingClientRect();
@@ -34,8 +34,8 @@ END = "document.querySelector('pre code') !== null"  # the last element of the p
 BROKEN = {"blocking": 10, "thread_pool": 10, "gevent_unpatched": 10, "select_loop": 3_000}
 
 
-def crowded():
-    """Return twenty models, nearly alike; some broke, three of them at the same place."""
+def similar_models():
+    """Return twenty models with similar figures; some broke, three of them at the same number."""
     return [
         breaks(each.name, each.family, BROKEN[each.name]) if each.name in BROKEN else each
         for each in all_models()
@@ -43,7 +43,7 @@ def crowded():
 
 
 def overlap(one, other):
-    """Say whether two boxes share more than a hair."""
+    """Say whether two boxes overlap by more than a pixel."""
     return (
         min(one["right"], other["right"]) - max(one["left"], other["left"]) > 1
         and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 1
@@ -84,7 +84,7 @@ class LabPageTests(TestCase):
                     self.assertFalse(overlap(one, other), (chart["name"], one, other))
 
     async def test_all_charts_can_be_read_on_a_desk_and_on_a_phone(self):
-        models = crowded()
+        models = similar_models()
         names = {model.name for model in models}
         for width in (1280, 800, 390):
             await self.open(result(models, [CLAIM]), width=width, height=900)
@@ -92,7 +92,7 @@ class LabPageTests(TestCase):
             wide = "document.documentElement.scrollWidth"
             self.assertLessEqual(await self.browser.once(wide), width)
 
-    async def test_it_loads_nothing_and_complains_of_nothing(self):
+    async def test_it_loads_nothing_and_has_no_errors(self):
         problems, requests = [], []
         told = self.browser.childDataReceived
 
@@ -109,7 +109,7 @@ class LabPageTests(TestCase):
         for domain in ("Network", "Log", "Runtime"):
             await self.browser.call(f"{domain}.enable")
         path = self.folder / "lab.html"
-        path.write_text(as_html(result(crowded(), [CLAIM])), "utf-8")
+        path.write_text(as_html(result(similar_models(), [CLAIM])), "utf-8")
         await self.browser.call("Page.navigate", url=path.as_uri())
         await self.browser.once(END)
         addresses = [json.loads(each)["params"]["request"]["url"] for each in requests]
@@ -117,22 +117,22 @@ class LabPageTests(TestCase):
         others = [each for each in addresses if each != path.as_uri() and each[:5] != "data:"]
         self.assertEqual((others, problems), ([], []))
 
-    async def test_a_family_can_be_looked_at_alone(self):
-        await self.open(result(crowded()))
+    async def test_a_family_can_be_shown_alone(self):
+        await self.open(result(similar_models()))
         await self.browser.once("(document.querySelector('#show-scanning').click(), true)")
         faint = "getComputedStyle(document.querySelector('svg .line.%s')).opacity"
         await self.browser.once(f"{faint % 'told'} < 0.5")
         self.assertEqual(await self.browser.once(faint % "scanning"), "1")
 
-    async def test_it_follows_the_scheme(self):
+    async def test_it_follows_the_colour_scheme(self):
         for scheme, colour in (("dark", "rgb(17, 19, 22)"), ("light", "rgb(246, 246, 243)")):
-            await self.open(result(crowded()), scheme=scheme)
+            await self.open(result(similar_models()), scheme=scheme)
             background = "getComputedStyle(document.body).backgroundColor"
             self.assertEqual(await self.browser.once(background), colour)
             picture = await self.browser.screenshot()
             self.assertTrue(picture.startswith(b"\x89PNG"))
 
-    async def test_hostile_words_run_nothing(self):
+    async def test_hostile_text_runs_nothing(self):
         words = (
             "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
         )

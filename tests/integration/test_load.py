@@ -1,4 +1,4 @@
-"""`twistd -n evserve load` on real servers: those that echo, and those that do not."""
+"""`twistd -n evserve load` on real servers, good and bad."""
 
 import json
 import os
@@ -11,8 +11,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.trial.unittest import TestCase
 
-from evserve.load.plan import Plan
-from evserve.load.run import run_load
+from evserve.load import Plan, run_load
 from tests.certificates import NAME, make_certificates
 from tests.integration.processes import need_open_files, spawn
 
@@ -31,7 +30,7 @@ class Silent(Protocol):
         self.gone.callback(None)
 
 
-class Liar(Silent):
+class Wrong(Silent):
     """Answers with other bytes."""
 
     def dataReceived(self, data):
@@ -173,7 +172,7 @@ class EchoTests(LoadTestCase):
         self.assertEqual(status, 1)
         self.assertIn("certificate verify failed", str(report["connections"]["lost"]))
 
-    async def test_a_signal_ends_it_with_what_there_is(self):
+    async def test_a_signal_ends_it_with_the_figures_so_far(self):
         server, address = await self.echo("--console")
         child = spawn(self, "load", "--connect", address, "--seconds", 60)
         await child.until(lambda: b"serves load" in child.err)
@@ -201,8 +200,8 @@ class EchoTests(LoadTestCase):
 
 
 class BadServerTests(LoadTestCase):
-    async def test_a_server_that_lies(self):
-        address = await self.serve(Liar)
+    async def test_a_server_with_wrong_answers(self):
+        address = await self.serve(Wrong)
         out, err, status = await self.load("--connect", address, "--connections", 3)
         self.assertEqual(status, 1)
         self.assertRegex(out, r"WRONG +on 3 connections, such as byte 0 is ")
@@ -222,7 +221,7 @@ class BadServerTests(LoadTestCase):
         lost = report["connections"]["lost"]
         self.assertEqual((status, lost), (1, {"closed by the server": 10}))
 
-    async def test_nobody_there(self):
+    async def test_no_server(self):
         words = ["--connect", f"unix:{os.devnull}x", "--connections", 3]
         report, status = await self.measure(*words)
         self.assertEqual(status, 1)

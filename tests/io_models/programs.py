@@ -1,4 +1,4 @@
-"""The programs of examples/io_models/, started as a user starts them, and clients for them."""
+"""The programs of examples/io_models/, started like a user does, and clients for them."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from twisted.trial.unittest import SkipTest
 
 
 FOLDER = Path(__file__).parents[2] / "examples" / "io_models"
-# Runs a program after some lines of Python of the test's own, for what no limit can bring about.
+# Runs a program after code of the test, for conditions that no resource limit can cause.
 PREPARED = """
 import runpy, sys
 exec(sys.argv.pop(1))
@@ -67,7 +67,7 @@ class Program:
         """Wait until it has written a line to standard error, and return that."""
         while not self.errors.endswith("\n"):
             if not select.select([self.process.stderr], [], [], PATIENCE)[0]:
-                raise AssertionError("it has nothing to say")
+                raise AssertionError("it prints nothing")
         return self.errors
 
     def stop(self, number=signal.SIGINT):
@@ -77,7 +77,7 @@ class Program:
 
     @contextlib.contextmanager
     def stopped(self):
-        """Keep it from running, inside a `with` block; the kernel goes on for it."""
+        """Stop the process inside a `with` block; the kernel still receives for it."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         yield
@@ -91,14 +91,14 @@ class Program:
 
 
 def connect(test, program):
-    """Return a connected socket; what takes longer than PATIENCE is an error."""
+    """Return a connected socket with a time-out of PATIENCE."""
     client = socket.create_connection(("127.0.0.1", program.port), PATIENCE)
     test.addCleanup(client.close)
     return client
 
 
 def receive(client, count):
-    """Return the next `count` bytes, fewer only if the server closes before."""
+    """Return the next `count` bytes; fewer only if the server closes."""
     pieces = []
     while count and (data := client.recv(min(count, 65536))):
         pieces.append(data)
@@ -107,12 +107,12 @@ def receive(client, count):
 
 
 def receive_rest(client):
-    """Return everything up to the server's end."""
+    """Return everything until the server closes."""
     return receive(client, sys.maxsize)
 
 
 def peek(client):
-    """Return what is there now; raises BlockingIOError if nothing is."""
+    """Return a byte that has come already; raises BlockingIOError if there is none."""
     client.setblocking(False)
     try:
         return client.recv(1)
@@ -121,13 +121,13 @@ def peek(client):
 
 
 def reset(client):
-    """Close with RST instead of FIN, as a client does that crashes with unread data."""
+    """Close with RST instead of FIN, like a client that crashes with unread data."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 def send_and_read_late(client, payload, piece):
-    """Send in pieces until nothing more fits anywhere, then read too; return what came.
+    """Send in pieces until all buffers are full, then read as well; return what was received.
 
     The end of the payload is the end of the stream: the answers end with the server's FIN.
     """
@@ -157,7 +157,7 @@ def send_and_read_late(client, payload, piece):
 
 
 def send_until_stalled(client, most):
-    """Send zeros without reading; return how many bytes went off before nothing more did."""
+    """Send zeros without reading; return how many bytes could be sent."""
     client.setblocking(False)
     sent, piece = 0, bytes(65536)
     with selectors.DefaultSelector() as selector:

@@ -6,11 +6,11 @@ import signal
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import Conversations, Descriptors
+from tests.io_models.behaviour import DescriptorLimit, ModelBehaviour
 from tests.io_models.programs import connect, peek, receive, receive_rest
 
 
-# RLIMIT_NPROC does not bind root, so here is a fork that fails as it does for everybody else.
+# RLIMIT_NPROC does not apply to root, so this fork fails as it does for other users.
 LIMITED_FORK = """
 import errno, itertools, os
 def fork(real=os.fork, count=itertools.count()):
@@ -22,7 +22,7 @@ os.fork = fork
 SMALL = 4 << 20  # bytes of address space: less than the program has
 
 
-class BlockingTests(Conversations, SynchronousTestCase):
+class BlockingTests(ModelBehaviour, SynchronousTestCase):
     name = "blocking"
     at_once = 1
 
@@ -37,7 +37,7 @@ class BlockingTests(Conversations, SynchronousTestCase):
         self.assertEqual(receive(second, 6), b"SECOND")
 
 
-class ForkPerConnectionTests(Conversations, SynchronousTestCase):
+class ForkPerConnectionTests(ModelBehaviour, SynchronousTestCase):
     name = "fork_per_connection"
 
     def test_its_children_go_with_it_however_it_ends(self):
@@ -65,9 +65,9 @@ class ForkPerConnectionTests(Conversations, SynchronousTestCase):
             if condition():
                 return
             os.sched_yield()
-        self.fail("it did not come true")
+        self.fail("the condition did not become true")
 
-    def test_a_fork_that_fails_turns_the_client_away_and_says_why_once(self):
+    def test_a_fork_that_fails_closes_the_connection_and_says_why_once(self):
         program = self.start(code=LIMITED_FORK)
         first = connect(self, program)
         self.converse(first, b"hello")
@@ -79,11 +79,11 @@ class ForkPerConnectionTests(Conversations, SynchronousTestCase):
         )
 
 
-class ThreadPerConnectionTests(Descriptors, Conversations, SynchronousTestCase):
+class ThreadPerConnectionTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "thread_per_connection"
     out = "[Errno 24] Too many open files"
 
-    def test_a_thread_that_cannot_be_started_turns_the_client_away_and_says_why_once(self):
+    def test_a_thread_that_cannot_be_started_closes_the_connection_and_says_why_once(self):
         program = self.start()
         first = connect(self, program)
         self.converse(first, b"hello")
@@ -95,7 +95,7 @@ class ThreadPerConnectionTests(Descriptors, Conversations, SynchronousTestCase):
         self.assertEqual(program.errors, "thread_per_connection: can't start new thread\n")
 
 
-class ThreadPoolTests(Conversations, SynchronousTestCase):
+class ThreadPoolTests(ModelBehaviour, SynchronousTestCase):
     name = "thread_pool"
     at_once = 8
 

@@ -1,4 +1,4 @@
-"""What all models do alike: say that clients may come, and where they break."""
+"""What all models share: the line that they listen, and the lines on where they break."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.io_models.conversations import FILES, few_files
+from tests.io_models.behaviour import FILES, few_files
 from tests.io_models.programs import (
     FOLDER,
     PATIENCE,
@@ -19,7 +19,7 @@ from tests.io_models.programs import (
 
 class AnnouncementTests(SynchronousTestCase):
     def run_into(self, name, output):
-        """Run a program that can't say where it listens; return its status and what it says."""
+        """Run a program that cannot print its line; return its status and standard error."""
         done = subprocess.run(
             [sys.executable, FOLDER / f"{name}.py", "0"],
             stdout=output,
@@ -46,8 +46,8 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertEqual(result, (1, "blocking: standard output: Broken pipe\n"))
 
 
-class ComplaintTests(SynchronousTestCase):
-    def test_nobody_need_hear_it(self):
+class WarningTests(SynchronousTestCase):
+    def test_a_closed_standard_error_does_not_matter(self):
         program = Program(self, "poll_loop", prepare=few_files)
         program.process.stderr.close()
         first = connect(self, program)

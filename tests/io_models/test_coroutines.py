@@ -1,4 +1,4 @@
-"""The founding examples of examples/coroutines/: what they print is the order of things."""
+"""The programs of examples/coroutines/: the order of what they print."""
 
 import runpy
 import subprocess
@@ -27,7 +27,7 @@ class CoroutineTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout.splitlines()
 
-    def test_an_event_is_made_when_asked_for_and_goes_to_one_of_two_consumers(self):
+    def test_an_event_is_made_on_request_and_goes_to_one_of_two_consumers(self):
         lines = self.run_it("two_consumers")
         self.assertEqual(
             lines[:4],
@@ -50,7 +50,7 @@ class CoroutineTests(SynchronousTestCase):
     def test_sleeping_coroutines_are_woken_in_order_of_time(self):
         lines = self.run_it("sleeping_coroutines")
         self.assertEqual(lines[:3], ["long begins", "short begins", "twice begins"])
-        self.assertRegex(lines[-1], r"^all together: \d+\.\d\d s; one after another: 1\.20 s$")
+        self.assertRegex(lines[-1], r"^all together: \d+\.\d\d s; sequential: 1\.20 s$")
 
     def test_sleeping_coroutines_take_the_time_of_the_longest(self):
         program = runpy.run_path(str(COROUTINES / "sleeping_coroutines.py"))
@@ -67,15 +67,15 @@ class CoroutineTests(SynchronousTestCase):
         self.assertEqual(took, 6)
         self.assertEqual([seconds for seconds in naps if seconds], [1, 1, 2, 2])
 
-    def test_a_slow_handler_blocks_everybody_until_it_is_cured(self):
+    def test_a_slow_handler_blocks_all_others_unless_it_runs_in_a_thread(self):
         lines = self.run_it("slow_handler")
         order = [line.strip().partition(" answered")[0] for line in lines]
         self.assertEqual(order[:4], ["blocking:", "slow", "quick 1", "quick 2"])
-        self.assertEqual(order[4:], ["cured:", "quick 1", "quick 2", "slow"])
+        self.assertEqual(order[4:], ["threaded:", "quick 1", "quick 2", "slow"])
 
     def test_three_slow_pages_are_waited_for_at_the_same_time(self):
         lines = self.run_it("three_slow_pages")
         asked = [line.rpartition(" of ")[2] for line in lines[:3]]
-        self.assertEqual(sorted(asked), ["0.3 s", "0.6 s", "0.9 s"])  # before any had answered
+        self.assertEqual(sorted(asked), ["0.3 s", "0.6 s", "0.9 s"])  # before the first answer
         self.assertEqual(len([line for line in lines[3:6] if line.endswith("status 200")]), 3)
-        self.assertRegex(lines[6], r"^all together: \d+\.\d\d s; one after another: 1\.80 s$")
+        self.assertRegex(lines[6], r"^all together: \d+\.\d\d s; sequential: 1\.80 s$")

@@ -1,10 +1,10 @@
-"""Models that ask which connections are ready, one that is told, and one that has things done."""
+"""Models that ask for readiness, one that gets signals, and one that gets completions."""
 
 import resource
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.io_models.conversations import Conversations, Descriptors, Optional
+from tests.io_models.behaviour import DescriptorLimit, ModelBehaviour, OptionalPackage
 from tests.io_models.programs import (
     UNAVAILABLE,
     Program,
@@ -17,11 +17,11 @@ from tests.io_models.programs import (
 FD_SETSIZE = 1024
 
 
-class NonblockingPollingTests(Descriptors, Conversations, SynchronousTestCase):
+class NonblockingPollingTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "nonblocking_polling"
 
 
-class SelectLoopTests(Descriptors, Conversations, SynchronousTestCase):
+class SelectLoopTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "select_loop"
 
     def setUp(self):
@@ -31,7 +31,7 @@ class SelectLoopTests(Descriptors, Conversations, SynchronousTestCase):
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
 
-    def test_a_client_whose_descriptor_is_1024_is_turned_away_and_the_others_are_served(self):
+    def test_a_client_with_descriptor_1024_is_closed_and_the_others_are_served(self):
         program = self.start()
         clients = []
         for _ in range(FD_SETSIZE):
@@ -51,7 +51,7 @@ class SelectLoopTests(Descriptors, Conversations, SynchronousTestCase):
             program.errors, "select_loop: descriptor 1024 is beyond select's FD_SETSIZE of 1024\n"
         )
 
-    def test_there_is_room_again_when_somebody_has_left(self):
+    def test_a_descriptor_can_be_used_again(self):
         program = self.start()
         clients = [connect(self, program) for _ in range(FD_SETSIZE)]
         clients[0].sendall(b"going")
@@ -60,18 +60,18 @@ class SelectLoopTests(Descriptors, Conversations, SynchronousTestCase):
         self.converse(connect(self, program), b"coming")
 
 
-class PollLoopTests(Descriptors, Conversations, SynchronousTestCase):
+class PollLoopTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "poll_loop"
 
 
-class EpollLevelTests(Descriptors, Conversations, SynchronousTestCase):
+class EpollLevelTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "epoll_level"
 
 
-class Bursts:
-    """For models that hear of a change once: nothing may be forgotten."""
+class EdgeTriggered:
+    """For models that are notified of a change once: none may be missed."""
 
-    def test_bursts_from_many_are_answered_to_the_last_byte(self):
+    def test_bursts_of_many_clients_are_answered_completely(self):
         program = self.start()
         clients = [connect(self, program) for _ in range(20)]
         burst = bytes(range(97, 123)) * 5_000  # 130 kB: more than one read, less than the buffers
@@ -83,39 +83,41 @@ class Bursts:
                 self.assertTrue(receive(client, len(burst)) == burst.upper())
 
 
-class EpollEdgeTests(Bursts, Descriptors, Conversations, SynchronousTestCase):
+class EpollEdgeTests(EdgeTriggered, DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "epoll_edge"
 
 
-class SelectorsLoopTests(Descriptors, Conversations, SynchronousTestCase):
+class SelectorsLoopTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "selectors_loop"
 
 
 def few_signals():
-    """Let hardly any signal wait, for a program that is about to start."""
+    """Limit the queued signals of a program that is about to start."""
     resource.setrlimit(resource.RLIMIT_SIGPENDING, (2, 2))
 
 
-class SignalDrivenTests(Bursts, Descriptors, Conversations, SynchronousTestCase):
+class SignalDrivenTests(EdgeTriggered, DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "signal_driven"
 
-    def test_signals_that_were_dropped_are_made_up_for(self):
+    def test_dropped_signals_lose_no_data(self):
         program = self.start(prepare=few_signals)
         clients = [connect(self, program) for _ in range(50)]
         for client in clients:
             self.converse(client, b"here")
-        with program.stopped():  # nobody takes signals meanwhile: most find the queue full
+        with program.stopped():  # it takes no signals, so most find the queue full
             for client in clients:
                 client.sendall(b"hello")
         for client in clients:
             self.assertEqual(receive(client, 5), b"HELLO")
         self.assertEqual(
             program.errors,
-            "signal_driven: more signals than RLIMIT_SIGPENDING = 2: looking at everybody\n",
+            "signal_driven: more signals than RLIMIT_SIGPENDING = 2: checking all connections\n",
         )
 
 
-class IoUringCompletionTests(Optional, Bursts, Descriptors, Conversations, SynchronousTestCase):
+class IoUringCompletionTests(
+    OptionalPackage, EdgeTriggered, DescriptorLimit, ModelBehaviour, SynchronousTestCase
+):
     name = "io_uring_completion"
     package = "liburing"
 

@@ -4,30 +4,36 @@ import difflib
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.io_models.conversations import FILES, Conversations, Descriptors, Optional, few_files
+from tests.io_models.behaviour import (
+    FILES,
+    DescriptorLimit,
+    ModelBehaviour,
+    OptionalPackage,
+    few_files,
+)
 from tests.io_models.programs import FOLDER, connect, peek, receive
 
 
-class GeneratorSchedulerTests(Descriptors, Conversations, SynchronousTestCase):
+class GeneratorSchedulerTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "generator_scheduler"
 
 
-class GreenletLoopTests(Optional, Descriptors, Conversations, SynchronousTestCase):
+class GreenletLoopTests(OptionalPackage, DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "greenlet_loop"
     package = "greenlet"
 
 
-class GeventPatchedTests(Optional, Descriptors, Conversations, SynchronousTestCase):
+class GeventPatchedTests(OptionalPackage, DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "gevent_patched"
     package = "gevent"
 
 
-class GeventUnpatchedTests(Optional, Conversations, SynchronousTestCase):
+class GeventUnpatchedTests(OptionalPackage, ModelBehaviour, SynchronousTestCase):
     name = "gevent_unpatched"
     package = "gevent"
     at_once = 1
 
-    def test_it_is_the_patched_program_but_for_the_patch(self):
+    def test_it_differs_from_the_patched_program_only_by_the_patch(self):
         programs = []
         for name in ("gevent_patched", self.name):
             text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
@@ -47,26 +53,26 @@ class GeventUnpatchedTests(Optional, Conversations, SynchronousTestCase):
         self.assertEqual(receive(second, 6), b"SECOND")
 
 
-class AsyncioStreamsTests(Descriptors, Conversations, SynchronousTestCase):
+class AsyncioStreamsTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "asyncio_streams"
     out = "socket.accept() out of system resource: [Errno 24] Too many open files"
 
 
-class AsyncioProtocolTests(Descriptors, Conversations, SynchronousTestCase):
+class AsyncioProtocolTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "asyncio_protocol"
     out = "socket.accept() out of system resource: [Errno 24] Too many open files"
 
 
-class TwistedEpollTests(Descriptors, Conversations, SynchronousTestCase):
+class TwistedEpollTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
     name = "twisted_epoll"
 
 
-class EvserveUvloopTests(Optional, Conversations, SynchronousTestCase):
+class EvserveUvloopTests(OptionalPackage, ModelBehaviour, SynchronousTestCase):
     name = "evserve_uvloop"
     package = "uvloop"
     speaker = "evserve"
 
-    def test_without_descriptors_it_says_so_once_and_serves_whom_it_can(self):
+    def test_without_descriptors_it_says_so_once_and_serves_the_others(self):
         program = self.start(prepare=few_files)
         first = connect(self, program)
         self.converse(first, b"hello")

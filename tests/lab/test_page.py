@@ -1,4 +1,4 @@
-"""The page: complete, well-formed, and safe whatever a program says of itself."""
+"""The page: complete, well-formed, and safe with hostile text."""
 
 import re
 from xml.etree import ElementTree as ET
@@ -6,14 +6,10 @@ from xml.etree import ElementTree as ET
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.report.chart import Chart
-from evserve.lab.report.labels import Label
-from evserve.lab.report.markup import Markup, prose, tag
-from evserve.lab.report.models import ending
-from evserve.lab.report.page import as_html
-from evserve.lab.report.series import METRICS, lines_of
+from evserve.lab.report.chart import METRICS
+from evserve.lab.report.page import as_html, describe_ending
 from evserve.lab.results import Outcome, Verdict
-from tests.lab.made import CLAIM, COUNTS, all_models, breaks, cell, model, result
+from tests.lab.example_results import CLAIM, COUNTS, all_models, breaks, measurement, model, result
 
 
 HOSTILE = '</title><script>alert(1)</script>"\' onload="x" `</code>&amp;` \x00\x1b'
@@ -22,23 +18,6 @@ HOSTILE = '</title><script>alert(1)</script>"\' onload="x" `</code>&amp;` \x00\x
 def parsed(page):
     """Return the page as a tree; HTML that is XML too."""
     return ET.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
-
-
-class MarkupTests(SynchronousTestCase):
-    def test_text_and_attributes_are_escaped(self):
-        self.assertEqual(tag("p", "<&>", id='"'), '<p id="&quot;">&lt;&amp;&gt;</p>')
-
-    def test_markup_is_not_escaped_again(self):
-        self.assertEqual(tag("p", tag("b", "x"), Markup("&#8211;")), "<p><b>x</b>&#8211;</p>")
-
-    def test_what_is_none_is_left_out(self):
-        self.assertEqual(
-            tag("p", None, id=None, class_="x", data_x=1.50), '<p class="x" data-x="1.5"></p>'
-        )
-
-    def test_backticks_are_code(self):
-        self.assertEqual(prose("a `b<` c"), "a <code>b&lt;</code> c")
-        self.assertEqual(prose("it`s"), "it`s")
 
 
 class PageTests(SynchronousTestCase):
@@ -67,7 +46,7 @@ class PageTests(SynchronousTestCase):
         for link in tree.iter("a"):
             self.assertIn(link.get("href").removeprefix("#"), ids)
 
-    def test_hostile_words_stay_words(self):
+    def test_hostile_text_is_escaped(self):
         hostile = evolve(
             breaks(HOSTILE, HOSTILE, 100, HOSTILE),
             text=f"{HOSTILE}\n\n{HOSTILE}",
@@ -88,7 +67,7 @@ class PageTests(SynchronousTestCase):
         self.assertIn("This report is partial: it was stopped.", page)
         self.assertNotIn("partial", as_html(result()).partition("</style>")[2])
 
-    def test_each_verdict_is_told(self):
+    def test_each_verdict_is_shown(self):
         for verdict in Verdict:
             page = as_html(result(claims=[evolve(CLAIM, verdict=verdict)]))
             self.assertIn(f">{verdict}</span>", page)
@@ -103,67 +82,41 @@ class PageTests(SynchronousTestCase):
 
     def test_models_that_are_in_no_chart_are_named(self):
         page = as_html(result([model(), breaks("blocking", "blocking", 1)]))
-        self.assertIn("Not in it: blocking (broke at 1).", page)
+        self.assertIn("Not shown: blocking (broke at 1).", page)
 
-    def test_cells_without_figures_for_the_same_reason_share_a_row(self):
+    def test_measurements_without_figures_for_the_same_reason_share_a_row(self):
         tree = parsed(as_html(result([breaks("blocking", "blocking", 10)])))
         heads = ["".join(each.itertext()) for each in tree.findall(".//th[@scope='row']")]
         self.assertEqual(heads, ["1", "10", "100 to 10,000"])
         self.assertEqual(tree.find(".//th[@scope='rowgroup']").get("rowspan"), "3")
 
-    def test_it_tells_in_how_many_cells_the_generator_was_the_limit(self):
-        cells = [cell(1, generator_saturated="busy"), cell(10)]
+    def test_it_counts_the_measurements_in_which_the_generator_was_the_limit(self):
+        cells = [measurement(1, generator_saturated="busy"), measurement(10)]
         page = as_html(result([model(cells=cells)]))
         self.assertIn("the limit in 1 of 2 measurements", page)
 
     def test_one_model_at_one_number_is_enough(self):
-        tree = parsed(as_html(result([model(cells=[cell(100)])])))
+        tree = parsed(as_html(result([model(cells=[measurement(100)])])))
         self.assertEqual(len(tree.findall(".//svg")), len(METRICS))
 
 
 class EndingTests(SynchronousTestCase):
     def test_what_became_of_a_model(self):
-        self.assertEqual(ending(model()), "served everybody, up to 10,000 connections.")
-        self.assertEqual(ending(breaks("x", "told", 100, "no")), "broke at 100 connections: no.")
-        missing = [cell(1, Outcome.UNAVAILABLE, "needs gevent")]
-        self.assertIn("cannot run at 1 connection: needs gevent", ending(model(cells=missing)))
-        skipped = [cell(1), cell(10, Outcome.SKIPPED, "memory")]
-        self.assertIn("not tried with 10 connections: memory", ending(model(cells=skipped)))
-        self.assertEqual(ending(model(cells=[cell(1, Outcome.NOT_RUN)])), "not run.")
-        self.assertIn("It said: hot.", ending(model(cells=[cell(1, why="hot")])))
-
-
-class ChartTests(SynchronousTestCase):
-    def setUp(self):
-        models = [*all_models()[2:], breaks("blocking", "blocking", 10)]
-        models.append(breaks("thread_pool", "blocking", 10))
-        self.lines = lines_of(models, METRICS[0])
-        self.svg = ET.fromstring(Chart.of(METRICS[0], self.lines, COUNTS).svg())
-
-    def test_a_broken_line_has_its_cross_and_its_number(self):
-        (line,) = self.svg.findall(".//a[@data-model='blocking']")
-        self.assertEqual(len(line.findall("path[@class='broke']")), 1)
-        self.assertEqual(line.find("text").text, "blocking ✕ at 10")
-        (whole,) = self.svg.findall(".//a[@data-model='poll_loop']")
-        self.assertEqual(whole.findall("path[@class='broke']"), [])
-
-    def test_names_do_not_cover_each_other(self):
-        labels = [
-            Label(each.text, float(each.get("x")), float(each.get("y")), len(each.text) * 6.9, 12)
-            for each in self.svg.findall(".//text[@class='name']")
-        ]
-        self.assertEqual(len(labels), len(self.lines))
-        for number, one in enumerate(labels):
-            for other in labels[number + 1 :]:
-                self.assertFalse(one.covers(other), (one, other))
-
-    def test_the_numbers_of_connections_are_on_the_axis(self):
-        texts = [each.text for each in self.svg.findall(".//text[@class='x']")]
-        self.assertEqual(texts, ["1", "10", "100", "1k", "3k", "10k"])
-
-    def test_members_of_a_family_have_marks_of_their_own(self):
-        marks = {}
-        for name in ("epoll_level", "epoll_edge", "selectors_loop", "io_uring_completion"):
-            (line,) = self.svg.findall(f".//a[@data-model='{name}']")
-            marks[name] = line.find("path[@class='full']").get("d")
-        self.assertEqual(len(set(marks.values())), 4)
+        self.assertEqual(describe_ending(model()), "served all clients, up to 10,000 connections.")
+        self.assertEqual(
+            describe_ending(breaks("x", "told", 100, "no")), "broke at 100 connections: no."
+        )
+        missing = [measurement(1, Outcome.UNAVAILABLE, "needs gevent")]
+        self.assertIn(
+            "cannot run at 1 connection: needs gevent", describe_ending(model(cells=missing))
+        )
+        skipped = [measurement(1), measurement(10, Outcome.SKIPPED, "memory")]
+        self.assertIn(
+            "not tried with 10 connections: memory", describe_ending(model(cells=skipped))
+        )
+        self.assertEqual(
+            describe_ending(model(cells=[measurement(1, Outcome.NOT_RUN)])), "not run."
+        )
+        self.assertIn(
+            "It printed: hot.", describe_ending(model(cells=[measurement(1, why="hot")]))
+        )

@@ -5,9 +5,8 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.jsonfile import NotAResultError, as_json, from_json
-from evserve.lab.results import Outcome
-from tests.lab.made import CLAIM, breaks, model, result
+from evserve.lab.results import InvalidResultError, Outcome, as_json, from_json
+from tests.lab.example_results import CLAIM, breaks, model, result
 
 
 class JsonTests(SynchronousTestCase):
@@ -25,7 +24,7 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(value["claims"][0]["verdict"], "holds")
 
     def refused(self, text, words):
-        problem = self.assertRaises(NotAResultError, from_json, text)
+        problem = self.assertRaises(InvalidResultError, from_json, text)
         self.assertIn(words, str(problem))
         self.assertNotIn("\n", str(problem))
 

@@ -1,4 +1,4 @@
-"""A run whose measurements are made up: progress, what is cut short, and what is kept."""
+"""A run with made-up measurements: their order, progress, and what is kept of a partial run."""
 
 from pathlib import Path
 
@@ -7,56 +7,59 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.cells import Bench
-from evserve.lab.child import Children, NotStartedError
-from evserve.lab.claims.experiments import Experiment, Laboratory, UnknownError
-from evserve.lab.programs import Model
+from evserve.lab.claims import Experiment, ExperimentRunner, UnknownError
+from evserve.lab.measurement import LoadProfile, ModelRunner
+from evserve.lab.models import Model
+from evserve.lab.process import NotStartedError, ProcessRegistry
 from evserve.lab.results import Outcome, Verdict
-from evserve.lab.run import LabRun
-from evserve.lab.screen import Screen, cell_line
-from evserve.lab.settings import Measure
-from tests.lab.made import CLAIM, cell
+from evserve.lab.run import Console, LabRun, Matrix, available_memory, measurement_line
+from tests.lab.example_results import CLAIM, measurement
 
 
 MODELS = [Model(name, "told", Path(f"{name}.py"), "") for name in ("a", "b")]
 
 
 @define
-class Notes:
-    """A watcher that remembers."""
+class RecordingConsole:
+    """A console that keeps what it is given."""
 
-    begun: list = field(factory=list)
-    known: list = field(factory=list)
+    progress: list = field(factory=list)
+    printed: list = field(factory=list)
 
-    def begin(self, what, done, total):
-        self.begun.append((what, done, total))
+    def show_progress(self, what, done, total):
+        self.progress.append((what, done, total))
 
-    def cell(self, model, cell):
-        self.known.append((model.name, cell.connections, cell.outcome))
+    def print_measurement(self, model, measurement):
+        self.printed.append((model.name, measurement.connections, measurement.outcome))
 
-    def claim(self, claim):
-        self.known.append(claim.name)
+    def print_claim(self, claim):
+        self.printed.append(claim.name)
 
 
 class RunTests(SynchronousTestCase):
     def setUp(self):
-        self.notes = Notes()
+        self.console = RecordingConsole()
         self.outcomes = {}
 
     def make(self, experiments=()):
         self.lab = LabRun(
-            Clock(), MODELS, Measure((1, 10)), self.notes, command="x", experiments=experiments
+            Clock(),
+            MODELS,
+            LoadProfile((1, 10)),
+            self.console,
+            command="x",
+            experiments=experiments,
         )
 
-        async def measured(bench, model, connections, measure, active=None):
+        async def measured(runner, model, connections, profile, active=None):
             outcome = self.outcomes.get((model.name, connections), Outcome.MEASURED)
             if isinstance(outcome, Exception):
                 raise outcome
             if callable(outcome):
                 outcome = outcome()
-            return cell(connections, outcome, "because")
+            return measurement(connections, outcome, "because")
 
-        self.patch(Bench, "cell", measured)
+        self.patch(ModelRunner, "measure", measured)
         return self.lab
 
     def run_all(self, experiments=()):
@@ -64,18 +67,18 @@ class RunTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(lab.run()))
         return lab.result()
 
-    async def claim(self, laboratory):
+    async def claim(self, experiment_runner):
         return CLAIM
 
-    def test_everything_is_measured_and_told(self):
+    def test_everything_is_measured_and_printed(self):
         result = self.run_all([Experiment("threads", "claim", self.claim)])
         self.assertEqual((result.measured, result.partial), (4, None))
         self.assertEqual(result.claims, (CLAIM,))
-        self.assertEqual(len(self.notes.known), 5)
-        self.assertEqual(self.notes.begun[0], ("a, 1 connection", 0, 5))
-        self.assertEqual(self.notes.begun[-1], ("claim: claim", 4, 5))
+        self.assertEqual(len(self.console.printed), 5)
+        self.assertEqual(self.console.progress[0], ("a, 1 connection", 0, 5))
+        self.assertEqual(self.console.progress[-1], ("claim: claim", 4, 5))
 
-    def test_whoever_broke_is_skipped_from_then_on(self):
+    def test_a_model_that_broke_is_skipped_from_then_on(self):
         self.outcomes["a", 1] = Outcome.BROKE
         result = self.run_all()
         self.assertEqual([each.outcome for each in result.models[0].cells], ["broke", "skipped"])
@@ -92,25 +95,25 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(outcomes, ["measured", "not run", "not run", "not run"])
         self.assertEqual(result.partial, "it was stopped")
         self.assertEqual(result.claims[0].verdict, Verdict.UNKNOWN)
-        self.assertEqual(self.notes.known, [("a", 1, Outcome.MEASURED)])
+        self.assertEqual(self.console.printed, [("a", 1, Outcome.MEASURED)])
 
     def test_after_a_defect_no_program_is_left_and_the_figures_are(self):
         self.outcomes["b", 1] = ZeroDivisionError()
         lab = self.make()
         killed = []
 
-        def kill(children):
-            killed.append(children)
+        def kill(processes):
+            killed.append(processes)
 
-        self.patch(Children, "kill", kill)
+        self.patch(ProcessRegistry, "kill", kill)
         self.failureResultOf(Deferred.fromCoroutine(lab.run()), ZeroDivisionError)
-        lab.cut("the run broke off")
-        self.assertEqual((killed, lab.result().measured), ([lab.bench.children], 1))
+        lab.mark_partial("the run failed")
+        self.assertEqual((killed, lab.result().measured), ([lab.runner.processes], 1))
 
     def test_a_claim_that_cannot_be_measured_says_why(self):
         for error in (UnknownError("no gevent"), NotStartedError("no gevent")):
 
-            async def fail(laboratory, error=error):
+            async def fail(experiment_runner, error=error):
                 raise error
 
             result = self.run_all([Experiment("unpatched", "claim", fail)])
@@ -118,28 +121,86 @@ class RunTests(SynchronousTestCase):
             self.assertEqual((claim.verdict, claim.evidence), (Verdict.UNKNOWN, "no gevent"))
 
     def test_a_model_that_is_not_there_is_no_figure(self):
-        laboratory = Laboratory(self.make().bench, {})
-        self.assertRaises(UnknownError, laboratory.model, "epoll_level")
+        experiment_runner = ExperimentRunner(self.make().runner, {})
+        self.assertRaises(UnknownError, experiment_runner.model, "epoll_level")
 
 
-class ScreenTests(SynchronousTestCase):
-    def test_a_line_for_each_cell(self):
+class ConsoleTests(SynchronousTestCase):
+    def test_a_line_for_each_measurement(self):
         self.assertRegex(
-            cell_line("epoll_level", cell(1_000)),
+            measurement_line("epoll_level", measurement(1_000)),
             r"epoll_level +1,000 +10k/s  p50 1 ms +p99 5 ms +CPU 50 µs$",
         )
-        self.assertIn("(hot)", cell_line("x", cell(1, why="hot")))
-        self.assertRegex(cell_line("x", cell(10, Outcome.BROKE, "no")), "^x +10  broke: no$")
+        self.assertIn("(hot)", measurement_line("x", measurement(1, why="hot")))
+        self.assertRegex(
+            measurement_line("x", measurement(10, Outcome.BROKE, "no")), "^x +10  broke: no$"
+        )
 
     def test_a_bar_on_a_terminal_makes_room_for_lines(self):
-        from tests.load.test_service import Screen as Terminal
+        from tests.load.test_service import Terminal
 
         out, err = Terminal(), Terminal()
-        screen = Screen(out, err)
-        screen.begin("epoll_level", 1, 5)
-        screen.cell(MODELS[0], cell(1))
-        screen.claim(CLAIM)
-        screen.stop()
+        console = Console(out, err)
+        console.show_progress("epoll_level", 1, 5)
+        console.print_measurement(MODELS[0], measurement(1))
+        console.print_claim(CLAIM)
+        console.close()
         self.assertIn("epoll_level", err.getvalue())
         self.assertIn("\r\x1b[2K", err.getvalue())
         self.assertIn("holds: threads cost memory\n", out.getvalue())
+
+
+A = Model("a", "told", Path("a.py"), "")
+B = Model("b", "told", Path("b.py"), "")
+
+
+class MatrixTests(SynchronousTestCase):
+    def setUp(self):
+        self.matrix = Matrix([A, B], LoadProfile((1, 100, 1_000)))
+
+    def test_all_models_come_before_the_next_number(self):
+        self.assertEqual(
+            [(model.name, count) for model, count in self.matrix],
+            [("a", 1), ("b", 1), ("a", 100), ("b", 100), ("a", 1_000), ("b", 1_000)],
+        )
+        self.assertEqual(len(self.matrix), 6)
+
+    def test_the_first_is_always_measured(self):
+        self.assertIsNone(self.matrix.skip(A, 1, 0))
+
+    def test_a_broken_model_is_skipped(self):
+        self.matrix.add(A, measurement(1, Outcome.BROKE, "of itself"))
+        skipped = self.matrix.skip(A, 100, None)
+        self.assertEqual(skipped.outcome, Outcome.SKIPPED)
+        self.assertEqual(skipped.why, "it broke at 1 connection")
+        self.matrix.add(A, skipped)
+        self.assertEqual(self.matrix.skip(A, 1_000, None).why, skipped.why)
+        self.assertIsNone(self.matrix.skip(B, 100, None))
+
+    def test_an_unavailable_model_stays_unavailable(self):
+        self.matrix.add(A, measurement(1, Outcome.UNAVAILABLE, "needs gevent"))
+        found = self.matrix.skip(A, 100, None)
+        self.assertEqual((found.outcome, found.why), (Outcome.UNAVAILABLE, "needs gevent"))
+
+    def test_a_model_that_needs_too_much_memory_is_skipped(self):
+        self.matrix.add(A, measurement(100, memory_bytes_per_connection=2e6))
+        self.assertIsNone(self.matrix.skip(A, 1_000, 4_000_000_000))
+        found = self.matrix.skip(A, 1_000, 2_000_000_000)
+        self.assertEqual(found.outcome, Outcome.SKIPPED)
+        self.assertIn("about 3 GB of memory, and 2 GB are left", found.why)
+
+    def test_memory_at_few_connections_says_nothing_about_many(self):
+        self.matrix.add(A, measurement(1, memory_bytes_per_connection=1e9))
+        self.assertIsNone(self.matrix.skip(A, 1_000, 1_000))
+
+    def test_what_was_not_reached_was_not_run(self):
+        self.matrix.add(A, measurement(1))
+        first, second = self.matrix.results()
+        outcomes = [each.outcome for each in (*first.cells, *second.cells)]
+        self.assertEqual(outcomes, [Outcome.MEASURED, *[Outcome.NOT_RUN] * 5])
+
+    def test_available_memory(self):
+        path = Path(self.mktemp())
+        self.assertIsNone(available_memory(path))
+        path.write_text("MemTotal: 9 kB\nMemAvailable:    5 kB\n")
+        self.assertEqual(available_memory(path), 5 * 1024)

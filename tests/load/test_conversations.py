@@ -5,10 +5,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.load.conversations import (
     EchoConversation,
     LineConversation,
-    Mismatch,
+    MismatchError,
     Stream,
-    conversations,
-    line_of,
+    conversation_factory,
+    make_line,
 )
 from evserve.load.plan import Plan
 
@@ -16,49 +16,49 @@ from evserve.load.plan import Plan
 class EchoTests(SynchronousTestCase):
     def setUp(self):
         self.stream = Stream.of(10)
-        self.talk = EchoConversation(self.stream, 3)
+        self.conversation = EchoConversation(self.stream, 3)
 
     def refuses(self, data, pattern):
-        error = self.assertRaises(Mismatch, self.talk.feed, data)
+        error = self.assertRaises(MismatchError, self.conversation.feed, data)
         self.assertRegex(str(error), pattern)
 
     def test_an_answer_counts_when_its_last_byte_is_there(self):
-        data = self.talk.messages(2)
+        data = self.conversation.messages(2)
         self.assertEqual(len(data), 20)
-        self.assertEqual([self.talk.feed(data[n : n + 1]) for n in range(20)].index(1), 9)
+        self.assertEqual([self.conversation.feed(data[n : n + 1]) for n in range(20)].index(1), 9)
 
     def test_answers_that_come_together_count_together(self):
-        self.assertEqual(self.talk.feed(self.talk.messages(50)), 50)
+        self.assertEqual(self.conversation.feed(self.conversation.messages(50)), 50)
 
     def test_each_message_differs_from_its_neighbours(self):
-        self.assertEqual(len({self.talk.messages(1) for _ in range(100)}), 100)
+        self.assertEqual(len({self.conversation.messages(1) for _ in range(100)}), 100)
 
     def test_each_connection_sends_something_else(self):
         other = EchoConversation(self.stream, 4)
-        self.assertNotEqual(self.talk.messages(1), other.messages(1))
+        self.assertNotEqual(self.conversation.messages(1), other.messages(1))
 
     def test_a_wrong_byte_is_named(self):
-        data = bytearray(self.talk.messages(2))
+        data = bytearray(self.conversation.messages(2))
         right, data[13] = data[13], data[13] ^ 0xFF
-        self.talk.feed(bytes(data[:5]))
+        self.conversation.feed(bytes(data[:5]))
         self.refuses(bytes(data[5:]), f"byte 13 is 0x{right ^ 0xFF:02x} instead of 0x{right:02x}")
 
     def test_messages_in_the_wrong_order_are_wrong(self):
-        first, second = self.talk.messages(1), self.talk.messages(1)
+        first, second = self.conversation.messages(1), self.conversation.messages(1)
         self.refuses(second + first, "byte 0 is")
 
     def test_more_than_was_sent_is_wrong(self):
-        self.refuses(self.talk.messages(1) + b"abc", "3 bytes more than were sent")
+        self.refuses(self.conversation.messages(1) + b"abc", "3 bytes more than were sent")
 
     def test_an_answer_to_nothing_is_wrong(self):
         self.refuses(b"220 hello", "9 bytes more than were sent")
 
-    def test_the_stream_goes_on_for_ever(self):
+    def test_the_stream_has_no_end(self):
         for _ in range(700):
-            self.assertEqual(self.talk.feed(self.talk.messages(10)), 10)
-        data = self.talk.messages(5000)
+            self.assertEqual(self.conversation.feed(self.conversation.messages(10)), 10)
+        data = self.conversation.messages(5000)
         self.assertEqual(len(data), 50_000)
-        self.assertEqual(self.talk.feed(data), 5000)
+        self.assertEqual(self.conversation.feed(data), 5000)
 
     def test_the_stream_repeats_without_a_seam(self):
         period = self.stream._period
@@ -72,41 +72,44 @@ class EchoTests(SynchronousTestCase):
 
 
 class LineTests(SynchronousTestCase):
-    def refuses(self, talk, data, pattern):
-        self.assertRegex(str(self.assertRaises(Mismatch, talk.feed, data)), pattern)
+    def refuses(self, conversation, data, pattern):
+        self.assertRegex(str(self.assertRaises(MismatchError, conversation.feed, data)), pattern)
 
     def test_any_line_is_an_answer(self):
-        talk = LineConversation(b"ping")
-        self.assertEqual(talk.messages(2), b"ping\r\nping\r\n")
-        self.assertEqual([talk.feed(b"wh"), talk.feed(b"at\nev"), talk.feed(b"er\r\n")], [0, 1, 1])
+        conversation = LineConversation(b"ping")
+        self.assertEqual(conversation.messages(2), b"ping\r\nping\r\n")
+        self.assertEqual(
+            [conversation.feed(b"wh"), conversation.feed(b"at\nev"), conversation.feed(b"er\r\n")],
+            [0, 1, 1],
+        )
 
-    def test_a_line_more_is_wrong(self):
-        talk = LineConversation(b"ping")
-        self.refuses(talk, b"welcome", "more than was asked for: b'welcome'")
-        talk.messages(1)
-        self.refuses(talk, b"one\ntwo\n", "more than was asked for")
-        self.refuses(talk, b"one\ntw", "more than was asked for")
+    def test_an_extra_line_is_wrong(self):
+        conversation = LineConversation(b"ping")
+        self.refuses(conversation, b"welcome", "more lines than were sent: b'welcome'")
+        conversation.messages(1)
+        self.refuses(conversation, b"one\ntwo\n", "more lines than were sent")
+        self.refuses(conversation, b"one\ntw", "more lines than were sent")
 
     def test_every_line_must_be_the_expected_one(self):
-        talk = LineConversation(b"ping", b"+PONG")
-        talk.messages(4)
-        self.assertEqual(talk.feed(b"+PONG\r\n+PO"), 1)
-        self.assertEqual(talk.feed(b"NG\n+PONG\r"), 1)
-        self.refuses(talk, b"\n-PANG\r\n", "b'-PANG.*instead of b'.PONG'")
+        conversation = LineConversation(b"ping", b"+PONG")
+        conversation.messages(4)
+        self.assertEqual(conversation.feed(b"+PONG\r\n+PO"), 1)
+        self.assertEqual(conversation.feed(b"NG\n+PONG\r"), 1)
+        self.refuses(conversation, b"\n-PANG\r\n", "b'-PANG.*instead of b'.PONG'")
 
-    def test_a_line_that_begins_wrong_needs_no_end(self):
-        talk = LineConversation(b"ping", b"+PONG")
-        talk.messages(1)
-        self.refuses(talk, b"+PX", "b'.PX' instead of")
+    def test_a_wrong_line_is_noticed_before_its_end(self):
+        conversation = LineConversation(b"ping", b"+PONG")
+        conversation.messages(1)
+        self.refuses(conversation, b"+PX", "b'.PX' instead of")
 
     def test_a_line_has_the_size_asked_for(self):
         for size in (3, 28, 29, 1000):
-            self.assertEqual(len(LineConversation(line_of(size)).messages(1)), size)
+            self.assertEqual(len(LineConversation(make_line(size)).messages(1)), size)
 
 
 class PlanTests(SynchronousTestCase):
     def test_the_plan_says_which_conversation(self):
-        self.assertIsInstance(conversations(Plan("tcp:1"))(1), EchoConversation)
-        lines = conversations(Plan("tcp:1", line=b"x", expected=b"y"))(1)
+        self.assertIsInstance(conversation_factory(Plan("tcp:1"))(1), EchoConversation)
+        lines = conversation_factory(Plan("tcp:1", line=b"x", expected=b"y"))(1)
         lines.messages(1)
         self.assertEqual(lines.feed(b"y\n"), 1)

@@ -5,10 +5,18 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.histogram import Summary
 from evserve.load.plan import Plan
-from evserve.load.report import Connections, Report, server_use
-from evserve.load.text import as_json, as_text, duration, progress
+from evserve.load.report import (
+    ConnectionCounts,
+    Report,
+    as_json,
+    as_text,
+    format_duration,
+    progress_line,
+    saturation,
+    server_usage,
+)
+from evserve.load.stats import Histogram, Summary
 from evserve.load.usage import Usage
 
 
@@ -16,7 +24,7 @@ SUMMARY = Summary(2000, 0.001, 0.0005, 0.001, 0.002, 0.003, 1.5)
 NOTHING = Summary(0, 0, 0, 0, 0, 0, 0)
 REPORT = Report(
     plan=Plan("tcp:127.0.0.1:9000", 100, 1000),
-    connections=Connections(100, 0.05, {}, {}),
+    connections=ConnectionCounts(100, 0.05, {}, {}),
     seconds=2.0,
     answered=2000,
     unanswered=0,
@@ -33,7 +41,7 @@ UNCONNECTED = evolve(
     REPORT,
     answered=0,
     latencies=NOTHING,
-    connections=Connections(0, 0.1, {"Connection refused": 100}, {}),
+    connections=ConnectionCounts(0, 0.1, {"Connection refused": 100}, {}),
 )
 
 
@@ -41,8 +49,10 @@ class FailureTests(SynchronousTestCase):
     def test_a_run_with_answers_did_not_fail(self):
         self.assertIsNone(REPORT.failure)
 
-    def test_connections_that_failed_or_were_lost_are_told_but_no_failure(self):
-        report = evolve(REPORT, connections=Connections(90, 1, {"timed out": 10}, {"reset": 2}))
+    def test_failed_and_lost_connections_do_not_fail_the_run(self):
+        report = evolve(
+            REPORT, connections=ConnectionCounts(90, 1, {"timed out": 10}, {"reset": 2})
+        )
         self.assertIsNone(report.failure)
 
     def test_one_wrong_answer_is_a_failure(self):
@@ -70,21 +80,21 @@ class FailureTests(SynchronousTestCase):
 class ServerTests(SynchronousTestCase):
     def test_cpu_per_message_and_memory_per_connection(self):
         before, start, end = Usage(1, 10_000, 1), Usage(2, 10_500, 1), Usage(3.5, 12_000, 3)
-        use = server_use(before, start, end, 1000, 10, pss=(5_000, 6_000))
+        use = server_usage(before, start, end, 1000, 10, pss=(5_000, 6_000))
         self.assertEqual((use.cpu, use.cpu_per_message), (1.5, 0.0015))
         self.assertEqual((use.memory_per_connection, use.processes), (200, 3))
         self.assertEqual((use.pss_before, use.pss, use.pss_per_connection), (5_000, 6_000, 100))
 
     def test_nothing_to_divide_by(self):
         usage = Usage(1, 10_000, 1)
-        use = server_use(usage, usage, usage, 0, 0, pss=(1, 2))
+        use = server_usage(usage, usage, usage, 0, 0, pss=(1, 2))
         self.assertEqual((use.cpu_per_message, use.memory_per_connection), (None, None))
         self.assertIsNone(use.pss_per_connection)
 
-    def test_a_kernel_that_does_not_tell_what_is_shared(self):
+    def test_a_kernel_that_does_not_report_pss(self):
         usage = Usage(1, 10_000, 1)
         for pss in ((None, None), (None, 5), (5, None)):
-            use = server_use(usage, usage, usage, 10, 10, pss=pss)
+            use = server_usage(usage, usage, usage, 10, 10, pss=pss)
             self.assertIsNone(use.pss_per_connection)
 
 
@@ -113,7 +123,7 @@ class TextTests(SynchronousTestCase):
         self.shows(report, "5,000 messages/s", "bytes a line", "7 idle", "sent late    p50 500 us")
 
     def test_what_went_wrong_is_told_by_cause(self):
-        connections = Connections(90, 1, {"timed out": 10}, {"reset": 2})
+        connections = ConnectionCounts(90, 1, {"timed out": 10}, {"reset": 2})
         report = evolve(
             REPORT, connections=connections, unanswered=3, wrong=1, first_wrong="byte 3 is bad"
         )
@@ -126,17 +136,17 @@ class TextTests(SynchronousTestCase):
     def test_the_server_is_shown_if_it_was_measured(self):
         before, end = Usage(0, 10_000_000, 1), Usage(1, 11_000_000, 3)
         report = evolve(
-            REPORT, server=server_use(before, before, end, 2000, 100, pss=(9_000_000, 9_500_000))
+            REPORT, server=server_usage(before, before, end, 2000, 100, pss=(9_000_000, 9_500_000))
         )
         self.shows(report, "server CPU   1.00 s, 500.0 us per message in 3 processes\n")
         self.shows(report, "server RSS   11.0 MB, 10.0 kB more per connection\n")
-        self.shows(report, "server PSS   9.5 MB, what they share counted once\n")
-        shrunk = server_use(before, before, Usage(1, 9_999_999, 1), 2000, 100, pss=(None, None))
+        self.shows(report, "server PSS   9.5 MB, shared pages counted once\n")
+        shrunk = server_usage(before, before, Usage(1, 9_999_999, 1), 2000, 100, pss=(None, None))
         self.shows(evolve(REPORT, server=shrunk), ", 0.0 kB more per connection\n")
-        report = evolve(REPORT, server=server_use(before, before, before, 0, 0, pss=(1, 1)))
+        report = evolve(REPORT, server=server_usage(before, before, before, 0, 0, pss=(1, 1)))
         self.shows(report, "server CPU   0.00 s\n", "server RSS   10.0 MB\n")
 
-    def test_doubts_about_the_figures_are_loud(self):
+    def test_doubtful_figures_are_marked(self):
         report = evolve(REPORT, saturated="it was busy 99% of the time", interrupted=True)
         self.shows(report, "SATURATED    the generator was the limit", "INTERRUPTED")
 
@@ -148,12 +158,33 @@ class TextTests(SynchronousTestCase):
         self.assertEqual((values["rate"], values["failure"]), (1000, None))
 
     def test_durations_have_the_unit_that_suits(self):
-        self.assertEqual([duration(2), duration(0.0123), duration(0)], ["2 s", "12.3 ms", "0 us"])
+        self.assertEqual(
+            [format_duration(2), format_duration(0.0123), format_duration(0)],
+            ["2 s", "12.3 ms", "0 us"],
+        )
 
     def test_progress_is_one_line(self):
-        line = progress(2.0, 3000, 100, 0.004)
+        line = progress_line(2.0, 3000, 100, 0.004)
         self.assertEqual(line, "2 s: 100 connections, 3,000 answers, 1,500/s, p99 4 ms")
-        self.assertIn("0/s", progress(0.0, 0, 0, 0.0))
+        self.assertIn("0/s", progress_line(0.0, 0, 0, 0.0))
 
     def test_without_time_there_is_no_rate(self):
         self.assertEqual(evolve(REPORT, seconds=0.0).rate, 0)
+
+
+class SaturationTests(SynchronousTestCase):
+    def lags(self, seconds):
+        histogram = Histogram()
+        histogram.record(seconds)
+        return histogram.summary()
+
+    def test_a_generator_with_time_to_spare_is_no_limit(self):
+        self.assertIsNone(saturation(0.5, None))
+        self.assertIsNone(saturation(0.5, self.lags(0.001)))
+
+    def test_a_generator_without_time_to_spare_is(self):
+        self.assertEqual(saturation(0.97, None), "it ran, or waited for a CPU, 97% of the time")
+
+    def test_so_is_one_that_is_late(self):
+        why = saturation(0.2, self.lags(0.055))
+        self.assertEqual(why, "1 % of the messages were sent more than 55 ms late")

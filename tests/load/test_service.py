@@ -11,13 +11,12 @@ from twisted.internet import error
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.load.run import LoadRun
-from evserve.load.service import Options, makeService
-from evserve.load.terminal import Terminal
+from evserve.load.service import Options, ProgressLine, makeService
 from evserve.testing import MemoryHost
-from tests.load.doubles import ServerReactor
+from tests.load.memory_server import MemoryServerReactor
 
 
-class Screen(io.StringIO):
+class Terminal(io.StringIO):
     """A terminal."""
 
     def isatty(self):
@@ -33,10 +32,10 @@ class Full(io.StringIO):
 
 class ServiceTests(SynchronousTestCase):
     def setUp(self):
-        self.out, self.err = io.StringIO(), Screen()
+        self.out, self.err = io.StringIO(), Terminal()
         self.patch(sys, "stdout", self.out)
         self.patch(sys, "stderr", self.err)
-        self.reactor = ServerReactor()
+        self.reactor = MemoryServerReactor()
         self.host = MemoryHost(self.reactor)
 
     def make(self, words="--connect tcp:127.0.0.1:1 --seconds 2"):
@@ -102,7 +101,7 @@ class ServiceTests(SynchronousTestCase):
     def test_a_file_that_cannot_be_written_is_refused_at_the_start(self):
         self.assertRaises(OSError, self.make, "--json /no/such/folder/x")
 
-    def test_stopping_reports_what_there_is(self):
+    def test_stopping_reports_the_figures_so_far(self):
         service = self.start()
         self.reactor.pump([0.05] * 10)
         stopping = service.stopService()
@@ -116,9 +115,9 @@ class ServiceTests(SynchronousTestCase):
         self.assertIsNone(service.stopService())
         for function, *_ in self.reactor.whenRunningHooks:
             function()
-        self.assertEqual((self.reactor.lines, self.out.getvalue()), ([], ""))
+        self.assertEqual((self.reactor.connections, self.out.getvalue()), ([], ""))
 
-    def test_what_the_system_forbids_is_one_line(self):
+    def test_too_many_connections_are_one_line(self):
         statuses, failures = self.finish("--connections 99999999999")
         self.assertEqual((statuses, len(failures)), ([], 1))
         self.assertIn("ulimit -Hn", failures[0])
@@ -128,21 +127,21 @@ class ServiceTests(SynchronousTestCase):
             raise ZeroDivisionError
 
         self.patch(LoadRun, "run", defect)
-        self.assertEqual(self.finish(), ([], ["the run broke off"]))
+        self.assertEqual(self.finish(), ([], ["the run failed unexpectedly"]))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
-class TerminalTests(SynchronousTestCase):
+class ProgressLineTests(SynchronousTestCase):
     def test_a_shorter_line_covers_a_longer_one(self):
-        screen = Screen()
-        terminal = Terminal(screen)
-        terminal.tell("long line")
-        terminal.tell("short")
+        screen = Terminal()
+        terminal = ProgressLine(screen)
+        terminal.show("long line")
+        terminal.show("short")
         self.assertEqual(screen.getvalue(), "\rlong line\rshort    ")
 
-    def test_nobody_is_told_where_nobody_looks(self):
+    def test_nothing_is_written_to_a_stream_that_is_no_terminal(self):
         stream = io.StringIO()
-        terminal = Terminal(stream)
-        terminal.tell("line")
+        terminal = ProgressLine(stream)
+        terminal.show("line")
         terminal.clear()
         self.assertEqual(stream.getvalue(), "")

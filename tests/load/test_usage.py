@@ -1,13 +1,11 @@
-"""What processes used, and whether the generator was the limit."""
+"""CPU and memory of processes, from a made-up and the real /proc."""
 
 import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.histogram import Histogram
-from evserve.load.saturation import busy_share, saturation
-from evserve.load.usage import OwnUsage, shared_once, usage_of
+from evserve.load.usage import GeneratorUsage, proportional_set_size, usage_of
 
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -68,39 +66,23 @@ class ProcTests(SynchronousTestCase):
         for pid, size in ((5, 100), (6, 20)):
             text = f"55d0-7ffc [rollup]\nRss: 900 kB\nPss: {size} kB\nPss_Dirty: 9 kB\n"
             self.proc.joinpath(str(pid), "smaps_rollup").write_text(text)
-        self.assertEqual(shared_once(5, self.proc), 120 * 1024)
-        self.assertIsNone(shared_once(7, self.proc))
+        self.assertEqual(proportional_set_size(5, self.proc), 120 * 1024)
+        self.assertIsNone(proportional_set_size(7, self.proc))
 
     def test_own_waiting_is_known_where_the_scheduler_tells(self):
-        self.assertEqual(OwnUsage.now(self.proc).waited, 0)
+        self.assertEqual(GeneratorUsage.now(self.proc).waited, 0)
         self.proc.joinpath("self").mkdir()
         self.proc.joinpath("self", "schedstat").write_text("5 2500000000 7\n")
-        self.assertEqual(OwnUsage.now(self.proc).waited, 2.5)
+        self.assertEqual(GeneratorUsage.now(self.proc).waited, 2.5)
 
     def test_this_process_can_be_looked_at(self):
         self.assertGreater(usage_of(os.getpid()).memory, 1_000_000)
         self.assertGreater(usage_of(os.getpid()).cpu, 0)
-        self.assertGreater(shared_once(os.getpid()), 1_000_000)
+        self.assertGreater(proportional_set_size(os.getpid()), 1_000_000)
 
 
-class SaturationTests(SynchronousTestCase):
-    def lags(self, seconds):
-        histogram = Histogram()
-        histogram.record(seconds)
-        return histogram.summary()
-
+class GeneratorUsageTests(SynchronousTestCase):
     def test_running_and_waiting_for_a_cpu_are_both_busy(self):
-        share = busy_share(OwnUsage(10, 1, 0.5), OwnUsage(12, 2, 1))
-        self.assertEqual(share, 0.75)
-        self.assertEqual(busy_share(OwnUsage(10, 1, 0), OwnUsage(10, 1, 0)), 0)
-
-    def test_a_generator_with_time_to_spare_is_no_limit(self):
-        self.assertIsNone(saturation(0.5, None))
-        self.assertIsNone(saturation(0.5, self.lags(0.001)))
-
-    def test_a_generator_without_time_to_spare_is(self):
-        self.assertEqual(saturation(0.97, None), "it ran, or waited for a CPU, 97% of the time")
-
-    def test_so_is_one_that_is_late(self):
-        why = saturation(0.2, self.lags(0.055))
-        self.assertEqual(why, "1 % of the messages were sent more than 55 ms late")
+        start = GeneratorUsage(10, 1, 0.5)
+        self.assertEqual(start.busy_share(GeneratorUsage(12, 2, 1)), 0.75)
+        self.assertEqual(start.busy_share(GeneratorUsage(10, 1, 0)), 0)

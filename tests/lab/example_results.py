@@ -1,13 +1,13 @@
-"""Results that nobody measured, with whatever a test wants in them."""
+"""Made-up results for tests."""
 
 from attrs import evolve
 
-from evserve.lab.families import FAMILIES
+from evserve.lab.models import FAMILIES
 from evserve.lab.results import (
-    Cell,
     Claim,
     Figures,
     Machine,
+    Measurement,
     ModelResult,
     Outcome,
     Result,
@@ -36,24 +36,26 @@ FIGURES = Figures(
 )
 
 
-def cell(connections, outcome=Outcome.MEASURED, why=None, **figures):
-    """Return a cell; it has figures if it was measured."""
+def measurement(connections, outcome=Outcome.MEASURED, why=None, **figures):
+    """Return a measurement, with figures if the outcome is MEASURED."""
     found = evolve(FIGURES, **figures) if outcome is Outcome.MEASURED else None
-    return Cell(connections, min(connections, 10), outcome, why, found)
+    return Measurement(connections, min(connections, 10), outcome, why, found)
 
 
 def model(name="epoll_level", cells=None, family="told", text="About it.\n\nIt `reads`."):
     if cells is None:
-        cells = tuple(cell(count) for count in COUNTS)
+        cells = tuple(measurement(count) for count in COUNTS)
     return ModelResult(name, family, f"{name}.py", text.partition("\n")[0], text, tuple(cells))
 
 
 def breaks(name, family, at, why="it had enough"):
     """Return a model that broke at `at` connections."""
-    cells = [cell(count) for count in COUNTS if count < at]
-    cells.append(cell(at, Outcome.BROKE, why))
+    cells = [measurement(count) for count in COUNTS if count < at]
+    cells.append(measurement(at, Outcome.BROKE, why))
     over = [count for count in COUNTS if count > at]
-    cells += [cell(count, Outcome.SKIPPED, f"it broke at {at} connections") for count in over]
+    cells += [
+        measurement(count, Outcome.SKIPPED, f"it broke at {at} connections") for count in over
+    ]
     return model(name, cells, family)
 
 
@@ -64,7 +66,7 @@ def all_models():
         for name in family.members:
             factor = 1 + len(found) / 40
             cells = [
-                cell(
+                measurement(
                     count,
                     messages_per_second=40_000 / factor,
                     p50_seconds=0.0002 * factor,

@@ -1,4 +1,4 @@
-"""What every I/O model has to do, whatever its way of waiting: to be mixed into a TestCase."""
+"""What every I/O model must do, as classes to be mixed into a TestCase."""
 
 import ast
 import contextlib
@@ -29,12 +29,12 @@ CODE = 60  # lines at most that are neither blank nor comments nor docstrings
 LINES = 92  # lines of the whole file at most
 
 
-class Conversations:
-    """Set `name` to that of a program; `at_once` is how many clients it can serve at a time."""
+class ModelBehaviour:
+    """The rules for all models. `name`: of the program. `at_once`: clients that it can serve."""
 
     name = ""
     at_once = 50
-    speaker = ""  # who complains of a bad port, if not the program itself
+    speaker = ""  # the name before an error about the port, if not the program's
 
     def start(self, **how):
         program = Program(self, self.name, **how)
@@ -63,7 +63,7 @@ class Conversations:
         self.assertEqual(len(received), len(PAYLOAD))
         self.assertTrue(received == PAYLOAD.upper(), "it has the length, but not the bytes")
 
-    def test_a_client_that_never_reads_is_not_listened_to_for_ever(self):
+    def test_a_client_that_never_reads_is_not_read_from_without_end(self):
         client = connect(self, self.start())
         self.assertLess(send_until_stalled(client, MUCH), MUCH)
 
@@ -78,7 +78,7 @@ class Conversations:
                 expected = b"TURN %d, CLIENT %d" % (turn, number)
                 self.assertEqual(receive(client, len(expected)), expected)
 
-    def test_a_resetting_client_harms_nobody(self):
+    def test_a_client_that_resets_does_not_affect_others(self):
         program = self.start()
         witness = connect(self, program) if self.at_once > 1 else None
         for _ in range(5):
@@ -93,21 +93,21 @@ class Conversations:
             client.close()
         self.assertEqual(program.errors, "")
 
-    def test_signals_end_it_quietly_and_all_that_belongs_to_it(self):
+    def test_signals_end_it_and_its_children_without_output(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             program = self.start()
             client = connect(self, program)
             self.converse(client, b"hello")
             self.assertIn(program.stop(number), (0, -number))
-            self.assertEqual(receive_rest(client), b"")  # so no child holds it open
+            self.assertEqual(receive_rest(client), b"")  # so no child process keeps it open
             self.assertEqual(program.errors, "")
             self.assertEqual(program.process.stdout.read(), b"")
 
-    def test_stopped_and_continued_it_goes_on(self):
+    def test_it_continues_after_being_stopped(self):
         program = self.start()
         client = connect(self, program)
         self.converse(client, b"before")
-        for _ in range(200):  # what it waits in may end with EINTR, if it waits already
+        for _ in range(200):  # the call in which it waits may end with EINTR
             with program.stopped():
                 pass
         self.converse(client, b"after")
@@ -117,7 +117,7 @@ class Conversations:
             self.assertEqual(receive(client, 9), b"MEANWHILE")
         self.assertEqual(program.errors, "")
 
-    def test_a_port_that_it_cannot_have_is_one_line(self):
+    def test_an_unavailable_port_is_one_line(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             for port in (str(taken.getsockname()[1]), "99999", "http"):
                 program = Program(self, self.name, port)
@@ -157,25 +157,25 @@ def few_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
 
 
-class Descriptors:
-    """For models that hold a descriptor for each client: what happens when there is none left."""
+class DescriptorLimit:
+    """For models with a descriptor per client: what happens when none is left."""
 
     out = "out of descriptors: `ulimit -Hn` allows 48"
 
-    def test_without_descriptors_it_says_so_once_and_serves_whom_it_can(self):
+    def test_without_descriptors_it_says_so_once_and_serves_the_others(self):
         program = self.start(prepare=few_files)
         first = connect(self, program)
         self.converse(first, b"hello")
-        crowd = []
+        others = []
         for _ in range(2 * FILES):
-            # Twisted resets whom it has no descriptor for.
+            # Twisted resets a connection for which it has no descriptor.
             with contextlib.suppress(ConnectionResetError):
-                crowd.append(connect(self, program))
+                others.append(connect(self, program))
         self.assertEqual(program.wait_for_line(), f"{self.name}: {self.out}\n")
         self.converse(first, b"still there")
-        served = crowd[0]
+        served = others[0]
         self.converse(served, b"me too")
-        for client in crowd[1:]:  # until the server has closed its side, too
+        for client in others[1:]:  # until the server has closed them as well
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_WR)
                 receive_rest(client)
@@ -184,8 +184,8 @@ class Descriptors:
         self.assertEqual(program.errors, f"{self.name}: {self.out}\n")
 
 
-class Optional:
-    """For models that need a package."""
+class OptionalPackage:
+    """For models that need an optional package."""
 
     package = ""
 

@@ -2,11 +2,10 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.claims import verdicts
+from evserve.lab import claims
 from evserve.lab.results import Verdict
 
 
-IDLE = (0, 400, 800)
 LINEAR, FLAT = [5e-6, 20e-6, 35e-6], [4e-6, 4.1e-6, 4.2e-6]
 
 
@@ -26,7 +25,7 @@ class VerdictTests(SynchronousTestCase):
 
     def scanning(self, select, poll, epoll):
         costs = {"select_loop": select, "poll_loop": poll, "epoll_level": epoll}
-        return verdicts.scanning(IDLE, costs)
+        return claims.judge_scanning(costs)
 
     def test_select_and_poll_grow_and_epoll_does_not(self):
         claim = self.scanning(LINEAR, LINEAR, FLAT)
@@ -42,44 +41,52 @@ class VerdictTests(SynchronousTestCase):
 
     def test_growth_that_is_no_line(self):
         parabola = [5e-6, 10e-6, 35e-6]
-        self.fails(self.scanning(LINEAR, parabola, FLAT), "Not along a straight line: poll_loop.")
+        self.fails(self.scanning(LINEAR, parabola, FLAT), "Not linear: poll_loop.")
         root = [5e-6, 30e-6, 35e-6]
-        self.fails(self.scanning(root, LINEAR, FLAT), "Not along a straight line: select_loop.")
+        self.fails(self.scanning(root, LINEAR, FLAT), "Not linear: select_loop.")
+
+    def stalling(self, blocking, epoll):
+        waited = {"blocking": blocking, "epoll_level": epoll}
+        return claims.judge_serial("stalling", claims.STALLING, waited)
 
     def test_a_silent_client_stalls_blocking_and_not_epoll(self):
-        claim = verdicts.stalling({"blocking": None, "epoll_level": 0.0012}, 0.5)
+        claim = self.stalling(None, 0.0012)
         self.holds(claim, "blocking gives no answer in 500 ms", "epoll_level answers after 1.2 ms")
         self.assertEqual(claim.numbers, {"epoll_level_answer_seconds": 0.0012})
-        self.fails(verdicts.stalling({"blocking": 0.001, "epoll_level": 0.001}, 0.5))
-        self.fails(verdicts.stalling({"blocking": None, "epoll_level": None}, 0.5))
+        self.fails(self.stalling(0.001, 0.001))
+        self.fails(self.stalling(None, None))
+
+    def unpatched(self, unpatched, patched):
+        waited = {"gevent_unpatched": unpatched, "gevent_patched": patched}
+        return claims.judge_serial("unpatched", claims.UNPATCHED, waited)
 
     def test_unpatched_gevent_is_serial_and_patched_is_not(self):
-        self.holds(verdicts.unpatched({"gevent_unpatched": None, "gevent_patched": 0.01}, 0.5))
-        self.fails(verdicts.unpatched({"gevent_unpatched": 0.01, "gevent_patched": 0.01}, 0.5))
+        self.holds(self.unpatched(None, 0.01))
+        self.fails(self.unpatched(0.01, 0.01))
 
     def threads(self, thread, epoll):
-        return verdicts.threads(300, {"thread_per_connection": thread, "epoll_level": epoll})
+        return claims.judge_threads({"thread_per_connection": thread, "epoll_level": epoll})
 
     def test_threads_cost_memory(self):
         self.holds(self.threads(25_000.0, 500.0), "25.0 kB", "0.5 kB", "50 times as much")
         self.fails(self.threads(900.0, 500.0), "2 times as much")
 
     def test_memory_that_shrinks_is_next_to_nothing(self):
-        self.holds(self.threads(25_000.0, -3.0), "next to nothing")
+        self.holds(self.threads(25_000.0, -3.0), "almost nothing")
 
     def polling(self, poll, epoll):
-        return verdicts.polling(10, {"nonblocking_polling": poll, "epoll_level": epoll})
+        return claims.judge_polling({"nonblocking_polling": poll, "epoll_level": epoll})
 
     def test_polling_burns_and_epoll_rests(self):
-        self.holds(self.polling(0.99, 0.0), "polling uses 0.99 s of CPU a second, epoll 0.00 s")
+        self.holds(self.polling(0.99, 0.0), "polling uses 0.99 s of CPU per second, epoll 0.00 s")
         self.fails(self.polling(0.04, 0.0))
         self.fails(self.polling(0.99, 0.5))
 
     def test_slow_pages_overlap(self):
-        claim = verdicts.sleeping([0.3, 0.6, 0.9], 0.91)
-        self.holds(claim, "Pages of 0.3, 0.6, 0.9 s", "in 0.91 s", "one after another 1.8 s")
-        self.fails(verdicts.sleeping([0.3, 0.6, 0.9], 1.8))
+        claim = claims.judge_sleeping([0.3, 0.6, 0.9], 0.91)
+        self.holds(claim, "Pages of 0.3, 0.6, 0.9 s", "in 0.91 s", "sequentially 1.8 s")
+        self.fails(claims.judge_sleeping([0.3, 0.6, 0.9], 1.8))
 
     def test_what_could_not_be_measured_says_why(self):
-        claim = verdicts.unknown("threads", verdicts.THREADS, "no threads here")
+        claim = claims.unknown_claim("threads", claims.THREADS, "no threads here")
         self.assertEqual((claim.verdict, claim.evidence), (Verdict.UNKNOWN, "no threads here"))

@@ -7,15 +7,14 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.plan import Plan
-from evserve.load.run import LoadRun
+from evserve.load import LoadRun, Plan
 
 
 @define(eq=False)
-class Line(StringTransport):
-    """A connection whose server answers after `reactor.delay` seconds."""
+class MemoryConnection(StringTransport):
+    """A connection to a server that answers after `reactor.delay` seconds."""
 
-    reactor: "ServerReactor"
+    reactor: "MemoryServerReactor"
     protocol: object = None
     sent: list = field(factory=list)
 
@@ -37,7 +36,7 @@ class Line(StringTransport):
             self.protocol.connectionLost(Failure(reason))
 
     def loseConnection(self):
-        if not self.reactor.holds_on:
+        if not self.reactor.keeps_open:
             self.lose(error.ConnectionDone())
 
     def abortConnection(self):
@@ -45,14 +44,14 @@ class Line(StringTransport):
         self.lose(error.ConnectionLost())
 
 
-class ServerReactor(MemoryReactorClock):
+class MemoryServerReactor(MemoryReactorClock):
     """Connects every client at once, unless `refusals` says otherwise."""
 
     def __init__(self, delay=0.1, answer=lambda data: data):
         MemoryReactorClock.__init__(self)
         self.delay, self.answer = delay, answer
-        self.lines, self.refusals, self.aborted = [], [], 0
-        self.holds_on = self.hangs = False
+        self.connections, self.refusals, self.aborted = [], [], 0
+        self.keeps_open = self.hangs = False
 
     def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):
         connector = MemoryReactorClock.connectTCP(self, host, port, factory, timeout, bindAddress)
@@ -60,23 +59,23 @@ class ServerReactor(MemoryReactorClock):
             refusal = self.refusals.pop(0)
             factory.clientConnectionFailed(connector, Failure(refusal))
         elif not self.hangs:
-            line = Line(self)
-            line.protocol = factory.buildProtocol(None)
-            self.lines.append(line)
-            line.protocol.makeConnection(line)
+            connection = MemoryConnection(self)
+            connection.protocol = factory.buildProtocol(None)
+            self.connections.append(connection)
+            connection.protocol.makeConnection(connection)
         return connector
 
 
-def begin(reactor, tell=None, **plan):
+def begin(reactor, on_progress=None, **plan):
     """Start a run; return it and the Deferred of its report."""
     given = {"connect": "tcp:127.0.0.1:1", "connections": 2, "size": 8, **plan}
-    run = LoadRun(reactor, Plan(**given), tell, reactor.seconds)
+    run = LoadRun(reactor, Plan(**given), on_progress, reactor.seconds)
     return run, Deferred.fromCoroutine(run.run())
 
 
 class RunTestCase(SynchronousTestCase):
     def setUp(self):
-        self.reactor = ServerReactor()
+        self.reactor = MemoryServerReactor()
 
     def report(self, steps, **plan):
         """Return the report of a run that is over after `steps` seconds."""

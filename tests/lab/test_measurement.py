@@ -1,13 +1,13 @@
-"""From what the generator saw to what became of a model."""
+"""From a load report to the measurement of a model."""
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.lab.classify import Ending, classify
+from evserve.lab.measurement import LoadProfile, evaluate
 from evserve.lab.results import Outcome
-from evserve.load.histogram import Histogram
 from evserve.load.plan import Plan
-from evserve.load.report import Connections, Report, ServerUse
+from evserve.load.report import ConnectionCounts, Report, ServerUsage
+from evserve.load.stats import Histogram
 
 
 def latencies():
@@ -19,7 +19,7 @@ def latencies():
 
 REPORT = Report(
     plan=Plan("tcp:127.0.0.1:1", 10, idle=90),
-    connections=Connections(100, 0.25, {}, {}),
+    connections=ConnectionCounts(100, 0.25, {}, {}),
     seconds=2.0,
     answered=100,
     unanswered=0,
@@ -29,20 +29,20 @@ REPORT = Report(
     lags=None,
     busy=0.5,
     saturated=None,
-    server=ServerUse(0.5, 0.005, 1_000, 9_000, 80.0, 1, 500, 2_500, 20.0),
+    server=ServerUsage(0.5, 0.005, 1_000, 9_000, 80.0, 1, 500, 2_500, 20.0),
     interrupted=False,
 )
 
 
-class ClassifyTests(SynchronousTestCase):
-    def why(self, ending=None, **changes):
-        """Return why a cell broke."""
-        found = classify(evolve(REPORT, **changes), ending or Ending())
+class EvaluateTests(SynchronousTestCase):
+    def why(self, ended=None, said=None, **changes):
+        """Return why a model broke."""
+        found = evaluate(evolve(REPORT, **changes), ended, said)
         self.assertEqual((found.outcome, found.figures), (Outcome.BROKE, None))
         return found.why
 
     def test_a_good_run_has_figures(self):
-        found = classify(REPORT, Ending())
+        found = evaluate(REPORT)
         self.assertEqual((found.outcome, found.why), (Outcome.MEASURED, None))
         self.assertEqual((found.connections, found.active), (100, 10))
         figures = found.figures
@@ -51,35 +51,33 @@ class ClassifyTests(SynchronousTestCase):
         self.assertEqual(figures.memory_bytes_per_connection, 20)
         self.assertEqual(figures.connect_seconds, 0.25)
 
-    def test_resident_memory_is_second_best(self):
+    def test_resident_memory_is_used_without_pss(self):
         server = evolve(REPORT.server, pss=None, pss_before=None, pss_per_connection=None)
-        figures = classify(evolve(REPORT, server=server), Ending()).figures
+        figures = evaluate(evolve(REPORT, server=server)).figures
         self.assertEqual((figures.memory_bytes, figures.memory_bytes_per_connection), (9_000, 80))
 
-    def test_words_of_a_model_that_serves_are_a_note(self):
-        found = classify(REPORT, Ending(complaint="getting warm"))
+    def test_output_of_a_model_that_serves_is_a_note(self):
+        found = evaluate(REPORT, said="getting warm")
         self.assertEqual((found.outcome, found.why), (Outcome.MEASURED, "getting warm"))
 
     def test_a_model_that_ended(self):
-        self.assertEqual(
-            self.why(Ending("it ended with status 1"), unready="x"), "it ended with status 1"
-        )
-        self.assertEqual(self.why(Ending("MemoryError", "MemoryError")), "MemoryError")
+        self.assertEqual(self.why("it ended with status 1", unready="x"), "it ended with status 1")
+        self.assertEqual(self.why("MemoryError", "MemoryError"), "MemoryError")
 
     def test_connections_that_are_never_answered(self):
         unready = "9 of 100 connections were never answered"
         self.assertEqual(self.why(unready=unready), unready)
-        why = self.why(Ending(complaint="descriptor 1024 is too large"), unready=unready)
+        why = self.why(said="descriptor 1024 is too large", unready=unready)
         self.assertEqual(why, f"descriptor 1024 is too large ({unready})")
 
     def test_wrong_answers(self):
         why = self.why(wrong=3, first_wrong="b'x' instead of b'X'")
         self.assertEqual(why, "wrong answers on 3 connections: b'x' instead of b'X'")
-        late = Ending(complaint="ConnectionResetError")
-        self.assertEqual(self.why(late, wrong=3, first_wrong="b'x' instead of b'X'"), why)
+        late = "ConnectionResetError"
+        self.assertEqual(self.why(said=late, wrong=3, first_wrong="b'x' instead of b'X'"), why)
 
     def test_lost_connections(self):
-        connections = Connections(100, 0.1, {}, {"reset": 3, "closed by the server": 1})
+        connections = ConnectionCounts(100, 0.1, {}, {"reset": 3, "closed by the server": 1})
         self.assertEqual(self.why(connections=connections), "4 connections were lost: reset")
 
     def test_starving_connections(self):
@@ -91,3 +89,11 @@ class ClassifyTests(SynchronousTestCase):
 
     def test_figures_that_cannot_be_read(self):
         self.assertEqual(self.why(server=None), "its figures could not be read")
+
+
+class LoadProfileTests(SynchronousTestCase):
+    def test_ten_at_most_are_active(self):
+        plan = LoadProfile().plan(9000, 5, 1_000, LoadProfile().active(1_000))
+        self.assertEqual((plan.connections, plan.idle), (10, 990))
+        self.assertEqual(plan.expected, plan.line.upper())
+        self.assertEqual(LoadProfile().active(3), 3)

@@ -1,1 +1,0 @@
-"""The claims of the tutorials: `experiments.py` measures, `verdicts.py` judges."""
