@@ -16,14 +16,12 @@ from twisted.python.failure import Failure
 from benchmarks.http import job as bench
 from benchmarks.http.with_engine import make_client
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.recorder import Recorder
-from evserve.fetch.result import Result
-from evserve.fetch.run import Run
-from evserve.fetch.screen import Screen
-from evserve.fetch.sinks.files import FileStore
-from evserve.fetch.sinks.outlets import File
-from evserve.fetch.sinks.rows import RowFile
+from evserve.fetch.job import Result
+from evserve.fetch.output.files import FileStore
+from evserve.fetch.output.recorder import Recorder, Screen
+from evserve.fetch.output.rows import File, RowFile
+from evserve.fetch.policy import Manners
+from evserve.fetch.service import Run
 
 
 _BATCH = 500

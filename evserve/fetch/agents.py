@@ -11,7 +11,7 @@ from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers as WebHeaders
 from twisted.web.iweb import IAgent, IResponse
 
-from evserve.fetch.seam import Engine
+from evserve.fetch.interfaces import Engine
 from evserve.http.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
 from evserve.http.messages import Head, Headers
 from evserve.http.proxies import Proxy

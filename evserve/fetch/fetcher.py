@@ -11,12 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.agents import as_engine
-from evserve.fetch.dispatcher import Dispatcher
-from evserve.fetch.job import Done, Job
-from evserve.fetch.manners import Manners
-from evserve.fetch.polite.verdict import Judge
-from evserve.fetch.result import Result
-from evserve.fetch.seam import Engine, Store
+from evserve.fetch.downloader import Dispatcher
+from evserve.fetch.interfaces import Engine, Store
+from evserve.fetch.job import Done, Job, Result
+from evserve.fetch.policy import Judge, Manners
 from evserve.http.errors import BadURL, Cancelled
 from evserve.http.messages import Headers
 from evserve.http.request import Request
@@ -36,7 +34,7 @@ class Fetcher:
     """Fetches many URLs at once, politely.
 
     agent: `evserve.http.client.Client`, or any IAgent.  clock: the reactor.  stores: what keeps
-    the responses (see `evserve.fetch.sinks`).  random, wall: where jitter and the date come from.
+    the responses (see `evserve.fetch.output`).  random, wall: where jitter and the date come from.
     """
 
     _agent: Any

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 
 from evserve.events import BadEvent, Event, EventQueue, QueueError, check_type, open_queue
 from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.job import Result
 from evserve.fetch.orders import BadOrder, Order, parse_order
-from evserve.fetch.recorder import Recorder, line_on
-from evserve.fetch.result import Result
+from evserve.fetch.output.recorder import Recorder, line_on
 from evserve.interfaces import IHost
 
 

@@ -15,8 +15,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.result import Result
+from evserve.fetch.policy import Manners
+from evserve.fetch.job import Result
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.result import Result
+from evserve.fetch.policy import Manners
+from evserve.fetch.job import Result
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 

@@ -4,7 +4,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from evserve.fetch.sinks.disk import Disk
+from evserve.fetch.output.disk import Disk
 
 
 @define(eq=False)

@@ -11,8 +11,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent
 from zope.interface import implementer
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.polite.retries import RetryPolicy
+from evserve.fetch.policy import Manners, RetryPolicy
 
 
 class Response:

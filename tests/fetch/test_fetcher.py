@@ -7,10 +7,10 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.job import Job
-from evserve.fetch.manners import Manners
-from evserve.fetch.memory import MemoryEngine, Page
+from evserve.fetch.policy import Manners
+from evserve.fetch.testing import MemoryEngine, Page
 from evserve.http.errors import Cancelled, CorruptBody, TruncatedBody
-from tests.fetch.polite_world import World, redirect
+from tests.fetch.memory_world import World, redirect
 
 
 class ResultTests(SynchronousTestCase):

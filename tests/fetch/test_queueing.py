@@ -9,15 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import Depth, QueueError
 from evserve.fetch import queueing
-from evserve.fetch.memory import Page
+from evserve.fetch.errors import ProxyDown
+from evserve.fetch.output.recorder import Recorder, Screen
+from evserve.fetch.output.rows import File, RowFile
 from evserve.fetch.queueing import QueueService
-from evserve.fetch.recorder import Recorder
-from evserve.fetch.refusals import ProxyDown
-from evserve.fetch.screen import Screen
-from evserve.fetch.sinks.outlets import File
-from evserve.fetch.sinks.rows import RowFile
+from evserve.fetch.testing import Page
 from evserve.testing import MemoryHost, MemoryQueue
-from tests.fetch.polite_world import World
+from tests.fetch.memory_world import World
 from tests.fetch.slow_disk import SlowDisk
 
 

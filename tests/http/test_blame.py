@@ -4,10 +4,9 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.breaker import Health
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.polite.health import Health
-from evserve.fetch.polite.retries import PASSING, RetryPolicy
+from evserve.fetch.policy import PASSING, Manners, RetryPolicy
 from evserve.http.blame import at_proxy
 from evserve.http.errors import IdleTimeout
 from evserve.http.proxies import Proxies, parse_proxy

@@ -7,9 +7,9 @@ from pathlib import Path
 from twisted.internet.task import Clock
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.run import Run
-from evserve.fetch.sources.lines import FileSource
+from evserve.fetch.policy import Manners
+from evserve.fetch.service import Run
+from evserve.fetch.sources import FileSource
 from evserve.http.messages import Head, Headers
 
 

@@ -1,0 +1,126 @@
+"""Retries, Retry-After, breakers, verdicts."""
+
+from email.utils import formatdate
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.policy import (
+    Again,
+    Elsewhere,
+    Finished,
+    Judge,
+    Manners,
+    RetryPolicy,
+    retry_after,
+)
+from evserve.http.errors import (
+    BadRedirect,
+    ConnectFailed,
+    CorruptBody,
+    TooManyRedirects,
+    TruncatedBody,
+)
+from evserve.http.messages import Head, Headers
+from evserve.http.request import Request
+from evserve.http.url import parse_url
+
+
+class RetryAfterTests(SynchronousTestCase):
+    def test_seconds_and_dates_are_understood(self):
+        now = 1_700_000_000.0
+        table = [
+            (None, None),
+            (b"120", 120.0),
+            (b" 7 ", 7.0),
+            (formatdate(now + 60, usegmt=True).encode(), 60.0),
+            (formatdate(now + 60).encode(), 60.0),
+            (formatdate(now - 60, usegmt=True).encode(), 0.0),
+            (b"soon", None),
+            (b"-5", None),
+            (b"99999999999999999999", None),
+        ]
+        for value, seconds in table:
+            self.assertEqual(retry_after(value, now), seconds, value)
+
+
+class RetryPolicyTests(SynchronousTestCase):
+    def test_waits_grow_up_to_the_longest(self):
+        policy = RetryPolicy(first=1.0, longest=10.0)
+        waits = [policy.wait(tries, lambda: 1.0) for tries in (1, 2, 3, 4, 5, 5000)]
+        self.assertEqual(waits, [1.0, 2.0, 4.0, 8.0, 10.0, 10.0])
+
+    def test_jitter_takes_off_up_to_nine_tenths(self):
+        self.assertAlmostEqual(RetryPolicy(first=10.0).wait(1, lambda: 0.0), 1.0)
+
+    def test_only_what_is_safe_is_repeated_and_not_for_ever(self):
+        policy = RetryPolicy(retries=2)
+        self.assertTrue(policy.may_repeat(b"GET", 2))
+        self.assertFalse(policy.may_repeat(b"GET", 3))
+        self.assertFalse(policy.may_repeat(b"POST", 1))
+
+
+def head(status, *lines):
+    return Head(status, b"", "1.1", Headers(list(lines)), 0, None)
+
+
+class VerdictTests(SynchronousTestCase):
+    def setUp(self):
+        self.judge = Judge(Manners(retry=RetryPolicy(2, 1.0)), lambda: 1.0, lambda: 0.0)
+        self.request = Request(parse_url("http://a/b"))
+
+    def after(self, response, tries=1, hops=5):
+        return self.judge.after_response(self.request, response, tries, hops)
+
+    def test_a_page_is_a_page(self):
+        for status in (200, 206, 304):
+            self.assertEqual(self.after(head(status)), Finished())
+
+    def test_a_status_of_400_and_above_is_an_error(self):
+        verdict = self.after(head(404))
+        self.assertEqual(str(verdict.error), "404 Not Found")
+        self.assertEqual(str(self.after(head(499)).error), "499")
+
+    def test_a_redirect_leads_elsewhere(self):
+        verdict = self.after(head(302, (b"Location", b"/c")))
+        self.assertIsInstance(verdict, Elsewhere)
+        self.assertEqual(str(verdict.request.url), "http://a/c")
+
+    def test_a_redirect_to_nowhere_is_a_page(self):
+        self.assertEqual(self.after(head(302)), Finished())
+
+    def test_a_redirect_that_cannot_be_followed_is_an_error(self):
+        self.assertIsInstance(self.after(head(302, (b"Location", b"ftp://a/"))).error, BadRedirect)
+        self.assertIsInstance(
+            self.after(head(302, (b"Location", b"/c")), hops=0).error, TooManyRedirects
+        )
+
+    def test_passing_trouble_is_waited_for(self):
+        verdict = self.after(head(500), tries=2)
+        self.assertEqual((verdict.wait, verdict.pause), (2.0, 0.0))
+
+    def test_a_busy_server_rests_as_a_whole(self):
+        verdict = self.after(head(503))
+        self.assertEqual((verdict.wait, verdict.pause), (1.0, 1.0))
+
+    def test_retry_after_is_obeyed(self):
+        verdict = self.after(head(429, (b"Retry-After", b"17")))
+        self.assertEqual((verdict.wait, verdict.pause), (17.0, 17.0))
+
+    def test_without_a_retry_the_pause_still_counts(self):
+        verdict = self.after(head(503, (b"Retry-After", b"17")), tries=3)
+        self.assertEqual((verdict.wait, verdict.pause), (float("inf"), 17.0))
+
+    def test_a_retry_after_beyond_patience_is_not_waited_for(self):
+        verdict = self.after(head(503, (b"Retry-After", b"100000")))
+        self.assertEqual((verdict.wait, verdict.pause), (float("inf"), 300.0))
+
+    def test_errors_that_pass_are_tried_again(self):
+        verdict = self.judge.after_error(self.request, TruncatedBody("cut"), 1)
+        self.assertIsInstance(verdict, Again)
+        self.assertEqual(verdict.wait, 1.0)
+        error = ConnectFailed("refused")
+        self.assertEqual(self.judge.after_error(self.request, error, 3), Finished(error))
+
+    def test_errors_that_stay_are_not(self):
+        error = CorruptBody("bad")
+        self.assertEqual(self.judge.after_error(self.request, error, 1), Finished(error))
