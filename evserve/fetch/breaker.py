@@ -1,4 +1,7 @@
-"""A circuit breaker for each origin: one that is down is not asked ten thousand times."""
+"""Circuit breakers for origins and proxies: one that is down is not asked ten thousand times.
+
+Pure: nothing here knows Twisted or reads a clock; `now` is an argument, in seconds.
+"""
 
 from enum import Enum, auto
 
@@ -18,155 +21,159 @@ from evserve.http.url import Origin
 
 
 class State(Enum):
-    """What is known of an origin."""
+    """The states of a circuit breaker, with a short and a long form of open."""
 
-    WORKING = auto()  # as far as we know
-    RESTING = auto()  # it failed; what waits for it waits a little longer
-    PROBING = auto()  # it has rested: the next report decides
-    DOWN = auto()  # it was given up for a good while; what waits for it fails
+    CLOSED = auto()  # requests pass
+    PAUSED = auto()  # open for a moment: what waits for the peer waits a little longer
+    HALF_OPEN = auto()  # the pause is over; the next outcome decides
+    OPEN = auto()  # open for minutes: what waits for the peer fails
 
 
-class Report(Enum):
+class Outcome(Enum):
     """What happens to a breaker."""
 
     ANSWERED = auto()
     FAILED = auto()
-    FAILED_OFTEN = auto()  # often enough in a row
-    FAILED_LAST = auto()  # and rested often enough
-    RESTED = auto()
+    FAILED_OFTEN = auto()  # in a row, up to the threshold
+    FAILED_FINALLY = auto()  # after the last pause
+    PAUSE_OVER = auto()
 
 
-TRANSITIONS: dict[tuple[State, Report], State] = {
-    **{(state, Report.ANSWERED): State.WORKING for state in State},
-    (State.WORKING, Report.FAILED): State.WORKING,
-    (State.WORKING, Report.FAILED_OFTEN): State.RESTING,
-    # Failures of requests that were under way before it rested.
-    (State.RESTING, Report.FAILED): State.RESTING,
-    (State.DOWN, Report.FAILED): State.DOWN,
-    (State.RESTING, Report.RESTED): State.PROBING,
-    (State.DOWN, Report.RESTED): State.PROBING,
-    (State.PROBING, Report.FAILED_OFTEN): State.RESTING,
-    (State.PROBING, Report.FAILED_LAST): State.DOWN,
+TRANSITIONS: dict[tuple[State, Outcome], State] = {
+    **{(state, Outcome.ANSWERED): State.CLOSED for state in State},
+    (State.CLOSED, Outcome.FAILED): State.CLOSED,
+    (State.CLOSED, Outcome.FAILED_OFTEN): State.PAUSED,
+    # Failures of requests that were in flight when the pause began.
+    (State.PAUSED, Outcome.FAILED): State.PAUSED,
+    (State.OPEN, Outcome.FAILED): State.OPEN,
+    (State.PAUSED, Outcome.PAUSE_OVER): State.HALF_OPEN,
+    (State.OPEN, Outcome.PAUSE_OVER): State.HALF_OPEN,
+    (State.HALF_OPEN, Outcome.FAILED_OFTEN): State.PAUSED,
+    (State.HALF_OPEN, Outcome.FAILED_FINALLY): State.OPEN,
 }
 
 
 @define(eq=False)
 class Breaker:
-    """Counts failures: connections that could not be made, broke or fell silent.
+    """Counts failures in a row: connections that cannot be made, break or fall silent.
 
-    threshold: failures in a row until it rests.  rests: seconds, longer from one time to the
-    next; after the last one it is down for `down` seconds. Any answer, whatever its status, is a
-    sign of life and begins it all anew.
+    threshold: failures before the first pause.  pauses: seconds of each; after the last one the
+    breaker opens for `open_for` seconds. Any response, whatever its status, closes it.
     """
 
     threshold: int = 5
-    rests: tuple[float, ...] = (1.0, 4.0)
-    down: float = 300.0
-    state: State = field(default=State.WORKING, init=False)
+    pauses: tuple[float, ...] = (1.0, 4.0)
+    open_for: float = 300.0
+    state: State = field(default=State.CLOSED, init=False)
     reason: str = field(default="", init=False)  # of the last failure
     _failures: int = field(default=0, init=False)
-    _rested: int = field(default=0, init=False)  # times
+    _pauses_taken: int = field(default=0, init=False)
     _until: float = field(default=0.0, init=False)
 
     def answered(self) -> None:
         """Note a response."""
         if self._failures:
-            self._failures = self._rested = 0
-            self._enter(Report.ANSWERED)
+            self._failures = self._pauses_taken = 0
+            self._enter(Outcome.ANSWERED)
 
     def failed(self, reason: str, now: float) -> float:
-        """Note a failure; return for how many seconds to leave the origin alone, mostly 0."""
+        """Note a failure; return how many seconds to send nothing, mostly 0."""
         self._failures += 1
         self.reason = reason
-        if self.state in (State.RESTING, State.DOWN) and now >= self._until:
-            self._enter(Report.RESTED)
-        if self.state is State.PROBING or (
-            self.state is State.WORKING and self._failures >= self.threshold
+        if self.state in (State.PAUSED, State.OPEN) and now >= self._until:
+            self._enter(Outcome.PAUSE_OVER)
+        if self.state is State.HALF_OPEN or (
+            self.state is State.CLOSED and self._failures >= self.threshold
         ):
-            return self._rest(now)
-        self._enter(Report.FAILED)
+            return self._pause_or_open(now)
+        self._enter(Outcome.FAILED)
         return 0.0
 
-    def is_down(self, now: float) -> bool:
-        """Whether nothing should be sent at all."""
-        return self.state is State.DOWN and now < self._until
+    def is_open(self, now: float) -> bool:
+        """Whether nothing may be sent."""
+        return self.state is State.OPEN and now < self._until
 
-    def _rest(self, now: float) -> float:
-        if self.state is State.PROBING and self._rested >= len(self.rests):
-            self._enter(Report.FAILED_LAST)
-            self._until = now + self.down
+    def _pause_or_open(self, now: float) -> float:
+        if self.state is State.HALF_OPEN and self._pauses_taken >= len(self.pauses):
+            self._enter(Outcome.FAILED_FINALLY)
+            self._until = now + self.open_for
             return 0.0
-        self._enter(Report.FAILED_OFTEN)
-        rest = self.rests[min(self._rested, len(self.rests) - 1)]
-        self._rested += 1
-        self._until = now + rest
-        return rest
+        self._enter(Outcome.FAILED_OFTEN)
+        pause = self.pauses[min(self._pauses_taken, len(self.pauses) - 1)]
+        self._pauses_taken += 1
+        self._until = now + pause
+        return pause
 
-    def _enter(self, report: Report) -> None:
-        self.state = TRANSITIONS[self.state, report]
+    def _enter(self, outcome: Outcome) -> None:
+        self.state = TRANSITIONS[self.state, outcome]
 
 
-Place = Origin | Proxy
-_SILENCE = (ConnectFailed, ConnectionLost, TimedOut, TLSFailed, ProxyUnreachable)
-_SEVERAL = 3  # origins in a row that nothing came from: then it is rather the proxy
+Peer = Origin | Proxy
+# Errors after which the peer may be down; all others are answers of some kind.
+_PEER_FAILURES = (ConnectFailed, ConnectionLost, TimedOut, TLSFailed, ProxyUnreachable)
+_ORIGINS_OF_DEAD_PROXY = 3  # silent in a row through one proxy: then the proxy is at fault
 
 
 @define(eq=False)
-class Health:
-    """Counts failures; any answer of an origin or a proxy, whatever it says, is a sign of life."""
+class Breakers:
+    """A breaker for each origin and proxy that fails."""
 
-    _breakers: dict[Place, Breaker] = field(factory=dict, init=False)
-    _silent: dict[Proxy, set[Origin]] = field(factory=dict, init=False)  # since it was heard of
+    _breakers: dict[Peer, Breaker] = field(factory=dict, init=False)
+    # By proxy, the origins that timed out since anything came through it.
+    _silent: dict[Proxy, set[Origin]] = field(factory=dict, init=False)
 
     def answered(self, origin: Origin, proxy: Proxy | None) -> None:
         """Note a response."""
         if self._breakers:
             self._breakers.pop(origin, None)
-            self._heard_of(proxy)
+            self._proxy_works(proxy)
 
     def failed(
         self, origin: Origin, proxy: Proxy | None, error: Exception | None, now: float
-    ) -> tuple[Place | None, float]:
-        """Note a request without response; return who is to blame, and how long it is to rest.
+    ) -> tuple[Peer | None, float]:
+        """Note a request without response; return the peer at fault and the seconds to pause.
 
-        Seconds, mostly 0; None if nobody is to blame.
+        (None, 0.0) if the error says nothing about either.
         """
         if not isinstance(error, FetchError):
             return None, 0.0
-        blamed = self._blamed(origin, proxy, error)
-        if blamed is None:
+        peer = self._peer_at_fault(origin, proxy, error)
+        if peer is None:
             return None, 0.0
-        return blamed, self._breakers.setdefault(blamed, Breaker()).failed(str(error), now)
+        return peer, self._breakers.setdefault(peer, Breaker()).failed(str(error), now)
 
-    def _blamed(self, origin: Origin, proxy: Proxy | None, error: FetchError) -> Place | None:
-        is_silence = isinstance(error, _SILENCE)
+    def error(self, origin: Origin, proxy: Proxy | None, now: float) -> FetchError | None:
+        """Return why nothing may be sent to `origin`; None if requests may go there."""
+        if not self._breakers:
+            return None
+        if proxy is not None and self.is_open(proxy, now):
+            return ProxyDown(f"{self._breakers[proxy].reason}, again and again")
+        if self.is_open(origin, now):
+            return OriginDown(f"{origin} seems to be down: {self._breakers[origin].reason}")
+        return None
+
+    def is_open(self, peer: Peer, now: float) -> bool:
+        """Whether nothing may be sent to `peer`."""
+        breaker = self._breakers.get(peer)
+        return breaker is not None and breaker.is_open(now)
+
+    def _peer_at_fault(
+        self, origin: Origin, proxy: Proxy | None, error: FetchError
+    ) -> Peer | None:
+        is_failure = isinstance(error, _PEER_FAILURES)
         if proxy is not None and error.is_at_proxy and isinstance(error, TimedOut):
-            # One of the two was silent: one origin that hangs must not stop all the others.
+            # Either may be silent: one origin that hangs must not stop all the others.
             silent = self._silent.setdefault(proxy, set())
-            if len(silent) < _SEVERAL:
+            if len(silent) < _ORIGINS_OF_DEAD_PROXY:
                 silent.add(origin)
-            return origin if len(silent) < _SEVERAL else proxy
-        blamed = (proxy if error.is_at_proxy else origin) if is_silence else None
-        if blamed is not proxy and (is_silence or error.is_at_proxy):
-            self._heard_of(proxy)  # it said no, or let us through
-        return blamed
+            return origin if len(silent) < _ORIGINS_OF_DEAD_PROXY else proxy
+        if is_failure and error.is_at_proxy:
+            return proxy
+        if is_failure or error.is_at_proxy:
+            self._proxy_works(proxy)  # it answered with an error, or let the request through
+        return origin if is_failure else None
 
-    def _heard_of(self, proxy: Proxy | None) -> None:
+    def _proxy_works(self, proxy: Proxy | None) -> None:
         if proxy is not None:
             self._breakers.pop(proxy, None)
             self._silent.pop(proxy, None)
-
-    def trouble(self, origin: Origin, proxy: Proxy | None, now: float) -> FetchError | None:
-        """Return why nothing should be sent there at all, None if it may."""
-        if not self._breakers:
-            return None
-        if proxy is not None and self.is_down(proxy, now):
-            return ProxyDown(f"{self._breakers[proxy].reason}, again and again")
-        if self.is_down(origin, now):
-            return OriginDown(f"{origin} is down, as it seems: {self._breakers[origin].reason}")
-        return None
-
-    def is_down(self, place: Place, now: float) -> bool:
-        """Whether nothing should be sent there at all."""
-        breaker = self._breakers.get(place)
-        return breaker is not None and breaker.is_down(now)

@@ -1,4 +1,4 @@
-"""Sends jobs to the engine when it is polite to, and decides what comes after each request."""
+"""Sends jobs to the engine when it is polite to, and acts on what comes back."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from evserve.fetch.breaker import Health, Place
-from evserve.fetch.errors import not_saved
+from evserve.fetch.breaker import Breakers, Peer
+from evserve.fetch.errors import sink_error
 from evserve.fetch.interfaces import Engine
 from evserve.fetch.job import Job
-from evserve.fetch.policy import Again, Elsewhere, Finished, Judge, Manners, Verdict
-from evserve.fetch.robots import Gate
-from evserve.fetch.scheduler import Schedule
+from evserve.fetch.policy import Decider, Decision, Finish, Redirect, Retry
+from evserve.fetch.robots import RobotsFilter
+from evserve.fetch.scheduler import Scheduler
 from evserve.http.errors import Cancelled
 from evserve.http.proxies import Proxy
 from evserve.http.settings import Timeouts
@@ -21,219 +21,223 @@ from evserve.http.url import Origin
 
 
 _log = Logger(namespace="evserve.fetch")
-_WORTH_SAYING = 2.0  # seconds; shorter pauses are nobody's news
+_LOGGED_PAUSE = 2.0  # seconds; shorter pauses are not worth a line
 
 
 @define(eq=False)
-class Dispatcher:
-    """Takes jobs with `submit`; each ends with a call of its `done`."""
+class Downloader:
+    """Takes jobs with `submit`; each ends with a call of its `callback`.
+
+    A job waits in `robots` for its origin's robots.txt, in `scheduler` for its turn, in `_timers`
+    for its next try, and in `_held` while its proxy is paused.
+    """
 
     engine: Engine
     clock: IReactorTime
-    manners: Manners
-    judge: Judge
+    decider: Decider
     timeouts: Timeouts = field(factory=Timeouts)
-    schedule: Schedule[Origin, Job] = field(init=False)
-    gate: Gate = field(init=False)
-    _health: Health = field(factory=Health, init=False)
-    _held: dict[Proxy, list[Job]] = field(factory=dict, init=False)  # until a proxy has rested
-    _timer: IDelayedCall | None = field(default=None, init=False)
-    _pumping: bool = field(default=False, init=False)
-    _resting: dict[Job | Proxy, IDelayedCall] = field(factory=dict, init=False)
+    scheduler: Scheduler[Origin, Job] = field(init=False)
+    robots: RobotsFilter = field(init=False)
+    _breakers: Breakers = field(factory=Breakers, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)  # the scheduler's
+    _timers: dict[Job | Proxy, IDelayedCall] = field(factory=dict, init=False)
+    _held: dict[Proxy, list[Job]] = field(factory=dict, init=False)
+    _is_pumping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        manners = self.manners
-        self.schedule = Schedule(manners.total, manners.per_origin, manners.delay)
-        self.gate = Gate(manners, self.clock, self._enqueue, self._finish)
+        policy = self.decider.policy
+        self.scheduler = Scheduler(policy.concurrency, policy.per_origin, policy.delay)
+        self.robots = RobotsFilter(policy, self.clock, self._enqueue, self._finish)
 
     def submit(self, job: Job) -> None:
-        """Begin with a job as soon as it is polite."""
-        self.gate.admit(job)
+        """Send a job's request as soon as it is polite."""
+        self.robots.check(job)
         self.pump()
 
     def pump(self) -> None:
-        """Start whatever may start now."""
-        if self._pumping:  # a job that ends at once brings us here again
+        """Start all jobs that may start now."""
+        if self._is_pumping:  # a job that ends at once brings us here again
             return
-        self._pumping = True
+        self._is_pumping = True
         try:
-            while (job := self.schedule.take(self.clock.seconds())) is not None:
-                self._begin(job)
+            while (job := self.scheduler.take(self.clock.seconds())) is not None:
+                self._send(job)
         finally:
-            self._pumping = False
+            self._is_pumping = False
         self._set_timer()
 
     def close(self) -> None:
-        """Leave no timer; jobs that wait are not told."""
-        for timer in (*self._resting.values(), *([self._timer] if self._timer else ())):
+        """Cancel all timers; waiting jobs are not told."""
+        for timer in (*self._timers.values(), *([self._timer] if self._timer else ())):
             timer.cancel()
-        self._resting.clear()
+        self._timers.clear()
         self._timer = None
-        self._pumping = True  # start nothing more
+        self._is_pumping = True  # start nothing more
 
     def _set_timer(self) -> None:
-        wakes_at = self.schedule.wakes_at
+        wakes_at = self.scheduler.wakes_at
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if wakes_at is not None:
             wait = max(0.0, wakes_at - self.clock.seconds())
-            self._timer = self.clock.callLater(wait, self._woken)
+            self._timer = self.clock.callLater(wait, self._wake)
 
-    def _woken(self) -> None:
+    def _wake(self) -> None:
         self._timer = None
         self.pump()
 
     def _enqueue(self, job: Job, delay: float = 0.0) -> None:
         origin, now = job.request.url.origin, self.clock.seconds()
         proxy = self.engine.proxy_for(origin)
-        trouble = self._health.trouble(origin, proxy, now)
-        if trouble is not None:
-            self._finish(job, trouble if job.failure is None else job.failure)
+        down = self._breakers.error(origin, proxy, now)
+        if down is not None:
+            self._finish(job, down if job.error is None else job.error)
         elif proxy is not None and proxy in self._held:
             self._held[proxy].append(job)
         else:
-            is_resumed = job.tries > 0
-            self.schedule.add(origin, job, now, delay=delay, first=is_resumed)
+            is_started = job.tries > 0
+            self.scheduler.add(origin, job, now, delay=delay, first=is_started)
 
-    def _begin(self, job: Job) -> None:
+    def _send(self, job: Job) -> None:
         now = self.clock.seconds()
-        job.begun_at = now
+        job.sent_at = now
         try:
-            job.begin(self.engine, job.timed(now, self.timeouts), self._ended)
+            job.send(self.engine, job.timed_request(now, self.timeouts), self._response_ended)
         except Exception as error:
-            job.close_copies(error)
-            self.schedule.release(job.request.url.origin, now)
+            job.close_writers(error)
+            self.scheduler.release(job.request.url.origin, now)
             self._finish(job, error)
 
-    def _ended(self, job: Job, error: Exception | None) -> None:
+    def _response_ended(self, job: Job, error: Exception | None) -> None:
         now, origin = self.clock.seconds(), job.request.url.origin
-        job.elapsed += now - job.begun_at
-        self._note(job, error, now)
-        self.schedule.release(origin, now)
-        if job.copies:
-            self._close_copies(job, error)
+        job.elapsed += now - job.sent_at
+        self._update_breakers(job, error, now)
+        self.scheduler.release(origin, now)
+        if job.writers:
+            self._close_writers(job, error)
         else:
-            self._settle(job, error)
+            self._act(job, error)
         self.pump()
 
-    def _close_copies(self, job: Job, error: Exception | None) -> None:
+    def _close_writers(self, job: Job, error: Exception | None) -> None:
         try:
-            waits = job.close_copies(error)
-        except Exception as trouble:
-            self._settle(job, error or not_saved(trouble))
+            waits = job.close_writers(error)
+        except Exception as failure:
+            self._act(job, error or sink_error(failure))
             return
         if not waits:
-            self._settle(job, error)
+            self._act(job, error)
             return
-        done: Deferred[Any] = waits[0] if len(waits) == 1 else gatherResults(waits, True)
-        done.addCallbacks(
-            lambda _: self._settle(job, error),
-            lambda failure: self._settle(job, not_saved(failure.value)),
+        closed: Deferred[Any] = waits[0] if len(waits) == 1 else gatherResults(waits, True)
+        closed.addCallbacks(
+            lambda _: self._act(job, error),
+            lambda failure: self._act(job, sink_error(failure.value)),
         )
-        done.addErrback(lambda failure: _log.failure("a job did not settle", failure))
+        closed.addErrback(lambda failure: _log.failure("cannot finish a job", failure))
 
-    def _settle(self, job: Job, error: Exception | None) -> None:
-        """Decide what comes after a request."""
-        verdict = self._verdict(job, error)
-        if isinstance(verdict, Finished):
-            self._finish(job, verdict.error)
-        elif isinstance(verdict, Elsewhere):
-            job.hops += 1
-            job.request = verdict.request
+    def _act(self, job: Job, error: Exception | None) -> None:
+        """Finish, redirect or retry after a request."""
+        decision = self._decide(job, error)
+        if isinstance(decision, Finish):
+            self._finish(job, decision.error)
+        elif isinstance(decision, Redirect):
+            job.redirects += 1
+            job.request = decision.request
             self.submit(job)
         else:
-            self._again(job, verdict)
+            self._retry(job, decision)
 
-    def _verdict(self, job: Job, error: Exception | None) -> Verdict:
+    def _decide(self, job: Job, error: Exception | None) -> Decision:
         if job.is_cancelled:
-            return Finished(Cancelled("given up"))
-        tries = job.tries - job.hops
-        if job.again and error is not None:
-            return Again(0.0, error)
-        if error is not None and not job.skips_body:
-            return self.judge.after_error(job.request, _named(error), tries)
+            return Finish(Cancelled("given up"))
+        tries = job.tries - job.redirects
+        if job.resends and error is not None:
+            return Retry(0.0, error)
+        if error is not None and not job.discards_body:
+            if isinstance(error, OSError):  # of a sink, while it wrote
+                error = sink_error(error)
+            return self.decider.after_error(job.request, error, tries)
         assert job.head is not None
-        limit = self.manners.max_redirects if job.max_hops is None else job.max_hops
-        return self.judge.after_response(job.request, job.head, tries, limit - job.hops)
+        limit = job.max_redirects
+        if limit is None:
+            limit = self.decider.policy.max_redirects
+        return self.decider.after_response(
+            job.request, job.head, tries, redirects_left=limit - job.redirects
+        )
 
-    def _again(self, job: Job, verdict: Again) -> None:
+    def _retry(self, job: Job, retry: Retry) -> None:
         now, origin = self.clock.seconds(), job.request.url.origin
-        if verdict.pause:
-            self._pause(origin, verdict.pause, f"{origin} answered {verdict.error}")
+        if retry.pause:
+            self._pause(origin, retry.pause, f"{origin} answered {retry.error}")
         assert job.deadline is not None
-        if now + verdict.wait >= job.deadline:
-            self._finish(job, verdict.error)
+        if now + retry.wait >= job.deadline:
+            self._finish(job, retry.error)
             return
-        job.failure = verdict.error
-        if verdict.wait > verdict.pause:
-            self._resting[job] = self.clock.callLater(verdict.wait, self._rested, job)
-        else:
-            self._rested(job)
+        job.error = retry.error
+        if retry.wait > retry.pause:
+            self._timers[job] = self.clock.callLater(retry.wait, self._retry_now, job)
+        else:  # the pause of the origin is enough
+            self._retry_now(job)
 
-    def _rested(self, job: Job) -> None:
-        self._resting.pop(job, None)
+    def _retry_now(self, job: Job) -> None:
+        self._timers.pop(job, None)
         self._enqueue(job)
         self.pump()
 
-    def _note(self, job: Job, error: Exception | None, now: float) -> None:
-        """Note for the breakers what became of a request."""
+    def _update_breakers(self, job: Job, error: Exception | None, now: float) -> None:
         origin = job.request.url.origin
         proxy = self.engine.proxy_for(origin)
         if job.head is not None:
-            self._health.answered(origin, proxy)
+            self._breakers.answered(origin, proxy)
             return
-        blamed, pause = self._health.failed(origin, proxy, error, now)
-        if pause and isinstance(blamed, Proxy):
-            self._hold(blamed, pause, str(error))
+        peer, pause = self._breakers.failed(origin, proxy, error, now)
+        if pause and isinstance(peer, Proxy):
+            self._hold(peer, pause, str(error))
         elif pause:
             self._pause(origin, pause, str(error))
-        elif blamed is not None and self._health.is_down(blamed, now):
-            for each in self._waiting_for(blamed):
-                self._enqueue(each)
+        elif peer is not None and self._breakers.is_open(peer, now):
+            for waiting in self._drain(peer):
+                self._enqueue(waiting)  # which lets it fail
 
-    def _waiting_for(self, place: Place) -> list[Job]:
-        """Take what waits for an origin, or for all that are behind a proxy."""
-        if isinstance(place, Origin):
-            return self.schedule.drain(place)
+    def _drain(self, peer: Peer) -> list[Job]:
+        """Take what waits for an origin, or for all origins behind a proxy."""
+        if isinstance(peer, Origin):
+            return self.scheduler.drain(peer)
         waiting: list[Job] = []
-        for origin in self.schedule.origins:
-            if self.engine.proxy_for(origin) == place:
-                waiting += self.schedule.drain(origin)
+        for origin in self.scheduler.origins:
+            if self.engine.proxy_for(origin) == peer:
+                waiting += self.scheduler.drain(origin)
         return waiting
 
-    def _hold(self, proxy: Proxy, seconds: float, why: str) -> None:
-        self._held.setdefault(proxy, []).extend(self._waiting_for(proxy))
-        if proxy in self._resting:
-            self._resting[proxy].cancel()
-        self._resting[proxy] = self.clock.callLater(seconds, self._let_go, proxy)
-        _say_pause(proxy.origin, seconds, why)
+    def _hold(self, proxy: Proxy, seconds: float, reason: str) -> None:
+        self._held.setdefault(proxy, []).extend(self._drain(proxy))
+        if proxy in self._timers:
+            self._timers[proxy].cancel()
+        self._timers[proxy] = self.clock.callLater(seconds, self._release, proxy)
+        _log_pause(proxy.origin, seconds, reason)
 
-    def _let_go(self, proxy: Proxy) -> None:
-        del self._resting[proxy]
+    def _release(self, proxy: Proxy) -> None:
+        del self._timers[proxy]
         for job in self._held.pop(proxy):
-            self.gate.admit(job)  # which knows the delay of its origin
+            self.robots.check(job)  # again, because it knows the origin's Crawl-delay
         self.pump()
 
-    def _pause(self, origin: Origin, seconds: float, why: str) -> None:
+    def _pause(self, origin: Origin, seconds: float, reason: str) -> None:
         now = self.clock.seconds()
-        self.schedule.pause(origin, now + seconds, now)
-        _say_pause(origin, seconds, why)
+        self.scheduler.pause(origin, now + seconds, now)
+        _log_pause(origin, seconds, reason)
 
     def _finish(self, job: Job, error: Exception | None) -> None:
-        job.failure = error
-        job.done(job.result(error))
+        job.error = error
+        job.callback(job.result(error))
 
 
-def _named(error: Exception) -> Exception:
-    return not_saved(error) if isinstance(error, OSError) else error
-
-
-def _say_pause(origin: Origin, seconds: float, why: str) -> None:
-    if seconds >= _WORTH_SAYING:
+def _log_pause(origin: Origin, seconds: float, reason: str) -> None:
+    if seconds >= _LOGGED_PAUSE:
         _log.info(
-            "{why}: pausing {origin} for {seconds:.1f} s",
+            "{reason}: pausing {origin} for {seconds:.1f} s",
             origin=str(origin),
-            why=why,
+            reason=reason,
             seconds=seconds,
         )

@@ -1,6 +1,9 @@
-"""Why a URL failed although the engine did what it could, or was not even asked."""
+"""Why a URL failed although the HTTP engine did its part, or was not asked at all.
 
-# ruff: noqa: N818 - as in `errors`, the name says what happened and goes into the row.
+The class names are in rows and summaries, next to those of `evserve.http.errors`.
+"""
+
+# ruff: noqa: N818 - as in `evserve.http.errors`, the name states what happened
 
 import os
 from http import HTTPStatus
@@ -15,41 +18,45 @@ class BadStatus(FetchError):
 
 
 class RobotsDenied(FetchError):
-    """The origin's robots.txt asks us to leave this URL alone."""
+    """The origin's robots.txt disallows this URL."""
 
 
 class RobotsUnavailable(FetchError):
-    """The origin cannot say what its robots.txt allows; RFC 9309 takes that for a no."""
+    """The origin could not deliver its robots.txt, which disallows everything (RFC 9309)."""
 
 
 class OriginDown(FetchError):
-    """The origin failed so often in a row that it is left in peace for a while."""
+    """The origin failed so often in a row that it gets no requests for a while."""
 
 
 class ProxyDown(ProxyFailed):
-    """The same of a proxy, and of all that would be asked for through it."""
+    """The proxy failed so often in a row that it gets no requests for a while."""
 
 
 class SaveFailed(FetchError):
-    """The body could not be written to disk."""
+    """The response could not be written to disk."""
 
 
-def bad_status(status: int) -> BadStatus:
-    """Return the error for a response that is no success: `404 Not Found`."""
+class SitemapFailed(FetchError):
+    """The response is not a sitemap."""
+
+
+def status_error(status: int) -> BadStatus:
+    """Return the error for an unsuccessful response, such as `404 Not Found`."""
     try:
         return BadStatus(f"{status} {HTTPStatus(status).phrase}")
     except ValueError:
         return BadStatus(str(status))
 
 
-def not_saved(error: BaseException | None) -> FetchError:
-    """Return the error for what a store raised, or failed with later."""
-    if isinstance(error, FirstError):  # of several stores
-        return not_saved(error.subFailure.value)
+def sink_error(error: BaseException | None) -> FetchError:
+    """Return the error for what a sink raised, or what its Deferred failed with."""
+    if isinstance(error, FirstError):  # of gatherResults, for several sinks
+        return sink_error(error.subFailure.value)
     if isinstance(error, FetchError):
         return error
     if not isinstance(error, OSError) or not error.strerror:
         return SaveFailed(str(error))
-    # Of two names, the second is what was to be made.
+    # An error of a rename has two names; the second is the file that should exist.
     name = error.filename2 or error.filename
     return SaveFailed(f"{error.strerror}: {os.fsdecode(name)}" if name else error.strerror)

@@ -1,9 +1,13 @@
-"""What the fetcher needs of an HTTP engine, and what it offers to whoever keeps what it fetched.
+"""The seams of the fetcher: HTTP engines below it, sources before it, sinks behind it.
 
-`client.Client` is the engine; `memory.MemoryEngine` is another, for tests.
+| seam     | implementations                                                                |
+|----------|--------------------------------------------------------------------------------|
+| `Engine` | `evserve.http.client.Client`, `agents.AgentEngine`, `testing.MemoryEngine`     |
+| `Source` | `ListSource`, `FileSource`, `StreamSource` and `SitemapSource` in `sources`    |
+| `Sink`   | `output.files.FileSink`, `output.warc.WARCSink`; robots and sitemaps have own  |
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -13,62 +17,65 @@ from evserve.http.request import Receiver, Request
 from evserve.http.url import Origin
 
 
+if TYPE_CHECKING:  # a job has sinks, and a sink is shown the job
+    from evserve.fetch.job import Job
+
+
 class Exchange(Protocol):
-    """A request under way."""
+    """A request in flight."""
 
     def pause(self) -> None:
         """Deliver no more of the body until `resume`."""
 
     def resume(self) -> None:
-        """Deliver what waits, and go on."""
+        """Continue to deliver the body."""
 
     def cancel(self, error: Exception | None = None) -> None:
-        """End now; the receiver is told `error`."""
+        """End the request; the receiver's `finished` gets `error`."""
 
 
 class Engine(Protocol):
-    """Sends requests, each as it is told to."""
+    """Sends single requests; it follows no redirects and retries nothing."""
 
     def fetch(self, request: Request, receiver: Receiver) -> Exchange:
-        """Begin; `receiver.finished` is called once and last, maybe before this returns."""
+        """Send `request`; `receiver.finished` is called once, perhaps before this returns."""
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
         """Return the proxy that requests to `origin` go through."""
 
     def close(self) -> None:
-        """Cancel what is under way and close every connection."""
+        """Cancel all requests in flight and close every connection."""
 
 
-class Copy(Protocol):
-    """One response being kept."""
+class Source(Protocol):
+    """Where URLs come from."""
+
+    async def next_batch(self) -> list[str]:
+        """Return the next URLs, an empty list at the end; raises OSError."""
+        ...
+
+
+class ResponseWriter(Protocol):
+    """Stores one response for a sink."""
 
     def write(self, data: bytes) -> None:
-        """Keep a part of the body; an exception here fails the fetch."""
+        """Store the next part of the body; an exception fails the URL."""
 
     def close(self, error: Exception | None) -> "Deferred[None] | None":
-        """The body is complete, or ended with `error`.
+        """End the response, which is complete if `error` is None. Called once.
 
-        An exception, or a Deferred that fails, fails the fetch. Called once.
+        The URL waits for the Deferred; its failure, or an exception, fails the URL.
         """
 
 
-class Arrival(Protocol):
-    """A response that has begun, as stores see it."""
+class Sink(Protocol):
+    """Where responses go."""
 
-    text: str  # the URL as it was given
-    sent: Request
-    count: int  # bytes of the body so far
-    hasher: Any  # hashlib's, over these
-    exchange: Exchange | None
-    path: str | None  # where a store puts the file
-    again: bool  # set by a store that raises: ask once more, without what it knew
+    def prepare(self, request: Request, url: str) -> Request:
+        """Return the request to send instead; `url` is the URL as it was given."""
 
+    def open(self, job: "Job", head: Head) -> ResponseWriter | None:
+        """Return a writer for a response that begins; None to ignore it.
 
-class Store(Protocol):
-    """Keeps responses: as files, in an archive."""
-
-    def prepare(self, request: Request, text: str) -> Request:
-        """Return the request to send instead; `text` is the URL as it was given."""
-
-    def open(self, arrival: Arrival, head: Head) -> Copy | None:
-        """Begin to keep a response; None if this one is of no interest."""
+        An exception fails the URL, or repeats the request if the sink sets `job.resends`.
+        """

@@ -1,4 +1,7 @@
-"""What a response, or the lack of one, means for the URL: done, elsewhere, or once more."""
+"""Policy: how polite the fetcher is, and what follows a response: done, redirect or retry.
+
+Pure: nothing here knows Twisted or reads a clock.
+"""
 
 import re
 from collections.abc import Callable
@@ -7,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from attrs import define, field, frozen
 
-from evserve.fetch.errors import bad_status
+from evserve.fetch.errors import status_error
 from evserve.http.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -20,21 +23,162 @@ from evserve.http.errors import (
     TunnelFailed,
 )
 from evserve.http.messages import IDEMPOTENT, Head
-from evserve.http.redirects import REDIRECTS, redirected
+from evserve.http.redirects import REDIRECTS, WORTH_READING, redirected
 from evserve.http.request import Request
 
 
-_SECONDS = re.compile(rb"\s*(\d{1,9})\s*")
+# Retried. A bad certificate, a corrupt body or a bad URL would be the same next time.
+TRANSIENT_ERRORS = (
+    ConnectFailed,
+    ProxyUnreachable,
+    TunnelFailed,
+    ConnectTimeout,
+    IdleTimeout,
+    ConnectionLost,
+    TruncatedBody,
+)
+# RFC 9110, 6585 and 8470 allow a retry after the first four.
+TRANSIENT_STATUSES = frozenset([408, 425, 429, 503, 500, 502, 504])
+_OVERLOADED = frozenset([429, 503])  # these concern the whole origin, not only one URL
+_FIRST_ERROR_STATUS = 400
+
+# The redirect rule is evserve.http's; only this module asks it.
+REDIRECT_STATUSES = REDIRECTS
+REDIRECT_BODY_LIMIT = WORTH_READING  # bytes of an unwanted body; beyond that, disconnect
+
+_DELAY_SECONDS = re.compile(rb"\s*(\d{1,9})\s*")
 
 
-def retry_after(value: bytes | None, now: float) -> float | None:
-    """Return for how many seconds a server asks to be left alone; None if it does not say.
+@frozen
+class RetryPolicy:
+    """Exponential back-off with jitter, so that many clients do not come back at once.
 
-    now: seconds since the epoch, to compare a date with; a date gone by is 0.
+    retries: per URL.  first, longest: seconds; the wait is a random part of `first`, then of
+    twice that, and so on, up to `longest`.
+    """
+
+    retries: int = 2
+    first: float = 1.0
+    longest: float = 30.0
+
+    def allows(self, method: bytes, tries: int) -> bool:
+        """Whether a request that was sent `tries` times may be sent again."""
+        return tries <= self.retries and method in IDEMPOTENT
+
+    def wait(self, tries: int, random: Callable[[], float]) -> float:
+        """Return the seconds to wait after the try numbered `tries`; random: 0 to 1."""
+        ceiling = min(self.longest, self.first * 2.0 ** min(tries - 1, 30))
+        # At least a tenth: a retry within the same millisecond would fail the same way.
+        return ceiling * (0.1 + 0.9 * random())
+
+
+@frozen
+class Policy:
+    """How the fetcher treats servers. Times are in seconds.
+
+    concurrency, per_origin: requests at once.  delay: between the starts of two requests to one
+    origin.  max_retry_after: a URL whose server asks for a longer pause fails.
+    """
+
+    concurrency: int = 100
+    per_origin: int = 4
+    delay: float = 0.0
+    user_agent: str = "evserve"
+    obey_robots: bool = True
+    retry: RetryPolicy = field(factory=RetryPolicy)
+    max_redirects: int = 20
+    max_retry_after: float = 300.0
+
+
+@frozen
+class Finish:
+    """The URL is done, with or without an error."""
+
+    error: Exception | None = None
+
+
+@frozen
+class Redirect:
+    """Send this request next."""
+
+    request: Request
+
+
+@frozen
+class Retry:
+    """Send the same request again after `wait` seconds; fail with `error` if there is no time.
+
+    pause: seconds during which the whole origin gets no requests.
+    """
+
+    wait: float
+    error: Exception
+    pause: float = 0.0
+
+
+Decision = Finish | Redirect | Retry
+_FETCHED = Finish()
+
+
+@define(eq=False)
+class Decider:
+    """Decides what follows a request. random: 0 to 1.  wall: seconds since the epoch."""
+
+    policy: Policy
+    random: Callable[[], float]
+    wall: Callable[[], float]
+
+    def after_response(
+        self, request: Request, head: Head, tries: int, redirects_left: int
+    ) -> Decision:
+        """Decide after a complete response."""
+        status = head.status
+        if status in REDIRECT_STATUSES:
+            return self._redirect(request, head, redirects_left)
+        if status < _FIRST_ERROR_STATUS:
+            return _FETCHED
+        if status in TRANSIENT_STATUSES:
+            return self._retry(request, head, tries)
+        return Finish(status_error(status))
+
+    def after_error(self, request: Request, error: Exception, tries: int) -> Decision:
+        """Decide after a request without a complete response."""
+        retry = self.policy.retry
+        if isinstance(error, TRANSIENT_ERRORS) and retry.allows(request.method, tries):
+            return Retry(retry.wait(tries, self.random), error)
+        return Finish(error)
+
+    def _redirect(self, request: Request, head: Head, redirects_left: int) -> Decision:
+        try:
+            follower = redirected(request, head)
+        except FetchError as error:
+            return Finish(error)
+        if follower is None:  # without a Location, it is a page like any other
+            return _FETCHED
+        if redirects_left <= 0:
+            return Finish(TooManyRedirects(f"one redirect too many, to {follower.url}"))
+        return Redirect(follower)
+
+    def _retry(self, request: Request, head: Head, tries: int) -> Decision:
+        policy, error = self.policy, status_error(head.status)
+        asked = parse_retry_after(head.headers.get(b"retry-after"), self.wall())
+        wait = policy.retry.wait(tries, self.random) if asked is None else asked
+        pause = wait if asked is not None or head.status in _OVERLOADED else 0.0
+        if wait <= policy.max_retry_after and policy.retry.allows(request.method, tries):
+            return Retry(wait, error, pause)
+        # The URL fails, and still the origin gets the pause.
+        return Retry(float("inf"), error, min(pause, policy.max_retry_after))
+
+
+def parse_retry_after(value: bytes | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, section 10.2.3).
+
+    now: seconds since the epoch, for the form that is a date; a past date is 0. None if there is
+    no header, or none that can be understood.
     """
     if value is None:
         return None
-    seconds = _SECONDS.fullmatch(value)
+    seconds = _DELAY_SECONDS.fullmatch(value)
     if seconds:
         return float(seconds[1])
     try:
@@ -44,142 +188,3 @@ def retry_after(value: bytes | None, now: float) -> float | None:
     if date.tzinfo is None:  # "-0000"; every HTTP date is in GMT
         date = date.replace(tzinfo=UTC)
     return max(0.0, date.timestamp() - now)
-
-
-# The network's moods. A bad certificate, a corrupt body or a bad URL would be the same next time.
-PASSING = (
-    ConnectFailed,
-    ProxyUnreachable,
-    TunnelFailed,
-    ConnectTimeout,
-    IdleTimeout,
-    ConnectionLost,
-    TruncatedBody,
-)
-# Those that ask for another try: RFC 9110, 6585 and 8470 for the first four.
-PASSING_STATUSES = frozenset([408, 425, 429, 503, 500, 502, 504])
-# Of these, the ones that speak for the whole origin.
-BUSY = frozenset([429, 503])
-
-
-@frozen
-class RetryPolicy:
-    """Exponential back-off with full jitter: so that a thousand clients do not come back as one.
-
-    retries: how often a request is repeated at most.  first, longest: seconds; the wait is a
-    random part of `first`, then of twice that, and so on, never of more than `longest`.
-    """
-
-    retries: int = 2
-    first: float = 1.0
-    longest: float = 30.0
-
-    def may_repeat(self, method: bytes, tries: int) -> bool:
-        """Whether a request that was sent `tries` times may be sent once more."""
-        return tries <= self.retries and method in IDEMPOTENT
-
-    def wait(self, tries: int, random: Callable[[], float]) -> float:
-        """Return the seconds to wait after the try numbered `tries`; random: 0 to 1."""
-        ceiling = min(self.longest, self.first * 2.0 ** min(tries - 1, 30))
-        # Not less than a tenth: a retry within the same millisecond meets the same trouble.
-        return ceiling * (0.1 + 0.9 * random())
-
-
-@frozen
-class Manners:
-    """Times are in seconds.
-
-    total, per_origin: requests at once.  delay: between the starts of two requests to one
-    origin.  robots: whether robots.txt is heeded.  patience: the longest Retry-After that is
-    waited for.
-    """
-
-    total: int = 100
-    per_origin: int = 4
-    delay: float = 0.0
-    user_agent: str = "evserve"
-    robots: bool = True
-    retry: RetryPolicy = field(factory=RetryPolicy)
-    max_redirects: int = 20
-    patience: float = 300.0
-
-
-_FAILING = 400
-
-
-@frozen
-class Finished:
-    """That was it, with or without an error."""
-
-    error: Exception | None = None
-
-
-@frozen
-class Elsewhere:
-    """The response says to ask this instead."""
-
-    request: Request
-
-
-@frozen
-class Again:
-    """The same request once more, `wait` seconds from now; `error` if there is no time for it.
-
-    pause: for how long the whole origin is left alone.
-    """
-
-    wait: float
-    error: Exception
-    pause: float = 0.0
-
-
-Verdict = Finished | Elsewhere | Again
-_FETCHED = Finished()
-
-
-@define(eq=False)
-class Judge:
-    """Decides by `manners`; random: 0 to 1.  wall: seconds since the epoch."""
-
-    manners: Manners
-    random: Callable[[], float]
-    wall: Callable[[], float]
-
-    def after_response(self, request: Request, head: Head, tries: int, hops: int) -> Verdict:
-        """Return what follows from a complete response; hops: redirects that may still be."""
-        status = head.status
-        if status < _FAILING and status not in REDIRECTS:
-            return _FETCHED
-        if status in REDIRECTS:
-            return self._elsewhere(request, head, hops)
-        if status not in PASSING_STATUSES:
-            return Finished(bad_status(status))
-        return self._after_trouble(request, head, tries)
-
-    def after_error(self, request: Request, error: Exception, tries: int) -> Verdict:
-        """Return what follows from a request that brought no complete response."""
-        if isinstance(error, PASSING) and self.manners.retry.may_repeat(request.method, tries):
-            return Again(self.manners.retry.wait(tries, self.random), error)
-        return Finished(error)
-
-    def _elsewhere(self, request: Request, head: Head, hops: int) -> Verdict:
-        try:
-            follower = redirected(request, head)
-        except FetchError as error:
-            return Finished(error)
-        if follower is None:  # a 300-something that names no place is a page like any other
-            return _FETCHED
-        if hops <= 0:
-            return Finished(TooManyRedirects(f"one redirect too many, to {follower.url}"))
-        return Elsewhere(follower)
-
-    def _after_trouble(self, request: Request, head: Head, tries: int) -> Verdict:
-        error = bad_status(head.status)
-        asked = retry_after(head.headers.get(b"retry-after"), self.wall())
-        wait = self.manners.retry.wait(tries, self.random) if asked is None else asked
-        pause = wait if asked is not None or head.status in BUSY else 0.0
-        if wait > self.manners.patience or not self.manners.retry.may_repeat(
-            request.method, tries
-        ):
-            return Again(float("inf"), error, min(pause, self.manners.patience))
-        return Again(wait, error, pause)

@@ -14,7 +14,7 @@ from evserve.events import BadEvent, Event, EventQueue, QueueError, check_type, 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.job import Result
 from evserve.fetch.orders import BadOrder, Order, parse_order
-from evserve.fetch.output.recorder import Recorder, line_on
+from evserve.fetch.output.recorder import Recorder, write_error_message
 from evserve.interfaces import IHost
 
 
@@ -62,7 +62,7 @@ class QueueService(Service):
     def startService(self) -> None:
         """Begin to take events."""
         Service.startService(self)
-        self._recorder.broken = self._broken
+        self._recorder.on_error = self._broken
         self._loops = [Deferred.fromCoroutine(self._loop()) for _ in range(self._slots)]
         for loop in self._loops:
             loop.addErrback(self._unforeseen)
@@ -75,13 +75,13 @@ class QueueService(Service):
     async def _stop(self) -> None:
         for waiting in list(self._given_up):
             waiting.cancel()
-        with self._recorder.patience(self._host.reactor):
+        with self._recorder.reader_timeout(self._host.reactor):
             await DeferredList(self._loops)
-            self._recorder.is_over = True
+            self._recorder.is_closing = True
             self._fetcher.close()
             await self._recorder.settle()
         await self._queue.close()
-        self._recorder.screen.stop()
+        self._recorder.terminal.stop()
         await self._recorder.close()
 
     async def _loop(self) -> None:
@@ -134,7 +134,7 @@ class QueueService(Service):
         touching.start(event.ttr / 2, now=False)
         try:
             result = await self._unless_stopped(self._begin(order))
-            if result.is_proxys:
+            if result.is_proxy_down:
                 await self._queue.retry(event, _PROXY_REST)
                 await self._unless_stopped(deferLater(self._host.reactor, _PAUSE))
                 return False
@@ -163,4 +163,4 @@ class QueueService(Service):
             self._host.fail(f"taking events failed: {failure.getErrorMessage()}")
 
     def _broken(self, error: OSError) -> None:
-        self._host.fail(line_on(error))
+        self._host.fail(write_error_message(error))

@@ -1,179 +1,173 @@
-"""robots.txt first: the URLs of an origin wait here until it has said what it allows."""
+"""robots.txt (RFC 9309): the URLs of an origin wait until it has told what it allows."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from attrs import define, field, frozen
 from protego import Protego
 from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.errors import RobotsDenied, RobotsUnavailable
-from evserve.fetch.interfaces import Arrival
 from evserve.fetch.job import Job, Result
-from evserve.fetch.policy import Manners
+from evserve.fetch.policy import Policy
 from evserve.http.messages import Head
 from evserve.http.request import Request
 from evserve.http.url import URL, Origin
 
 
-MAX_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least this much must be read
-MAX_REDIRECTS = 5  # section 2.3.1.2
+_MAX_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least this much must be read
+_MAX_REDIRECTS = 5  # section 2.3.1.2
 _DAY = 24 * 3600.0  # section 2.4
-_SHORT = 60.0  # seconds until an origin that could not answer is asked again
-_LONGEST_DELAY = 60.0  # a Crawl-delay beyond this is a no in disguise
+_RETRY_AFTER = 60.0  # seconds until an origin whose robots.txt is unavailable is asked again
+_MAX_CRAWL_DELAY = 60.0  # seconds; more would be a refusal in disguise
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
 @frozen
-class Rules:
-    """What is known of one origin; `trouble` if it could not be asked, which allows nothing."""
+class RobotsRules:
+    """The rules of one origin. error: why its robots.txt is unavailable; nothing is allowed then."""
 
-    parsed: Protego | None = None  # None: nothing is forbidden
-    trouble: Exception | None = None
+    parsed: Protego | None = None  # None: no restrictions
+    error: Exception | None = None
 
     @property
     def allows_everything(self) -> bool:
         """Whether there are no rules at all."""
-        return self.parsed is None and self.trouble is None
+        return self.parsed is None and self.error is None
 
     def allows(self, url: str, user_agent: str) -> bool:
         """Whether `user_agent` may fetch `url`."""
-        if self.trouble is not None:
+        if self.error is not None:
             return False
         return self.parsed is None or bool(self.parsed.can_fetch(url, user_agent))
 
-    def delay(self, user_agent: str) -> float:
-        """Return the Crawl-delay in seconds, 0 if there is none; not in the RFC, widely used."""
+    def crawl_delay(self, user_agent: str) -> float:
+        """Return the Crawl-delay in seconds, 0 without one; it is not in the RFC."""
         delay = None if self.parsed is None else self.parsed.crawl_delay(user_agent)
-        return min(float(delay or 0.0), _LONGEST_DELAY)
+        return min(float(delay or 0.0), _MAX_CRAWL_DELAY)
 
 
-def read_robots(status: int, body: bytes) -> Rules | None:
-    """Return the rules in an answer to a request for robots.txt; None if it is a server error.
+def parse_robots(status: int, body: bytes) -> RobotsRules | None:
+    """Return the rules in a response to /robots.txt; None if it is a server error.
 
-    Section 2.3.1: what is not there forbids nothing; a server in trouble forbids everything,
-    which is for the caller to say.
+    Section 2.3.1: a missing file allows everything, a server error nothing.
     """
     if status >= _SERVER_ERROR:
         return None
     if status >= _CLIENT_ERROR or not body.strip():
-        return Rules()
-    return Rules(Protego.parse(body[:MAX_BYTES].decode("utf-8", "replace")))
+        return RobotsRules()
+    return RobotsRules(Protego.parse(body[:_MAX_BYTES].decode("utf-8", "replace")))
 
 
 @define(eq=False)
 class RobotsCache:
-    """Rules by origin; the ones used longest ago make room, and no rule is older than a day."""
+    """Rules by origin, for a day at most; the least recently used ones make room."""
 
     size: int = 1000
-    _kept: OrderedDict[Hashable, tuple[Rules, float]] = field(factory=OrderedDict, init=False)
+    _rules: OrderedDict[Origin, tuple[RobotsRules, float]] = field(factory=OrderedDict, init=False)
 
-    def get(self, origin: Hashable, now: float) -> Rules | None:
-        """Return the rules of an origin; None if it must be asked (again)."""
-        found = self._kept.get(origin)
+    def get(self, origin: Origin, now: float) -> RobotsRules | None:
+        """Return the rules of an origin; None if there are none or they have expired."""
+        found = self._rules.get(origin)
         if found is None:
             return None
-        rules, until = found
-        if now >= until:
-            del self._kept[origin]
+        rules, expires_at = found
+        if now >= expires_at:
+            del self._rules[origin]
             return None
-        self._kept.move_to_end(origin)
+        self._rules.move_to_end(origin)
         return rules
 
-    def put(self, origin: Hashable, rules: Rules, now: float) -> None:
-        """Keep what an origin said."""
-        lifetime = _DAY if rules.trouble is None else _SHORT
-        self._kept[origin] = rules, now + lifetime
-        self._kept.move_to_end(origin)
-        if len(self._kept) > self.size:
-            self._kept.popitem(last=False)
+    def put(self, origin: Origin, rules: RobotsRules, now: float) -> None:
+        """Add the rules of an origin."""
+        lifetime = _DAY if rules.error is None else _RETRY_AFTER
+        self._rules[origin] = rules, now + lifetime
+        self._rules.move_to_end(origin)
+        if len(self._rules) > self.size:
+            self._rules.popitem(last=False)
 
 
 @define(eq=False)
-class _Page:
-    """Keeps the beginning of a body in memory: a Store and its Copy."""
+class RobotsFilter:
+    """Passes allowed jobs to `enqueue`, with their origin's Crawl-delay, and others to `refuse`.
 
-    body: bytearray = field(factory=bytearray)
+    It fetches robots.txt itself, through `enqueue`.
+    """
 
-    def prepare(self, request: Request, text: str) -> Request:
-        return request
-
-    def open(self, arrival: Arrival, head: Head) -> "_Page":
-        self.body.clear()
-        return self
-
-    def write(self, data: bytes) -> None:
-        self.body += data[: MAX_BYTES - len(self.body)]
-
-    def close(self, error: Exception | None) -> None:
-        pass
-
-
-@define(eq=False)
-class Gate:
-    """Lets jobs through to `enqueue`, with the delay their origin asks for, or to `refuse`."""
-
-    _manners: Manners
+    _policy: Policy
     _clock: IReactorTime
     _enqueue: Callable[[Job, float], None]
     _refuse: Callable[[Job, Exception], None]
     _cache: RobotsCache = field(factory=RobotsCache, init=False)
-    _parked: dict[Origin, list[Job]] = field(factory=dict, init=False)
+    _waiting: dict[Origin, list[Job]] = field(factory=dict, init=False)  # for robots.txt
 
-    def admit(self, job: Job) -> None:
-        """Decide about a job, now or when its origin's robots.txt is there."""
-        if not job.heeds_robots or not self._manners.robots:
+    def check(self, job: Job) -> None:
+        """Pass or refuse a job, at once or when its origin's robots.txt has arrived."""
+        if not job.obeys_robots or not self._policy.obey_robots:
             self._enqueue(job, 0.0)
             return
         origin = job.request.url.origin
         rules = self._cache.get(origin, self._clock.seconds())
         if rules is not None:
-            self._decide(job, rules)
-        elif origin in self._parked:
-            self._parked[origin].append(job)
+            self._apply(rules, job)
+        elif origin in self._waiting:
+            self._waiting[origin].append(job)
         else:
-            self._parked[origin] = [job]
-            self._ask(origin)
+            self._waiting[origin] = [job]
+            self._fetch_rules(origin)
 
-    def _ask(self, origin: Origin) -> None:
-        page = _Page()
+    def _fetch_rules(self, origin: Origin) -> None:
+        body = _BodyBuffer()
         request = Request(URL(origin, "/robots.txt"), follow=False)
 
-        def answered(result: Result) -> None:
+        def done(result: Result) -> None:
             rules = None
             if result.status_code is not None and result.sha256 is not None:
-                rules = read_robots(result.status_code, bytes(page.body))
+                rules = parse_robots(result.status_code, bytes(body.data))
             if rules is None:
-                rules = Rules(trouble=_trouble(origin, job, result))
-                for each in self._parked[origin]:
+                # If the origin cannot be reached at all, that is the better reason.
+                unreachable = job.error if result.status_code is None else None
+                rules = RobotsRules(
+                    error=unreachable or RobotsUnavailable(f"{origin}/robots.txt: {result.error}")
+                )
+                for each in self._waiting[origin]:
                     each.tries += result.tries
                     each.elapsed += result.elapsed
-            self._learnt(origin, rules)
+            self._cache.put(origin, rules, self._clock.seconds())
+            for each in self._waiting.pop(origin):
+                self._apply(rules, each)
 
-        job = Job(str(request.url), request, answered, (page,), heeds_robots=False)
-        job.max_hops = MAX_REDIRECTS
+        job = Job(str(request.url), request, done, (body,), obeys_robots=False)
+        job.max_redirects = _MAX_REDIRECTS
         self._enqueue(job, 0.0)
 
-    def _learnt(self, origin: Origin, rules: Rules) -> None:
-        self._cache.put(origin, rules, self._clock.seconds())
-        for job in self._parked.pop(origin, ()):
-            self._decide(job, rules)
-
-    def _decide(self, job: Job, rules: Rules) -> None:
+    def _apply(self, rules: RobotsRules, job: Job) -> None:
         if rules.allows_everything:
             self._enqueue(job, 0.0)
             return
-        url, user_agent = str(job.request.url), self._manners.user_agent
-        if rules.allows(url, user_agent):
-            self._enqueue(job, rules.delay(user_agent))
-        elif rules.trouble is not None:
-            self._refuse(job, rules.trouble)
+        user_agent = self._policy.user_agent
+        if rules.allows(str(job.request.url), user_agent):
+            self._enqueue(job, rules.crawl_delay(user_agent))
         else:
-            self._refuse(job, RobotsDenied("its robots.txt asks us to stay away (--no-robots)"))
+            denied = RobotsDenied("disallowed by its robots.txt (--no-robots ignores it)")
+            self._refuse(job, rules.error or denied)
 
 
-def _trouble(origin: Origin, job: Job, result: Result) -> Exception:
-    """Return why no rules could be had: if nobody answers there, that is the better reason."""
-    if job.failure is not None and result.status_code is None:
-        return job.failure
-    return RobotsUnavailable(f"{origin}/robots.txt: {result.error}")
+@define(eq=False)
+class _BodyBuffer:
+    """Keeps the beginning of a body in memory: a Sink and its ResponseWriter."""
+
+    data: bytearray = field(factory=bytearray)
+
+    def prepare(self, request: Request, url: str) -> Request:
+        return request
+
+    def open(self, job: Job, head: Head) -> "_BodyBuffer":
+        self.data.clear()
+        return self
+
+    def write(self, data: bytes) -> None:
+        self.data += data[: _MAX_BYTES - len(self.data)]
+
+    def close(self, error: Exception | None) -> None:
+        pass

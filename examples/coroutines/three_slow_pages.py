@@ -15,8 +15,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.policy import Manners
 from evserve.fetch.job import Result
+from evserve.fetch.policy import Policy
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 
@@ -47,11 +47,11 @@ def start_server(reactor: Any) -> Any:
     return reactor.listenTCP(0, Site(root), interface="127.0.0.1")
 
 
-async def fetch_all(reactor: Any) -> None:
+async def run(reactor: Any) -> None:
     """Fetch the pages at the same time and say how long it took."""
     port = start_server(reactor)
     client = Client(reactor, Settings())
-    fetcher = Fetcher(client, reactor, Manners())
+    fetcher = Fetcher(client, reactor, Policy())
     began = reactor.seconds()
 
     def show(result: Result) -> None:
@@ -68,4 +68,4 @@ async def fetch_all(reactor: Any) -> None:
 
 
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(fetch_all(reactor)))
+    react(lambda reactor: Deferred.fromCoroutine(run(reactor)))

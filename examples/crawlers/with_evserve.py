@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.policy import Manners
 from evserve.fetch.job import Result
+from evserve.fetch.policy import Policy
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 
@@ -26,7 +26,7 @@ async def crawl(reactor: Any, *urls: str) -> None:
     """Fetch all pages, up to a hundred of one origin at once: it is our own."""
     began = time.perf_counter()
     client = Client(reactor, Settings(per_origin=100))
-    fetcher = Fetcher(client, reactor, Manners(per_origin=100))
+    fetcher = Fetcher(client, reactor, Policy(per_origin=100))
     for url in urls:
         fetcher.add(url, show)
     await fetcher.run()

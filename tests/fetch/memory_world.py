@@ -4,7 +4,7 @@ from attrs import define, field
 from twisted.internet.task import Clock
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.policy import Manners, RetryPolicy
+from evserve.fetch.policy import Policy, RetryPolicy
 from evserve.fetch.testing import MemoryEngine, Page
 
 
@@ -17,8 +17,8 @@ class World:
     """`random` is always 1: no jitter."""
 
     pages: dict = field(factory=dict)
-    manners: Manners = field(factory=lambda: Manners(robots=False, retry=RetryPolicy(2, 1.0)))
-    stores: list = field(factory=list)
+    policy: Policy = field(factory=lambda: Policy(obey_robots=False, retry=RetryPolicy(2, 1.0)))
+    sinks: list = field(factory=list)
     clock: Clock = field(factory=Clock)
     results: list = field(factory=list)
     engine: MemoryEngine = field(init=False)
@@ -29,8 +29,8 @@ class World:
         self.fetcher = Fetcher(
             self.engine,
             self.clock,
-            self.manners,
-            self.stores,
+            self.policy,
+            self.sinks,
             random=lambda: 1.0,
             wall=lambda: 0.0,
         )

@@ -11,7 +11,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent
 from zope.interface import implementer
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.policy import Manners, RetryPolicy
+from evserve.fetch.policy import Policy, RetryPolicy
 
 
 class Response:
@@ -44,7 +44,7 @@ class AgentTests(SynchronousTestCase):
     def fetch(self, answer):
         self.clock = Clock()
         self.agent = StubAgent(answer)
-        manners = Manners(robots=False, user_agent="mybot", retry=RetryPolicy(0))
+        manners = Policy(obey_robots=False, user_agent="mybot", retry=RetryPolicy(0))
         self.fetcher = Fetcher(self.agent, self.clock, manners)
         return self.fetcher.fetch("http://a/x", headers=[(b"X-A", b"1")])
 

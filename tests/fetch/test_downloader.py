@@ -4,7 +4,7 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.policy import Manners
+from evserve.fetch.policy import Policy
 from evserve.fetch.testing import Page
 from evserve.http.errors import ConnectFailed, ProxyUnreachable, TruncatedBody
 from evserve.http.proxies import Proxies, parse_proxy
@@ -70,7 +70,9 @@ class RetryTests(SynchronousTestCase):
         self.assertAlmostEqual(totals[2], 297.0)
 
     def test_a_url_that_waited_too_long_is_not_begun_again(self):
-        world = World({"http://a/": redirect("http://b/")}, Manners(robots=False, per_origin=1))
+        world = World(
+            {"http://a/": redirect("http://b/")}, Policy(obey_robots=False, per_origin=1)
+        )
         world.pages["http://b/busy"] = Page(takes=50.0)
         world.start("http://b/busy")
         answer = world.fetcher.fetch("http://a/", timeouts=Timeouts(total=10.0))

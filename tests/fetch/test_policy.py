@@ -5,13 +5,13 @@ from email.utils import formatdate
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.policy import (
-    Again,
-    Elsewhere,
-    Finished,
-    Judge,
-    Manners,
+    Decider,
+    Finish,
+    Policy,
+    Redirect,
+    Retry,
     RetryPolicy,
-    retry_after,
+    parse_retry_after,
 )
 from evserve.http.errors import (
     BadRedirect,
@@ -40,7 +40,7 @@ class RetryAfterTests(SynchronousTestCase):
             (b"99999999999999999999", None),
         ]
         for value, seconds in table:
-            self.assertEqual(retry_after(value, now), seconds, value)
+            self.assertEqual(parse_retry_after(value, now), seconds, value)
 
 
 class RetryPolicyTests(SynchronousTestCase):
@@ -54,9 +54,9 @@ class RetryPolicyTests(SynchronousTestCase):
 
     def test_only_what_is_safe_is_repeated_and_not_for_ever(self):
         policy = RetryPolicy(retries=2)
-        self.assertTrue(policy.may_repeat(b"GET", 2))
-        self.assertFalse(policy.may_repeat(b"GET", 3))
-        self.assertFalse(policy.may_repeat(b"POST", 1))
+        self.assertTrue(policy.allows(b"GET", 2))
+        self.assertFalse(policy.allows(b"GET", 3))
+        self.assertFalse(policy.allows(b"POST", 1))
 
 
 def head(status, *lines):
@@ -65,7 +65,7 @@ def head(status, *lines):
 
 class VerdictTests(SynchronousTestCase):
     def setUp(self):
-        self.judge = Judge(Manners(retry=RetryPolicy(2, 1.0)), lambda: 1.0, lambda: 0.0)
+        self.judge = Decider(Policy(retry=RetryPolicy(2, 1.0)), lambda: 1.0, lambda: 0.0)
         self.request = Request(parse_url("http://a/b"))
 
     def after(self, response, tries=1, hops=5):
@@ -73,7 +73,7 @@ class VerdictTests(SynchronousTestCase):
 
     def test_a_page_is_a_page(self):
         for status in (200, 206, 304):
-            self.assertEqual(self.after(head(status)), Finished())
+            self.assertEqual(self.after(head(status)), Finish())
 
     def test_a_status_of_400_and_above_is_an_error(self):
         verdict = self.after(head(404))
@@ -82,11 +82,11 @@ class VerdictTests(SynchronousTestCase):
 
     def test_a_redirect_leads_elsewhere(self):
         verdict = self.after(head(302, (b"Location", b"/c")))
-        self.assertIsInstance(verdict, Elsewhere)
+        self.assertIsInstance(verdict, Redirect)
         self.assertEqual(str(verdict.request.url), "http://a/c")
 
     def test_a_redirect_to_nowhere_is_a_page(self):
-        self.assertEqual(self.after(head(302)), Finished())
+        self.assertEqual(self.after(head(302)), Finish())
 
     def test_a_redirect_that_cannot_be_followed_is_an_error(self):
         self.assertIsInstance(self.after(head(302, (b"Location", b"ftp://a/"))).error, BadRedirect)
@@ -116,11 +116,11 @@ class VerdictTests(SynchronousTestCase):
 
     def test_errors_that_pass_are_tried_again(self):
         verdict = self.judge.after_error(self.request, TruncatedBody("cut"), 1)
-        self.assertIsInstance(verdict, Again)
+        self.assertIsInstance(verdict, Retry)
         self.assertEqual(verdict.wait, 1.0)
         error = ConnectFailed("refused")
-        self.assertEqual(self.judge.after_error(self.request, error, 3), Finished(error))
+        self.assertEqual(self.judge.after_error(self.request, error, 3), Finish(error))
 
     def test_errors_that_stay_are_not(self):
         error = CorruptBody("bad")
-        self.assertEqual(self.judge.after_error(self.request, error, 1), Finished(error))
+        self.assertEqual(self.judge.after_error(self.request, error, 1), Finish(error))

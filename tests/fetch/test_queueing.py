@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.events import Depth, QueueError
 from evserve.fetch import queueing
 from evserve.fetch.errors import ProxyDown
-from evserve.fetch.output.recorder import Recorder, Screen
-from evserve.fetch.output.rows import File, RowFile
+from evserve.fetch.output.recorder import Recorder, Terminal
+from evserve.fetch.output.rows import DirectWriter, RowFile
 from evserve.fetch.queueing import QueueService
 from evserve.fetch.testing import Page
 from evserve.testing import MemoryHost, MemoryQueue
@@ -36,9 +36,9 @@ class QueueingTests(SynchronousTestCase):
 
     def start(self, out=None, slots=2, results=None):
         self.out = BytesIO()
-        screen = Screen(File(self.out))
-        rows = RowFile(File(out or BytesIO()))
-        recorder = Recorder(screen, screen.say, rows=rows, disk=self.slow.disk)
+        terminal = Terminal(DirectWriter(self.out))
+        rows = RowFile(DirectWriter(out or BytesIO()))
+        recorder = Recorder(terminal, terminal.print_lines, rows=rows, disk=self.slow.disk)
         self.service = QueueService(
             self.host, self.queue, self.world.fetcher, recorder, slots, results
         )

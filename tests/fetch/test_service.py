@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.output.recorder import Screen
+from evserve.fetch.output.recorder import Terminal
 from evserve.fetch.queueing import QueueService
-from evserve.fetch.scheduler import Seen
-from evserve.fetch.service import Options, Run, makeService
+from evserve.fetch.scheduler import DuplicateFilter
+from evserve.fetch.service import Crawl, Options, makeService
 from evserve.fetch.sources import ListSource
 from evserve.fetch.testing import Page
 from evserve.testing import MemoryHost
@@ -81,11 +81,11 @@ class RunTests(Case):
     def test_a_reader_that_has_gone_before_the_summary_is_no_mistake(self):
         """As with `| head -n 1`."""
         self.start(HOST, "-o", self.folder / "rows").ok(b"hello")
-        self.patch(Screen, "say", broken_pipe)
+        self.patch(Terminal, "print_lines", broken_pipe)
         self.stop()
         self.assertEqual(self.host.failures, [])
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertTrue(self.service.recorder.rows.outlet._out.closed)
+        self.assertTrue(self.service.recorder.rows.writer._out.closed)
 
     def test_a_url_that_fails_gives_status_1(self):
         self.start(HOST).ok(status=b"404 Not Found")
@@ -124,7 +124,7 @@ class RunTests(Case):
 
     def test_a_mistake_in_the_program_ends_the_run_too(self):
         self.service = self.make(HOST)
-        self.service._run._sources = [None]
+        self.service._crawl._sources = [None]
         self.service.startService()
         self.run_hooks()
         self.assertEqual(len(self.host.failures), 1)
@@ -195,7 +195,7 @@ class MakingTests(Case):
             (["-o", "-", "--journal", journal], 2),
         ):
             recorder = self.make(HOST, *words).recorder
-            found = None if recorder.disk is None else len(recorder.places)
+            found = None if recorder.disk is None else len(recorder.targets)
             self.assertEqual(found, places, words)
             self.successResultOf(self.deferred(recorder.close()))
 
@@ -273,13 +273,13 @@ class CrawlTests(SynchronousTestCase):
     def run_urls(self, urls, **more):
         self.world = World({url: Page(takes=1.0) for url in urls})
         self.recorded = {}
-        self.run_ = Run(
+        self.run_ = Crawl(
             self.world.fetcher,
             [ListSource(urls[:3]), ListSource(urls[3:])],
             self.record,
             **more,
         )
-        self.done = Deferred.fromCoroutine(self.run_.fetch_all())
+        self.done = Deferred.fromCoroutine(self.run_.run())
 
     def record(self, key, result, kept):
         self.recorded[key] = result
@@ -299,7 +299,7 @@ class CrawlTests(SynchronousTestCase):
             self.world.run(0.5)
         self.successResultOf(self.done)
         self.assertEqual(len(self.recorded), 50)
-        self.assertTrue(self.run_.is_fed)
+        self.assertTrue(self.run_.at_end)
 
     def test_a_url_is_fetched_once_however_it_is_spelt(self):
         self.run_urls(["http://a/", "http://a", "HTTP://A:80/#x", "http://a/b", "no url"])
@@ -315,8 +315,8 @@ class CrawlTests(SynchronousTestCase):
         self.assertEqual(list(self.recorded), ["http://a/", "http://u:p@a/", "http://u:q@a/"])
 
     def test_what_was_done_before_is_not_done_again(self):
-        seen = Seen()
-        seen.add("http://a/1")
-        self.run_urls(["http://a/1", "http://a/2"], seen=seen)
+        duplicates = DuplicateFilter()
+        duplicates.add("http://a/1")
+        self.run_urls(["http://a/1", "http://a/2"], duplicates=duplicates)
         self.world.run(5)
         self.assertEqual(list(self.recorded), ["http://a/2"])

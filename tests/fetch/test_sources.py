@@ -10,12 +10,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.output.recorder import line_on
-from evserve.fetch.policy import Manners
+from evserve.fetch.output.recorder import write_error_message
+from evserve.fetch.policy import Policy
 from evserve.fetch.sources import (
-    BadSitemap,
     FileSource,
     ListSource,
+    SitemapFailed,
     SitemapParser,
     SitemapSource,
     StreamSource,
@@ -107,26 +107,26 @@ class SitemapParserTests(SynchronousTestCase):
             (gzip.compress(b"http://a/" + bytes(101 * 1024 * 1024)), "longer than"),
         ]
         for data, reason in table:
-            error = self.assertRaises(BadSitemap, parse, data, 65536)
+            error = self.assertRaises(SitemapFailed, parse, data, 65536)
             self.assertIn(reason, str(error))
 
     def test_a_sitemap_without_end_is_cut(self):
         parser = SitemapParser()
         parser.feed(b"<urlset>")
         spaces = b" " * 1024 * 1024
-        with self.assertRaises(BadSitemap):
+        with self.assertRaises(SitemapFailed):
             for _ in range(101):
                 parser.feed(spaces)
 
 
 class SitemapSourceTests(SynchronousTestCase):
     def read(self, pages, *start):
-        world, failed = World(pages, Manners(robots=False)), []
+        world, failed = World(pages, Policy(obey_robots=False)), []
         source = SitemapSource(world.fetcher, list(start), failed.append)
 
         async def read_all():
             found = []
-            while batch := await source.batch():
+            while batch := await source.next_batch():
                 found += batch
             return found
 
@@ -180,79 +180,79 @@ class StreamTests(SynchronousTestCase):
         self.reactor = Readers()
         self.source = StreamSource(self.reactor, self.output, "-i -")
 
-    def batch(self):
-        return Deferred.fromCoroutine(self.source.batch())
+    def next_batch(self):
+        return Deferred.fromCoroutine(self.source.next_batch())
 
     def write(self, data):
         os.write(self.input, data)
         self.reactor.reading.doRead()
 
     def test_lines_come_when_they_are_whole(self):
-        batch = self.batch()
+        batch = self.next_batch()
         self.write(b"http://a/\nhttp")
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
         self.assertIsNone(self.reactor.reading)  # nothing is read that nobody wants
-        batch = self.batch()
+        batch = self.next_batch()
         self.write(b"://b/")
         self.assertNoResult(batch)
         self.write(b"\n")
         self.assertEqual(self.successResultOf(batch), ["http://b/"])
 
     def test_the_last_line_needs_no_end(self):
-        batch = self.batch()
+        batch = self.next_batch()
         self.write(b"http://a/")
         os.close(self.input)
         self.reactor.reading.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
-        self.assertEqual(self.successResultOf(self.batch()), [])
+        self.assertEqual(self.successResultOf(self.next_batch()), [])
 
     def test_the_end_may_also_be_read(self):
         os.close(self.input)
-        batch = self.batch()
+        batch = self.next_batch()
         self.reactor.reading.doRead()
         self.assertEqual(self.successResultOf(batch), [])
 
     def test_of_a_line_without_end_only_the_beginning_is_kept(self):
         self.addCleanup(os.close, self.input)
-        batch = self.batch()
+        batch = self.next_batch()
         for _ in range(100):
             self.write("ü".encode() * 5000)
         self.assertNoResult(batch)
-        self.assertLess(sys.getsizeof(self.source._cutter._rest), 300_000)
+        self.assertLess(sys.getsizeof(self.source._splitter._rest), 300_000)
         self.write(b"\nhttp://a/\n")
         long, url = self.successResultOf(batch)
         self.assertRaises(BadURL, parse_url, long)
         self.assertEqual((len(long), url), (MAX_LENGTH + 1, "http://a/"))
 
     def test_a_byte_order_mark_is_no_part_of_a_url(self):
-        batch = self.batch()
+        batch = self.next_batch()
         self.write(b"\xef\xbb\xbfhttp://a/\r\n\xef\xbb\xbfx\n")
         self.assertEqual(self.successResultOf(batch), ["http://a/", "\ufeffx"])
         os.close(self.input)
 
     def test_what_cannot_be_read_is_an_error_after_what_could(self):
         self.addCleanup(os.close, self.input)
-        batch = self.batch()
+        batch = self.next_batch()
         self.write(b"http://a/\nhttp://b/")
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
-        batch = self.batch()
+        batch = self.next_batch()
         self.source._descriptor = self.input  # which is only written to
         self.reactor.reading.doRead()
         self.assertEqual(self.successResultOf(batch), ["http://b/"])
-        error = self.failureResultOf(self.batch(), OSError).value
-        self.assertEqual(line_on(error), "-i -: Bad file descriptor")
+        error = self.failureResultOf(self.next_batch(), OSError).value
+        self.assertEqual(write_error_message(error), "-i -: Bad file descriptor")
 
     def test_nothing_there_after_all_is_not_the_end(self):
         self.addCleanup(os.close, self.input)
         os.set_blocking(self.output, False)
-        batch = self.batch()
+        batch = self.next_batch()
         self.reactor.reading.doRead()
         self.assertNoResult(batch)
         self.write(b"http://a/\n")
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
 
     def test_bytes_that_are_not_utf_8_stay_what_they_are(self):
-        batch = self.batch()
+        batch = self.next_batch()
         self.write(b"http://a/\xe4\n")
         (url,) = self.successResultOf(batch)
         self.assertEqual(parse_url(url).target, "/%E4")
@@ -263,7 +263,7 @@ class OtherSourceTests(SynchronousTestCase):
     def all_of(self, source):
         async def read():
             batches = []
-            while batch := await source.batch():
+            while batch := await source.next_batch():
                 batches.append(batch)
             return batches
 

@@ -4,9 +4,9 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import DNSLookupError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.breaker import Health
+from evserve.fetch.breaker import Breakers
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.policy import PASSING, Manners, RetryPolicy
+from evserve.fetch.policy import TRANSIENT_ERRORS, Policy, RetryPolicy
 from evserve.http.blame import at_proxy
 from evserve.http.errors import IdleTimeout
 from evserve.http.proxies import Proxies, parse_proxy
@@ -116,7 +116,7 @@ class BlameTests(Case):
         for behave, url, _, _, passes in PROXYS:
             call = fetch(self.client(), url)
             behave(self.network)
-            self.assertEqual(isinstance(call.error, PASSING), passes, (behave, url))
+            self.assertEqual(isinstance(call.error, TRANSIENT_ERRORS), passes, (behave, url))
 
     def test_what_happens_beyond_the_tunnel_is_the_origins(self):
         for behave, name, words in ORIGINS:
@@ -161,7 +161,7 @@ class BreakerTests(Case):
         fetcher = Fetcher(
             self.client(proxies=proxies),
             self.network.reactor,
-            Manners(robots=False, retry=RetryPolicy(0)),
+            Policy(obey_robots=False, retry=RetryPolicy(0)),
             timeouts=TIMEOUTS,
         )
         self.addCleanup(fetcher.close)
@@ -200,7 +200,7 @@ class BreakerTests(Case):
 
     def test_an_answer_in_between_means_that_the_proxy_is_well(self):
         proxy = parse_proxy(PROXY)
-        late, health = at_proxy(IdleTimeout("late"), proxy), Health()
+        late, health = at_proxy(IdleTimeout("late"), proxy), Breakers()
         origins = [parse_url(f"http://h{number}/").origin for number in range(50)]
         for origin in origins:
             health.answered(origins[0], proxy)

@@ -1,11 +1,4 @@
-"""Group sync: one wait for the disk serves everything that was written while it was busy.
-
-What must survive a power cut is not on the disk when it is written, only when it is synced; and
-whoever promises something must ask for that first. A sync for each file would cost more than the
-fetch does, and each system call of a thread waits for a busy reactor to let go of the
-interpreter. So one sync is under way at a time, in one thread, and many files are synced by one
-call: syncfs(2), which takes the whole file system.
-"""
+"""What the outputs need of the disk: opening and locking files, whole writes, group sync."""
 
 import ctypes
 import errno
@@ -27,38 +20,20 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 
-class Stream(Protocol):
-    """What is written to, unbuffered: it survives this process as soon as it is written."""
+_log = Logger(namespace="evserve.fetch")
+_LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 
-    def write(self, data: bytes | memoryview, /) -> int | None:
-        """Take some of it; return how many bytes."""
-
-
-def write_all(out: Stream, data: bytes, name: str) -> None:
-    """Write; raises OSError with `name` as its file name.
-
-    In one call, if the disk takes it all, so that it is there or not whenever this process is
-    killed. A disk that takes a part says why when it is offered the rest.
-    """
-    try:
-        written = out.write(data) or 0
-        if written != len(data):
-            view = memoryview(data)[written:]
-            while view:
-                view = view[out.write(view) or 0 :]
-    except OSError as error:
-        error.filename = name
-        raise
-
-
-_UNCLAIMED = (errno.EWOULDBLOCK, errno.EACCES)
+SyncTarget = str | int  # the path of a file or a folder, or a descriptor
+OnDone = Callable[[OSError | None], object]
+_MAX_FSYNCS = 8  # from there on, one syncfs is cheaper than an fsync for each target
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_stream(path: Path) -> BinaryIO:
-    """Open what may be a file, a pipe or a device, unbuffered, to be written to.
+    """Open a file, a pipe or a device, unbuffered, for writing. Raises OSError.
 
-    A file is claimed, and is left as it is; a pipe is waited for until it has a reader, and
-    standard error says so. Raises OSError.
+    A file is locked and not truncated; a pipe is waited for until it has a reader, which
+    standard error says.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
@@ -68,54 +43,54 @@ def open_stream(path: Path) -> BinaryIO:
         descriptor = _open_when_read(path)
     out = os.fdopen(descriptor, "wb", buffering=0)
     os.set_blocking(descriptor, True)
-    if is_file(descriptor):
-        _claim_or_close(out, path)
+    if is_regular_file(descriptor):
+        _lock_or_close(out, path)
     return out
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open or make a file, unbuffered, to be read and written, and claim it; raises OSError."""
-    # A pipe must not be waited for.
+    """Open or create a file, unbuffered, for reading and writing, and lock it. Raises OSError."""
+    # O_NONBLOCK, so that a pipe is refused and not waited for.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
-    file = os.fdopen(descriptor, "r+b", buffering=0) if is_file(descriptor) else None
-    if file is None:
+    if not is_regular_file(descriptor):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it must be a file", str(path))
-    _claim_or_close(file, path)
+    file = os.fdopen(descriptor, "r+b", buffering=0)
+    _lock_or_close(file, path)
     return file
 
 
-def claim(descriptor: int) -> bool:
-    """Keep a file or folder for as long as it is open; False if another process has it.
+def lock(descriptor: int) -> bool:
+    """Lock a file or folder until it is closed; False if another process has the lock.
 
-    File systems that know nothing of the kind give it to everybody.
+    True on file systems without locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in _UNCLAIMED
+        return error.errno not in _LOCKED
     return True
 
 
-def claim_folder(folder: Path) -> bool:
-    """Claim a folder until this process ends; False if another has it."""
+def lock_folder(folder: Path) -> bool:
+    """Lock a folder until this process ends; False if another process has the lock."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # to write to, but not to look into
+    except PermissionError:  # it may be writable, but not readable
         return True
-    if claim(descriptor):
+    if lock(descriptor):
         return True  # and stays open
     os.close(descriptor)
     return False
 
 
-def is_file(descriptor: int) -> bool:
-    """Whether it is a regular file, no pipe, terminal or other device."""
+def is_regular_file(descriptor: int) -> bool:
+    """Whether it is a regular file and no pipe, terminal or other device."""
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
-def _claim_or_close(file: BinaryIO, path: Path) -> None:
-    if not claim(file.fileno()):
+def _lock_or_close(file: BinaryIO, path: Path) -> None:
+    if not lock(file.fileno()):
         file.close()
         raise OSError(errno.EWOULDBLOCK, "already being written to", str(path))
 
@@ -130,90 +105,104 @@ def _open_when_read(path: Path) -> int:
         raise SystemExit(1) from None
 
 
-Place = str | int  # the path of a file or a folder, or a descriptor
-Done = Callable[[OSError | None], object]
-_FEW = 8  # files; more are not worth naming one by one
-_libc = ctypes.CDLL(None, use_errno=True)
-_log = Logger(namespace="evserve.fetch")
+class RawStream(Protocol):
+    """A stream without a buffer: data is out of this process as soon as it is written."""
+
+    def write(self, data: bytes | memoryview, /) -> int | None:
+        """Write some of `data`; return how many bytes."""
 
 
-def sync(places: Iterable[Place]) -> None:
-    """Wait until what was written to `places` is on the disk; raises OSError.
+def write_all(out: RawStream, data: bytes, name: str) -> None:
+    """Write `data`; raises OSError with `name` as its file name.
 
-    A path that is gone needs no sync.
+    In one call if the disk takes it all, so that it is there or not whenever this process is
+    killed. A disk that takes only a part reports the reason with the next call.
     """
-    places = frozenset(places)
-    if len(places) <= _FEW:
-        for place in places:
-            _with_descriptor(place, _fsync)
-    else:
-        _sync_file_systems(places)
-
-
-def _sync_file_systems(places: Iterable[Place]) -> None:
-    done: set[int] = set()
-
-    def sync_once(descriptor: int) -> None:
-        device = os.fstat(descriptor).st_dev
-        if device not in done:
-            done.add(device)
-            _syncfs(descriptor)
-
-    # Files of one folder share a file system.
-    for place in {os.path.dirname(each) if isinstance(each, str) else each for each in places}:
-        _with_descriptor(place, sync_once)
-
-
-def _with_descriptor(place: Place, call: Callable[[int], None]) -> None:
-    if isinstance(place, int):
-        _named(place, place, call)
-        return
     try:
-        descriptor = os.open(place or ".", os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    except PermissionError:  # a folder to write to, but not to look into
-        os.sync()
-        return
-    try:
-        _named(place, descriptor, call)
-    finally:
-        os.close(descriptor)
-
-
-def _named(place: Place, descriptor: int, call: Callable[[int], None]) -> None:
-    try:
-        call(descriptor)
+        written = out.write(data) or 0
+        if written != len(data):
+            view = memoryview(data)[written:]
+            while view:
+                view = view[out.write(view) or 0 :]
     except OSError as error:
-        if isinstance(place, str):
-            error.filename = place
-        else:
-            with suppress(OSError):  # where there is no /proc, the error says enough
-                error.filename = os.readlink(f"/proc/self/fd/{place}")
+        error.filename = name
         raise
 
 
-def _fsync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # folders, on file systems that know nothing of the kind
-            raise
+@define(eq=False)
+class Disk:
+    """Group sync: one sync serves everything that was written while the last one ran.
 
+    Written data survives a power cut only after a sync. A sync for each file would cost more than
+    the fetch, and each system call of a thread waits until a busy reactor releases the GIL. So
+    one sync runs at a time, in one thread, and many files are synced by one syncfs(2), which
+    takes the whole file system.
 
-def _syncfs(descriptor: int) -> None:
-    if not hasattr(_libc, "syncfs"):  # systems other than Linux
-        os.sync()
-    elif _libc.syncfs(descriptor):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    After a failed sync nothing is promised any more: the kernel may have dropped what it could not
+    write, and a second sync would succeed.
+    """
+
+    clock: IReactorTime
+    _in_thread: Callable[..., Deferred[Any]]
+    _sync: "Callable[[Iterable[SyncTarget]], None]" = field(factory=lambda: sync_now)
+    _targets: set[SyncTarget] = field(factory=set, init=False)
+    _waiting: list[OnDone] = field(factory=list, init=False)
+    _is_busy: bool = field(default=False, init=False)
+    _error: OSError | None = field(default=None, init=False)
+
+    def include(self, *targets: SyncTarget) -> None:
+        """Add targets to the next sync."""
+        self._targets.update(targets)
+
+    def sync(self, on_done: OnDone, *targets: SyncTarget) -> None:
+        """Call `on_done` with None, or the error, when everything written so far is on disk."""
+        self._targets.update(targets)
+        self._waiting.append(on_done)
+        if not self._is_busy:
+            self._is_busy = True
+            self.clock.callLater(0, self._begin)  # so that it serves others of this turn, too
+
+    def flush(self) -> Deferred[None]:
+        """Fire when all targets are synced and all callbacks have been called."""
+        fired: Deferred[None] = Deferred()
+
+        def check(_: OSError | None) -> None:
+            if self._waiting:
+                self.sync(check)
+            else:
+                fired.callback(None)
+
+        self.sync(check)
+        return fired
+
+    def _begin(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        targets, self._targets = self._targets, set()
+        syncing = self._in_thread(self._sync, targets)
+        syncing.addErrback(self._failed)
+        syncing.addCallback(self._done, waiting)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        self._error = error if isinstance(error, OSError) else OSError(0, str(error))
+
+    def _done(self, _: object, waiting: list[OnDone]) -> None:
+        for on_done in waiting:
+            try:
+                on_done(self._error)
+            except Exception:  # the others still wait, and so will later ones
+                _log.failure("a callback of a sync failed")
+        if self._waiting:
+            self._begin()
+        else:
+            self._is_busy = False
 
 
 @define(eq=False)
 class DiskThread:
-    """The one place that waits for the disk: `thread(f, x)` gives a Deferred of `f(x)`.
+    """The one thread that waits for the disk: `thread(f, x)` returns a Deferred of `f(x)`.
 
-    Threads that look up names may all be waiting for a server; this one is never theirs.
+    The reactor's own threads look up names, and may all be waiting for a DNS server.
     """
 
     _reactor: Any
@@ -226,71 +215,73 @@ class DiskThread:
         self._reactor.addSystemEventTrigger("during", "shutdown", self._pool.stop)
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """Run a function in the thread."""
         return deferToThreadPool(self._reactor, self._pool, function, *arguments)
 
 
-@define(eq=False)
-class Disk:
-    """Syncs in `in_thread`; once a sync has failed, nothing is promised any more.
+def sync_now(targets: Iterable[SyncTarget]) -> None:
+    """Block until what was written to `targets` is on disk. Raises OSError.
 
-    After a failure the kernel may forget what it could not write: a second sync would succeed.
+    Paths that do not exist any more are skipped.
     """
+    targets = frozenset(targets)
+    if len(targets) <= _MAX_FSYNCS:
+        for target in targets:
+            _with_descriptor(target, _fsync)
+    else:
+        _sync_file_systems(targets)
 
-    clock: IReactorTime
-    _in_thread: Callable[..., Deferred[Any]]
-    _sync: Callable[[Iterable[Place]], None] = sync
-    _places: set[Place] = field(factory=set, init=False)
-    _waiting: list[Done] = field(factory=list, init=False)
-    _is_busy: bool = field(default=False, init=False)
-    _trouble: OSError | None = field(default=None, init=False)
 
-    def touched(self, *places: Place) -> None:
-        """Note what the next sync is to include."""
-        self._places.update(places)
+def _sync_file_systems(targets: Iterable[SyncTarget]) -> None:
+    synced: set[int] = set()
 
-    def synced(self, done: Done, *places: Place) -> None:
-        """Call `done` when all that was written before this call is on the disk.
+    def sync_once(descriptor: int) -> None:
+        device = os.fstat(descriptor).st_dev
+        if device not in synced:
+            synced.add(device)
+            _syncfs(descriptor)
 
-        It is told the error, None if there was none.
-        """
-        self._places.update(places)
-        self._waiting.append(done)
-        if not self._is_busy:
-            self._is_busy = True
-            self.clock.callLater(0, self._begin)  # so that it serves this turn's others, too
+    # Files of one folder share a file system.
+    for target in {os.path.dirname(each) if isinstance(each, str) else each for each in targets}:
+        _with_descriptor(target, sync_once)
 
-    def idle(self) -> Deferred[None]:
-        """Fire when all that was noted is synced, and all who waited know."""
-        fired: Deferred[None] = Deferred()
 
-        def look(_: OSError | None) -> None:
-            if self._waiting:
-                self.synced(look)
-            else:
-                fired.callback(None)
-
-        self.synced(look)
-        return fired
-
-    def _begin(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        places, self._places = self._places, set()
-        syncing = self._in_thread(self._sync, places)
-        syncing.addErrback(self._failed)
-        syncing.addCallback(self._over, waiting)
-
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        self._trouble = error if isinstance(error, OSError) else OSError(0, str(error))
-
-    def _over(self, _: object, waiting: list[Done]) -> None:
-        for done in waiting:
-            try:
-                done(self._trouble)
-            except Exception:  # the others are still waiting, and so is whoever comes later
-                _log.failure("a file is synced, but whoever waited for it failed")
-        if self._waiting:
-            self._begin()
+def _with_descriptor(target: SyncTarget, call: Callable[[int], None]) -> None:
+    """Call `call` with a descriptor; its errors get the target's name."""
+    try:
+        if isinstance(target, int):
+            call(target)
+            return
+        try:
+            descriptor = os.open(target or ".", os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        except PermissionError:  # a folder may be writable, but not readable
+            os.sync()
+            return
+        try:
+            call(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if isinstance(target, str):
+            error.filename = target
         else:
-            self._is_busy = False
+            with suppress(OSError):  # without /proc, the error has to do without a name
+                error.filename = os.readlink(f"/proc/self/fd/{target}")
+        raise
+
+
+def _fsync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # file systems that cannot sync folders
+            raise
+
+
+def _syncfs(descriptor: int) -> None:
+    if not hasattr(_libc, "syncfs"):  # systems other than Linux
+        os.sync()
+    elif _libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

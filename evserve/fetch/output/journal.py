@@ -1,9 +1,9 @@
-"""`--journal FILE`: which URLs are finished, so that a run that was cut short goes on.
+"""`--journal FILE`: which URLs are finished, so that an interrupted run can resume.
 
-One JSON object a line, only ever appended to. A line `{"run": ..., "ends": ...}` says where a
+One JSON object a line, only ever appended to. A line `{"run": ..., "ends": ...}` tells where a
 run's outputs go, a line `{"url": ..., "final": ..., "ends": ...}` that a URL's row is written.
-`ends` is how long the outputs were then: what they hold beyond that is of URLs that are not in
-the journal; it is cut off, and these are fetched again.
+`ends` are the sizes of the outputs at that time. What they hold beyond that belongs to URLs that
+are not in the journal: it is cut off, and these are fetched again.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 from attrs import asdict, astuple, define, field, frozen
 
 from evserve.fetch.output.disk import open_file, write_all
-from evserve.fetch.scheduler import Seen
+from evserve.fetch.scheduler import DuplicateFilter
 
 
 class JournalError(Exception):
@@ -22,45 +22,45 @@ class JournalError(Exception):
 
 
 @frozen
-class Outputs:
-    """The files of a run, as given; None for none."""
+class OutputPaths:
+    """The output files of a run; None without one."""
 
     output: str | None = None
     warc: str | None = None
 
 
 @frozen
-class Ends:
-    """How long the files of a run are, in bytes; None for as long as they may be."""
+class OutputSizes:
+    """The sizes of a run's output files in bytes; None for whatever the file has."""
 
     output: int | None = 0
     warc: int | None = 0
 
 
 @frozen
-class Entry:
-    """A URL that is done with; `ends` hold its row and its record."""
+class JournalEntry:
+    """A URL whose row and record are within the first `sizes` bytes of their files."""
 
     url: str
-    ends: Ends
+    sizes: OutputSizes
     is_final: bool
 
 
 @define(eq=False)
 class Journal:
-    """Remembers finished URLs over runs; one process has it at a time."""
+    """Remembers finished URLs from run to run. Only one process can have it open."""
 
     _file: BinaryIO
     _name: str
-    seen: Seen = field(factory=Seen)
-    finished: int = 0  # URLs that earlier runs finished
-    _outputs: Outputs = Outputs()  # of the run whose entries are being read
-    _rows: dict[str | None, int] = field(factory=dict)  # how long each file of any run was
-    _archives: dict[str | None, int] = field(factory=dict)
+    urls: DuplicateFilter = field(factory=DuplicateFilter)  # finished by earlier runs
+    finished: int = 0  # their number
+    _paths: OutputPaths = OutputPaths()  # of the run whose entries are being read
+    _row_sizes: dict[str | None, int] = field(factory=dict)  # by path, over all runs
+    _warc_sizes: dict[str | None, int] = field(factory=dict)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open or begin a journal; raises OSError, JournalError."""
+        """Open or create a journal; raises OSError and JournalError."""
         file = open_file(path)
         journal = cls(file, str(path))
         try:
@@ -70,68 +70,65 @@ class Journal:
             raise
         return journal
 
-    def ends(self, outputs: Outputs) -> Ends:
-        """Return from where on a run must write its outputs.
+    def sizes(self, paths: OutputPaths) -> OutputSizes:
+        """Return after how many bytes a run must continue its outputs.
 
-        A file that no run has written keeps what is in it: it may be one of ours under another
-        name, and its rows would never be made again.
+        None for a file that no run has written, which keeps its content: it may be one of ours
+        under another name, and its rows would not be written again.
         """
-        return Ends(self._rows.get(outputs.output), self._archives.get(outputs.warc))
+        return OutputSizes(self._row_sizes.get(paths.output), self._warc_sizes.get(paths.warc))
 
-    def begin(self, outputs: Outputs, ends: Ends) -> None:
-        """Note a run whose outputs are open, and go on at `ends`."""
-        line = json.dumps({"run": asdict(outputs), "ends": astuple(ends)})
+    def begin(self, paths: OutputPaths, sizes: OutputSizes) -> None:
+        """Add a run whose outputs are open and continue after `sizes`."""
+        line = json.dumps({"run": asdict(paths), "ends": astuple(sizes)})
         write_all(self._file, f"{line}\n".encode(), self._name)
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Note that the rows of URLs are on the disk, and all that belongs to them.
-
-        Raises OSError.
-        """
+    def add(self, entries: Iterable[JournalEntry]) -> None:
+        """Add URLs whose rows, files and records are on disk. Raises OSError."""
         lines = [
             f'{{"url": {json.dumps(entry.url)}, "final": {"true" if entry.is_final else "false"}, '
-            f'"ends": [{entry.ends.output}, {entry.ends.warc}]}}\n'
+            f'"ends": [{entry.sizes.output}, {entry.sizes.warc}]}}\n'
             for entry in entries
         ]
         write_all(self._file, "".join(lines).encode(), self._name)
 
     def close(self) -> None:
-        """Let others use it."""
+        """Close the file, and unlock it with that."""
         self._file.close()
 
     @property
     def descriptor(self) -> int:
-        """What a sync needs."""
+        """For a sync."""
         return self._file.fileno()
 
     def _read(self, path: Path) -> None:
-        """Read what earlier runs left, line by line: there may be a million."""
-        end = 0
+        """Read the lines of earlier runs, one by one: there may be a million."""
+        size = 0
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith(b"\n"):
-                    break  # the last write before a crash of the machine
+                    break  # the last write before the machine crashed
                 try:
                     self._replay(json.loads(line))
                 except (ValueError, KeyError, TypeError, AttributeError):
                     raise JournalError(
                         f"{path}, line {number}: not a line of a fetch journal"
                     ) from None
-                end += len(line)
-        self._file.truncate(end)
-        self._file.seek(end)
+                size += len(line)
+        self._file.truncate(size)
+        self._file.seek(size)
 
-    def _replay(self, entry: dict[str, Any]) -> None:
-        output, warc = map(_length, entry["ends"])
-        if "run" in entry:
-            self._outputs = Outputs(**entry["run"])
-        self._rows[self._outputs.output] = output
-        self._archives[self._outputs.warc] = warc
-        if "run" not in entry and entry["final"] and self.seen.add(entry["url"]):
+    def _replay(self, line: dict[str, Any]) -> None:
+        row_size, warc_size = map(_size, line["ends"])
+        if "run" in line:
+            self._paths = OutputPaths(**line["run"])
+        self._row_sizes[self._paths.output] = row_size
+        self._warc_sizes[self._paths.warc] = warc_size
+        if "run" not in line and line["final"] and self.urls.add(line["url"]):
             self.finished += 1
 
 
-def _length(value: object) -> int:
+def _size(value: object) -> int:
     if not isinstance(value, int) or value < 0:
         raise ValueError(value)
     return value

@@ -1,8 +1,8 @@
-"""Every result, told to all who keep it, in an order that survives kill -9 and power cuts.
+"""Records every result in an order that survives kill -9 and power cuts, and sums up.
 
-With a disk to sync: rows first, then a sync of these and of all that belongs to them, and only
-then whoever relies on it. An entry in the journal, an acknowledged event and a line on the screen
-all say that a URL is done with.
+If something relies on the results (a journal, a queue), rows come first, then a sync of these and
+of all that belongs to them, and only then what relies on them: an entry in the journal, an
+acknowledged event and a line on the terminal all say that a URL is done.
 """
 
 import os
@@ -20,31 +20,42 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 
-from evserve.fetch.interfaces import Store
+from evserve.fetch.errors import BadStatus
+from evserve.fetch.interfaces import Sink
 from evserve.fetch.job import Result
-from evserve.fetch.output.disk import Disk, DiskThread, Place, claim_folder, is_file, sync
-from evserve.fetch.output.files import (
-    FileStore,
-    make_apart,
-    make_folder,
-    remove_apart,
-    remove_left_behind,
+from evserve.fetch.output.disk import (
+    Disk,
+    DiskThread,
+    OnDone,
+    SyncTarget,
+    is_regular_file,
+    lock_folder,
+    sync_now,
 )
-from evserve.fetch.output.journal import Ends, Entry, Journal, Outputs
-from evserve.fetch.output.rows import Done, Outlet, RowFile, outlet
-from evserve.fetch.output.warc import Archive
+from evserve.fetch.output.files import (
+    FileSink,
+    make_folder,
+    make_private_folder,
+    remove_private_folder,
+    remove_stale_folders,
+)
+from evserve.fetch.output.journal import Journal, JournalEntry, OutputPaths, OutputSizes
+from evserve.fetch.output.rows import LineWriter, RowFile, line_writer
+from evserve.fetch.output.warc import WARCSink
 from evserve.interfaces import IHost
 from evserve.progress import Bar
 
 
-_HOSTS = 1000  # counted one by one; a million would need memory
-_SHOWN = 20
-_OTHERS = "other hosts"
+_log = Logger(namespace="evserve.fetch")
+
+_MAX_HOSTS = 1000  # with counts of their own, to bound memory
+_SHOWN_HOSTS = 20
+_OTHER_HOSTS = "other hosts"
 
 
 @define
 class Tally:
-    """Results counted. seconds: what they would have taken one after another."""
+    """Counts of results. seconds: what they would have taken sequentially."""
 
     fetched: int = 0
     failed: int = 0
@@ -53,11 +64,11 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """All of them."""
+        """All results."""
         return self.fetched + self.failed
 
     def add(self, result: Result) -> None:
-        """Count one."""
+        """Count a result."""
         if result.error is None:
             self.fetched += 1
         else:
@@ -68,55 +79,56 @@ class Tally:
 
 @define(eq=False)
 class Summary:
-    """Counts the results of a run."""
+    """Counts of a run, in total and by host."""
 
     total: Tally = field(factory=Tally)
     hosts: dict[str, Tally] = field(factory=dict)
 
     def add(self, result: Result) -> None:
-        """Count one."""
+        """Count a result."""
         self.total.add(result)
-        name = host_of(result.final_url or result.url)
+        name = _host_of(result.final_url or result.url)
         tally = self.hosts.get(name)
         if tally is None:
-            if len(self.hosts) >= _HOSTS:
-                name = _OTHERS
+            if len(self.hosts) >= _MAX_HOSTS:
+                name = _OTHER_HOSTS
             tally = self.hosts.setdefault(name, Tally())
         tally.add(result)
 
     def lines(self, wall: float, done_before: int = 0) -> Iterator[str]:
-        """Yield the summary for people; wall: seconds that the run took."""
+        """Yield the lines of the summary; wall: seconds that the run took."""
         total = self.total
+        times = f" ({total.seconds / wall:.1f} times as long)" if total.seconds > wall > 0 else ""
         yield (
-            f"fetched {total.fetched} of {total.count} URLs, {size(total.received)}, "
-            f"in {wall:.2f} s; one after another: {total.seconds:.2f} s{_times(total, wall)}"
+            f"fetched {total.fetched} of {total.count} URLs, {format_size(total.received)}, "
+            f"in {wall:.2f} s; sequential: {total.seconds:.2f} s{times}"
         )
         if done_before:
-            yield f"{done_before} URLs were done before, says the journal"
+            yield f"{done_before} URLs were finished before, according to the journal"
         if total.count:
             yield from self._table()
 
     def _table(self) -> Iterator[str]:
         ranked = sorted(self.hosts.items(), key=lambda item: -item[1].count)
-        width = max(len("host"), *(len(name) for name, _ in ranked[:_SHOWN]))
+        width = max(len("host"), *(len(name) for name, _ in ranked[:_SHOWN_HOSTS]))
         yield f"{'host':{width}}  {'fetched':>8}  {'failed':>7}  {'received':>10}  {'seconds':>8}"
-        for name, tally in ranked[:_SHOWN]:
+        for name, tally in ranked[:_SHOWN_HOSTS]:
             yield (
                 f"{name:{width}}  {tally.fetched:8}  {tally.failed:7}  "
-                f"{size(tally.received):>10}  {tally.seconds:8.2f}"
+                f"{format_size(tally.received):>10}  {tally.seconds:8.2f}"
             )
-        if len(ranked) > _SHOWN:
-            yield f"and {len(ranked) - _SHOWN} more hosts"
+        if len(ranked) > _SHOWN_HOSTS:
+            yield f"and {len(ranked) - _SHOWN_HOSTS} more hosts"
 
 
-def host_of(url: str) -> str:
-    """Return the host and port of a URL, as far as there are any."""
+def _host_of(url: str) -> str:
+    """Return the host and port of a URL; "-" for what has none."""
     parts = url.split("/", 3)
     return (parts[2] if len(parts) > 2 else "") or "-"  # noqa: PLR2004 - scheme, nothing, host
 
 
-def size(count: int) -> str:
-    """Return a number of bytes for people."""
+def format_size(count: int) -> str:
+    """Return a number of bytes with an SI unit."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:  # noqa: PLR2004 - SI
@@ -125,312 +137,317 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _times(total: Tally, wall: float) -> str:
-    return f" ({total.seconds / wall:.1f} times as long)" if total.seconds > wall > 0 else ""
-
-
-def line_of(result: Result) -> str:
-    """Return what is said about a URL: how many bytes it gave, and its status."""
-    if result.status_code is None or (result.error and not result.error.startswith("BadStatus")):
-        return f"{result.url} failed: {result.error}"
-    return f"{result.url} {result.content_length} bytes received, status {result.status_code}"
-
-
-def _harmless(line: str) -> str:
-    """Return a line without what a terminal would obey: URLs come from anybody."""
-    if line.isprintable():
-        return line
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-
-
 @define(eq=False)
-class Screen:
-    """Lines on standard output; a bar if standard error is a terminal.
+class Terminal:
+    """Lines on standard output, and a progress bar if standard error is a terminal.
 
-    lines: whether there is a line for each URL, which JSON on standard output would not bear.
+    lines: whether to print a line for each URL; not with JSON on standard output.
     """
 
-    outlet: Outlet
+    writer: LineWriter
     _bar: Bar | None = None
     _lines: bool = True
 
-    def show(self, results: Iterable[Result], done: Done) -> None:
-        """Print a line for each URL; `done` is told when they are out, or the error."""
+    def print_results(self, results: Iterable[Result], on_done: OnDone) -> None:
+        """Print a line for each result; `on_done` gets None or the error."""
         if self._lines:
-            self.say((_harmless(line_of(result)) for result in results), done)
+            self.print_lines((_printable(result_line(result)) for result in results), on_done)
         else:
-            done(None)
+            on_done(None)
 
-    def say(self, lines: Iterable[str], done: Done) -> None:
-        """Print lines; `done` is told when they are out, or the error."""
+    def print_lines(self, lines: Iterable[str], on_done: OnDone) -> None:
+        """Print lines; `on_done` gets None or the error."""
         if self._bar is not None:
             self._bar.erase()
         text = "".join(f"{line}\n" for line in lines)
-        self.outlet.write(text.encode(errors="backslashreplace"), done)
+        self.writer.write(text.encode(errors="backslashreplace"), on_done)
 
-    def move(self, done: int, total: int | None, note: str) -> None:
-        """Move the bar."""
+    def update_bar(self, done: int, total: int | None, note: str) -> None:
+        """Draw the progress bar."""
         if self._bar is not None:
             self._bar.update(done, total, note)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
-Kept = Callable[[bool], object]
-_PATIENCE = 1.0  # seconds
+def result_line(result: Result) -> str:
+    """Return the line of a URL: its bytes and status, or its error."""
+    if result.status_code is None or result.error_class not in (None, BadStatus):
+        return f"{result.url} failed: {result.error}"
+    return f"{result.url} {result.content_length} bytes received, status {result.status_code}"
 
 
-def line_on(error: OSError) -> str:
-    """Return what to tell a person whose results cannot be written."""
+def _printable(line: str) -> str:
+    """Escape control characters, which a URL might send to the terminal."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+OnKept = Callable[[bool], object]
+_READER_TIMEOUT = 1.0  # seconds
+
+
+def write_error_message(error: OSError) -> str:
+    """Return one line about results that cannot be written."""
     return f"{error.filename or 'cannot write results'}: {error.strerror}"
 
 
 def _ignore(error: OSError) -> None:
-    """Nobody is interested yet."""
+    """Replace `Recorder.on_error` until a service sets it."""
 
 
 @define
-class Given:
-    """A result to be kept; `kept` is told whether it is."""
+class _Recording:
+    """A result on its way through the recorder; `on_kept` gets whether it is kept."""
 
     key: str
     result: Result
-    kept: Kept
+    on_kept: OnKept
 
 
 @define(eq=False)
 class Recorder:
-    """Keeps results; `broken` is told once if that cannot be done any more.
+    """Records results; `on_error` is called once if that becomes impossible.
 
-    say: prints the lines of the summary.  disk: syncs what is kept, by its `places`; None if
-    nobody relies on it.
+    print_summary: prints lines.  disk: syncs `targets` before anything relies on a result; None
+    if nothing does.
     """
 
-    screen: Screen
-    say: Callable[[Iterable[str], Done], None]
-    broken: Callable[[OSError], None] = _ignore
+    terminal: Terminal
+    print_summary: Callable[[Iterable[str], OnDone], None]
+    on_error: Callable[[OSError], None] = _ignore
     rows: RowFile | None = None
-    archive: Archive | None = None
+    warc: WARCSink | None = None
     journal: Journal | None = None
     disk: Disk | None = None
-    places: Sequence[Place] = ()
+    targets: Sequence[SyncTarget] = ()
     summary: Summary = field(factory=Summary)
-    is_over: bool = field(default=False, init=False)  # what is given from now on is not kept
-    _is_broken: bool = field(default=False, init=False)
-    _gathered: list[Given] = field(factory=list, init=False)
-    _under_way: int = field(default=0, init=False)  # batches
+    is_closing: bool = field(default=False, init=False)  # keeps nothing more
+    _has_failed: bool = field(default=False, init=False)
+    _batch: list[_Recording] = field(factory=list, init=False)  # of this turn of the reactor
+    _batches: int = field(default=0, init=False)  # on their way
     _settled: list[Deferred[None]] = field(factory=list, init=False)
 
-    def record(self, key: str, result: Result, kept: Kept) -> None:
+    def record(self, key: str, result: Result, on_kept: OnKept) -> None:
         """Keep the result of the URL that the journal knows as `key`.
 
-        `kept` is told when it is kept, or that it will not be, maybe at once.
+        `on_kept` gets whether it is kept, perhaps before this returns.
         """
-        if self.is_over:
-            kept(False)
+        if self.is_closing:
+            on_kept(False)
             return
         self.summary.add(result)
-        given = Given(key, result, kept)
+        recording = _Recording(key, result, on_kept)
         if self.disk is None:
-            self._keep([given])
+            self._write_rows([recording])
             return
-        if not self._gathered:
+        if not self._batch:
             self.disk.clock.callLater(0, self._commit)
-        self._gathered.append(given)
+        self._batch.append(recording)
 
     async def settle(self) -> None:
-        """Keep nothing more; wait until what was given is kept."""
-        self.is_over = True
+        """Keep nothing more; wait until the results so far are kept."""
+        self.is_closing = True
         self._commit()
-        if self._under_way:
+        if self._batches:
             settled: Deferred[None] = Deferred()
             self._settled.append(settled)
             await settled
         if self.disk is not None:
-            self.disk.touched(*self.places)  # the last lines of the journal
-            await self.disk.idle()
+            self.disk.include(*self.targets)  # for the last lines of the journal
+            await self.disk.flush()
 
     @contextmanager
-    def patience(self, clock: IReactorTime) -> Iterator[None]:
-        """Have little of it, meanwhile, with a reader who does not read what is written."""
-        giving_up = clock.callLater(_PATIENCE, self._give_up)
+    def reader_timeout(self, clock: IReactorTime) -> Iterator[None]:
+        """Within this context, stop waiting for a reader of our output after a second."""
+        timer = clock.callLater(_READER_TIMEOUT, self._abandon)
         try:
             yield
         finally:
-            if giving_up.active():
-                giving_up.cancel()
+            if timer.active():
+                timer.cancel()
 
     async def sum_up(self, wall: float) -> None:
         """Print the summary; wall: seconds that the run took."""
         before = 0 if self.journal is None else self.journal.finished
-        said: Deferred[OSError | None] = Deferred()
-        self.say(self.summary.lines(wall, before), said.callback)
-        if (error := await said) is not None:
-            self.fail(error)
+        printed: Deferred[OSError | None] = Deferred()
+        self.print_summary(self.summary.lines(wall, before), printed.callback)
+        if (error := await printed) is not None:
+            self._fail(error)
 
     async def close(self) -> None:
-        """Close the files; what is being archived is waited for."""
-        if self.archive is not None:
-            await self.archive.close()
+        """Close the files, the archive after its current record."""
+        if self.warc is not None:
+            await self.warc.close()
         if self.rows is not None:
-            self.rows.outlet.close()
+            self.rows.writer.close()
         if self.journal is not None:
             self.journal.close()
 
-    def fail(self, error: OSError) -> None:
-        """Keep nothing more: it cannot be done."""
-        self.is_over = True
-        if not self._is_broken:
-            self._is_broken = True
-            self.broken(error)
-
-    def ends(self) -> Ends:
-        """Return how long the files are."""
-        return Ends(
-            0 if self.rows is None else self.rows.end,
-            0 if self.archive is None else self.archive.end,
+    def sizes(self) -> OutputSizes:
+        """Return the sizes of the files."""
+        return OutputSizes(
+            0 if self.rows is None else self.rows.size,
+            0 if self.warc is None else self.warc.size,
         )
 
     def _commit(self) -> None:
-        """Keep what a turn of the reactor has brought."""
-        batch, self._gathered = self._gathered, []
+        """Record the results of a turn of the reactor together."""
+        batch, self._batch = self._batch, []
         if batch:
-            self._keep(batch)
+            self._write_rows(batch)
 
-    # A batch goes through these in turn; what fails in one of them goes to the last.
+    # The steps of a batch. One that fails goes to the last step at once.
 
-    def _keep(self, batch: list[Given]) -> None:
-        self._under_way += 1
+    def _write_rows(self, batch: list[_Recording]) -> None:
+        self._batches += 1
         if self.rows is None:
-            self._written(batch, [self._entry(given) for given in batch], None)
+            self._sync(batch, [self._entry(each) for each in batch], None)
             return
         lines, entries = [], []
-        for given in batch:
-            lines.append(self.rows.encode(given.result.as_json()))
-            entries.append(self._entry(given))
-        self.rows.outlet.write(b"".join(lines), partial(self._written, batch, entries))
+        for each in batch:
+            lines.append(self.rows.encode(each.result.as_json()))
+            entries.append(self._entry(each))
+        self.rows.writer.write(b"".join(lines), partial(self._sync, batch, entries))
 
-    def _entry(self, given: Given) -> Entry:
-        return Entry(given.key, self.ends(), given.result.is_final)
+    def _entry(self, each: _Recording) -> JournalEntry:
+        return JournalEntry(each.key, self.sizes(), each.result.is_final)
 
-    def _written(self, batch: list[Given], entries: list[Entry], error: OSError | None) -> None:
+    def _sync(
+        self, batch: list[_Recording], entries: list[JournalEntry], error: OSError | None
+    ) -> None:
         if error is not None:
-            self._over(batch, error)
+            self._finish(batch, error)
         elif self.disk is None:
-            self._synced(batch, entries, None)
+            self._announce(batch, entries, None)
         else:
-            self.disk.synced(partial(self._synced, batch, entries), *self.places)
+            self.disk.sync(partial(self._announce, batch, entries), *self.targets)
 
-    def _synced(self, batch: list[Given], entries: list[Entry], error: OSError | None) -> None:
+    def _announce(
+        self, batch: list[_Recording], entries: list[JournalEntry], error: OSError | None
+    ) -> None:
         if error is None and self.journal is not None:
-            error = self._noted(self.journal, entries)
+            try:
+                self.journal.add(entries)
+            except OSError as failure:
+                error = failure
         if error is None:
-            self.screen.show([given.result for given in batch], partial(self._over, batch))
+            self.terminal.print_results(
+                [each.result for each in batch], partial(self._finish, batch)
+            )
         else:
-            self._over(batch, error)
+            self._finish(batch, error)
 
-    def _noted(self, journal: Journal, entries: list[Entry]) -> OSError | None:
-        try:
-            journal.add(entries)
-        except OSError as error:
-            return error
-        return None
-
-    def _over(self, batch: list[Given], error: OSError | None) -> None:
+    def _finish(self, batch: list[_Recording], error: OSError | None) -> None:
         if error is not None:
-            self.fail(error)
-        is_kept = not self._is_broken
-        for given in batch:
-            given.kept(is_kept)
-        self._under_way -= 1
-        if not self._under_way:
+            self._fail(error)
+        is_kept = not self._has_failed
+        for each in batch:
+            each.on_kept(is_kept)
+        self._batches -= 1
+        if not self._batches:
             settled, self._settled = self._settled, []
-            for each in settled:
-                each.callback(None)
+            for deferred in settled:
+                deferred.callback(None)
 
-    def _give_up(self) -> None:
-        self.screen.outlet.give_up()
+    def _fail(self, error: OSError) -> None:
+        self.is_closing = True
+        if not self._has_failed:
+            self._has_failed = True
+            self.on_error(error)
+
+    def _abandon(self) -> None:
+        self.terminal.writer.abandon()
         if self.rows is not None:
-            self.rows.outlet.give_up()
+            self.rows.writer.abandon()
 
 
-_log = Logger(namespace="evserve.fetch")
+# From options to outputs. Files are opened, and refused, before the service starts.
 
 
 def open_recorder(options: usage.Options, host: IHost) -> Recorder:
-    """Open what is written to; raises OSError, JournalError, MissingWarcio."""
+    """Open the outputs but for `--save`; raises OSError, JournalError and MissingWarcio."""
     journal = Journal.open(Path(options["journal"])) if options["journal"] else None
-    # Elsewhere in two runs is elsewhere: a name means nothing without its folder.
-    outputs = Outputs(_absolute(options["output"]), _absolute(options["warc"]))
+    # Absolute, because the next run may begin in another folder.
+    paths = OutputPaths(_absolute(options["output"]), _absolute(options["warc"]))
     if journal is not None:
-        ends = journal.ends(outputs)
-    else:  # events whose results are there are acknowledged: nobody will make these again
-        ends = Ends(None, None) if options["queue"] else Ends()
-    # twistd turns what is printed into log lines later; results are none.
+        sizes = journal.sizes(paths)
+    elif options["queue"]:  # events with results were acknowledged and will not come again
+        sizes = OutputSizes(None, None)
+    else:
+        sizes = OutputSizes()
+    # A descriptor of our own: twistd turns later prints into log lines.
     out = _standard_output()
     rows_on_stdout = options["output"] == "-"
-    # Rows and a bar on one terminal would be neither.
-    bar = None if rows_on_stdout and out.isatty() else _bar()
-    screen = Screen(outlet(out, host.reactor), bar, lines=not rows_on_stdout)
+    bar = None
+    if sys.stderr is not None and sys.stderr.isatty() and not (rows_on_stdout and out.isatty()):
+        bar = Bar(sys.stderr, "fetching")
+    terminal = Terminal(line_writer(out, host.reactor), bar, lines=not rows_on_stdout)
+    rows = None
+    if rows_on_stdout:
+        rows = RowFile(terminal.writer)
+    elif options["output"] is not None:
+        rows = RowFile.open(Path(options["output"]), host.reactor, sizes.output)
     recorder = Recorder(
-        screen,
-        _say_on(sys.stderr) if rows_on_stdout else screen.say,
-        rows=RowFile(screen.outlet) if rows_on_stdout else _rows(options["output"], host, ends),
-        archive=_archive(options, host, ends),
+        terminal,
+        partial(_print_to, sys.stderr) if rows_on_stdout else terminal.print_lines,
+        rows=rows,
+        warc=_open_warc(options, host, sizes) if options["warc"] else None,
         journal=journal,
     )
-    if journal is not None:  # only now, because opening may have failed
-        journal.begin(outputs, recorder.ends())
-        # Rows of a run that the journal has never heard of would stay, and be made again.
-        sync([journal.descriptor, _parent(options["journal"])])
-    if options["journal"] or options["queue"]:  # somebody relies on what is kept
-        recorder.disk = _disk(options, host)
-        recorder.places = tuple(_places(recorder))
+    if journal is not None:  # last, because opening the others may fail
+        journal.begin(paths, recorder.sizes())
+        # Before the first row: without this line, a resumed run would not cut off its rows.
+        sync_now([journal.descriptor, _parent(options["journal"])])
+    if options["journal"] or options["queue"]:  # which rely on what is kept
+        recorder.disk = Disk(host.reactor, DiskThread(host.reactor))
+        for name in ("output", "warc", "journal"):
+            if options[name] not in (None, "-"):  # the file may be new in its folder
+                recorder.disk.include(_parent(options[name]))
+        recorder.targets = tuple(_sync_targets(recorder))
     return recorder
 
 
-def stores_for(options: usage.Options, host: IHost, recorder: Recorder) -> list[Store]:
-    """Return what keeps bodies; raises OSError."""
-    stores: list[Store] = []
+def open_sinks(options: usage.Options, host: IHost, recorder: Recorder) -> list[Sink]:
+    """Open what keeps bodies; raises OSError."""
+    sinks: list[Sink] = []
     if options["save"]:
         folder = Path(options["save"])
-        entries = make_folder(folder)
+        parents = make_folder(folder)
         if recorder.disk is not None:
-            recorder.disk.touched(*entries)
-        remove_left_behind(folder)
-        apart = None if claim_folder(folder) else make_apart(folder)
-        if apart is not None:
-            _log.info("{folder}: another run saves there, so nothing is continued", folder=folder)
-            host.reactor.addSystemEventTrigger("after", "shutdown", remove_apart, apart)
-        # An archive wants whole responses.
-        resumes = recorder.archive is None and apart is None
-        stores.append(FileStore(folder, host.reactor, resumes, recorder.disk, apart))
-    if recorder.archive is not None:
-        stores.append(recorder.archive)
-    return stores
+            recorder.disk.include(*parents)
+        remove_stale_folders(folder)
+        private = None if lock_folder(folder) else make_private_folder(folder)
+        if private is not None:
+            _log.info("{folder}: another run saves there, so no file is resumed", folder=folder)
+            host.reactor.addSystemEventTrigger("after", "shutdown", remove_private_folder, private)
+        # An archive needs whole responses.
+        resumes = recorder.warc is None and private is None
+        sinks.append(FileSink(folder, host.reactor, resumes, recorder.disk, private))
+    if recorder.warc is not None:
+        sinks.append(recorder.warc)
+    return sinks
 
 
-def _disk(options: usage.Options, host: IHost) -> Disk:
-    disk = Disk(host.reactor, DiskThread(host.reactor))
-    for name in ("output", "warc", "journal"):
-        if options[name] not in (None, "-"):  # files that may be new, and their names with them
-            disk.touched(_parent(options[name]))
-    return disk
+def _open_warc(options: usage.Options, host: IHost, sizes: OutputSizes) -> WARCSink:
+    reactor: Any = host.reactor
+
+    def in_thread(*call: Any) -> Any:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), *call)
+
+    return WARCSink(Path(options["warc"]), in_thread, options["user-agent"], sizes.warc)
 
 
-def _parent(name: str) -> str:
-    return str(Path(name).absolute().parent)
-
-
-def _places(recorder: Recorder) -> Iterator[Place]:
+def _sync_targets(recorder: Recorder) -> Iterator[SyncTarget]:
     """Yield the descriptors of outputs that are files, not pipes or terminals."""
-    rows = None if recorder.rows is None else recorder.rows.outlet
-    for output in (rows, recorder.archive, recorder.journal):
-        if output is not None and is_file(output.descriptor):
+    rows = None if recorder.rows is None else recorder.rows.writer
+    for output in (rows, recorder.warc, recorder.journal):
+        if output is not None and is_regular_file(output.descriptor):
             yield output.descriptor
 
 
@@ -438,19 +455,8 @@ def _absolute(name: str | None) -> str | None:
     return name if name in (None, "-") else str(Path(name).absolute())
 
 
-def _rows(name: str | None, host: IHost, ends: Ends) -> RowFile | None:
-    return RowFile.open(Path(name), host.reactor, ends.output) if name is not None else None
-
-
-def _archive(options: usage.Options, host: IHost, ends: Ends) -> Archive | None:
-    if not options["warc"]:
-        return None
-    reactor: Any = host.reactor
-
-    def in_thread(*call: Any) -> Any:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), *call)
-
-    return Archive(Path(options["warc"]), in_thread, options["user-agent"], ends.warc)
+def _parent(name: str) -> str:
+    return str(Path(name).absolute().parent)
 
 
 def _standard_output() -> BinaryIO:
@@ -459,13 +465,6 @@ def _standard_output() -> BinaryIO:
     return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
 
 
-def _say_on(stream: TextIO) -> Callable[[Iterable[str], Done], None]:
-    def say(lines: Iterable[str], done: Done) -> None:
-        stream.writelines(f"{line}\n" for line in lines)
-        done(None)
-
-    return say
-
-
-def _bar() -> Bar | None:
-    return Bar(sys.stderr, "fetching") if sys.stderr is not None and sys.stderr.isatty() else None
+def _print_to(stream: TextIO, lines: Iterable[str], on_done: OnDone) -> None:
+    stream.writelines(f"{line}\n" for line in lines)
+    on_done(None)

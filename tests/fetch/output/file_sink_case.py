@@ -5,7 +5,7 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.output.files import FileStore
+from evserve.fetch.output.files import FileSink
 from tests.fetch.memory_world import World
 
 
@@ -15,15 +15,15 @@ class Case(SynchronousTestCase):
         self.clock = Clock()
 
     def world(self, pages, out=None, **how):
-        class Store(FileStore):
-            def open(self, arrival, head):
-                download = FileStore.open(self, arrival, head)
-                if out is not None and download is not None:
-                    download._out = out(download._out)
-                return download
+        class Sink(FileSink):
+            def open(self, job, head):
+                writer = FileSink.open(self, job, head)
+                if out is not None and writer is not None:
+                    writer._out = out(writer._out)
+                return writer
 
-        self.store = Store(self.folder, self.clock, **how)
-        return World(pages, stores=[self.store], clock=self.clock)
+        self.sink = Sink(self.folder, self.clock, **how)
+        return World(pages, sinks=[self.sink], clock=self.clock)
 
     def files(self):
         return [path for path in self.folder.rglob("*") if path.is_file()]

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from evserve.fetch.output import disk as module
-from evserve.fetch.output.disk import Disk, DiskThread, sync
+from evserve.fetch.output.disk import Disk, DiskThread, sync_now
 from tests.fetch.slow_disk import SlowDisk
 
 
@@ -18,10 +18,10 @@ class DiskTests(SynchronousTestCase):
         self.disk = self.slow.disk
 
     def ask(self, name, *places):
-        self.disk.synced(lambda error: self.slow.happened.append((name, error)), *places)
+        self.disk.sync(lambda error: self.slow.happened.append((name, error)), *places)
 
     def test_those_of_one_turn_share_a_sync(self):
-        self.disk.touched("/folder")
+        self.disk.include("/folder")
         self.ask("a", "/a")
         self.ask("b", "/b", 3)
         self.slow.sync()
@@ -52,7 +52,7 @@ class DiskTests(SynchronousTestCase):
         self.assertIn("strange", str(self.slow.happened[1][1]))
 
     def test_one_who_fails_does_not_keep_the_others_waiting(self):
-        self.disk.synced(lambda _: 1 / 0)
+        self.disk.sync(lambda _: 1 / 0)
         self.ask("a")
         self.slow.sync()
         self.ask("b")
@@ -60,13 +60,13 @@ class DiskTests(SynchronousTestCase):
         self.assertEqual(self.slow.happened, ["sync", ("a", None), "sync", ("b", None)])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_idle_waits_for_whoever_waits(self):
-        self.disk.synced(lambda _: self.ask("late"))
-        idle = self.disk.idle()
+    def test_flush_waits_for_callbacks_that_sync_again(self):
+        self.disk.sync(lambda _: self.ask("late"))
+        flushed = self.disk.flush()
         self.slow.sync()
-        self.assertNoResult(idle)
+        self.assertNoResult(flushed)
         self.slow.sync()
-        self.successResultOf(idle)
+        self.successResultOf(flushed)
         self.assertEqual(self.slow.happened, ["sync", "sync", ("late", None)])
 
 
@@ -88,22 +88,22 @@ class SyncTests(SynchronousTestCase):
         self.patch(module, "_syncfs", lambda fd: self.systems.append(os.fstat(fd).st_dev))
 
     def test_a_few_files_are_synced_one_by_one(self):
-        sync(map(str, [self.folder, *self.paths[:2]]))
+        sync_now(map(str, [self.folder, *self.paths[:2]]))
         self.assertEqual(sorted(self.synced), sorted(map(str, [self.folder, *self.paths[:2]])))
 
     def test_a_descriptor_is_synced_as_it_is(self):
         with self.paths[0].open("rb") as file:
-            sync([file.fileno()])
+            sync_now([file.fileno()])
         self.assertEqual(self.synced, [str(self.paths[0])])
 
     def test_many_files_are_synced_by_file_system(self):
         with self.paths[0].open("rb") as file:
-            sync([*map(str, self.paths), file.fileno()])
+            sync_now([*map(str, self.paths), file.fileno()])
         self.assertEqual((self.synced, self.systems), ([], [self.folder.stat().st_dev]))
 
     def test_what_is_gone_needs_none(self):
         self.paths[0].unlink()
-        sync(map(str, self.paths[:2]))
+        sync_now(map(str, self.paths[:2]))
         self.assertEqual(self.synced, [str(self.paths[1])])
 
 
@@ -112,7 +112,7 @@ class KernelTests(SynchronousTestCase):
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
-        sync([writer])
+        sync_now([writer])
 
     def test_a_file_that_cannot_be_synced_is_told(self):
         def broken(descriptor):
@@ -122,7 +122,7 @@ class KernelTests(SynchronousTestCase):
         path = str(Path(__file__).absolute())
         with Path(path).open("rb") as file:
             for place in (path, file.fileno()):
-                error = self.assertRaises(OSError, sync, [place])
+                error = self.assertRaises(OSError, sync_now, [place])
                 self.assertEqual(error.filename, path)
 
     def test_a_folder_that_must_not_be_looked_into_is_synced_with_everything(self):
@@ -132,7 +132,7 @@ class KernelTests(SynchronousTestCase):
         called = []
         self.patch(os, "open", refused)
         self.patch(os, "sync", lambda: called.append(True))
-        sync(["/drop"])
+        sync_now(["/drop"])
         self.assertEqual(called, [True])
 
     def test_a_file_system_is_synced(self):
@@ -166,5 +166,5 @@ class ThreadTests(TestCase):
         path = Path(self.mktemp())
         path.write_bytes(b"x")
         disk = Disk(reactor, thread)
-        disk.touched(str(path))
-        await disk.idle()
+        disk.include(str(path))
+        await disk.flush()

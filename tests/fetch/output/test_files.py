@@ -12,16 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.output import files
 from evserve.fetch.output.files import (
-    Partial,
+    PartialFile,
     Validator,
     file_name,
-    make_apart,
+    make_private_folder,
     read_partial,
-    remove_apart,
-    remove_left_behind,
-    write_notes,
+    remove_private_folder,
+    remove_stale_folders,
+    write_validator,
 )
-from evserve.fetch.output.warc import Archive
+from evserve.fetch.output.warc import WARCSink
 from evserve.fetch.testing import Page
 from evserve.http.errors import TruncatedBody
 from evserve.http.messages import Head, Headers
@@ -37,7 +37,7 @@ ETAG = (b"ETag", b'"v1"')
 
 
 class Versioned:
-    """A server with one file, which breaks off once and then continues."""
+    """A server with one file, which breaks off once and then is_continued_by."""
 
     def __init__(self, breaks_at=3_000_000):
         self.etag = b'"v1"'
@@ -181,11 +181,11 @@ class FileTests(Case):
 
     def test_a_download_that_ends_does_not_give_away_the_place_of_another(self):
         self.world({})
-        store = self.store
+        sink = self.sink
 
         def begin():
-            arrival = SimpleNamespace(text="http://a/x", sent=Request(None, b"GET", Headers()))
-            return store.open(arrival, Head(200, b"", "1.1", Headers([ETAG]), None, None))
+            job = SimpleNamespace(url="http://a/x", sent=Request(None, b"GET", Headers()))
+            return sink.open(job, Head(200, b"", "1.1", Headers([ETAG]), None, None))
 
         first, second = begin(), begin()
         first.close(None)
@@ -199,7 +199,7 @@ class FileTests(Case):
         self.assertEqual({path.read_bytes() for path in self.files()}, {b"third", b"fourth"})
         fourth.close(None)
         self.assertEqual([path.read_bytes() for path in self.files()], [b"fourth"])
-        self.assertEqual(store.busy, set())
+        self.assertEqual(sink.in_use, set())
 
     def test_a_disk_that_refuses_fails_the_url_alone(self):
         world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})
@@ -221,22 +221,22 @@ class FileTests(Case):
         world = self.world({"http://a/x": Page(BODY)}, out=Full)
         error = world.fetch("http://a/x").error
         self.assertRegex(error, "SaveFailed: No space left on device: .*/a/x-.*[.]part$")
-        self.assertEqual((self.files(), self.store.busy), ([], set()))
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_file_that_cannot_be_closed_is_not_kept(self):
         world = self.world({"http://a/x": Page(b"x")}, out=Torn)
         self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
-        self.assertEqual((self.files(), self.store.busy), ([], set()))
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_notes_that_cannot_be_written_fail_the_url_and_leave_nothing(self):
         def full(notes, _):
             Path(notes).write_text("{")
             raise OSError(28, "No space left on device")
 
-        self.patch(files, "write_notes", full)
+        self.patch(files, "write_validator", full)
         error = self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
         self.assertRegex(error, "SaveFailed: No space left on device: .*[.]part[.]json$")
-        self.assertEqual((self.files(), self.store.busy), ([], set()))
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_beginning_that_cannot_be_read_fails_the_url_at_once(self):
         server = Versioned()
@@ -250,16 +250,16 @@ class FileTests(Case):
             def read(self, size):
                 raise OSError(5, "Input/output error")
 
-        original = files.Download.hash_again
+        original = files.FileWriter.rehash
         self.patch(
-            files.Download,
-            "hash_again",
-            lambda download, arrival, _, clock: original(download, arrival, Unreadable(), clock),
+            files.FileWriter,
+            "rehash",
+            lambda writer, job, _, clock: original(writer, job, Unreadable(), clock),
         )
         world.run(2)  # much less than the time-out
         (result,) = world.results
         self.assertEqual(result.error, f"SaveFailed: Input/output error: {part}")
-        self.assertEqual((self.files(), self.store.busy), ([], set()))
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_file_may_be_written_by_halves(self):
         self.world({"http://a/x": Page(BODY)}, out=Halves).fetch("http://a/x")
@@ -293,7 +293,7 @@ class AtOnceTests(Case):
             def write(self, data):
                 if self.is_first:
                     self.is_first = False
-                    test.engine.under_way[-1].pause()
+                    test.engine.in_flight[-1].pause()
                 return out.write(data)
 
             def close(self):
@@ -309,7 +309,7 @@ class AtOnceTests(Case):
         """Begin a download, up to the middle of its body; return what lets it go on."""
         self.pages.append(Page(BODIES[number], headers=(ETAG,)))
         self.world_.start(PAGE)
-        exchange = self.engine.under_way[-1]
+        exchange = self.engine.in_flight[-1]
         self.assertTrue(exchange.is_paused)
         return exchange.resume
 
@@ -330,7 +330,7 @@ class AtOnceTests(Case):
             go_on()
             self.assertEqual(self.whole(), [number])
         self.assertEqual([result.error for result in self.world_.results], [None] * 4)
-        self.assertEqual((len(self.files()), self.store.busy), (1, set()))
+        self.assertEqual((len(self.files()), self.sink.in_use), (1, set()))
 
     def test_one_that_fails_leaves_the_first_its_notes(self):
         self.begin()
@@ -349,12 +349,12 @@ class AtOnceTests(Case):
 
     def test_another_run_at_the_same_time_writes_elsewhere(self):
         first = self.begin(0)
-        apart = make_apart(self.folder)
-        self.begin_run(resumes=False, apart=apart)
+        private = make_private_folder(self.folder)
+        self.begin_run(resumes=False, private=private)
         second = self.begin(1)
         third = self.begin(2)
         self.assertEqual(self.unfinished(), ["part", "part", "part.2", "part.json"])
-        self.assertEqual(len(list(apart.iterdir())), 2)
+        self.assertEqual(len(list(private.iterdir())), 2)
         third()
         self.assertEqual(self.whole(), [2])
         second()
@@ -364,7 +364,7 @@ class AtOnceTests(Case):
 
 
 class DurableTests(Case):
-    """With a disk that is synced, a file has its name only when its bytes are there for good."""
+    """With a disk that is sync, a file has its name only when its bytes are there for good."""
 
     def setUp(self):
         super().setUp()
@@ -380,12 +380,12 @@ class DurableTests(Case):
         self.assertTrue(self.slow.is_syncing)
         self.assertEqual((self.names(), self.world_.results), ([".part"], []))
         (part,) = self.files()
-        # New folders are synced as well, and so is a folder with a new name in it.
+        # New folders are sync as well, and so is a folder with a new name in it.
         self.assertEqual(self.slow.syncing, [{str(part), str(self.folder)}])
         self.slow.sync()
         self.assertEqual(self.names(), [""])
         self.assertIsNone(self.world_.results[0].error)
-        self.slow.disk.idle()
+        self.slow.disk.flush()
         self.slow.turn()
         self.assertEqual(self.slow.syncing[-1], {str(part.parent)})
 
@@ -412,8 +412,8 @@ class DurableTests(Case):
 
     def test_an_archive_and_a_file_are_both_waited_for(self):
         self.slow.sync()
-        archive = Archive(self.folder / "x.warc", lambda *_: fail(OSError(28, "full")), "bot")
-        self.world_.fetcher.stores.append(archive)
+        archive = WARCSink(self.folder / "x.warc", lambda *_: fail(OSError(28, "full")), "bot")
+        self.world_.fetcher.sinks.append(archive)
         self.world_.start("http://a/x")
         self.world_.run(1)
         self.assertEqual(self.world_.results[1].error, "SaveFailed: full")
@@ -499,7 +499,7 @@ class ValidatorTests(SynchronousTestCase):
 
 
 class PartialTests(SynchronousTestCase):
-    partial = Partial(5, Validator('"v1"'))
+    partial = PartialFile(5, Validator('"v1"'))
 
     def test_it_asks_for_the_rest(self):
         self.assertEqual(self.partial.headers, ((b"Range", b"bytes=5-"), (b"If-Range", b'"v1"')))
@@ -515,14 +515,14 @@ class PartialTests(SynchronousTestCase):
         ]
         for value, fits in table:
             response = head((b"Content-Range", value))
-            self.assertEqual(self.partial.continues(response), fits, value)
+            self.assertEqual(self.partial.is_continued_by(response), fits, value)
         other = head((b"Content-Range", b"bytes 5-9/10"), (b"ETag", b'"v2"'))
-        self.assertFalse(self.partial.continues(other))
+        self.assertFalse(self.partial.is_continued_by(other))
 
     def test_it_is_read_back(self):
         part, notes = Path(self.mktemp()), Path(self.mktemp())
         part.write_bytes(b"12345")
-        write_notes(notes, Validator('"v1"'))
+        write_validator(notes, Validator('"v1"'))
         self.assertEqual(read_partial(part, notes), self.partial)
 
     def test_what_cannot_be_trusted_is_nothing(self):
@@ -533,7 +533,7 @@ class PartialTests(SynchronousTestCase):
             notes.write_text(text)
             self.assertIsNone(read_partial(part, notes), text)
         part.write_bytes(b"")
-        write_notes(notes, Validator('"v1"'))
+        write_validator(notes, Validator('"v1"'))
         self.assertIsNone(read_partial(part, notes))
 
 
@@ -546,18 +546,18 @@ class ApartTests(SynchronousTestCase):
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
 
     def test_each_run_has_its_own_and_may_remove_it(self):
-        first, second = make_apart(self.folder), make_apart(self.folder)
+        first, second = make_private_folder(self.folder), make_private_folder(self.folder)
         self.assertNotEqual(first, second)
-        remove_apart(first)
+        remove_private_folder(first)
         self.assertEqual(self.names(), [second.name])
 
     def test_what_is_in_use_stays_and_the_rest_goes(self):
-        used = make_apart(self.folder)
+        used = make_private_folder(self.folder)
         (used / "x.part").write_bytes(b"x")
         for left in (".evserve-parts-1", ".evserve-parts-2"):
             (self.folder / left).mkdir()
             (self.folder / left / "y.part.2").write_bytes(b"y")
-        remove_left_behind(self.folder)
+        remove_stale_folders(self.folder)
         self.assertEqual(self.names(), [used.name, f"{used.name}/x.part"])
 
     def test_nothing_else_is_touched(self):
@@ -572,13 +572,13 @@ class ApartTests(SynchronousTestCase):
         (self.folder / ".evserve-parts-mine").mkdir()
         (self.folder / ".evserve-parts-mine" / "x.party").write_bytes(b"x")
         before = self.names()
-        remove_left_behind(self.folder)
+        remove_stale_folders(self.folder)
         self.assertEqual(self.names(), before)
 
     def test_another_users_is_left_alone(self):
         (self.folder / ".evserve-parts-1").mkdir()
         self.patch(os, "geteuid", lambda: os.getuid() + 1)
-        remove_left_behind(self.folder)
+        remove_stale_folders(self.folder)
         self.assertEqual(self.names(), [".evserve-parts-1"])
 
     def test_one_that_becomes_a_link_meanwhile_leads_nowhere(self):
@@ -587,17 +587,17 @@ class ApartTests(SynchronousTestCase):
         other.mkdir()
         (other / "x.part").write_bytes(b"x")
 
-        def claim(descriptor):
+        def lock(descriptor):
             left.rmdir()
             left.symlink_to("other")
             return True
 
-        self.patch(files, "claim", claim)
-        remove_left_behind(self.folder)
+        self.patch(files, "lock", lock)
+        remove_stale_folders(self.folder)
         self.assertTrue((other / "x.part").exists())
 
     def test_a_folder_that_cannot_be_listed_is_left_alone(self):
-        remove_left_behind(self.folder / "none")
+        remove_stale_folders(self.folder / "none")
 
     def test_one_that_is_removed_before_it_is_claimed_is_made_again(self):
         made = []
@@ -607,9 +607,9 @@ class ApartTests(SynchronousTestCase):
             path.mkdir()
             made.append(path)
             if len(made) == 1:
-                remove_left_behind(dir)
+                remove_stale_folders(dir)
             return str(path)
 
         self.patch(files, "mkdtemp", mkdtemp)
-        self.assertEqual(make_apart(self.folder), made[1])
+        self.assertEqual(make_private_folder(self.folder), made[1])
         self.assertEqual([path.exists() for path in made], [False, True])

@@ -6,7 +6,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.output.journal import Ends, Entry, Journal, JournalError, Outputs
+from evserve.fetch.output.journal import (
+    Journal,
+    JournalEntry,
+    JournalError,
+    OutputPaths,
+    OutputSizes,
+)
 
 
 class JournalTests(SynchronousTestCase):
@@ -20,44 +26,44 @@ class JournalTests(SynchronousTestCase):
 
     def test_what_is_final_is_seen_by_the_next_run(self):
         journal = self.open()
-        journal.begin(Outputs(), Ends())
-        journal.add([Entry("http://a/", Ends(), is_final=True)])
-        journal.add([Entry("http://b/", Ends(), is_final=False)])
+        journal.begin(OutputPaths(), OutputSizes())
+        journal.add([JournalEntry("http://a/", OutputSizes(), is_final=True)])
+        journal.add([JournalEntry("http://b/", OutputSizes(), is_final=False)])
         journal.close()
         journal = self.open()
-        self.assertIn("http://a/", journal.seen)
-        self.assertNotIn("http://b/", journal.seen)
+        self.assertIn("http://a/", journal.urls)
+        self.assertNotIn("http://b/", journal.urls)
         self.assertEqual(journal.finished, 1)
 
     def test_outputs_go_on_where_the_journal_ends(self):
         journal = self.open()
-        self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(None, None))
-        journal.begin(Outputs("rows", "warc"), Ends())
-        journal.add([Entry("http://a/", Ends(10, 20), is_final=True)])
+        self.assertEqual(journal.sizes(OutputPaths("rows", "warc")), OutputSizes(None, None))
+        journal.begin(OutputPaths("rows", "warc"), OutputSizes())
+        journal.add([JournalEntry("http://a/", OutputSizes(10, 20), is_final=True)])
         journal.close()
         journal = self.open()
-        self.assertEqual(journal.ends(Outputs("rows", "other")), Ends(10, None))
-        journal.begin(Outputs("rows", "other"), Ends(10, 0))
+        self.assertEqual(journal.sizes(OutputPaths("rows", "other")), OutputSizes(10, None))
+        journal.begin(OutputPaths("rows", "other"), OutputSizes(10, 0))
         journal.close()
         journal = self.open()
-        self.assertEqual(journal.ends(Outputs("rows", "other")), Ends(10, 0))
+        self.assertEqual(journal.sizes(OutputPaths("rows", "other")), OutputSizes(10, 0))
 
     def test_runs_with_other_outputs_in_between_change_nothing(self):
         journal = self.open()
-        journal.begin(Outputs("rows", "warc"), Ends())
-        journal.add([Entry("http://a/", Ends(10, 20), is_final=True)])
-        journal.begin(Outputs(), Ends())
-        journal.begin(Outputs("others"), Ends())
-        journal.add([Entry("http://b/", Ends(7, 0), is_final=True)])
+        journal.begin(OutputPaths("rows", "warc"), OutputSizes())
+        journal.add([JournalEntry("http://a/", OutputSizes(10, 20), is_final=True)])
+        journal.begin(OutputPaths(), OutputSizes())
+        journal.begin(OutputPaths("others"), OutputSizes())
+        journal.add([JournalEntry("http://b/", OutputSizes(7, 0), is_final=True)])
         journal.close()
         journal = self.open()
-        self.assertEqual(journal.ends(Outputs("rows", "warc")), Ends(10, 20))
-        self.assertEqual(journal.ends(Outputs("others")), Ends(7, 0))
+        self.assertEqual(journal.sizes(OutputPaths("rows", "warc")), OutputSizes(10, 20))
+        self.assertEqual(journal.sizes(OutputPaths("others")), OutputSizes(7, 0))
 
     def test_a_torn_last_line_is_forgotten(self):
         journal = self.open()
-        journal.begin(Outputs(), Ends())
-        journal.add([Entry("http://a/", Ends(), is_final=True)])
+        journal.begin(OutputPaths(), OutputSizes())
+        journal.add([JournalEntry("http://a/", OutputSizes(), is_final=True)])
         journal.close()
         whole = self.path.read_bytes()
         self.path.write_bytes(whole + b'{"url": "http://b/", "fi')
@@ -97,13 +103,13 @@ class JournalTests(SynchronousTestCase):
                 raise OSError(28, "No space left on device")
 
         journal._file = Full()
-        error = self.assertRaises(OSError, journal.begin, Outputs(), Ends())
+        error = self.assertRaises(OSError, journal.begin, OutputPaths(), OutputSizes())
         self.assertEqual(error.filename, str(self.path))
 
     def test_its_lines_are_json(self):
         journal = self.open()
-        journal.begin(Outputs("rows"), Ends())
-        journal.add([Entry('http://a/"\u00fc', Ends(1, 2), is_final=False)] * 2)
+        journal.begin(OutputPaths("rows"), OutputSizes())
+        journal.add([JournalEntry('http://a/"\u00fc', OutputSizes(1, 2), is_final=False)] * 2)
         lines = [json.loads(line) for line in self.path.read_text().splitlines()]
         self.assertEqual(lines[0], {"run": {"output": "rows", "warc": None}, "ends": [0, 0]})
         self.assertEqual(lines[1], {"url": 'http://a/"\u00fc', "final": False, "ends": [1, 2]})
@@ -111,7 +117,7 @@ class JournalTests(SynchronousTestCase):
 
     def test_after_zeros_that_a_power_cut_left_it_goes_on(self):
         journal = self.open()
-        journal.begin(Outputs(), Ends())
+        journal.begin(OutputPaths(), OutputSizes())
         journal.close()
         whole = self.path.read_bytes()
         self.path.write_bytes(whole + bytes(500))

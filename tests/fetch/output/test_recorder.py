@@ -6,8 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.job import Result
-from evserve.fetch.output.recorder import Recorder, Screen, Summary, size
-from evserve.fetch.output.rows import File, RowFile
+from evserve.fetch.output.recorder import Recorder, Summary, Terminal, format_size
+from evserve.fetch.output.rows import DirectWriter, RowFile
 from tests.fetch.slow_disk import SlowDisk
 
 
@@ -22,8 +22,8 @@ class Case(SynchronousTestCase):
     def recorder(self, rows=None, **more):
         self.out = BytesIO()
         self.kept = []
-        screen = Screen(File(self.out))
-        return Recorder(screen, screen.say, rows=rows, **more)
+        terminal = Terminal(DirectWriter(self.out))
+        return Recorder(terminal, terminal.print_lines, rows=rows, **more)
 
 
 class RecorderTests(Case):
@@ -47,9 +47,9 @@ class RecorderTests(Case):
         )
 
     def test_a_disk_that_is_full_is_said_once(self):
-        recorder = self.recorder(RowFile(File(Full())))
+        recorder = self.recorder(RowFile(DirectWriter(Full())))
         said = []
-        recorder.broken = said.append
+        recorder.on_error = said.append
         for _ in range(2):
             recorder.record("k", Result("http://a/"), self.kept.append)
         self.assertEqual((self.kept, len(said)), ([False, False], 1))
@@ -62,10 +62,10 @@ class DurableTests(Case):
         self.slow = SlowDisk()
         happened = self.happened = self.slow.happened
 
-        class Rows(File):
-            def write(self, data, done):
+        class Rows(DirectWriter):
+            def write(self, data, on_done):
                 happened.append(f"rows {data.count(b'http')}")
-                done(None)
+                on_done(None)
 
         class Journal:
             broken = None
@@ -73,14 +73,14 @@ class DurableTests(Case):
             def add(self, entries):
                 if self.broken:
                     raise self.broken
-                happened.append([(entry.url, entry.ends.output > 0) for entry in entries])
+                happened.append([(entry.url, entry.sizes.output > 0) for entry in entries])
 
             def close(self):
                 happened.append("closed")
 
         self.journal = Journal()
         self.rec = self.recorder(
-            RowFile(Rows(None)), journal=self.journal, disk=self.slow.disk, places=(3, 4)
+            RowFile(Rows(None)), journal=self.journal, disk=self.slow.disk, targets=(3, 4)
         )
 
     def record(self, key):
@@ -111,7 +111,7 @@ class DurableTests(Case):
 
     def test_a_sync_that_fails_keeps_nothing(self):
         said = []
-        self.rec.broken = said.append
+        self.rec.on_error = said.append
         self.record("http://a/")
         self.slow.sync(OSError(5, "Input/output error"))
         self.record("http://b/")
@@ -147,8 +147,7 @@ class SummaryTests(SynchronousTestCase):
         first, heading, *hosts = summary.lines(1.5)
         self.assertEqual(
             first,
-            "fetched 2 of 3 URLs, 2.0 kB, in 1.50 s; "
-            "one after another: 3.00 s (2.0 times as long)",
+            "fetched 2 of 3 URLs, 2.0 kB, in 1.50 s; sequential: 3.00 s (2.0 times as long)",
         )
         self.assertEqual(heading.split(), ["host", "fetched", "failed", "received", "seconds"])
         rows = [line.split() for line in hosts]
@@ -169,5 +168,5 @@ class SummaryTests(SynchronousTestCase):
         self.assertEqual((len(lines), lines[-1]), (23, "and 981 more hosts"))
 
     def test_sizes_are_for_people(self):
-        shown = [size(10**power) for power in (0, 3, 6, 9, 12)]
+        shown = [format_size(10**power) for power in (0, 3, 6, 9, 12)]
         self.assertEqual(shown, ["1 B", "1.0 kB", "1.0 MB", "1.0 GB", "1.0 TB"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.output.rows import File, Pipe, RowFile, outlet
+from evserve.fetch.output.rows import BackgroundWriter, DirectWriter, RowFile, line_writer
 
 
 class Turns(Clock):
@@ -45,22 +45,22 @@ class Slow:
         return len(data[:3])
 
 
-class FileTests(SynchronousTestCase):
+class DirectWriterTests(SynchronousTestCase):
     def setUp(self):
         self.told = []
 
     def test_it_writes_everything_at_once(self):
         out = Slow()
-        File(out).write(b"ten bytes.", self.told.append)
+        DirectWriter(out).write(b"ten bytes.", self.told.append)
         self.assertEqual((out.got, self.told), (b"ten bytes.", [None]))
 
     def test_an_error_names_the_file(self):
         with Path("/dev/full").open("wb", buffering=0) as full:
-            File(full, "rows.jsonl").write(b"x", self.told.append)
+            DirectWriter(full, "rows.jsonl").write(b"x", self.told.append)
         self.assertEqual((self.told[0].errno, self.told[0].filename), (errno.ENOSPC, "rows.jsonl"))
 
 
-class PipeTests(SynchronousTestCase):
+class BackgroundWriterTests(SynchronousTestCase):
     def setUp(self):
         self.told = []
         self.reactor = Turns()
@@ -68,7 +68,7 @@ class PipeTests(SynchronousTestCase):
         self.reader = os.fdopen(reading, "rb", buffering=0)
         self.addCleanup(self.reader.close)
         self.out = os.fdopen(writing, "wb", buffering=0)
-        self.pipe = outlet(self.out, self.reactor)
+        self.pipe = line_writer(self.out, self.reactor)
         self.addCleanup(self.pipe.close)
 
     def write(self, data, name=None):
@@ -108,7 +108,7 @@ class PipeTests(SynchronousTestCase):
     def test_giving_up_fails_what_is_not_written_and_the_thread_may_go_on_waiting(self):
         self.write(bytes(1024 * 1024), "long")
         self.write(b"x", "short")
-        self.pipe.give_up()
+        self.pipe.abandon()
         self.assertEqual(
             [(name, error.errno) for name, error in self.told], [("long", 32), ("short", 32)]
         )
@@ -130,29 +130,29 @@ class KindTests(SynchronousTestCase):
         self.addCleanup(theirs.close)
         path = Path(self.mktemp())
         with ours, ours.makefile("wb", buffering=0) as out, path.open("wb", buffering=0) as file:
-            self.assertIsInstance(outlet(out, Turns()), Pipe)
-            self.assertIsInstance(outlet(file, Turns()), File)
+            self.assertIsInstance(line_writer(out, Turns()), BackgroundWriter)
+            self.assertIsInstance(line_writer(file, Turns()), DirectWriter)
         with Path("/dev/null").open("wb", buffering=0) as null:
-            self.assertIsInstance(outlet(null, Turns()), File)
-        self.assertRaises(io.UnsupportedOperation, outlet, io.BytesIO(), Turns())
+            self.assertIsInstance(line_writer(null, Turns()), DirectWriter)
+        self.assertRaises(io.UnsupportedOperation, line_writer, io.BytesIO(), Turns())
 
 
 class RowFileTests(SynchronousTestCase):
     def open(self, path, end=0):
         rows = RowFile.open(path, Clock(), end)
-        self.addCleanup(rows.outlet.close)
+        self.addCleanup(rows.writer.close)
         return rows
 
     def write(self, rows, line):
-        rows.outlet.write(rows.encode(line), self.assertIsNone)
+        rows.writer.write(rows.encode(line), self.assertIsNone)
 
     def test_rows_are_appended_after_the_end(self):
         path = Path(self.mktemp())
         rows = self.open(path)
         self.write(rows, "one")
-        end = rows.end
+        end = rows.size
         self.write(rows, "torn")
-        rows.outlet.close()
+        rows.writer.close()
         self.write(self.open(path, end), "two")
         self.assertEqual(path.read_text(), "one\ntwo\n")
 
@@ -160,7 +160,7 @@ class RowFileTests(SynchronousTestCase):
         path = Path(self.mktemp())
         rows = self.open(path, 100)
         self.write(rows, "one")
-        self.assertEqual((path.read_text(), rows.end), ("one\n", 4))
+        self.assertEqual((path.read_text(), rows.size), ("one\n", 4))
 
     def test_a_file_that_is_shorter_goes_on_where_it_ends(self):
         for text, expected in (("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
@@ -175,7 +175,7 @@ class RowFileTests(SynchronousTestCase):
         path.write_text(text)
         rows = self.open(path, end)
         self.write(rows, "two")
-        self.assertEqual(rows.end, path.stat().st_size)
+        self.assertEqual(rows.size, path.stat().st_size)
         return path.read_text()
 
     def test_two_do_not_write_to_one_file(self):
@@ -187,5 +187,5 @@ class RowFileTests(SynchronousTestCase):
 
     def test_a_disk_that_is_full_is_named(self):
         told = []
-        self.open(Path("/dev/full")).outlet.write(b"one\n", told.append)
+        self.open(Path("/dev/full")).writer.write(b"one\n", told.append)
         self.assertEqual(told[0].filename, "/dev/full")

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
-from evserve.fetch.output.warc import Archive, whole_records
+from evserve.fetch.output.warc import WARCSink, complete_records_size
 from evserve.fetch.testing import Page
 from evserve.http.errors import TruncatedBody
 from tests.fetch.memory_world import World, redirect
@@ -28,7 +28,7 @@ class ArchiveTests(SynchronousTestCase):
     def archive(self, name, in_thread=at_once, **more):
         self.path = self.folder / name
         self.folder.mkdir(exist_ok=True)
-        return Archive(self.path, in_thread, "testbot", **more)
+        return WARCSink(self.path, in_thread, "testbot", **more)
 
     def records(self):
         with self.path.open("rb") as stream:
@@ -54,7 +54,7 @@ class ArchiveTests(SynchronousTestCase):
         for name in ("x.warc", "x.warc.gz"):
             archive = self.archive(name)
             world = World(
-                {"http://a/": redirect("/x"), "http://a/x": Page(b"hello")}, stores=[archive]
+                {"http://a/": redirect("/x"), "http://a/x": Page(b"hello")}, sinks=[archive]
             )
             self.assertIsNone(world.fetch("http://a/").error)
             self.successResultOf(archive.close())
@@ -71,26 +71,26 @@ class ArchiveTests(SynchronousTestCase):
     def test_a_chunked_body_is_kept_as_it_is(self):
         archive = self.archive("x.warc")
         page = Page(b"hello", headers=((b"Transfer-Encoding", b"chunked"),))
-        World({"http://a/": page}, stores=[archive]).fetch("http://a/")
+        World({"http://a/": page}, sinks=[archive]).fetch("http://a/")
         self.successResultOf(archive.close())
         self.assertIn(("response", "http://a/", b"hello"), self.records())
 
     def test_half_a_response_is_no_record(self):
         archive = self.archive("x.warc")
         page = Page(b"half", error=TruncatedBody("cut"))
-        World({"http://a/": page}, stores=[archive]).fetch("http://a/")
+        World({"http://a/": page}, sinks=[archive]).fetch("http://a/")
         self.successResultOf(archive.close())
         self.assertEqual([kind for kind, *_ in self.records()], ["warcinfo"])
 
     def test_it_goes_on_after_its_last_whole_record(self):
         archive = self.archive("x.warc.gz")
-        World({"http://a/": Page(b"one")}, stores=[archive]).fetch("http://a/")
-        end = archive.end
+        World({"http://a/": Page(b"one")}, sinks=[archive]).fetch("http://a/")
+        end = archive.size
         self.successResultOf(archive.close())
         with self.path.open("ab") as stream:
             stream.write(b"\x1f\x8btorn")
-        archive = self.archive("x.warc.gz", end=end)
-        World({"http://a/2": Page(b"two")}, stores=[archive]).fetch("http://a/2")
+        archive = self.archive("x.warc.gz", size=end)
+        World({"http://a/2": Page(b"two")}, sinks=[archive]).fetch("http://a/2")
         self.successResultOf(archive.close())
         bodies = [body for kind, _, body in self.records() if kind == "response"]
         self.assertEqual(bodies, [b"one", b"two"])
@@ -104,7 +104,7 @@ class ArchiveTests(SynchronousTestCase):
             return waiting[-1][2]
 
         archive = self.archive("x.warc", later)
-        world = World({"http://a/": Page(b"one"), "http://b/": Page(b"two")}, stores=[archive])
+        world = World({"http://a/": Page(b"one"), "http://b/": Page(b"two")}, sinks=[archive])
         world.start("http://a/", "http://b/")
         world.run(1)
         self.assertEqual((world.results, len(waiting)), ([], 1))
@@ -115,7 +115,7 @@ class ArchiveTests(SynchronousTestCase):
             self.assertEqual(len(world.results), number + 1)
 
     def test_what_cannot_be_cut_off_is_named(self):
-        error = self.assertRaises(OSError, Archive, Path("/dev/full"), at_once, "testbot")
+        error = self.assertRaises(OSError, WARCSink, Path("/dev/full"), at_once, "testbot")
         self.assertEqual((error.strerror, error.filename), ("it must be a file", "/dev/full"))
 
     def test_a_pipe_is_refused_and_not_waited_for(self):
@@ -134,7 +134,7 @@ class ArchiveTests(SynchronousTestCase):
         self.successResultOf(self.archive("x.warc").close())
         self.assertEqual([kind for kind, *_ in self.records()], ["warcinfo"])
         before = self.path.read_bytes()
-        self.successResultOf(self.archive("x.warc", end=len(before)).close())
+        self.successResultOf(self.archive("x.warc", size=len(before)).close())
         self.assertEqual(self.path.read_bytes(), before)
 
     def test_a_disk_that_is_full_from_the_beginning_is_closed_in_peace(self):
@@ -143,10 +143,10 @@ class ArchiveTests(SynchronousTestCase):
         def full(_):
             raise OSError(28, "No space left on device")
 
-        archive._out._file = SimpleNamespace(
+        archive._records._file = SimpleNamespace(
             write=full, seek=archive._file.seek, truncate=archive._file.truncate
         )
-        result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
+        result = World({"http://a/": Page(b"x")}, sinks=[archive]).fetch("http://a/")
         self.assertEqual(result.error, f"SaveFailed: No space left on device: {self.path}")
         self.successResultOf(archive.close())
         self.assertEqual(self.path.read_bytes(), b"")
@@ -154,17 +154,17 @@ class ArchiveTests(SynchronousTestCase):
 
     def test_a_full_disk_fails_the_url(self):
         archive = self.archive("x.warc", lambda *_: fail(OSError(28, "No space left on device")))
-        result = World({"http://a/": Page(b"x")}, stores=[archive]).fetch("http://a/")
+        result = World({"http://a/": Page(b"x")}, sinks=[archive]).fetch("http://a/")
         self.assertEqual(result.error, "SaveFailed: No space left on device")
 
     def test_a_disk_that_is_full_in_the_middle_of_a_record_spoils_nothing(self):
         archive = self.archive("x.warc")
         pages = {f"http://a/{name}": Page(name.encode() * 500_000) for name in "12"}
-        world = World(pages, stores=[archive])
+        world = World(pages, sinks=[archive])
         self.assertIsNone(world.fetch("http://a/1").error)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (archive.end + 300_000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (archive.size + 300_000, limits[1]))
         self.assertEqual(
             world.fetch("http://a/2").error, f"SaveFailed: File too large: {self.path}"
         )
@@ -179,8 +179,8 @@ PAGES = {f"http://a/{number}": Page(b"%d" % number * 5000) for number in range(3
 
 
 class Case(SynchronousTestCase):
-    def archive(self, path, end=0):
-        return Archive(path, execute, "testbot", end=end)
+    def archive(self, path, size=0):
+        return WARCSink(path, execute, "testbot", size=size)
 
     def filled(self, name, pages):
         """Return an archive's path, and after how many bytes each of its pages ends."""
@@ -188,8 +188,8 @@ class Case(SynchronousTestCase):
         archive = self.archive(path)
         ends = []
         for url in pages:
-            World(PAGES, stores=[archive]).fetch(url)
-            ends.append(archive.end)
+            World(PAGES, sinks=[archive]).fetch(url)
+            ends.append(archive.size)
         self.successResultOf(archive.close())
         return path, ends
 
@@ -208,19 +208,19 @@ class WholeTests(Case):
         for name in (".warc", ".warc.gz"):
             path, (first, second) = self.filled(name, list(PAGES)[:2])
             is_gzip = name.endswith("gz")
-            self.assertEqual(whole_records(path, gzip=is_gzip), second)
+            self.assertEqual(complete_records_size(path, gzip=is_gzip), second)
             whole = path.read_bytes()
             found = []
             for end in range(first, second, 7):
                 path.write_bytes(whole[:end])
-                found.append(whole_records(path, gzip=is_gzip))
+                found.append(complete_records_size(path, gzip=is_gzip))
             # The end of the first pair, and the end of the next response.
             self.assertEqual((found[0], len(set(found))), (first, 2))
             path.write_bytes(whole[:first] + b"rubbish")
             self.assert_refused(path, first, gzip=is_gzip)
 
     def assert_refused(self, path, place, **how):
-        error = self.assertRaises(OSError, whole_records, path, **how)
+        error = self.assertRaises(OSError, complete_records_size, path, **how)
         what = f"no WARC record at byte {place}, so none can be added"
         self.assertEqual((error.strerror, error.filename), (what, str(path)))
 
@@ -255,17 +255,17 @@ class WholeTests(Case):
         head = b"WARC/1.1\r\n"
         for text in (b"", b"WA", head, head + b"Content-Length: 5\r\n\r\nhello\r\n\r"):
             path.write_bytes(text)
-            self.assertEqual(whole_records(path, gzip=False), 0, text)
+            self.assertEqual(complete_records_size(path, gzip=False), 0, text)
         for text in (b"", b"\x1f", gzip.compress(head)[:-1]):
             path.write_bytes(text)
-            self.assertEqual(whole_records(path, gzip=True), 0, text)
+            self.assertEqual(complete_records_size(path, gzip=True), 0, text)
 
     def test_a_long_record_that_compresses_well_is_read_to_its_end(self):
         path = Path(self.mktemp())
         whole = gzip.compress(b"WARC/1.1\r\n" + bytes(10_000_000))
         for tail in (b"", whole[:-1]):
             path.write_bytes(whole + tail)
-            self.assertEqual(whole_records(path, gzip=True), len(whole))
+            self.assertEqual(complete_records_size(path, gzip=True), len(whole))
 
 
 class CutTests(Case):
@@ -273,9 +273,9 @@ class CutTests(Case):
         for name in (".warc", ".warc.gz"):
             path, (first, second) = self.filled(name, list(PAGES)[:2])
             path.write_bytes(path.read_bytes()[: first + 20])
-            archive = self.archive(path, end=second)
-            self.assertEqual(archive.end, first)
-            self.assertIsNone(World(PAGES, stores=[archive]).fetch("http://a/2").error)
+            archive = self.archive(path, size=second)
+            self.assertEqual(archive.size, first)
+            self.assertIsNone(World(PAGES, sinks=[archive]).fetch("http://a/2").error)
             self.successResultOf(archive.close())
             self.assert_valid(path)
 
@@ -285,7 +285,7 @@ class CutTests(Case):
         for leave in (path.unlink, lambda: path.write_bytes(b"")):
             leave()
             archive = self.archive(path, end)
-            self.assertIsNone(World(PAGES, stores=[archive]).fetch("http://a/0").error)
+            self.assertIsNone(World(PAGES, sinks=[archive]).fetch("http://a/0").error)
             self.successResultOf(archive.close())
             self.assertEqual(path.stat().st_size, whole)
             self.assert_valid(path)
@@ -294,8 +294,8 @@ class CutTests(Case):
         path, (end,) = self.filled(".warc.gz", ["http://a/0"])
         before = path.read_bytes()
         archive = self.archive(path, None)
-        self.assertEqual(archive.end, end)
-        World(PAGES, stores=[archive]).fetch("http://a/1")
+        self.assertEqual(archive.size, end)
+        World(PAGES, sinks=[archive]).fetch("http://a/1")
         self.successResultOf(archive.close())
         self.assertTrue(path.read_bytes().startswith(before))
         self.assert_valid(path)
@@ -305,8 +305,8 @@ class CutTests(Case):
         path.write_bytes(path.read_bytes() + path.read_bytes()[:1000])
         archive = self.archive(path, None)
         # What says who wrote the archive is a whole record.
-        self.assertGreater(archive.end, end)
-        World(PAGES, stores=[archive]).fetch("http://a/1")
+        self.assertGreater(archive.size, end)
+        World(PAGES, sinks=[archive]).fetch("http://a/1")
         self.successResultOf(archive.close())
         self.assert_valid(path)
 
