@@ -79,72 +79,38 @@ class Result:
 Callback = Callable[[Result], object]
 
 
+@define(eq=False, weakref_slot=False)  # there is one for each URL that waits
 class Job:
     """A URL, its state and its receiver: takes one response after the other.
 
     The downloader sends it, the HTTP engine calls `started`, `received` and `finished` (see
     `evserve.http.request.Receiver`), and sinks read `url`, `sent`, `count`, `hasher` and
     `exchange`, and set `path` and `resends`.
-
-    A plain class with slots, because there is one for each URL that waits.
     """
 
-    __slots__ = (
-        "_on_end",
-        "callback",
-        "count",
-        "deadline",
-        "discards_body",
-        "elapsed",
-        "error",
-        "exchange",
-        "hasher",
-        "head",
-        "is_cancelled",
-        "max_redirects",
-        "obeys_robots",
-        "path",
-        "redirects",
-        "request",
-        "resends",
-        "sent",
-        "sent_at",
-        "sinks",
-        "tries",
-        "url",
-        "writers",
-    )
-
-    def __init__(
-        self,
-        url: str,
-        request: Request,
-        callback: Callback,
-        sinks: Sequence[Sink] = (),
-        *,
-        obeys_robots: bool = True,
-    ) -> None:
-        self.url = url  # as it was given
-        self.request = request  # the next one, or the one in flight
-        self.sent = request  # the same after all `Sink.prepare`
-        self.callback = callback
-        self.sinks = sinks
-        self.obeys_robots = obeys_robots
-        self.tries = self.redirects = 0
-        self.count = 0  # bytes of the body so far
-        self.elapsed = self.sent_at = 0.0
-        self.deadline: float | None = None
-        self.is_cancelled = False
-        self.resends = False  # set by a sink that raises: send again, without Range
-        self.discards_body = False  # a redirect's, which no sink wants
-        self.max_redirects: int | None = None  # None: the policy's
-        self.error: Exception | None = None  # of the last try; when done, of the URL
-        self.head: Head | None = None
-        self.path: str | None = None  # set by a sink
-        self.exchange: Exchange | None = None
-        self.hasher: Any = None  # as those of hashlib
-        self.writers: list[ResponseWriter] = []
-        self._on_end: Callable[[Job, Exception | None], None] | None = None
+    url: str  # as it was given
+    request: Request  # the next one, or the one in flight
+    callback: Callback
+    sinks: Sequence[Sink] = ()
+    obeys_robots: bool = True
+    sent: Request = field(init=False)  # `request` after all `Sink.prepare`
+    tries: int = field(default=0, init=False)
+    redirects: int = field(default=0, init=False)
+    max_redirects: int | None = field(default=None, init=False)  # None: the policy's
+    elapsed: float = field(default=0.0, init=False)
+    sent_at: float = field(default=0.0, init=False)
+    deadline: float | None = field(default=None, init=False)
+    is_cancelled: bool = field(default=False, init=False)
+    resends: bool = field(default=False, init=False)  # set by a sink that raises: without Range
+    discards_body: bool = field(default=False, init=False)  # a redirect's, which no sink wants
+    error: Exception | None = field(default=None, init=False)  # the last try's, then the URL's
+    head: Head | None = field(default=None, init=False)
+    count: int = field(default=0, init=False)  # bytes of the body so far
+    hasher: Any = field(default=None, init=False)  # as those of hashlib
+    path: str | None = field(default=None, init=False)  # set by a sink
+    exchange: Exchange | None = field(default=None, init=False)
+    writers: list[ResponseWriter] = field(factory=list, init=False)
+    _on_end: "Callable[[Job, Exception | None], None] | None" = field(default=None, init=False)
 
     def send(
         self, engine: Engine, request: Request, on_end: Callable[["Job", Exception | None], None]

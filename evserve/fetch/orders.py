@@ -1,4 +1,4 @@
-"""What a `fetch.url` event asks for: a URL, or a JSON object with one and more."""
+"""The body of a `fetch.url` event: a URL, or a JSON object with one and more."""
 
 import json
 from typing import Any
@@ -12,16 +12,16 @@ from evserve.http.url import parse_url
 
 
 _KEYS = frozenset(["url", "method", "headers", "timeout"])
-_METHODS = ("GET", "HEAD")  # an event may come twice; these may, too
+_METHODS = ("GET", "HEAD")  # safe to repeat, because an event may come twice
 
 
-class BadOrder(Exception):  # noqa: N818 - named as in `errors`
-    """The event's body is neither a URL nor an object that can be understood."""
+class BadOrder(Exception):  # noqa: N818 - as in `evserve.http.errors`
+    """The event's body is malformed; the message is one line."""
 
 
 @frozen
 class Order:
-    """A URL to fetch, and how. timeout: seconds, None for the usual."""
+    """A URL to fetch, and how. timeout: seconds, None for the default."""
 
     url: str
     method: bytes = b"GET"
@@ -30,7 +30,7 @@ class Order:
 
 
 def parse_order(body: bytes) -> Order:
-    """Return what an event's body asks for; raises BadOrder with the reason in one line."""
+    """Return what an event's body asks for; raises BadOrder."""
     text = body.decode("utf-8", "replace").strip()
     order = _from_object(text) if text.startswith("{") else Order(text)
     try:
@@ -51,43 +51,27 @@ def _from_object(text: str) -> Order:
     unknown = sorted(given.keys() - _KEYS)
     if unknown:
         raise BadOrder(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
-    return Order(_url(given), _method(given), _headers(given), _timeout(given))
-
-
-def _url(given: dict[str, Any]) -> str:
-    url = given.get("url")
+    url, method = given.get("url"), given.get("method", "GET")
     if not isinstance(url, str):
         raise BadOrder('no "url" that is a string')
-    return url
-
-
-def _method(given: dict[str, Any]) -> bytes:
-    method = given.get("method", "GET")
     if method not in _METHODS:
         raise BadOrder(f"method {method!r} is not one of {', '.join(_METHODS)}")
-    return str(method).encode("ascii")
+    headers, timeout = _headers(given.get("headers", {})), _timeout(given.get("timeout"))
+    return Order(url, method.encode("ascii"), headers, timeout)
 
 
-def _headers(given: dict[str, Any]) -> Headers:
-    headers = given.get("headers", {})
-    if not isinstance(headers, dict) or not all(
-        isinstance(each, str) for each in headers.values()
-    ):
+def _headers(given: Any) -> Headers:
+    if not (isinstance(given, dict) and all(isinstance(each, str) for each in given.values())):
         raise BadOrder('"headers" is not an object of strings')
-    return Headers(
-        [
-            (name.encode(errors="replace"), value.encode(errors="replace"))
-            for name, value in headers.items()
-        ]
-    )
+    lines = given.items()
+    return Headers([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in lines])
 
 
-def _timeout(given: dict[str, Any]) -> float | None:
-    timeout = given.get("timeout")
-    if timeout is None:
+def _timeout(given: Any) -> float | None:
+    if given is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+    if isinstance(given, bool) or not isinstance(given, int | float):
         raise BadOrder('"timeout" is not a number of seconds')
-    if not 0 < timeout <= MOST_SECONDS:
+    if not 0 < given <= MOST_SECONDS:
         raise BadOrder(f'"timeout" is not above 0 and up to {MOST_SECONDS} seconds')
-    return float(timeout)
+    return float(given)

@@ -25,7 +25,7 @@ _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 @frozen
 class RobotsRules:
-    """The rules of one origin. error: why its robots.txt is unavailable; nothing is allowed then."""
+    """The rules of one origin. error: why they are unavailable, and nothing is allowed."""
 
     parsed: Protego | None = None  # None: no restrictions
     error: Exception | None = None

@@ -79,23 +79,11 @@ class Options(usage.Options):
         ["per-origin", None, 4, "Requests at once to one origin", _positive_count],
         ["delay", None, 0.0, "Seconds between two requests to one origin", _seconds],
         ["retries", None, 2, "Retries for transient failures", _count],
-        [
-            "timeout",
-            None,
-            300.0,
-            "Seconds for a URL, with retries and redirects",
-            _positive_seconds,
-        ],
+        ["timeout", None, 300.0, "Seconds per URL, with all retries", _positive_seconds],
         ["connect-timeout", None, 15.0, "Seconds for connecting", _positive_seconds],
         ["idle-timeout", None, 30.0, "Seconds without data", _positive_seconds],
         ["max-redirects", None, 20, "Redirects to follow", _count],
-        [
-            "max-size",
-            None,
-            None,
-            "Fail bodies that are longer than this many bytes",
-            _positive_count,
-        ],
+        ["max-size", None, None, "Bytes of a body; longer ones fail", _positive_count],
         ["user-agent", None, "evserve", "User-Agent header, and name in robots.txt", _user_agent],
         ["proxy", None, None, "Proxy URL, instead of http_proxy and https_proxy"],
     ]
@@ -140,13 +128,9 @@ class Options(usage.Options):
         if not given and not self["queue"]:
             raise usage.UsageError("nothing to fetch (give URLs, -i FILE, --sitemap or --queue)")
         if given and self["queue"]:
-            raise usage.UsageError(
-                "--queue: URLs come from events (leave out URLs, -i and --sitemap)"
-            )
+            raise usage.UsageError("--queue: names the URLs (leave out URLs, -i and --sitemap)")
         if self["journal"] and self["queue"]:
-            raise usage.UsageError(
-                "--queue: the queue remembers what is done (leave out --journal)"
-            )
+            raise usage.UsageError("--queue: remembers what is done (leave out --journal)")
         if self["results-tube"] and not self["queue"]:
             raise usage.UsageError("--results-tube: needs --queue")
         # Not by a parser of its value: the message would show that, and with it a password.

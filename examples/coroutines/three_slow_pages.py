@@ -47,7 +47,7 @@ def start_server(reactor: Any) -> Any:
     return reactor.listenTCP(0, Site(root), interface="127.0.0.1")
 
 
-async def run(reactor: Any) -> None:
+async def fetch_all(reactor: Any) -> None:
     """Fetch the pages at the same time and say how long it took."""
     port = start_server(reactor)
     client = Client(reactor, Settings())
@@ -68,4 +68,4 @@ async def run(reactor: Any) -> None:
 
 
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
+    react(lambda reactor: Deferred.fromCoroutine(fetch_all(reactor)))

@@ -76,7 +76,7 @@ class InputTests(Case):
         self.assertEqual(len(self.rows()), 5)
 
     async def test_mistakes_are_one_line(self):
-        say = "fetch: nothing to fetch: give URLs, -i FILE, --sitemap or --queue"
+        say = "fetch: nothing to fetch (give URLs, -i FILE, --sitemap or --queue)"
         await self.table(
             [
                 (["fetch"], say),

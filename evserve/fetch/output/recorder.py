@@ -208,6 +208,7 @@ class _Recording:
     key: str
     result: Result
     on_kept: OnKept
+    entry: JournalEntry | None = None
 
 
 @define(eq=False)
@@ -306,40 +307,34 @@ class Recorder:
 
     def _write_rows(self, batch: list[_Recording]) -> None:
         self._batches += 1
-        if self.rows is None:
-            self._sync(batch, [self._entry(each) for each in batch], None)
-            return
-        lines, entries = [], []
+        lines = []
         for each in batch:
-            lines.append(self.rows.encode(each.result.as_json()))
-            entries.append(self._entry(each))
-        self.rows.writer.write(b"".join(lines), partial(self._sync, batch, entries))
+            if self.rows is not None:
+                lines.append(self.rows.encode(each.result.as_json()))
+            if self.journal is not None:
+                each.entry = JournalEntry(each.key, self.sizes(), each.result.is_final)
+        if self.rows is None:
+            self._sync(batch, None)
+        else:
+            self.rows.writer.write(b"".join(lines), partial(self._sync, batch))
 
-    def _entry(self, each: _Recording) -> JournalEntry:
-        return JournalEntry(each.key, self.sizes(), each.result.is_final)
-
-    def _sync(
-        self, batch: list[_Recording], entries: list[JournalEntry], error: OSError | None
-    ) -> None:
+    def _sync(self, batch: list[_Recording], error: OSError | None) -> None:
         if error is not None:
             self._finish(batch, error)
         elif self.disk is None:
-            self._announce(batch, entries, None)
+            self._announce(batch, None)
         else:
-            self.disk.sync(partial(self._announce, batch, entries), *self.targets)
+            self.disk.sync(partial(self._announce, batch), *self.targets)
 
-    def _announce(
-        self, batch: list[_Recording], entries: list[JournalEntry], error: OSError | None
-    ) -> None:
+    def _announce(self, batch: list[_Recording], error: OSError | None) -> None:
         if error is None and self.journal is not None:
             try:
-                self.journal.add(entries)
+                self.journal.add(each.entry for each in batch if each.entry is not None)
             except OSError as failure:
                 error = failure
         if error is None:
-            self.terminal.print_results(
-                [each.result for each in batch], partial(self._finish, batch)
-            )
+            results = [each.result for each in batch]
+            self.terminal.print_results(results, partial(self._finish, batch))
         else:
             self._finish(batch, error)
 

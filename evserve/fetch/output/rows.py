@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from attrs import define, field
 
@@ -51,31 +51,6 @@ def _ends_a_line(path: Path, size: int) -> bool:
         return file.read(1) == b"\n"
 
 
-class LineWriter(Protocol):
-    """Writes lines in order."""
-
-    def write(self, data: bytes, on_done: OnDone) -> None:
-        """Write `data` and call `on_done` with None or the error, perhaps at once."""
-
-    def abandon(self) -> None:
-        """Stop waiting for a reader; what is not written fails."""
-
-    def close(self) -> None:
-        """Close the stream. Nothing may be written any more."""
-
-    @property
-    def descriptor(self) -> int:
-        """For a sync."""
-
-
-def line_writer(out: IO[bytes] | Any, reactor: Any, name: str = "standard output") -> LineWriter:
-    """Return a writer for an open stream without a buffer; `name` is for errors."""
-    mode = os.fstat(out.fileno()).st_mode
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        return BackgroundWriter(out, reactor, name)
-    return DirectWriter(out, name)
-
-
 @define(eq=False)
 class DirectWriter:
     """Writes at once, to files and terminals.
@@ -88,16 +63,18 @@ class DirectWriter:
     _name: str = "standard output"
 
     def write(self, data: bytes, on_done: OnDone) -> None:
+        """Write `data`, and call `on_done` with None or the error."""
         on_done(_write(self._out, data, self._name))
 
     def abandon(self) -> None:
-        pass  # nothing waits
+        """Do nothing, because nothing waits for a reader."""
 
     def close(self) -> None:
         self._out.close()
 
     @property
     def descriptor(self) -> int:
+        """For a sync."""
         return self._out.fileno()
 
 
@@ -122,6 +99,7 @@ class BackgroundWriter:
     _error: OSError | None = field(default=None, init=False)
 
     def write(self, data: bytes, on_done: OnDone) -> None:
+        """Write `data` soon, and then call `on_done` with None or the error."""
         if self._error is not None:
             on_done(self._error)
             return
@@ -131,6 +109,7 @@ class BackgroundWriter:
             self._begin()
 
     def abandon(self) -> None:
+        """Stop waiting for the reader; what is not written fails."""
         self._done(BrokenPipeError(errno.EPIPE, "the reader does not read", self._name))
 
     def close(self) -> None:
@@ -141,6 +120,7 @@ class BackgroundWriter:
 
     @property
     def descriptor(self) -> int:
+        """For a sync."""
         return self._out.fileno()
 
     def _begin(self) -> None:
@@ -169,6 +149,17 @@ class BackgroundWriter:
             self._begin()
         for on_done in done:
             on_done(error)
+
+
+LineWriter = DirectWriter | BackgroundWriter
+
+
+def line_writer(out: IO[bytes] | Any, reactor: Any, name: str = "standard output") -> LineWriter:
+    """Return a writer for an open stream without a buffer; `name` is for errors."""
+    mode = os.fstat(out.fileno()).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return BackgroundWriter(out, reactor, name)
+    return DirectWriter(out, name)
 
 
 def _write(out: RawStream, data: bytes, name: str) -> OSError | None:
