@@ -6,10 +6,10 @@ A source returns a batch at a time, so that a million URLs need no more memory t
 import codecs
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 from xml.parsers import expat
 
 from attrs import define, field
@@ -35,28 +35,15 @@ _READ_SIZE = 64 * 1024
 # Longer lines are cut to a length that is still too long for a URL: such a line is one error, and
 # neither many URLs nor a part of one.
 _TOO_LONG = MAX_LENGTH + 1
-_ENCODING = "utf-8", "surrogateescape"  # keeps bytes that are not UTF-8
 _BOM = codecs.BOM_UTF8  # some editors write one at the beginning of a file
-
-
-def _lines_of(file: TextIO) -> Iterator[str]:
-    while line := file.readline(_TOO_LONG):
-        yield line
-        while len(line) == _TOO_LONG and not line.endswith("\n"):
-            line = file.readline(_TOO_LONG)
-
-
-def _urls_in(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines that are neither blank nor comments."""
-    for line in lines:
-        text = line.strip()
-        if text and not text.startswith("#"):
-            yield text
 
 
 @define(eq=False)
 class LineSplitter:
-    """Splits bytes into lines with the line ends of any system; blank lines do not count."""
+    """Splits bytes into lines, with the line ends of any system; skips blanks and comments.
+
+    Bytes that are not UTF-8 are kept, as surrogates.
+    """
 
     _rest: bytes = field(default=b"", init=False)
     _is_first: bool = field(default=True, init=False)
@@ -68,7 +55,8 @@ class LineSplitter:
             lines[0] = lines[0].removeprefix(_BOM)
             self._is_first = False
         self._rest = rest[: 4 * _TOO_LONG]  # a character has four bytes at most
-        return list(_urls_in(line.decode(*_ENCODING)[:_TOO_LONG] for line in lines))
+        texts = (line.decode("utf-8", "surrogateescape")[:_TOO_LONG].strip() for line in lines)
+        return [text for text in texts if text and not text.startswith("#")]
 
     def finish(self) -> list[str]:
         """Return the URL of the last line, if that has no line end."""
@@ -94,12 +82,17 @@ class FileSource:
     _urls: Iterator[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._urls = _urls_in(
-            _lines_of(self._path.open(encoding="utf-8-sig", errors=_ENCODING[1]))
-        )
+        self._urls = _read_urls(self._path.open("rb"))
 
     async def next_batch(self) -> list[str]:
         return list(islice(self._urls, _BATCH))
+
+
+def _read_urls(file: BinaryIO) -> Iterator[str]:
+    splitter = LineSplitter()
+    while data := file.read(_READ_SIZE):
+        yield from splitter.feed(data)
+    yield from splitter.finish()
 
 
 @implementer(IReadDescriptor)

@@ -15,16 +15,12 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 
-_log = Logger(namespace="evserve.fetch")
 _LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 
 SyncTarget = str | int  # the path of a file or a folder, or a descriptor
-OnDone = Callable[[OSError | None], object]
 _MAX_FSYNCS = 8  # from there on, one syncfs is cheaper than an fsync for each target
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -144,9 +140,9 @@ class Disk:
 
     clock: IReactorTime
     _in_thread: Callable[..., Deferred[Any]]
-    _sync: "Callable[[Iterable[SyncTarget]], None]" = field(factory=lambda: sync_now)
+    _sync: Callable[[Iterable[SyncTarget]], None] = field(factory=lambda: sync_now)
     _targets: set[SyncTarget] = field(factory=set, init=False)
-    _waiting: list[OnDone] = field(factory=list, init=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False)
     _is_busy: bool = field(default=False, init=False)
     _error: OSError | None = field(default=None, init=False)
 
@@ -154,48 +150,42 @@ class Disk:
         """Add targets to the next sync."""
         self._targets.update(targets)
 
-    def sync(self, on_done: OnDone, *targets: SyncTarget) -> None:
-        """Call `on_done` with None, or the error, when everything written so far is on disk."""
+    def sync(self, *targets: SyncTarget) -> Deferred[None]:
+        """Fire when all that was written to these and to included targets is on disk.
+
+        Fails with OSError.
+        """
         self._targets.update(targets)
-        self._waiting.append(on_done)
+        synced: Deferred[None] = Deferred()
+        self._waiting.append(synced)
         if not self._is_busy:
             self._is_busy = True
-            self.clock.callLater(0, self._begin)  # so that it serves others of this turn, too
+            # Later, so that it serves others of this turn, too.
+            self.clock.callLater(0, lambda: Deferred.fromCoroutine(self._run()))
+        return synced
 
-    def flush(self) -> Deferred[None]:
-        """Fire when all targets are synced and all callbacks have been called."""
-        fired: Deferred[None] = Deferred()
+    async def flush(self) -> None:
+        """Sync until nothing is left to sync, or to hear of a sync."""
+        while True:
+            with suppress(OSError):
+                await self.sync()
+            if not self._waiting:
+                break
 
-        def check(_: OSError | None) -> None:
-            if self._waiting:
-                self.sync(check)
-            else:
-                fired.callback(None)
-
-        self.sync(check)
-        return fired
-
-    def _begin(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        targets, self._targets = self._targets, set()
-        syncing = self._in_thread(self._sync, targets)
-        syncing.addErrback(self._failed)
-        syncing.addCallback(self._done, waiting)
-
-    def _failed(self, failure: Failure) -> None:
-        error = failure.value
-        self._error = error if isinstance(error, OSError) else OSError(0, str(error))
-
-    def _done(self, _: object, waiting: list[OnDone]) -> None:
-        for on_done in waiting:
+    async def _run(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            targets, self._targets = self._targets, set()
             try:
-                on_done(self._error)
-            except Exception:  # the others still wait, and so will later ones
-                _log.failure("a callback of a sync failed")
-        if self._waiting:
-            self._begin()
-        else:
-            self._is_busy = False
+                await self._in_thread(self._sync, targets)
+            except Exception as error:
+                self._error = error if isinstance(error, OSError) else OSError(0, str(error))
+            for synced in waiting:
+                if self._error is None:
+                    synced.callback(None)
+                else:
+                    synced.errback(self._error)
+        self._is_busy = False
 
 
 @define(eq=False)

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from evserve.fetch.errors import SaveFailed
 from evserve.fetch.job import Job
@@ -197,23 +198,14 @@ class FileWriter:
         elif self._disk is None:
             self._complete()
         else:
-            synced: Deferred[None] = Deferred()
-            self._disk.sync(lambda failure: self._synced(synced, failure), self._part)
-            return synced
+            return self._disk.sync(self._part).addCallbacks(self._complete, self._not_synced)
         return None
 
-    def _synced(self, done: Deferred[None], error: OSError | None) -> None:
-        try:
-            if error is not None:
-                self._release()
-                raise error
-            self._complete()
-        except OSError as failure:
-            done.errback(failure)
-        else:
-            done.callback(None)
+    def _not_synced(self, failure: Failure) -> Failure:
+        self._release()
+        return failure
 
-    def _complete(self) -> None:
+    def _complete(self, _: None = None) -> None:
         self._release()
         try:
             os.replace(self._part, self._paths.target)

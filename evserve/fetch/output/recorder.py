@@ -26,7 +26,6 @@ from evserve.fetch.job import Result
 from evserve.fetch.output.disk import (
     Disk,
     DiskThread,
-    OnDone,
     SyncTarget,
     is_regular_file,
     lock_folder,
@@ -40,7 +39,7 @@ from evserve.fetch.output.files import (
     remove_stale_folders,
 )
 from evserve.fetch.output.journal import Journal, JournalEntry, OutputPaths, OutputSizes
-from evserve.fetch.output.rows import LineWriter, RowFile, line_writer
+from evserve.fetch.output.rows import LineWriter, OnDone, RowFile, line_writer
 from evserve.fetch.output.warc import WARCSink
 from evserve.interfaces import IHost
 from evserve.progress import Bar
@@ -322,21 +321,23 @@ class Recorder:
         if error is not None:
             self._finish(batch, error)
         elif self.disk is None:
-            self._announce(batch, None)
+            self._announce(batch)
         else:
-            self.disk.sync(partial(self._announce, batch), *self.targets)
+            synced = self.disk.sync(*self.targets).addCallbacks(
+                lambda _: self._announce(batch),
+                lambda failure: self._finish(batch, failure.value),
+            )
+            synced.addErrback(lambda failure: _log.failure("cannot record results", failure))
 
-    def _announce(self, batch: list[_Recording], error: OSError | None) -> None:
-        if error is None and self.journal is not None:
+    def _announce(self, batch: list[_Recording]) -> None:
+        if self.journal is not None:
             try:
                 self.journal.add(each.entry for each in batch if each.entry is not None)
-            except OSError as failure:
-                error = failure
-        if error is None:
-            results = [each.result for each in batch]
-            self.terminal.print_results(results, partial(self._finish, batch))
-        else:
-            self._finish(batch, error)
+            except OSError as error:
+                self._finish(batch, error)
+                return
+        results = [each.result for each in batch]
+        self.terminal.print_results(results, partial(self._finish, batch))
 
     def _finish(self, batch: list[_Recording], error: OSError | None) -> None:
         if error is not None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -10,7 +11,10 @@ from typing import IO, Any
 
 from attrs import define, field
 
-from evserve.fetch.output.disk import OnDone, RawStream, is_regular_file, open_stream, write_all
+from evserve.fetch.output.disk import RawStream, is_regular_file, open_stream, write_all
+
+
+OnDone = Callable[[OSError | None], object]
 
 
 @define(eq=False)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.output import files
@@ -385,7 +385,7 @@ class DurableTests(Case):
         self.slow.sync()
         self.assertEqual(self.names(), [""])
         self.assertIsNone(self.world_.results[0].error)
-        self.slow.disk.flush()
+        Deferred.fromCoroutine(self.slow.disk.flush())
         self.slow.turn()
         self.assertEqual(self.slow.syncing[-1], {str(part.parent)})
 
