@@ -173,7 +173,7 @@ def makeService(options: usage.Options, host: IHost) -> IService:
 
 
 def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) -> Fetcher:
-    """Raises ProxyFailed."""
+    """Return a fetcher on evserve's HTTP client; raises ProxyFailed."""
     reactor: Any = host.reactor
     timeouts = Timeouts(options["connect-timeout"], options["idle-timeout"], options["timeout"])
     if options["proxy"] is None:

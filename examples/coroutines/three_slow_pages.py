@@ -14,9 +14,7 @@ from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.job import Result
-from evserve.fetch.policy import Policy
+from evserve.fetch import Fetcher, Policy, Result
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 

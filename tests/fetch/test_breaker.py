@@ -1,4 +1,4 @@
-"""Retries, Retry-After, breakers, verdicts."""
+"""The circuit breaker's states."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

@@ -1,4 +1,4 @@
-"""The fetcher among others: retries, origins that are down, robots.txt."""
+"""Retries, pauses, and origins and proxies that are down."""
 
 from collections import Counter
 

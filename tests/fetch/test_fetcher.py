@@ -1,4 +1,4 @@
-"""The fetcher as a library: what comes of a URL, Deferreds and callbacks."""
+"""The fetcher as a library: results, redirects, Deferreds, callbacks and limits."""
 
 from hashlib import sha256
 
@@ -171,8 +171,8 @@ class LibraryTests(SynchronousTestCase):
 class LimitTests(SynchronousTestCase):
     def test_no_more_requests_at_once_than_allowed(self):
         pages = {f"http://{host}/{n}": Page(takes=1.0) for host in "abc" for n in range(9)}
-        manners = Policy(obey_robots=False, concurrency=7, per_origin=3)
-        world = World(pages, evolve(manners))
+        policy = Policy(obey_robots=False, concurrency=7, per_origin=3)
+        world = World(pages, evolve(policy))
         world.start(*pages)
         self.assertEqual(len(world.engine.in_flight), 7)
         for host in "abc":

@@ -1,4 +1,4 @@
-"""Checksums that a thread takes: the same as hashlib's, and no more held than was said."""
+"""The hash thread, and rows of results."""
 
 import json
 import random

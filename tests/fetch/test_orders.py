@@ -1,4 +1,4 @@
-"""What events ask for, and what the command line understands."""
+"""What the body of a `fetch.url` event asks for."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Retries, Retry-After, breakers, verdicts."""
+"""Retry-After, back-off, and what follows a response."""
 
 from email.utils import formatdate
 
@@ -63,27 +63,27 @@ def head(status, *lines):
     return Head(status, b"", "1.1", Headers(list(lines)), 0, None)
 
 
-class VerdictTests(SynchronousTestCase):
+class DecisionTests(SynchronousTestCase):
     def setUp(self):
-        self.judge = Decider(Policy(retry=RetryPolicy(2, 1.0)), lambda: 1.0, lambda: 0.0)
+        self.decider = Decider(Policy(retry=RetryPolicy(2, 1.0)), lambda: 1.0, lambda: 0.0)
         self.request = Request(parse_url("http://a/b"))
 
     def after(self, response, tries=1, hops=5):
-        return self.judge.after_response(self.request, response, tries, hops)
+        return self.decider.after_response(self.request, response, tries, hops)
 
     def test_a_page_is_a_page(self):
         for status in (200, 206, 304):
             self.assertEqual(self.after(head(status)), Finish())
 
     def test_a_status_of_400_and_above_is_an_error(self):
-        verdict = self.after(head(404))
-        self.assertEqual(str(verdict.error), "404 Not Found")
+        decision = self.after(head(404))
+        self.assertEqual(str(decision.error), "404 Not Found")
         self.assertEqual(str(self.after(head(499)).error), "499")
 
     def test_a_redirect_leads_elsewhere(self):
-        verdict = self.after(head(302, (b"Location", b"/c")))
-        self.assertIsInstance(verdict, Redirect)
-        self.assertEqual(str(verdict.request.url), "http://a/c")
+        decision = self.after(head(302, (b"Location", b"/c")))
+        self.assertIsInstance(decision, Redirect)
+        self.assertEqual(str(decision.request.url), "http://a/c")
 
     def test_a_redirect_to_nowhere_is_a_page(self):
         self.assertEqual(self.after(head(302)), Finish())
@@ -95,32 +95,32 @@ class VerdictTests(SynchronousTestCase):
         )
 
     def test_passing_trouble_is_waited_for(self):
-        verdict = self.after(head(500), tries=2)
-        self.assertEqual((verdict.wait, verdict.pause), (2.0, 0.0))
+        decision = self.after(head(500), tries=2)
+        self.assertEqual((decision.wait, decision.pause), (2.0, 0.0))
 
     def test_a_busy_server_rests_as_a_whole(self):
-        verdict = self.after(head(503))
-        self.assertEqual((verdict.wait, verdict.pause), (1.0, 1.0))
+        decision = self.after(head(503))
+        self.assertEqual((decision.wait, decision.pause), (1.0, 1.0))
 
     def test_retry_after_is_obeyed(self):
-        verdict = self.after(head(429, (b"Retry-After", b"17")))
-        self.assertEqual((verdict.wait, verdict.pause), (17.0, 17.0))
+        decision = self.after(head(429, (b"Retry-After", b"17")))
+        self.assertEqual((decision.wait, decision.pause), (17.0, 17.0))
 
     def test_without_a_retry_the_pause_still_counts(self):
-        verdict = self.after(head(503, (b"Retry-After", b"17")), tries=3)
-        self.assertEqual((verdict.wait, verdict.pause), (float("inf"), 17.0))
+        decision = self.after(head(503, (b"Retry-After", b"17")), tries=3)
+        self.assertEqual((decision.wait, decision.pause), (float("inf"), 17.0))
 
     def test_a_retry_after_beyond_patience_is_not_waited_for(self):
-        verdict = self.after(head(503, (b"Retry-After", b"100000")))
-        self.assertEqual((verdict.wait, verdict.pause), (float("inf"), 300.0))
+        decision = self.after(head(503, (b"Retry-After", b"100000")))
+        self.assertEqual((decision.wait, decision.pause), (float("inf"), 300.0))
 
     def test_errors_that_pass_are_tried_again(self):
-        verdict = self.judge.after_error(self.request, TruncatedBody("cut"), 1)
-        self.assertIsInstance(verdict, Retry)
-        self.assertEqual(verdict.wait, 1.0)
+        decision = self.decider.after_error(self.request, TruncatedBody("cut"), 1)
+        self.assertIsInstance(decision, Retry)
+        self.assertEqual(decision.wait, 1.0)
         error = ConnectFailed("refused")
-        self.assertEqual(self.judge.after_error(self.request, error, 3), Finish(error))
+        self.assertEqual(self.decider.after_error(self.request, error, 3), Finish(error))
 
     def test_errors_that_stay_are_not(self):
         error = CorruptBody("bad")
-        self.assertEqual(self.judge.after_error(self.request, error, 1), Finish(error))
+        self.assertEqual(self.decider.after_error(self.request, error, 1), Finish(error))

@@ -1,4 +1,4 @@
-"""Events are taken, fetched, and acknowledged when their results are kept."""
+"""Events are fetched, and acknowledged when their results are kept."""
 
 import json
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""robots.txt, and which URLs were there before."""
+"""robots.txt: its rules, their cache, and the URLs that wait for them."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -74,8 +74,8 @@ class CacheTests(SynchronousTestCase):
 class RobotsTests(SynchronousTestCase):
     ROBOTS = Page(b"User-agent: *\nDisallow: /private\n")
 
-    def world(self, pages, **manners):
-        return World(pages, Policy(**manners))
+    def world(self, pages, **policy):
+        return World(pages, Policy(**policy))
 
     def test_robots_is_asked_once_for_an_origin(self):
         urls = [f"http://a/{number}" for number in range(3)]

@@ -1,4 +1,4 @@
-"""From options to a service that runs, on a network in memory."""
+"""Options, the crawl, and the service that `makeService` makes, on a network in memory."""
 
 import errno
 import os
@@ -21,8 +21,8 @@ from tests.fetch.memory_world import World
 from tests.http.network import HOST, Network
 
 
-def broken_pipe(screen, lines, done):
-    done(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+def broken_pipe(terminal, lines, on_done):
+    on_done(BrokenPipeError(errno.EPIPE, "Broken pipe"))
 
 
 class Case(SynchronousTestCase):
@@ -188,7 +188,7 @@ class MakingTests(Case):
 
     def test_only_files_are_synced_and_only_for_who_relies_on_them(self):
         journal = self.folder / "journal"
-        for words, places in (
+        for words, targets in (
             (["-o", self.folder / "rows"], None),
             (["-o", self.folder / "rows", "--journal", journal], 2),
             (["-o", "/dev/null", "--journal", journal], 1),
@@ -196,7 +196,7 @@ class MakingTests(Case):
         ):
             recorder = self.make(HOST, *words).recorder
             found = None if recorder.disk is None else len(recorder.targets)
-            self.assertEqual(found, places, words)
+            self.assertEqual(found, targets, words)
             self.successResultOf(self.deferred(recorder.close()))
 
     def deferred(self, coroutine):

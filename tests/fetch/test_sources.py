@@ -1,4 +1,4 @@
-"""Where URLs come from."""
+"""Lists, files, streams and sitemaps."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""`twistd -n evserve fetch ...`: where URLs come from, and how politely they are asked for."""
+"""`twistd -n evserve fetch ...`: sources and politeness."""
 
 import gzip
 import os
@@ -88,7 +88,7 @@ class InputTests(Case):
                 ),
                 (
                     ["fetch", "http://a/", "--results-tube", "x"],
-                    "fetch: --results-tube needs --queue",
+                    "fetch: --results-tube: needs --queue",
                 ),
                 (
                     ["fetch", "http://a/", "--save", "/dev/null"],

@@ -1,4 +1,4 @@
-"""What a person sees: a bar while it lasts, whole lines, and a clean screen afterwards."""
+"""The terminal: a progress bar during the run, whole lines, and a clean screen afterwards."""
 
 import json
 

@@ -103,7 +103,7 @@ class Summary:
             f"in {wall:.2f} s; sequential: {total.seconds:.2f} s{times}"
         )
         if done_before:
-            yield f"{done_before} URLs were finished before, according to the journal"
+            yield f"{done_before} URLs were done before, according to the journal"
         if total.count:
             yield from self._table()
 

@@ -1,4 +1,4 @@
-"""Files in a folder of the test's, from a network in memory."""
+"""A test case with a FileSink on a network in memory."""
 
 from pathlib import Path
 

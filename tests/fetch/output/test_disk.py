@@ -1,4 +1,4 @@
-"""One wait for the disk serves all who wrote meanwhile; nobody is told too early."""
+"""One sync serves everything written before it; nothing is reported too early."""
 
 import gc
 import os
@@ -19,8 +19,8 @@ class DiskTests(SynchronousTestCase):
         self.slow = SlowDisk()
         self.disk = self.slow.disk
 
-    def ask(self, name, *places):
-        self.disk.sync(*places).addBoth(
+    def ask(self, name, *targets):
+        self.disk.sync(*targets).addBoth(
             lambda result: self.slow.happened.append((name, getattr(result, "value", None)))
         )
 

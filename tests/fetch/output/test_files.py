@@ -1,4 +1,4 @@
-"""Files, on a network in memory."""
+"""Files, from a network in memory: names, partial files, syncs, several runs at once."""
 
 import os
 from hashlib import sha256
@@ -37,7 +37,7 @@ ETAG = (b"ETag", b'"v1"')
 
 
 class Versioned:
-    """A server with one file, which breaks off once and then is_continued_by."""
+    """A server with one file, which breaks off once and then resumes."""
 
     def __init__(self, breaks_at=3_000_000):
         self.etag = b'"v1"'
@@ -363,8 +363,8 @@ class AtOnceTests(Case):
         self.assertEqual((self.whole(), self.unfinished()), ([0], []))
 
 
-class DurableTests(Case):
-    """With a disk that is sync, a file has its name only when its bytes are there for good."""
+class SyncedTests(Case):
+    """With a disk that is synced, a file has its name only when its bytes are there for good."""
 
     def setUp(self):
         super().setUp()
@@ -380,7 +380,7 @@ class DurableTests(Case):
         self.assertTrue(self.slow.is_syncing)
         self.assertEqual((self.names(), self.world_.results), ([".part"], []))
         (part,) = self.files()
-        # New folders are sync as well, and so is a folder with a new name in it.
+        # New folders are synced as well, and so is a folder with a new name in it.
         self.assertEqual(self.slow.syncing, [{str(part), str(self.folder)}])
         self.slow.sync()
         self.assertEqual(self.names(), [""])
@@ -537,7 +537,7 @@ class PartialTests(SynchronousTestCase):
         self.assertIsNone(read_partial(part, notes))
 
 
-class ApartTests(SynchronousTestCase):
+class PrivateFolderTests(SynchronousTestCase):
     def setUp(self):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()

@@ -1,4 +1,4 @@
-"""The journal, which says what is done with."""
+"""Finished URLs and output sizes, from run to run."""
 
 import json
 import os

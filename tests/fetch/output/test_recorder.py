@@ -1,4 +1,4 @@
-"""In which order results are kept, and when that is said."""
+"""The order in which results are kept, what is printed, the summary."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""Lines go out in order, and nobody waits for a reader but the thread that writes to it."""
+"""Rows in files, and lines in pipes: only a thread waits for a reader."""
 
 import errno
 import io

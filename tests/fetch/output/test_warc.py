@@ -1,4 +1,4 @@
-"""Archives, on a network in memory."""
+"""WARC files, written from a network in memory and read by warcio."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ def at_once(function, *arguments):
     return execute(function, *arguments)
 
 
-class ArchiveTests(SynchronousTestCase):
+class WARCSinkTests(SynchronousTestCase):
     def setUp(self):
         self.folder = Path(self.mktemp())
 

@@ -1,4 +1,4 @@
-"""`twistd -n evserve fetch ...`: outputs that are there already, are pipes, or are in use."""
+"""`twistd -n evserve fetch ...`: outputs that exist already, are pipes, or are in use."""
 
 import contextlib
 import os
