@@ -10,10 +10,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers as WebHeaders
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IResponse
 from typing_extensions import override
 
-from evserve.fetch.interfaces import Engine
 from evserve.http.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
 from evserve.http.messages import Head, Headers
 from evserve.http.proxies import Proxy
@@ -21,14 +20,6 @@ from evserve.http.reasons import explain_connecting
 from evserve.http.request import Receiver, Request
 from evserve.http.settings import Timeouts
 from evserve.http.url import Origin
-
-
-def as_engine(agent: Any, clock: IReactorTime, user_agent: str) -> Engine:
-    """Return an engine on `agent`, which may be an engine already."""
-    if IAgent.providedBy(agent):
-        return AgentEngine(agent, clock, user_agent.encode())
-    engine: Engine = agent
-    return engine
 
 
 @define(eq=False)

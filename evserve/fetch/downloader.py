@@ -1,5 +1,6 @@
 """Sends jobs to the engine when it is polite to, and acts on what comes back."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -35,44 +36,55 @@ class Downloader:
     engine: Engine
     clock: IReactorTime
     decider: Decider
-    timeouts: Timeouts = field(factory=Timeouts)
+    timeouts: Timeouts
+    _on_finish: Callable[[], None]  # called after each job
+    jobs: set[Job] = field(factory=set, init=False)  # not finished
     scheduler: Scheduler[Origin, Job] = field(init=False)
     robots: RobotsFilter = field(init=False)
     _breakers: Breakers = field(factory=Breakers, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)  # the scheduler's
     _timers: dict[Job | Proxy, IDelayedCall] = field(factory=dict, init=False)
     _held: dict[Proxy, list[Job]] = field(factory=dict, init=False)
-    _is_pumping: bool = field(default=False, init=False)
+    _is_starting: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         policy = self.decider.policy
         self.scheduler = Scheduler(policy.concurrency, policy.per_origin, policy.delay)
-        self.robots = RobotsFilter(policy, self.clock, self._enqueue, self._finish)
+        self.robots = RobotsFilter(
+            policy, self.clock, self.submit, self._enqueue, refuse=self._finish
+        )
 
     def submit(self, job: Job) -> None:
-        """Send a job's request as soon as it is polite."""
-        self.robots.check(job)
-        self.pump()
-
-    def pump(self) -> None:
-        """Start all jobs that may start now."""
-        if self._is_pumping:  # a job that ends at once brings us here again
-            return
-        self._is_pumping = True
-        try:
-            while (job := self.scheduler.take(self.clock.seconds())) is not None:
-                self._send(job)
-        finally:
-            self._is_pumping = False
-        self._set_timer()
+        """Take a job; its request is sent as soon as it is polite."""
+        self.jobs.add(job)
+        self._admit(job)
 
     def close(self) -> None:
-        """Cancel all timers; waiting jobs are not told."""
+        """Close the engine and give up all jobs."""
         for timer in (*self._timers.values(), *([self._timer] if self._timer else ())):
             timer.cancel()
         self._timers.clear()
         self._timer = None
-        self._is_pumping = True  # start nothing more
+        self._is_starting = True  # start nothing more
+        self.engine.close()
+        for job in tuple(self.jobs):
+            self._finish(job, Cancelled("given up"))
+
+    def _admit(self, job: Job) -> None:
+        self.robots.check(job)
+        self._start_jobs()
+
+    def _start_jobs(self) -> None:
+        """Start all jobs that may start now."""
+        if self._is_starting:  # a job that ends at once brings us here again
+            return
+        self._is_starting = True
+        try:
+            while (job := self.scheduler.take(self.clock.seconds())) is not None:
+                self._send(job)
+        finally:
+            self._is_starting = False
+        self._set_timer()
 
     def _set_timer(self) -> None:
         wakes_at = self.scheduler.wakes_at
@@ -85,7 +97,7 @@ class Downloader:
 
     def _wake(self) -> None:
         self._timer = None
-        self.pump()
+        self._start_jobs()
 
     def _enqueue(self, job: Job, delay: float = 0.0) -> None:
         origin, now = job.request.url.origin, self.clock.seconds()
@@ -118,7 +130,7 @@ class Downloader:
             self._close_writers(job, error)
         else:
             self._act(job, error)
-        self.pump()
+        self._start_jobs()
 
     def _close_writers(self, job: Job, error: Exception | None) -> None:
         try:
@@ -144,7 +156,7 @@ class Downloader:
         elif isinstance(decision, Redirect):
             job.redirects += 1
             job.request = decision.request
-            self.submit(job)
+            self._admit(job)
         else:
             self._retry(job, decision)
 
@@ -183,7 +195,7 @@ class Downloader:
     def _retry_now(self, job: Job) -> None:
         self._timers.pop(job, None)
         self._enqueue(job)
-        self.pump()
+        self._start_jobs()
 
     def _update_breakers(self, job: Job, error: Exception | None, now: float) -> None:
         origin = job.request.url.origin
@@ -221,7 +233,7 @@ class Downloader:
         del self._timers[proxy]
         for job in self._held.pop(proxy):
             self.robots.check(job)  # again, because it knows the origin's Crawl-delay
-        self.pump()
+        self._start_jobs()
 
     def _pause(self, origin: Origin, seconds: float, reason: str) -> None:
         now = self.clock.seconds()
@@ -229,8 +241,12 @@ class Downloader:
         _log_pause(origin, seconds, reason)
 
     def _finish(self, job: Job, error: Exception | None) -> None:
+        if job not in self.jobs:  # given up while a sink was closing
+            return
+        self.jobs.remove(job)
         job.error = error
         job.callback(job.result(error))
+        self._on_finish()
 
 
 def _log_pause(origin: Origin, seconds: float, reason: str) -> None:

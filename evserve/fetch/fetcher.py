@@ -6,16 +6,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from attrs import Factory, define, field
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IAgent
 
-from evserve.fetch.agents import as_engine
+from evserve.fetch.agents import AgentEngine
 from evserve.fetch.downloader import Downloader
 from evserve.fetch.interfaces import Engine, Sink
 from evserve.fetch.job import Callback, Job, Result
 from evserve.fetch.policy import Decider, Policy
-from evserve.http.errors import BadURL, Cancelled
+from evserve.http.errors import BadURL
 from evserve.http.messages import Headers
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
@@ -23,10 +24,6 @@ from evserve.http.url import parse_url
 
 
 _NO_HEADERS = Headers()
-
-
-def _ignore(result: Result) -> None:
-    """Replace a callback that has been called."""
 
 
 @define(eq=False)
@@ -45,12 +42,18 @@ class Fetcher:
     timeouts: Timeouts = field(factory=Timeouts)
     _random: Callable[[], float] = random.random
     _wall: Callable[[], float] = time.time
-    _downloader: Downloader = field(
-        init=False, default=Factory(lambda self: self._make_downloader(), takes_self=True)
-    )
+    _downloader: Downloader = field(init=False)
     _added: deque[tuple[str, Callback]] = field(init=False, factory=deque)
-    _jobs: set[Job] = field(init=False, factory=set)
     _runs: "list[Deferred[None]]" = field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        engine: Engine = self._agent
+        if IAgent.providedBy(self._agent):
+            engine = AgentEngine(self._agent, self._clock, self.policy.user_agent.encode())
+        decider = Decider(self.policy, self._random, self._wall)
+        self._downloader = Downloader(
+            engine, self._clock, decider, self.timeouts, on_finish=self._proceed
+        )
 
     def fetch(
         self,
@@ -71,6 +74,8 @@ class Fetcher:
                 job.cancel()
 
         def done(result: Result) -> None:
+            nonlocal job
+            job = None  # or it would be a cycle for the garbage collector
             if not answer.called:
                 answer.callback(result)
 
@@ -92,9 +97,6 @@ class Fetcher:
     def close(self) -> None:
         """Give up everything; what was not fetched has a result that says so."""
         self._downloader.close()
-        self._downloader.engine.close()
-        for job in tuple(self._jobs):
-            job.callback(job.result(Cancelled("given up")))
 
     def start(
         self,
@@ -115,17 +117,6 @@ class Fetcher:
 
     def submit(self, job: Job) -> Job:
         """Run a job."""
-        callback = job.callback
-
-        def done(result: Result) -> None:
-            if job in self._jobs:  # not if it was given up while a sink was closing
-                self._jobs.remove(job)
-                job.callback = _ignore  # or each job would be a cycle for the garbage collector
-                callback(result)
-                self._proceed()
-
-        job.callback = done
-        self._jobs.add(job)
         self._downloader.submit(job)
         return job
 
@@ -133,12 +124,7 @@ class Fetcher:
         while self._runs and self._added:
             url, callback = self._added.popleft()
             self.start(url, callback)
-        if not self._jobs and not self._added:
+        if not self._downloader.jobs and not self._added:
             runs, self._runs = self._runs, []
             for run in runs:
                 run.callback(None)
-
-    def _make_downloader(self) -> Downloader:
-        engine: Engine = as_engine(self._agent, self._clock, self.policy.user_agent)
-        decider = Decider(self.policy, self._random, self._wall)
-        return Downloader(engine, self._clock, decider, self.timeouts)

@@ -91,11 +91,12 @@ class RobotsCache:
 class RobotsFilter:
     """Passes allowed jobs to `enqueue`, with their origin's Crawl-delay, and others to `refuse`.
 
-    It fetches robots.txt itself, through `enqueue`.
+    submit: takes the jobs that fetch robots.txt.
     """
 
     _policy: Policy
     _clock: IReactorTime
+    _submit: Callable[[Job], None]
     _enqueue: Callable[[Job, float], None]
     _refuse: Callable[[Job, Exception], None]
     _cache: RobotsCache = field(factory=RobotsCache, init=False)
@@ -139,7 +140,7 @@ class RobotsFilter:
 
         job = Job(str(request.url), request, done, (body,), obeys_robots=False)
         job.max_redirects = _MAX_REDIRECTS
-        self._enqueue(job, 0.0)
+        self._submit(job)
 
     def _apply(self, rules: RobotsRules, job: Job) -> None:
         if rules.allows_everything:

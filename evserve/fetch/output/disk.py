@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -101,15 +101,8 @@ def _open_when_read(path: Path) -> int:
         raise SystemExit(1) from None
 
 
-class RawStream(Protocol):
-    """A stream without a buffer: data is out of this process as soon as it is written."""
-
-    def write(self, data: bytes | memoryview, /) -> int | None:
-        """Write some of `data`; return how many bytes."""
-
-
-def write_all(out: RawStream, data: bytes, name: str) -> None:
-    """Write `data`; raises OSError with `name` as its file name.
+def write_all(out: IO[bytes], data: bytes, name: str) -> None:
+    """Write `data` to an unbuffered stream; raises OSError with `name` as its file name.
 
     In one call if the disk takes it all, so that it is there or not whenever this process is
     killed. A disk that takes only a part reports the reason with the next call.

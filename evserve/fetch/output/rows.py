@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from attrs import define, field
 
-from evserve.fetch.output.disk import RawStream, is_regular_file, open_stream, write_all
+from evserve.fetch.output.disk import is_regular_file, open_stream, write_all
 
 
 OnDone = Callable[[OSError | None], object]
@@ -166,7 +166,7 @@ def line_writer(out: IO[bytes] | Any, reactor: Any, name: str = "standard output
     return DirectWriter(out, name)
 
 
-def _write(out: RawStream, data: bytes, name: str) -> OSError | None:
+def _write(out: IO[bytes], data: bytes, name: str) -> OSError | None:
     try:
         write_all(out, data, name)
     except OSError as error:
