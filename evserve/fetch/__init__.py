@@ -16,13 +16,13 @@ interfaces   the seams: Engine, Source, Sink
 errors       names of errors in rows, beside those of `evserve.http.errors`
 testing      MemoryEngine: an engine without a network
 
-The way of a URL: `Crawl.run` takes it from a `Source` and skips duplicates; `Fetcher.submit`
-makes its `Job` one of `Downloader`'s. `RobotsFilter.check` holds it until its origin's robots.txt
-is there, `Scheduler.take` gives it its turn, and `Job.send` sends its request through the engine.
-The engine calls `Job.started`, `received` and `finished`, which feed the sinks. `Breakers` note
-whether the origin answered. `Decider` decides: another request (redirect, retry), which goes the
-same way, or the `Result`. `Recorder.record` writes its row, syncs, adds it to the journal and
-prints its line.
+The way of a URL: `Crawl.run` takes it from a `Source`, skips duplicates and submits a `Job`. In
+the `Downloader` it waits in `RobotsFilter` for its origin's robots.txt and in `Scheduler` for its
+turn; then `Job.send` sends its request through the `Engine`. The engine calls `Job.started`,
+`received` and `finished`, which feed the sinks. `Breakers` note whether the origin answered.
+`Decider` decides what follows: another request (redirect, retry), which goes the same way, or the
+end. `Recorder` gets the `Result`: it writes the row, syncs, adds the URL to the journal and prints
+its line.
 """
 
 from evserve.fetch.fetcher import Fetcher

@@ -1,4 +1,4 @@
-"""robots.txt (RFC 9309): the URLs of an origin wait until it has told what it allows."""
+"""robots.txt (RFC 9309): URLs wait until their origin's rules are there, and obey them."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from evserve.http.url import URL, Origin
 
 _MAX_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least this much must be read
 _MAX_REDIRECTS = 5  # section 2.3.1.2
-_DAY = 24 * 3600.0  # section 2.4
-_RETRY_AFTER = 60.0  # seconds until an origin whose robots.txt is unavailable is asked again
+_LIFETIME = 24 * 3600.0  # seconds; section 2.4
+_LIFETIME_OF_ERROR = 60.0  # seconds until an unavailable robots.txt is fetched again
 _MAX_CRAWL_DELAY = 60.0  # seconds; more would be a refusal in disguise
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
@@ -80,7 +80,7 @@ class RobotsCache:
 
     def put(self, origin: Origin, rules: RobotsRules, now: float) -> None:
         """Add the rules of an origin."""
-        lifetime = _DAY if rules.error is None else _RETRY_AFTER
+        lifetime = _LIFETIME if rules.error is None else _LIFETIME_OF_ERROR
         self._rules[origin] = rules, now + lifetime
         self._rules.move_to_end(origin)
         if len(self._rules) > self.size:

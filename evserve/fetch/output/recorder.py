@@ -367,7 +367,7 @@ class Recorder:
 
 
 def open_recorder(options: usage.Options, host: IHost) -> Recorder:
-    """Open the outputs but for `--save`; raises OSError, JournalError and MissingWarcio."""
+    """Open all outputs except `--save`; raises OSError, JournalError and MissingWarcio."""
     journal = Journal.open(Path(options["journal"])) if options["journal"] else None
     # Absolute, because the next run may begin in another folder.
     paths = OutputPaths(_absolute(options["output"]), _absolute(options["warc"]))
