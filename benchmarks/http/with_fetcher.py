@@ -16,14 +16,12 @@ from twisted.python.failure import Failure
 from benchmarks.http import job as bench
 from benchmarks.http.with_client import make_client
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.recorder import Recorder
-from evserve.fetch.result import Result
-from evserve.fetch.run import Run
-from evserve.fetch.screen import Screen
-from evserve.fetch.sinks.files import FileStore
-from evserve.fetch.sinks.outlets import File
-from evserve.fetch.sinks.rows import RowFile
+from evserve.fetch.job import Result
+from evserve.fetch.output.files import FileSink
+from evserve.fetch.output.recorder import Recorder, Terminal
+from evserve.fetch.output.rows import DirectWriter, RowFile
+from evserve.fetch.policy import Policy
+from evserve.fetch.service import Crawl
 
 
 _BATCH = 500
@@ -45,7 +43,7 @@ class _Source:
 
     run: bench.Run
 
-    async def batch(self) -> list[str]:
+    async def next_batch(self) -> list[str]:
         urls: list[str] = []
         while len(urls) < _BATCH and (url := self.run.next_url()) is not None:
             urls.append(url)
@@ -61,13 +59,13 @@ class _Crawl:
 
     def __attrs_post_init__(self) -> None:
         null = open(os.devnull, "wb", buffering=0)  # noqa: PTH123, SIM115 # open to the end
-        screen = Screen(File(null), lines=False)
-        self.recorder = Recorder(screen, screen.say, rows=RowFile(screen.outlet))
+        terminal = Terminal(DirectWriter(null), lines=False)
+        self.recorder = Recorder(terminal, terminal.print_lines, rows=RowFile(terminal.writer))
 
     def begin(self) -> None:
         self.run.begin()
-        whole = Run(self.fetcher, [_Source(self.run)], self._record)
-        Deferred.fromCoroutine(whole.fetch_all()).addBoth(self._over)
+        crawl = Crawl(self.fetcher, [_Source(self.run)], self._record)
+        Deferred.fromCoroutine(crawl.run()).addBoth(self._over)
 
     def _record(self, key: str, result: Result, kept: Any) -> None:
         self.run.failed += result.error is not None
@@ -86,11 +84,9 @@ def _run(job: bench.Job, name: str) -> bench.Outcome:
     from twisted.internet import reactor
 
     client = make_client(job, reactor)
-    manners = Manners(total=job.connections, per_origin=job.connections)
-    stores = [FileStore(Path(f"{job.save}.d"), client.deadlines.clock)] if job.save else []
-    crawl = _Crawl(
-        bench.Run(job), reactor, Fetcher(client, client.deadlines.clock, manners, stores)
-    )
+    policy = Policy(concurrency=job.connections, per_origin=job.connections)
+    sinks = [FileSink(Path(f"{job.save}.d"), client.deadlines.clock)] if job.save else []
+    crawl = _Crawl(bench.Run(job), reactor, Fetcher(client, client.deadlines.clock, policy, sinks))
     started: Any = reactor
     started.callWhenRunning(crawl.begin)
     started.run()

@@ -1,6 +1,33 @@
-"""The fetch room: an HTTP engine of our own on Twisted endpoints.
+"""fetch: a polite crawler on top of `evserve.http`.
 
-The core (`url`, `parser`, `decoding`, `redirects`, `digest`, ...) knows no Twisted: bytes in,
-events out. Around it stand `connection`, `pool` and `client`, and on top of these `agent`, which
-gives treq and everything else that speaks `IAgent` the same engine.
+fetcher      Fetcher, the library: URLs in, results out
+downloader   Downloader: sends jobs when it is polite to, acts on what comes back
+scheduler    Scheduler: which job may start next; DuplicateFilter
+job          Job: one URL over redirects and retries; Result: one row of output
+policy       Policy, RetryPolicy; what follows a response; Retry-After
+robots       robots.txt: RobotsFilter, RobotsRules
+breaker      circuit breakers of origins and proxies that are down
+agents       any IAgent as an engine
+sources      where URLs come from: lists, files, standard input, sitemaps
+output/      where results go: files, WARC, rows, the journal, the terminal
+service      `twistd -n evserve fetch`: Options, makeService, Crawl
+queue        `--queue`: URLs from events
+interfaces   the seams: Engine, Source, Sink
+errors       names of errors in rows, beside those of `evserve.http.errors`
+testing      MemoryEngine: an engine without a network
+
+The way of a URL: `Crawl.run` takes it from a `Source`, skips duplicates and submits a `Job`. In
+the `Downloader` it waits in `RobotsFilter` for its origin's robots.txt and in `Scheduler` for its
+turn; then `Job.send` sends its request through the `Engine`. The engine calls `Job.started`,
+`received` and `finished`, which feed the sinks. `Breakers` note whether the origin answered.
+`Decider` decides what follows: another request (redirect, retry), which goes the same way, or the
+end. `Recorder` gets the `Result`: it writes the row, syncs, adds the URL to the journal and prints
+its line.
 """
+
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.job import Result
+from evserve.fetch.policy import Policy, RetryPolicy
+
+
+__all__ = ["Fetcher", "Policy", "Result", "RetryPolicy"]

@@ -1,5 +1,6 @@
-"""Any `IAgent` as an engine: the fetcher's manners on somebody else's HTTP."""
+"""Any `IAgent` as an engine: the fetcher's politeness on another HTTP client."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -9,9 +10,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers as WebHeaders
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IResponse
+from typing_extensions import override
 
-from evserve.fetch.seam import Engine
 from evserve.http.connect import explain_connecting
 from evserve.http.errors import Cancelled, ConnectionLost, TotalTimeout, TruncatedBody
 from evserve.http.headers import Head, Headers
@@ -21,17 +22,9 @@ from evserve.http.settings import Timeouts
 from evserve.http.url import Origin
 
 
-def as_engine(agent: Any, clock: IReactorTime, user_agent: str) -> Engine:
-    """Return an engine over `agent`, which may be one already."""
-    if IAgent.providedBy(agent):
-        return AgentEngine(agent, clock, user_agent.encode())
-    engine: Engine = agent
-    return engine
-
-
 @define(eq=False)
 class AgentEngine:
-    """Engine over an IAgent; of the time-outs it knows the total one only."""
+    """An engine on an IAgent. Of the time-outs it applies only the total one."""
 
     _agent: Any
     _clock: IReactorTime
@@ -39,7 +32,6 @@ class AgentEngine:
     _exchanges: "set[AgentExchange]" = field(factory=set, init=False)
 
     def fetch(self, request: Request, receiver: Receiver) -> "AgentExchange":
-        """See Engine."""
         headers = WebHeaders({b"User-Agent": [self._user_agent]})
         for name, value in request.headers:
             headers.addRawHeader(name, value)
@@ -49,57 +41,57 @@ class AgentEngine:
         exchange.timer = self._clock.callLater(
             total, exchange.cancel, TotalTimeout(f"not complete after {total:g} s")
         )
-        exchange.asking = self._agent.request(
+        exchange.response = self._agent.request(
             request.method, str(request.url).encode("ascii"), headers, request.body
         )
-        exchange.asking.addCallbacks(exchange.answered, exchange.failed)
+        exchange.response.addCallbacks(exchange.started, exchange.failed)
         return exchange
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
-        """See Engine; if there is one, only the agent knows it."""
-        return None
+        return None  # if there is one, only the agent knows it
 
     def close(self) -> None:
-        """See Engine; connections that the agent keeps are its owner's to close."""
+        # The agent's idle connections are its owner's to close.
         for exchange in tuple(self._exchanges):
             exchange.cancel()
 
 
 class AgentExchange(Protocol):
-    """One request to an agent; as a protocol it takes the body."""
+    """One request to an agent, and the protocol that its response's body is delivered to."""
 
     transport: Any
 
-    def __init__(self, request: Request, receiver: Receiver, over: Any) -> None:
+    def __init__(
+        self, request: Request, receiver: Receiver, on_end: "Callable[[AgentExchange], None]"
+    ) -> None:
         self._request = request
         self._receiver = receiver
-        self._over = over
-        self._is_over = False
+        self._on_end = on_end
+        self._has_ended = False
         self.timer: IDelayedCall | None = None
-        self.asking: Deferred[IResponse] | None = None
+        self.response: Deferred[IResponse] | None = None
 
     def pause(self) -> None:
-        """See Exchange."""
         if self.transport is not None:
             self.transport.pauseProducing()
 
     def resume(self) -> None:
-        """See Exchange."""
         if self.transport is not None:
             self.transport.resumeProducing()
 
     def cancel(self, error: Exception | None = None) -> None:
-        """See Exchange."""
-        self._finish(error or Cancelled("given up"))
+        self._end(error or Cancelled("given up"))
         if self.transport is not None:
             self.transport.loseConnection()
-        elif self.asking is not None:
-            self.asking.cancel()
+        elif self.response is not None:
+            self.response.cancel()
 
-    def answered(self, response: IResponse) -> None:
-        """The agent has a response."""
+    def started(self, response: IResponse) -> None:
+        """Take the agent's response."""
         lines = [
-            (name, value) for name, all_ in response.headers.getAllRawHeaders() for value in all_
+            (name, value)
+            for name, values in response.headers.getAllRawHeaders()
+            for value in values
         ]
         length = response.length if isinstance(response.length, int) else None
         head = Head(
@@ -108,38 +100,38 @@ class AgentExchange(Protocol):
         try:
             self._receiver.started(head, self._request.url)
         except Exception as error:
-            self._finish(error)
+            self._end(error)
         response.deliverBody(self)
 
     def failed(self, failure: Failure) -> None:
-        """The agent has none."""
+        """Take the agent's error."""
         error = failure.value
         if isinstance(error, ResponseFailed) and error.reasons:
-            self._finish(ConnectionLost(str(error.reasons[0].value)))
+            self._end(ConnectionLost(str(error.reasons[0].value)))
         else:
-            self._finish(explain_connecting(failure, self._request.url.origin))
+            self._end(explain_connecting(failure, self._request.url.origin))
 
+    @override
     def dataReceived(self, data: bytes) -> None:
-        """Take a part of the body."""
-        if self._is_over:
+        if self._has_ended:
             return
         try:
             self._receiver.received(data)
         except Exception as error:
             self.cancel(error)
 
+    @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The body is at its end."""
         if reason.check(ResponseDone):
-            self._finish(None)
+            self._end(None)
         else:
-            self._finish(TruncatedBody("the connection ended before the body did"))
+            self._end(TruncatedBody("the connection ended before the body did"))
 
-    def _finish(self, error: Exception | None) -> None:
-        if self._is_over:
+    def _end(self, error: Exception | None) -> None:
+        if self._has_ended:
             return
-        self._is_over = True
+        self._has_ended = True
         if self.timer is not None and self.timer.active():
             self.timer.cancel()
-        self._over(self)
+        self._on_end(self)
         self._receiver.finished(error)

@@ -1,4 +1,4 @@
-"""The library: `Fetcher(agent, clock).fetch(url)`, or URLs and callbacks and then `run()`."""
+"""The library: `Fetcher(agent, clock).fetch(url)`, or `add(url, callback)` and then `run()`."""
 
 import random
 import time
@@ -6,52 +6,54 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from attrs import Factory, define, field
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IAgent
 
-from evserve.fetch.agents import as_engine
-from evserve.fetch.dispatcher import Dispatcher
-from evserve.fetch.job import Done, Job
-from evserve.fetch.manners import Manners
-from evserve.fetch.polite.verdict import Judge
-from evserve.fetch.result import Result
-from evserve.fetch.seam import Engine, Store
-from evserve.http.errors import BadURL, Cancelled
+from evserve.fetch.agents import AgentEngine
+from evserve.fetch.downloader import Downloader
+from evserve.fetch.interfaces import Engine, Sink
+from evserve.fetch.job import Callback, Job, Result
+from evserve.fetch.policy import Decider, Policy
+from evserve.http.errors import BadURL
 from evserve.http.headers import Headers
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
-from evserve.http.url import URL, parse_url
+from evserve.http.url import parse_url
 
 
 _NO_HEADERS = Headers()
-
-
-def _told(result: Result) -> None:
-    """Whoever waited has been told already."""
 
 
 @define(eq=False)
 class Fetcher:
     """Fetches many URLs at once, politely.
 
-    agent: `evserve.http.client.Client`, or any IAgent.  clock: the reactor.  stores: what keeps
-    the responses (see `evserve.fetch.sinks`).  random, wall: where jitter and the date come from.
+    agent: `evserve.http.client.Client`, or any IAgent.  clock: the reactor.  sinks: where
+    responses go, see `evserve.fetch.output`.  random: 0 to 1, for jitter.  wall: seconds since
+    the epoch, for dates in Retry-After.
     """
 
     _agent: Any
     _clock: IReactorTime
-    manners: Manners = field(factory=Manners)
-    stores: Sequence[Store] = ()
+    policy: Policy = field(factory=Policy)
+    sinks: Sequence[Sink] = ()
     timeouts: Timeouts = field(factory=Timeouts)
     _random: Callable[[], float] = random.random
     _wall: Callable[[], float] = time.time
-    _dispatcher: Dispatcher = field(
-        init=False, default=Factory(lambda self: self._make_dispatcher(), takes_self=True)
-    )
-    _added: deque[tuple[str, Done]] = field(init=False, factory=deque)
-    _jobs: set[Job] = field(init=False, factory=set)
-    _idle: "list[Deferred[None]]" = field(init=False, factory=list)
+    _downloader: Downloader = field(init=False)
+    _added: deque[tuple[str, Callback]] = field(init=False, factory=deque)
+    _runs: "list[Deferred[None]]" = field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        engine: Engine = self._agent
+        if IAgent.providedBy(self._agent):
+            engine = AgentEngine(self._agent, self._clock, self.policy.user_agent.encode())
+        decider = Decider(self.policy, self._random, self._wall)
+        self._downloader = Downloader(
+            engine, self._clock, decider, self.timeouts, on_finish=self._proceed
+        )
 
     def fetch(
         self,
@@ -60,9 +62,9 @@ class Fetcher:
         headers: Iterable[tuple[bytes, bytes]] = (),
         timeouts: Timeouts | None = None,
     ) -> Deferred[Result]:
-        """Fetch `url`; what goes wrong is in the result, this does not fail.
+        """Fetch `url`. The Deferred never fails, because errors are in the result.
 
-        Cancelling the Deferred gives the URL up.
+        Cancelling it gives up the URL.
         """
         job: Job | None = None
 
@@ -72,6 +74,8 @@ class Fetcher:
                 job.cancel()
 
         def done(result: Result) -> None:
+            nonlocal job
+            job = None  # or it would be a cycle for the garbage collector
             if not answer.called:
                 answer.callback(result)
 
@@ -79,82 +83,48 @@ class Fetcher:
         job = self.start(url, done, method, Headers(list(headers)), timeouts)
         return answer
 
-    def add(self, url: str, callback: Done) -> None:
-        """Have `callback(result)` called when `url` is fetched, which begins with `run`."""
+    def add(self, url: str, callback: Callback) -> None:
+        """Queue `url` for `run`, which calls `callback` with its result."""
         self._added.append((url, callback))
 
     def run(self) -> Deferred[None]:
-        """Fetch what was added; fires when nothing is left, what callbacks add included."""
+        """Fetch what was added; fires when nothing is left, additions of callbacks included."""
         done: Deferred[None] = Deferred()
-        self._idle.append(done)
+        self._runs.append(done)
         self._proceed()
         return done
 
     def close(self) -> None:
-        """Give everything up; what was not fetched has a result that says so."""
-        self._dispatcher.close()
-        self._dispatcher.engine.close()
-        for job in tuple(self._jobs):
-            job.done(job.result(Cancelled("given up")))
+        """Give up everything; what was not fetched has a result that says so."""
+        self._downloader.close()
 
     def start(
         self,
         url: str,
-        done: Done,
+        callback: Callback,
         method: bytes = b"GET",
-        headers: Headers | None = None,
+        headers: Headers = _NO_HEADERS,
         timeouts: Timeouts | None = None,
     ) -> Job | None:
-        """Fetch `url` and call `done(result)`, maybe at once; the job is there to be cancelled."""
+        """Fetch `url` and call `callback`, perhaps at once; return the job, to cancel it."""
         try:
             parsed = parse_url(url)
         except BadURL as error:
-            done(Result(url, error=f"BadURL: {error}"))
+            callback(Result.not_sent(url, error))
             return None
-        return self.start_parsed(
-            url, parsed, done, method=method, headers=headers, timeouts=timeouts
-        )
-
-    def start_parsed(
-        self,
-        text: str,
-        url: URL,
-        done: Done,
-        *,
-        method: bytes = b"GET",
-        headers: Headers | None = None,
-        timeouts: Timeouts | None = None,
-    ) -> Job:
-        """Do what `start` does for a URL that has been parsed; `text`: what it was."""
-        request = Request(url, method, headers or _NO_HEADERS, follow=False, timeouts=timeouts)
-        return self.submit(Job(text, request, done, self.stores))
+        request = Request(parsed, method, headers, follow=False, timeouts=timeouts)
+        return self.submit(Job(url, request, callback, self.sinks))
 
     def submit(self, job: Job) -> Job:
-        """Fetch what `job` says."""
-        done = job.done
-
-        def finished(result: Result) -> None:
-            if job in self._jobs:  # not if it was given up while its body was being stored
-                self._jobs.remove(job)
-                job.done = _told  # or each job would be a cycle for the garbage collector
-                done(result)
-                self._proceed()
-
-        job.done = finished
-        self._jobs.add(job)
-        self._dispatcher.submit(job)
+        """Run a job."""
+        self._downloader.submit(job)
         return job
 
     def _proceed(self) -> None:
-        while self._idle and self._added:
+        while self._runs and self._added:
             url, callback = self._added.popleft()
             self.start(url, callback)
-        if not self._jobs and not self._added:
-            idle, self._idle = self._idle, []
-            for done in idle:
-                done.callback(None)
-
-    def _make_dispatcher(self) -> Dispatcher:
-        engine: Engine = as_engine(self._agent, self._clock, self.manners.user_agent)
-        judge = Judge(self.manners, self._random, self._wall)
-        return Dispatcher(engine, self._clock, self.manners, judge, self.timeouts)
+        if not self._downloader.jobs and not self._added:
+            runs, self._runs = self._runs, []
+            for run in runs:
+                run.callback(None)

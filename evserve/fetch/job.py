@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii as _quote
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.hashing import hash_thread
-from evserve.fetch.refusals import BadStatus
-from evserve.fetch.result import Result
-from evserve.fetch.seam import Copy, Engine, Exchange, Store
+from evserve.fetch.errors import BadStatus, ProxyDown
+from evserve.fetch.interfaces import Engine, Exchange, ResponseWriter, Sink
+from evserve.fetch.policy import TRANSIENT_STATUSES
 from evserve.http.errors import Cancelled, TotalTimeout
 from evserve.http.headers import Head
 from evserve.http.parser import LARGE
@@ -20,132 +22,152 @@ from evserve.http.settings import Timeouts
 from evserve.http.url import URL
 
 
-Done = Callable[[Result], object]
+@frozen
+class Result:
+    """The outcome of one URL: one row of output.
 
-
-class Job:
-    """Receives one response after the other, and remembers what the Result needs.
-
-    A plain class with slots: there is one for each URL that waits.
+    url: as it was given.  status_code: of the last response, None without one.  content_length:
+    bytes of the body, as received and decompressed.  final_url: after redirects.  elapsed:
+    seconds in flight, without the pauses of politeness.  tries: 1 unless it was retried, 0 if
+    nothing was sent.  sha256: of the body, None if it is not complete.  error: "Name: what
+    happened", None if the URL was fetched.  path: the file, with `--save`.
     """
 
-    __slots__ = (
-        "_ended",
-        "again",
-        "begun_at",
-        "copies",
-        "count",
-        "deadline",
-        "done",
-        "elapsed",
-        "exchange",
-        "failure",
-        "hasher",
-        "head",
-        "heeds_robots",
-        "hops",
-        "is_cancelled",
-        "max_hops",
-        "path",
-        "request",
-        "sent",
-        "skips_body",
-        "stores",
-        "text",
-        "tries",
-    )
+    url: str
+    status_code: int | None = None
+    content_length: int = 0
+    final_url: str | None = None
+    elapsed: float = 0.0
+    tries: int = 0
+    sha256: str | None = None
+    error: str | None = None
+    path: str | None = None
+    error_class: type[Exception] | None = None
 
-    def __init__(
-        self,
-        text: str,
-        request: Request,
-        done: Done,
-        stores: Sequence[Store] = (),
-        *,
-        heeds_robots: bool = True,
-    ) -> None:
-        self.text = text
-        self.request = self.sent = request
-        self.done = done
-        self.stores = stores
-        self.heeds_robots = heeds_robots
-        self.tries = self.hops = self.count = 0
-        self.elapsed = self.begun_at = 0.0
-        self.deadline: float | None = None
-        self.is_cancelled = self.again = False
-        self.skips_body = False  # it is a redirect's, and nobody keeps it
-        self.max_hops: int | None = None  # None: as the manners say
-        self.failure: Exception | None = None  # once it is done
-        self.head: Head | None = None
-        self.path: str | None = None
-        self.exchange: Exchange | None = None
-        self.hasher: Any = None
-        self.copies: list[Copy] = []
-        self._ended: Callable[[Job, Exception | None], None] | None = None
+    @classmethod
+    def not_sent(cls, url: str, error: Exception) -> "Result":
+        """Return the result of a URL that cannot be asked for."""
+        return cls(url, error=f"{type(error).__name__}: {error}", error_class=type(error))
 
-    def begin(
-        self, engine: Engine, request: Request, ended: Callable[["Job", Exception | None], None]
+    @property
+    def is_final(self) -> bool:
+        """Whether fetching the URL again is pointless, because the server's answer will stay."""
+        if self.error is None:
+            return True
+        return self.sha256 is not None and self.status_code not in TRANSIENT_STATUSES
+
+    @property
+    def is_proxy_down(self) -> bool:
+        """Whether it says nothing about the URL: the proxy was down and nothing was sent."""
+        return self.error_class is ProxyDown
+
+    def as_json(self) -> str:
+        """Return the row as one line of JSON, without its end."""
+        # Formatted by hand: json.dumps would take a tenth of the time that a URL takes.
+        path = "" if self.path is None else f', "path": {_quote(self.path)}'
+        return (
+            f'{{"url": {_quote(self.url)}, '
+            f'"status_code": {"null" if self.status_code is None else self.status_code}, '
+            f'"content_length": {self.content_length}, '
+            f'"final_url": {"null" if self.final_url is None else _quote(self.final_url)}, '
+            f'"elapsed": {round(self.elapsed, 6)}, '
+            f'"tries": {self.tries}, '
+            f'"sha256": {"null" if self.sha256 is None else _quote(self.sha256)}, '
+            f'"error": {"null" if self.error is None else _quote(self.error)}{path}}}'
+        )
+
+
+Callback = Callable[[Result], object]
+
+
+@define(eq=False, weakref_slot=False)  # there is one for each URL that waits
+class Job:
+    """A URL, its state and its receiver: takes one response after the other.
+
+    The downloader sends it, the HTTP engine calls `started`, `received` and `finished` (see
+    `evserve.http.request.Receiver`), and sinks read `url`, `sent`, `count`, `hasher` and
+    `exchange`, and set `path` and `resends`.
+    """
+
+    url: str  # as it was given
+    request: Request  # the next one, or the one in flight
+    callback: Callback
+    sinks: Sequence[Sink] = ()
+    obeys_robots: bool = True
+    sent: Request = field(init=False)  # `request` after all `Sink.prepare`
+    tries: int = field(default=0, init=False)
+    redirects: int = field(default=0, init=False)
+    max_redirects: int | None = field(default=None, init=False)  # None: the policy's
+    elapsed: float = field(default=0.0, init=False)
+    sent_at: float = field(default=0.0, init=False)
+    deadline: float | None = field(default=None, init=False)
+    is_cancelled: bool = field(default=False, init=False)
+    resends: bool = field(default=False, init=False)  # set by a sink that raises: without Range
+    discards_body: bool = field(default=False, init=False)  # a redirect's, which no sink wants
+    error: Exception | None = field(default=None, init=False)  # the last try's, then the URL's
+    head: Head | None = field(default=None, init=False)
+    count: int = field(default=0, init=False)  # bytes of the body so far
+    hasher: Any = field(default=None, init=False)  # as those of hashlib
+    path: str | None = field(default=None, init=False)  # set by a sink
+    exchange: Exchange | None = field(default=None, init=False)
+    writers: list[ResponseWriter] = field(factory=list, init=False)
+    _on_end: "Callable[[Job, Exception | None], None] | None" = field(default=None, init=False)
+
+    def send(
+        self, engine: Engine, request: Request, on_end: Callable[["Job", Exception | None], None]
     ) -> None:
-        """Send `request`; call `ended` with this job when that is over, maybe at once."""
+        """Send `request`; `on_end` is called once when it ends, perhaps before this returns."""
         self.tries += 1
         self.count = 0
         self.head = self.path = None
-        self.again = self.skips_body = False
+        self.resends = self.discards_body = False
         self.hasher = sha256()
-        self._ended = ended
-        for store in self.stores:
-            request = store.prepare(request, self.text)
+        self._on_end = on_end
+        for sink in self.sinks:
+            request = sink.prepare(request, self.url)
         self.exchange = None
         self.sent = request
         try:
             exchange = engine.fetch(request, self)
         except BaseException:
-            self._ended = None  # whoever called is told by this
+            self._on_end = None  # the caller learns it from the exception
             raise
-        if self._ended is not None:
+        if self._on_end is not None:
             self.exchange = exchange
 
     def cancel(self) -> None:
-        """Give it up; `done` is told soon."""
+        """Give up; `callback` gets a Cancelled soon."""
         self.is_cancelled = True
         if self.exchange is not None:
             self.exchange.cancel(Cancelled("given up"))
 
-    # What the engine calls: see request.Receiver.
-
     def started(self, head: Head, url: URL) -> None:
-        """Take the head of the response."""
         self.head = head
         if head.length is not None and head.length > LARGE:
             self.hasher = hash_thread.hasher()
-        for store in self.stores:
-            copy = store.open(self, head)
-            if copy is not None:
-                self.copies.append(copy)
-        if not self.copies and is_redirect(head):
-            self.skips_body = True
+        for sink in self.sinks:
+            writer = sink.open(self, head)
+            if writer is not None:
+                self.writers.append(writer)
+        self.discards_body = not self.writers and is_redirect(head)
 
     def received(self, data: bytes) -> None:
-        """Take a part of the body."""
         self.count += len(data)
-        if self.skips_body:
+        if self.discards_body:
             check_discarded(self.count)
         self.hasher.update(data)
-        for copy in self.copies:
-            copy.write(data)
+        for writer in self.writers:
+            writer.write(data)
 
     def finished(self, error: Exception | None) -> None:
-        """The request is over."""
-        ended, self._ended, self.exchange = self._ended, None, None
-        if ended is not None:
-            ended(self, error)
+        on_end, self._on_end, self.exchange = self._on_end, None, None
+        if on_end is not None:
+            on_end(self, error)
 
-    # What the dispatcher asks.
+    def timed_request(self, now: float, timeouts: Timeouts) -> Request:
+        """Return the request with the time that is left to it.
 
-    def timed(self, now: float, timeouts: Timeouts) -> Request:
-        """Return the request with what is left of its time; raises FetchError.
-
-        timeouts: for a request that has none of its own.
+        timeouts: for a request that has none of its own.  Raises Cancelled and TotalTimeout.
         """
         if self.is_cancelled:
             raise Cancelled("given up")
@@ -158,39 +180,122 @@ class Job:
             raise TotalTimeout(f"not complete after {timeouts.total:g} s")
         return evolve(self.request, timeouts=evolve(timeouts, total=left))
 
-    def close_copies(self, error: Exception | None) -> "list[Deferred[None]]":
-        """End all copies; return what must be waited for. Raises what a copy raises."""
-        copies, self.copies = self.copies, []
+    def close_writers(self, error: Exception | None) -> "list[Deferred[None]]":
+        """Close all writers, even if one raises; return what the job must wait for."""
+        writers, self.writers = self.writers, []
         waits = []
-        for number, copy in enumerate(copies):
+        for number, writer in enumerate(writers):
             try:
-                wait = copy.close(error)
-            except Exception as trouble:
-                for other in copies[number + 1 :]:
-                    other.close(trouble)
+                wait = writer.close(error)
+            except Exception as failure:
+                for other in writers[number + 1 :]:
+                    other.close(failure)
                 raise
             if wait is not None:
                 waits.append(wait)
         return waits
 
     def result(self, error: Exception | None) -> Result:
-        """Return what became of the URL; `error` if it is not fetched."""
+        """Return the result; `error` is None if the URL was fetched."""
         head = self.head
         is_complete = error is None or isinstance(error, BadStatus)
         return Result(
-            self.text,
+            self.url,
             None if head is None else head.status,
             self.count,
             str(self.request.url),
             self.elapsed,
-            self.tries - self.hops,
+            self.tries - self.redirects,
             self.hasher.hexdigest() if is_complete else None,
-            None if error is None else _say(error),
+            None if error is None else _describe(error),
             self.path if error is None else None,
+            None if error is None else type(error),
         )
 
 
-def _say(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = " ".join(str(error).split())
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+_BATCH = 1024 * 1024  # bytes that are worth waking the thread for
+_RETAINED = 2 * _BATCH
+
+_Pieces = list[tuple[Any, bytes]]  # each with the hash that it feeds
+
+
+@define(eq=False)
+class HashThread:
+    """Hashes large bodies in a thread while the reactor reads on.
+
+    SHA-256 of a body takes as long as receiving and saving it. `hashlib` releases the GIL while
+    it works, so a second core can do it. A mebibyte, of all bodies together, is hashed while the
+    next is collected; then `take` blocks. The thread starts with the first hasher and ends with
+    the process.
+    """
+
+    _work: "SimpleQueue[_Pieces]" = field(factory=SimpleQueue, init=False)
+    _busy: Lock = field(factory=Lock, init=False)
+    _pieces: _Pieces = field(factory=list, init=False)
+    _size: int = field(default=0, init=False)
+    _thread: Thread | None = field(default=None, init=False)
+
+    def hasher(self, hash_: Any = None) -> "Hasher":
+        """Return a hasher that feeds `hash_`, by default a new SHA-256."""
+        if self._thread is None:
+            # glibc retains freed blocks up to twice the size of the largest one so far. If it
+            # returned the pieces' memory, every page of the next ones would be a page fault.
+            bytes(_RETAINED)
+            self._thread = Thread(target=self._run, name="evserve-fetch-hash", daemon=True)
+            self._thread.start()
+        return Hasher(self, sha256() if hash_ is None else hash_)
+
+    def take(self, hash_: Any, data: bytes) -> None:
+        """Feed `data` to `hash_` later."""
+        self._pieces.append((hash_, data))
+        self._size += len(data)
+        if self._size >= _BATCH:
+            self._hand_over()
+
+    def finish(self) -> None:
+        """Wait until everything that was taken is hashed."""
+        self._hand_over()
+        with self._busy:
+            pass
+
+    def _hand_over(self) -> None:
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        self._busy.acquire()
+        self._work.put(pieces)
+
+    def _run(self) -> None:
+        while True:
+            _hash_all(self._work.get())  # a function, so that no local keeps the pieces alive
+            self._busy.release()
+
+
+@frozen
+class Hasher:
+    """As hashlib's objects, but `update` returns before its piece is hashed."""
+
+    _thread: HashThread
+    _hash: Any
+
+    def update(self, data: bytes) -> None:
+        """Feed a piece."""
+        self._thread.take(self._hash, data)
+
+    def hexdigest(self) -> str:
+        """Return the checksum of all pieces."""
+        self._thread.finish()
+        digest: str = self._hash.hexdigest()
+        return digest
+
+
+def _hash_all(pieces: _Pieces) -> None:
+    for hash_, data in pieces:
+        hash_.update(data)
+
+
+hash_thread = HashThread()

@@ -14,9 +14,7 @@ from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.result import Result
+from evserve.fetch import Fetcher, Policy, Result
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 
@@ -51,7 +49,7 @@ async def fetch_all(reactor: Any) -> None:
     """Fetch the pages at the same time, and print how long it took."""
     port = start_server(reactor)
     client = Client(reactor, Settings())
-    fetcher = Fetcher(client, reactor, Manners())
+    fetcher = Fetcher(client, reactor, Policy())
     began = reactor.seconds()
 
     def show(result: Result) -> None:

@@ -1,7 +1,7 @@
 """An event loop by hand: non-blocking sockets, `select`, and callbacks.
 
-All of Twisted in sixty lines, less what makes it last: no TLS, no keep-alive, no time-outs, no
-redirects, names looked up while everybody waits, and `select` ends at descriptor 1024.
+The idea of Twisted in sixty lines, and what is missing: no TLS, no keep-alive, no time-outs, no
+redirects, a name lookup blocks everything, and `select` ends at descriptor 1024.
 
 python select_loop.py URL...
 """
@@ -19,7 +19,7 @@ Callback = Callable[[str, bytes], None]
 
 
 class Download:
-    """One page on its way: what is still to be sent, and what has come."""
+    """One page: what must still be sent, and what has arrived."""
 
     def __init__(self, url: str, callback: Callback) -> None:
         parts = urlsplit(url)
@@ -34,32 +34,32 @@ class Download:
             raise OSError(f"cannot connect to {parts.netloc}")
 
     def fileno(self) -> int:
-        """What `select` asks of whatever it watches."""
+        """Return the descriptor for `select`."""
         return self.socket.fileno()
 
     def write(self) -> None:
-        """The socket takes more."""
+        """Send what the socket accepts."""
         self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
     def read(self) -> bool:
-        """The socket has more; return whether that was all."""
+        """Receive what has arrived; return whether that was the end."""
         data = self.socket.recv(65536)
         self.received += data
         return not data
 
 
 class Crawler:
-    """`add(url, callback)` as often as you like, then `run()`."""
+    """`add(url, callback)` for each URL, then `run()`."""
 
     def __init__(self) -> None:
         self.downloads: set[Download] = set()
 
     def add(self, url: str, callback: Callback) -> None:
-        """Have `callback(url, response)` called when the page is there."""
+        """Call `callback(url, response)` when the page has arrived."""
         self.downloads.add(Download(url, callback))
 
     def run(self) -> None:
-        """Wait for whatever happens first, as long as there is anything to wait for."""
+        """Wait for events and handle them, until all pages have arrived."""
         while self.downloads:
             sending = [download for download in self.downloads if download.unsent]
             readable, writable, _ = select.select(self.downloads, sending, [])
@@ -73,7 +73,7 @@ class Crawler:
 
 
 def show(url: str, response: bytes) -> None:
-    """Print what has come."""
+    """Print what has arrived."""
     head, _, body = response.partition(b"\r\n\r\n")
     status = head.split(None, 2)[1].decode()
     print(f"{url} {len(body)} bytes received, status {status}")

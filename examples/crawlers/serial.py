@@ -1,4 +1,4 @@
-"""One page after the other: as long as all waits together.
+"""One page after the other: it takes as long as all waits together.
 
 python serial.py URL...
 """
@@ -9,8 +9,8 @@ from urllib.request import urlopen
 
 
 def fetch(url: str) -> None:
-    """Fetch a page; nothing else happens meanwhile."""
-    with urlopen(url) as response:  # noqa: S310 - whoever runs this says what to open
+    """Fetch a page; nothing else runs in the meantime."""
+    with urlopen(url) as response:  # noqa: S310 - the user names the URL
         body = response.read()
         print(f"{url} {len(body)} bytes received, status {response.status}")
 

@@ -1,4 +1,4 @@
-"""The same `add(url, callback)` and `run()` on evserve, with all that a crawler owes to others.
+"""The same `add(url, callback)` and `run()` on evserve, which adds robots.txt, limits and retries.
 
 python with_evserve.py URL...
 """
@@ -10,23 +10,21 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.result import Result
+from evserve.fetch import Fetcher, Policy, Result
 from evserve.http.client import Client
 from evserve.http.settings import Settings
 
 
 def show(result: Result) -> None:
-    """Print what has come."""
+    """Print what has arrived."""
     print(f"{result.url} {result.content_length} bytes received, status {result.status_code}")
 
 
 async def crawl(reactor: Any, *urls: str) -> None:
-    """Fetch all pages, up to a hundred of one origin at once: it is our own."""
+    """Fetch all pages, up to 100 at once from one origin, which is our own."""
     began = time.perf_counter()
     client = Client(reactor, Settings(per_origin=100))
-    fetcher = Fetcher(client, reactor, Manners(per_origin=100))
+    fetcher = Fetcher(client, reactor, Policy(per_origin=100))
     for url in urls:
         fetcher.add(url, show)
     await fetcher.run()

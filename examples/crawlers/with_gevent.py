@@ -1,7 +1,7 @@
-"""The serial crawler's own code, in greenlets: as long as the longest wait.
+"""The code of the serial crawler in greenlets: it takes as long as the longest wait.
 
-The first two lines are what makes it so. Without the patch `urlopen` blocks the one thread that
-all greenlets share, and the pages come one after the other again.
+The patch in the first lines does that. Without it, `urlopen` blocks the one thread that all
+greenlets share, and the pages arrive sequentially again.
 
 python with_gevent.py URL...
 """
@@ -19,8 +19,8 @@ import gevent  # noqa: E402
 
 
 def fetch(url: str) -> None:
-    """Fetch a page; where this waits, another greenlet goes on."""
-    with urlopen(url) as response:  # noqa: S310 - whoever runs this says what to open
+    """Fetch a page; while this waits, other greenlets run."""
+    with urlopen(url) as response:  # noqa: S310 - the user names the URL
         body = response.read()
         print(f"{url} {len(body)} bytes received, status {response.status}")
 

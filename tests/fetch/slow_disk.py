@@ -1,10 +1,10 @@
-"""A disk that syncs when the test says so, and the order in which things were done."""
+"""A disk whose syncs end when the test says so, and the order of what was done."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from evserve.fetch.sinks.disk import Disk
+from evserve.fetch.output.disk import Disk
 
 
 @define(eq=False)
@@ -13,16 +13,16 @@ class SlowDisk:
 
     happened: list = field(factory=list)
     clock: Clock = field(factory=Clock)
-    syncing: list = field(factory=list)  # places
+    syncing: list = field(factory=list)  # targets
     disk: Disk = field(init=False)
     _ended: Deferred = None
 
     def __attrs_post_init__(self):
         self.disk = Disk(self.clock, self.in_thread, sync=None)
 
-    def in_thread(self, function, places):
+    def in_thread(self, function, targets):
         assert self._ended is None, "one sync at a time"
-        self.syncing.append(places)
+        self.syncing.append(targets)
         self._ended = Deferred()
         return self._ended
 

@@ -1,4 +1,4 @@
-"""The fetcher on somebody else's IAgent: Twisted's own, over connections in memory."""
+"""The fetcher on an IAgent that is not evserve's."""
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -11,8 +11,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent
 from zope.interface import implementer
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.polite.retries import RetryPolicy
+from evserve.fetch.policy import Policy, RetryPolicy
 
 
 class Response:
@@ -45,8 +44,8 @@ class AgentTests(SynchronousTestCase):
     def fetch(self, answer):
         self.clock = Clock()
         self.agent = StubAgent(answer)
-        manners = Manners(robots=False, user_agent="mybot", retry=RetryPolicy(0))
-        self.fetcher = Fetcher(self.agent, self.clock, manners)
+        policy = Policy(obey_robots=False, user_agent="mybot", retry=RetryPolicy(0))
+        self.fetcher = Fetcher(self.agent, self.clock, policy)
         return self.fetcher.fetch("http://a/x", headers=[(b"X-A", b"1")])
 
     def test_a_response_becomes_a_result(self):

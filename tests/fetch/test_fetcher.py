@@ -1,4 +1,4 @@
-"""The fetcher as a library: what comes of a URL, Deferreds and callbacks."""
+"""The fetcher as a library: results, redirects, Deferreds, callbacks and limits."""
 
 from hashlib import sha256
 
@@ -7,10 +7,10 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.job import Job
-from evserve.fetch.manners import Manners
-from evserve.fetch.memory import MemoryEngine, Page
+from evserve.fetch.policy import Policy
+from evserve.fetch.testing import MemoryEngine, Page
 from evserve.http.errors import Cancelled, CorruptBody, TruncatedBody
-from tests.fetch.polite_world import World, redirect
+from tests.fetch.memory_world import World, redirect
 
 
 class ResultTests(SynchronousTestCase):
@@ -100,10 +100,10 @@ class LibraryTests(SynchronousTestCase):
         world.run(1)
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
-        self.assertEqual(world.engine.under_way, [])
+        self.assertEqual(world.engine.in_flight, [])
 
     def test_cancelling_what_waits_ends_it_too(self):
-        world = World({"http://a/": Page(takes=9.0)}, Manners(robots=False, total=1))
+        world = World({"http://a/": Page(takes=9.0)}, Policy(obey_robots=False, concurrency=1))
         world.start("http://a/")
         answer = world.fetcher.fetch("http://a/")
         answer.cancel()
@@ -133,7 +133,9 @@ class LibraryTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(World().fetcher.run()))
 
     def test_close_tells_everybody_and_leaves_no_timer(self):
-        world = World({"http://a/": Page(takes=9.0)}, Manners(robots=False, total=1, delay=5.0))
+        world = World(
+            {"http://a/": Page(takes=9.0)}, Policy(obey_robots=False, concurrency=1, delay=5.0)
+        )
         answers = [world.fetcher.fetch(url) for url in ("http://a/", "http://a/2", "http://c/")]
         world.run(1)
         world.fetcher.close()
@@ -154,7 +156,7 @@ class LibraryTests(SynchronousTestCase):
         answer = world.fetcher.fetch("http://a/")
         self.assertEqual(self.successResultOf(answer).error, "ValueError: no")
         receivers[0].finished(Cancelled("closed"))
-        self.assertEqual(world.fetcher._dispatcher.schedule.active, 0)
+        self.assertEqual(world.fetcher._downloader.scheduler.active, 0)
 
     def test_close_ends_what_waits_for_its_next_try(self):
         world = World()
@@ -169,14 +171,14 @@ class LibraryTests(SynchronousTestCase):
 class LimitTests(SynchronousTestCase):
     def test_no_more_requests_at_once_than_allowed(self):
         pages = {f"http://{host}/{n}": Page(takes=1.0) for host in "abc" for n in range(9)}
-        manners = Manners(robots=False, total=7, per_origin=3)
-        world = World(pages, evolve(manners))
+        policy = Policy(obey_robots=False, concurrency=7, per_origin=3)
+        world = World(pages, evolve(policy))
         world.start(*pages)
-        self.assertEqual(len(world.engine.under_way), 7)
+        self.assertEqual(len(world.engine.in_flight), 7)
         for host in "abc":
-            under_way = [
-                each for each in world.engine.under_way if f"{host}/" in str(each.request)
+            in_flight = [
+                each for each in world.engine.in_flight if f"{host}/" in str(each.request)
             ]
-            self.assertLessEqual(len(under_way), 3)
+            self.assertLessEqual(len(in_flight), 3)
         world.run(10)
         self.assertEqual(len(world.results), 27)

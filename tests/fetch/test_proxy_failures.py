@@ -1,9 +1,8 @@
 """Failures of a proxy are retried and pause the proxy, not the origins behind it."""
 
+from evserve.fetch.breaker import Breakers
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.polite.health import Health
-from evserve.fetch.polite.retries import PASSING, RetryPolicy
+from evserve.fetch.policy import TRANSIENT_ERRORS, Policy, RetryPolicy
 from evserve.http.errors import IdleTimeout
 from evserve.http.proxy import Proxies, as_proxy_error, parse_proxy
 from evserve.http.url import parse_url
@@ -29,7 +28,7 @@ class RetryTests(ProxyCase):
         for behave, url, _, _, passes in PROXY_FAILURES:
             call = fetch(self.client(), url)
             behave(self.network)
-            self.assertEqual(isinstance(call.error, PASSING), passes, (behave, url))
+            self.assertEqual(isinstance(call.error, TRANSIENT_ERRORS), passes, (behave, url))
 
 
 class BreakerTests(ProxyCase):
@@ -44,7 +43,7 @@ class BreakerTests(ProxyCase):
         fetcher = Fetcher(
             self.client(proxies=proxies),
             self.network.reactor,
-            Manners(robots=False, retry=RetryPolicy(0)),
+            Policy(obey_robots=False, retry=RetryPolicy(0)),
             timeouts=TIMEOUTS,
         )
         self.addCleanup(fetcher.close)
@@ -83,7 +82,7 @@ class BreakerTests(ProxyCase):
 
     def test_an_answer_in_between_means_that_the_proxy_is_well(self):
         proxy = parse_proxy(PROXY)
-        late, health = as_proxy_error(IdleTimeout("late"), proxy), Health()
+        late, health = as_proxy_error(IdleTimeout("late"), proxy), Breakers()
         origins = [parse_url(f"http://h{number}/").origin for number in range(50)]
         for origin in origins:
             health.answered(origins[0], proxy)

@@ -1,4 +1,4 @@
-"""From options to a service that runs, on a network in memory."""
+"""Options, the crawl, and the service that `makeService` makes, on a network in memory."""
 
 import errno
 import os
@@ -6,18 +6,23 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+from twisted.internet.defer import Deferred
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.queueing import QueueService
-from evserve.fetch.screen import Screen
-from evserve.fetch.service import Options, makeService
+from evserve.fetch.output.recorder import Terminal
+from evserve.fetch.queue import QueueService
+from evserve.fetch.scheduler import DuplicateFilter
+from evserve.fetch.service import Crawl, Options, makeService
+from evserve.fetch.sources import ListSource
+from evserve.fetch.testing import Page
 from evserve.testing import MemoryHost
+from tests.fetch.memory_world import World
 from tests.http.memory_network import HOST, Network
 
 
-def broken_pipe(screen, lines, done):
-    done(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+def broken_pipe(terminal, lines, on_done):
+    on_done(BrokenPipeError(errno.EPIPE, "Broken pipe"))
 
 
 class Case(SynchronousTestCase):
@@ -76,11 +81,11 @@ class RunTests(Case):
     def test_a_reader_that_has_gone_before_the_summary_is_no_mistake(self):
         """As with `| head -n 1`."""
         self.start(HOST, "-o", self.folder / "rows").ok(b"hello")
-        self.patch(Screen, "say", broken_pipe)
+        self.patch(Terminal, "print_lines", broken_pipe)
         self.stop()
         self.assertEqual(self.host.failures, [])
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertTrue(self.service.recorder.rows.outlet._out.closed)
+        self.assertTrue(self.service.recorder.rows.writer._out.closed)
 
     def test_a_url_that_fails_gives_status_1(self):
         self.start(HOST).ok(status=b"404 Not Found")
@@ -119,7 +124,7 @@ class RunTests(Case):
 
     def test_a_mistake_in_the_program_ends_the_run_too(self):
         self.service = self.make(HOST)
-        self.service._run._sources = [None]
+        self.service._crawl._sources = [None]
         self.service.startService()
         self.run_hooks()
         self.assertEqual(len(self.host.failures), 1)
@@ -183,18 +188,135 @@ class MakingTests(Case):
 
     def test_only_files_are_synced_and_only_for_who_relies_on_them(self):
         journal = self.folder / "journal"
-        for words, places in (
+        for words, targets in (
             (["-o", self.folder / "rows"], None),
             (["-o", self.folder / "rows", "--journal", journal], 2),
             (["-o", "/dev/null", "--journal", journal], 1),
             (["-o", "-", "--journal", journal], 2),
         ):
             recorder = self.make(HOST, *words).recorder
-            found = None if recorder.disk is None else len(recorder.places)
-            self.assertEqual(found, places, words)
+            found = None if recorder.disk is None else len(recorder.targets)
+            self.assertEqual(found, targets, words)
             self.successResultOf(self.deferred(recorder.close()))
 
     def deferred(self, coroutine):
         from twisted.internet.defer import Deferred
 
         return Deferred.fromCoroutine(coroutine)
+
+
+class OptionsTests(SynchronousTestCase):
+    def parse(self, *words):
+        options = Options()
+        options.parseOptions(list(words))
+        return options
+
+    def test_urls_headers_and_sitemaps_are_collected(self):
+        options = self.parse("--header", "X-A: 1 ", "--sitemap", "s", "--sitemap", "t", "u", "v")
+        self.assertEqual(options["header"], [(b"X-A", b"1")])
+        self.assertEqual((options["sitemap"], options["urls"]), (["s", "t"], ["u", "v"]))
+
+    def test_mistakes_are_refused(self):
+        table = [
+            [],
+            ["--queue", "memory:", "u"],
+            ["--queue", "memory:", "--journal", "j"],
+            ["--results-tube", "r", "u"],
+            ["--concurrency", "0", "u"],
+            ["--retries", "-1", "u"],
+            ["--timeout", "0", "u"],
+            ["--delay", "soon", "u"],
+            ["--header", "no colon", "u"],
+            ["--header", "Bad Name: 1", "u"],
+            ["--proxy", "ftp://a/", "u"],
+            ["--user-agent", "two\nlines", "u"],
+            ["--queue", "", "u"],
+            ["--sitemap", "", "u"],
+            ["--input", ""],
+            ["--output", "", "u"],
+            ["--save", "", "u"],
+            ["--journal", "", "u"],
+            ["--warc", "", "u"],
+            ["--output", "x", "--journal", "./x", "u"],
+            ["--output", "x", "--warc", "x", "u"],
+            ["--output", "x", "--save", "x", "u"],
+            ["--input", "x", "--output", "y/../x"],
+        ]
+        for words in table:
+            self.assertRaises(UsageError, self.parse, *words)
+
+    def test_what_is_wrong_with_a_number_or_a_header_is_said(self):
+        table = {
+            ("--timeout", "99999999"): "more than 2000000 seconds",
+            ("--retries", "9999999999"): "not a whole number up to 999999999",
+            ("--concurrency", "9999999999"): "not a whole number from 1 to 999999999",
+            ("--header", ": x"): "not a header that can be sent (Name: value)",
+        }
+        for words, reason in table.items():
+            error = self.assertRaises(UsageError, self.parse, *words, "u")
+            self.assertIn(reason, str(error))
+
+    def test_devices_may_be_written_to_twice(self):
+        self.parse("--output", "/dev/null", "--journal", "/dev/null", "u")
+
+    def test_numbers_are_read(self):
+        options = self.parse(
+            *("--timeout", "2.5", "--delay", ".5", "--retries", "0", "--concurrency", "7", "u")
+        )
+        values = [options[name] for name in ("timeout", "delay", "retries", "concurrency")]
+        self.assertEqual(values, [2.5, 0.5, 0, 7])
+
+
+class CrawlTests(SynchronousTestCase):
+    keeps = True
+
+    def run_urls(self, urls, **more):
+        self.world = World({url: Page(takes=1.0) for url in urls})
+        self.recorded = {}
+        self.run_ = Crawl(
+            self.world.fetcher,
+            [ListSource(urls[:3]), ListSource(urls[3:])],
+            self.record,
+            **more,
+        )
+        self.done = Deferred.fromCoroutine(self.run_.run())
+
+    def record(self, key, result, kept):
+        self.recorded[key] = result
+        if self.keeps:
+            kept(True)
+
+    def test_what_is_not_kept_yet_is_pending(self):
+        self.keeps = False
+        self.run_urls([f"http://a/{number}" for number in range(50)], window=10)
+        self.world.run(60)
+        self.assertEqual((len(self.recorded), self.run_.pending), (10, 10))
+
+    def test_no_more_than_a_window_of_urls_are_pending(self):
+        self.run_urls([f"http://a/{number}" for number in range(50)], window=10)
+        for _ in range(60):
+            self.assertLessEqual(self.run_.pending, 10)
+            self.world.run(0.5)
+        self.successResultOf(self.done)
+        self.assertEqual(len(self.recorded), 50)
+        self.assertTrue(self.run_.at_end)
+
+    def test_a_url_is_fetched_once_however_it_is_spelt(self):
+        self.run_urls(["http://a/", "http://a", "HTTP://A:80/#x", "http://a/b", "no url"])
+        self.world.run(5)
+        self.assertEqual(self.world.engine.urls, ["http://a/", "http://a/b"])
+        self.assertEqual(self.run_.skipped, 2)
+        self.assertEqual(list(self.recorded), ["no url", "http://a/", "http://a/b"])
+
+    def test_a_url_is_fetched_once_for_each_account(self):
+        self.run_urls(["http://a/", "http://u:p@a/", "http://u:q@a/", "http://u:%70@a/"])
+        self.world.run(5)
+        self.assertEqual(self.world.engine.urls, ["http://a/"] * 3)
+        self.assertEqual(list(self.recorded), ["http://a/", "http://u:p@a/", "http://u:q@a/"])
+
+    def test_what_was_done_before_is_not_done_again(self):
+        duplicates = DuplicateFilter()
+        duplicates.add("http://a/1")
+        self.run_urls(["http://a/1", "http://a/2"], duplicates=duplicates)
+        self.world.run(5)
+        self.assertEqual(list(self.recorded), ["http://a/2"])

@@ -1,4 +1,4 @@
-"""A page behind Digest authentication (RFC 7616), checked by arithmetic of its own."""
+"""A page behind Digest authentication (RFC 7616), with its own computation of the response."""
 
 import hashlib
 import re

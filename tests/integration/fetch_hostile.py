@@ -1,6 +1,6 @@
 """Fetch every case of the hostile server at the port given; print outcomes, times and memory.
 
-A process of its own, so that the memory it took is the client's and nobody else's.
+A process of its own, so that its memory is that of the client alone.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""An HTTP proxy in the test's own process, which remembers what it was asked."""
+"""An HTTP proxy in the test's own process, which records requests."""
 
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol

@@ -1,4 +1,4 @@
-"""A web site in the test's own process, which remembers who asked for what."""
+"""A web site in the test's own process, which records requests."""
 
 from collections import Counter
 

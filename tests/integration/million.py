@@ -7,9 +7,9 @@ from pathlib import Path
 from twisted.internet.task import Clock
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.manners import Manners
-from evserve.fetch.run import Run
-from evserve.fetch.sources.lines import FileSource
+from evserve.fetch.policy import Policy
+from evserve.fetch.service import Crawl
+from evserve.fetch.sources import FileSource
 from evserve.http.headers import Head, Headers
 
 
@@ -46,7 +46,7 @@ def main(path):
     from twisted.internet.defer import Deferred
 
     engine = Engine()
-    fetcher = Fetcher(engine, Clock(), Manners(robots=False))
+    fetcher = Fetcher(engine, Clock(), Policy(obey_robots=False))
     rows = 0
 
     def record(_key, _result, kept):
@@ -55,8 +55,8 @@ def main(path):
         kept(True)
 
     before = rss()
-    run = Run(fetcher, [FileSource(Path(path))], record)
-    done = Deferred.fromCoroutine(run.fetch_all())
+    crawl = Crawl(fetcher, [FileSource(Path(path))], record)
+    done = Deferred.fromCoroutine(crawl.run())
     while not done.called:
         engine.answer()
     print(rows, round(rss() - before, 1))

@@ -1,4 +1,4 @@
-"""Events of strangers lead to no private address: the service, with names of the test's own."""
+"""`--queue` refuses private addresses, behind names of the test's own as well."""
 
 import json
 import sys

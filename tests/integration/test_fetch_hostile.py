@@ -1,4 +1,4 @@
-"""Against a server that does everything wrong: what is right, or a named error, in time."""
+"""Against a hostile server: the correct response or a named error, in time."""
 
 import json
 import sys

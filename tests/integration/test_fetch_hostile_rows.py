@@ -1,4 +1,4 @@
-"""The same server that does everything wrong, through the command: what rows and files say."""
+"""The command against the same hostile server: what rows and files contain."""
 
 import json
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""`twistd -n evserve fetch ...`: where URLs come from, and how politely they are asked for."""
+"""`twistd -n evserve fetch ...`: sources and politeness."""
 
 import gzip
 import os
@@ -76,7 +76,7 @@ class InputTests(Case):
         self.assertEqual(len(self.rows()), 5)
 
     async def test_mistakes_are_one_line(self):
-        say = "fetch: nothing to fetch: give URLs, -i FILE, --sitemap or --queue"
+        say = "fetch: nothing to fetch (give URLs, -i FILE, --sitemap or --queue)"
         await self.table(
             [
                 (["fetch"], say),
@@ -88,7 +88,7 @@ class InputTests(Case):
                 ),
                 (
                     ["fetch", "http://a/", "--results-tube", "x"],
-                    "fetch: --results-tube needs --queue",
+                    "fetch: --results-tube: needs --queue",
                 ),
                 (
                     ["fetch", "http://a/", "--save", "/dev/null"],

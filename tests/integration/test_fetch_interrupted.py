@@ -1,4 +1,4 @@
-"""A run that is stopped or killed, and the next one, which goes on."""
+"""A run that is stopped or killed, and the next one, which resumes it."""
 
 import os
 from hashlib import sha256

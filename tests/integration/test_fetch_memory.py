@@ -1,4 +1,4 @@
-"""What is large does not need large memory."""
+"""Large inputs and bodies do not need large memory."""
 
 import re
 from hashlib import sha256

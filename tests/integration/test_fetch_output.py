@@ -20,7 +20,7 @@ class OutputTests(Case):
         line, summary, heading, host = out.splitlines()
         self.assertEqual(line, f"{url} 5 bytes received, status 200")
         self.assertRegex(
-            summary, r"^fetched 1 of 1 URLs, 5 B, in \d+\.\d\d s; one after another: \d+\.\d\d s"
+            summary, r"^fetched 1 of 1 URLs, 5 B, in \d+\.\d\d s; sequential: \d+\.\d\d s"
         )
         self.assertTrue(heading.startswith("host"))
         self.assertTrue(host.startswith(f"127.0.0.1:{self.site.port}  "))
@@ -36,7 +36,7 @@ class OutputTests(Case):
         paths = [f"/slow/{number}" for number in range(4)]
         self.site.answers.update(dict.fromkeys(paths, slow))
         out = await self.fetched("--no-robots", *map(self.site.url, paths))
-        serial = re.search(r" s; one after another: (\S+) s", out)[1]
+        serial = re.search(r" s; sequential: (\S+) s", out)[1]
         self.assertGreaterEqual(float(serial), 2.0)
 
     async def test_rows_hold_what_happened(self):

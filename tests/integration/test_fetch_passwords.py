@@ -1,4 +1,4 @@
-"""Names and passwords from the command line: Basic and Digest, to servers and to proxies."""
+"""User names and passwords on the command line: Basic and Digest, for servers and proxies."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Real peers: nginx and httpbin, through the engine itself and through treq on top of it."""
+"""Real servers, nginx and httpbin, through the client itself and through treq on top of it."""
 
 import hashlib
 import io

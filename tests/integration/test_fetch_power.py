@@ -1,4 +1,4 @@
-"""What a power cut could take: in which order a fetch writes, syncs and promises."""
+"""Power cuts: the order in which a fetch writes, syncs and reports."""
 
 from itertools import groupby
 

@@ -1,4 +1,4 @@
-"""Proxies and cookies, as the command's options and its environment say."""
+"""Proxies and cookies, from options and the environment."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A reader that pauses, as `less` does: nobody else waits for it, and it misses nothing."""
+"""A reader that pauses, as `less` does, delays nothing else and misses no line."""
 
 import json
 

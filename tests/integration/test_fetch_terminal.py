@@ -1,4 +1,4 @@
-"""What a person sees: a bar while it lasts, whole lines, and a clean screen afterwards."""
+"""The terminal: a progress bar during the run, whole lines, and a clean screen afterwards."""
 
 import json
 
@@ -71,7 +71,7 @@ class TerminalTests(CommandCase):
         self.assertTrue(screen.cursor_is_shown)
         self.assertIn(f"{self.quick} 1 bytes received, status 200", screen.lines)
         text = "\n".join(screen.lines)
-        self.assertRegex(text, r"(?m)^[\d-]+ [\d:]+ stopped before everything was fetched$")
+        self.assertRegex(text, r"(?m)^[\d-]+ [\d:]+ fetch: stopped before everything was fetched$")
         self.assertRegex(text, r"(?m)^fetched 1 of 1 URLs, 1 B, in ")
         self.assertEqual(screen.lines[-1], "")
 

@@ -1,4 +1,4 @@
-"""TLS is verified, 1.2 at least, and what is wrong with a server is said in words."""
+"""TLS is verified, at least 1.2, and errors name what is wrong with the server."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,0 +1,449 @@
+"""`--save DIR`: bodies as files, which are complete or not there; partial ones are resumed."""
+
+import json
+import os
+import re
+from contextlib import suppress
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from errno import ENOTDIR
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from attrs import Factory, define, evolve, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from evserve.fetch.errors import SaveFailed
+from evserve.fetch.job import Job
+from evserve.fetch.output.disk import Disk, lock, write_all
+from evserve.http.headers import Head, Headers
+from evserve.http.request import Request
+from evserve.http.url import URL, parse_url
+
+
+_IDENTITY = (b"Accept-Encoding", b"identity")  # a range of a compressed form cannot be appended
+_ONLY_IDENTITY = Headers((_IDENTITY,))
+_SUCCESS = range(200, 300)
+_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE = 206, 416
+_MIN_RESUMABLE = 64 * 1024  # bytes; less is sooner fetched again than resumed
+_PIECE = 1024 * 1024
+
+
+@frozen
+class FilePaths:
+    """The paths that belong to a URL."""
+
+    folder: str
+    target: str
+    part: str  # the file until it is complete
+    validator: str  # which version the part is of
+
+
+@lru_cache(maxsize=4096)
+def _paths(top: str, url: str) -> FilePaths:
+    target = os.path.join(top, file_name(parse_url(url)))
+    return FilePaths(os.path.dirname(target), target, f"{target}.part", f"{target}.part.json")
+
+
+@define(eq=False)
+class FileSink:
+    """Saves bodies below `folder`. Errors of the disk fail the URL, not the run.
+
+    resumes: whether partial files may be resumed.  disk: syncs each file before it gets its name;
+    None if nothing has to survive a power cut.  private: a folder for parts, if another run
+    saves to the same folder; they are not resumed.
+    """
+
+    folder: Path
+    _clock: IReactorTime
+    _resumes: bool = True
+    disk: Disk | None = None
+    _private: Path | None = None
+    in_use: set[str] = field(factory=set, init=False)  # parts that are being written
+    _top: str = field(default=Factory(lambda self: os.fspath(self.folder), True), init=False)
+    _created: set[str] = field(factory=set, init=False)  # folders
+
+    def prepare(self, request: Request, url: str) -> Request:
+        partial = self._partial_file(_paths(self._top, url))
+        if partial is None and not request.headers.lines:
+            return evolve(request, headers=_ONLY_IDENTITY)
+        headers = request.headers.without(b"accept-encoding", b"range", b"if-range")
+        more = () if partial is None else partial.headers
+        return evolve(request, headers=headers.plus(_IDENTITY, *more))
+
+    def open(self, job: Job, head: Head) -> "FileWriter | None":
+        asked_for_rest = b"range" in job.sent.headers
+        if head.status in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE) and asked_for_rest:
+            return self._resume(job, head)
+        if head.status not in _SUCCESS:
+            return None
+        if head.status == _PARTIAL_CONTENT:
+            raise SaveFailed("the server sent a part, although the whole was requested")
+        return self._begin(job, head)
+
+    def _begin(self, job: Job, head: Head) -> "FileWriter":
+        paths = _paths(self._top, job.url)
+        self._make_folder(paths.folder)
+        part = self._free_part(paths)
+        is_first = part == paths.part
+        is_small = head.length is not None and head.length < _MIN_RESUMABLE
+        validator = Validator.of(head) if is_first and not is_small else None
+        out = open(part, "wb", buffering=0)
+        try:
+            if validator is not None:
+                write_validator(paths.validator, validator)
+            elif is_first:
+                _remove(paths.validator)
+        except OSError as error:
+            out.close()
+            _remove(part)
+            _remove(paths.validator)
+            error.filename = paths.validator
+            raise
+        return self._writer(job, paths, part, out, is_resumable=validator is not None)
+
+    def _resume(self, job: Job, head: Head) -> "FileWriter":
+        paths = _paths(self._top, job.url)
+        partial = self._partial_file(paths)
+        is_satisfiable = head.status != _RANGE_NOT_SATISFIABLE
+        if partial is None or not is_satisfiable or not partial.is_continued_by(head):
+            job.resends = True
+            if partial is not None:
+                _remove(paths.validator)
+            raise SaveFailed("the server's part does not begin where the file ends")
+        source = open(paths.part, "rb")
+        try:
+            out = open(paths.part, "ab", buffering=0)
+        except OSError:
+            source.close()
+            raise
+        writer = self._writer(job, paths, paths.part, out, is_resumable=True)
+        if job.exchange is not None:
+            job.exchange.pause()
+        self._clock.callLater(0, writer.rehash, job, source, self._clock)
+        return writer
+
+    def _free_part(self, paths: FilePaths) -> str:
+        """Return where to write: fetches of the same URL at once need a file each.
+
+        The names are numbered, so that a later run overwrites what a killed one left.
+        """
+        part = first = paths.part
+        if self._private is not None:
+            part = first = os.path.join(self._private, os.path.basename(paths.part))
+        number = 1
+        while part in self.in_use:
+            number += 1
+            part = f"{first}.{number}"
+        return part
+
+    def _make_folder(self, folder: str) -> None:
+        if folder in self._created:
+            return
+        os.makedirs(folder, exist_ok=True)
+        self._created.add(folder)
+        if self.disk is not None:
+            self.disk.include(os.path.dirname(folder))
+
+    def _writer(
+        self, job: Job, paths: FilePaths, part: str, out: BinaryIO, *, is_resumable: bool
+    ) -> "FileWriter":
+        self.in_use.add(part)
+        job.path = paths.target
+        return FileWriter(paths, part, out, self.in_use, self.disk, is_resumable)
+
+    def _partial_file(self, paths: FilePaths) -> "PartialFile | None":
+        if paths.part in self.in_use or not self._resumes:
+            return None
+        return read_partial(paths.part, paths.validator)
+
+
+@define(eq=False)
+class FileWriter:
+    """Writes a body to `part`, which gets its name when it is complete.
+
+    in_use: contains `part` until this ends.  disk: syncs it; None to leave that to the system.
+    """
+
+    _paths: FilePaths
+    _part: str
+    _out: BinaryIO  # unbuffered, so that what was received survives this process
+    _in_use: set[str]
+    _disk: Disk | None
+    _is_resumable: bool
+    _is_closed: bool = field(default=False, init=False)
+
+    def write(self, data: bytes) -> None:
+        write_all(self._out, data, self._part)
+
+    def close(self, error: Exception | None) -> Deferred[None] | None:
+        self._is_closed = True
+        try:
+            self._out.close()
+        except OSError as failure:
+            self._release()
+            self._discard()
+            failure.filename = self._part
+            raise
+        if error is not None:
+            self._release()
+            if not self._is_resumable:
+                self._discard()
+        elif self._disk is None:
+            self._complete()
+        else:
+            return self._disk.sync(self._part).addCallbacks(self._complete, self._not_synced)
+        return None
+
+    def _not_synced(self, failure: Failure) -> Failure:
+        self._release()
+        return failure
+
+    def _complete(self, _: None = None) -> None:
+        self._release()
+        try:
+            os.replace(self._part, self._paths.target)
+        except OSError:
+            self._discard()
+            raise
+        if self._is_resumable:
+            _remove(self._paths.validator)
+        if self._disk is not None:
+            self._disk.include(self._paths.folder)
+
+    def _release(self) -> None:
+        self._in_use.discard(self._part)
+
+    def _discard(self) -> None:
+        if self._part == self._paths.part:  # the validator belongs to no other part
+            _remove(self._paths.validator)
+        _remove(self._part)
+
+    def rehash(self, job: Job, source: BinaryIO, clock: IReactorTime) -> None:
+        """Hash what the file has already, a piece a turn; then resume the response."""
+        if self._is_closed:
+            source.close()
+            return
+        assert job.exchange is not None
+        try:
+            piece = source.read(_PIECE)
+        except OSError as error:
+            source.close()
+            self._is_resumable = False
+            error.filename = self._part
+            job.exchange.cancel(error)
+            return
+        job.hasher.update(piece)
+        job.count += len(piece)
+        if piece:
+            clock.callLater(0, self.rehash, job, source, clock)
+        else:
+            source.close()
+            job.exchange.resume()
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+# Partial files, and when the rest may be appended to one (RFC 9110, section 14).
+
+_STRONG_AGE = timedelta(minutes=1)  # from there on a Last-Modified is a strong validator
+_CONTENT_RANGE = re.compile(rb"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+@frozen
+class Validator:
+    """Distinguishes the versions of a resource, byte for byte."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @classmethod
+    def of(cls, head: Head) -> "Validator | None":
+        """Return a response's validator; None if it has no strong one, or is encoded.
+
+        A weak ETag promises the same meaning, not the same bytes (section 13.1.5). A file may
+        change twice in the second that Last-Modified names, so alone it counts only if that was
+        long ago by the server's own clock (section 8.8.2.2).
+        """
+        if head.encoding is not None:
+            return None
+        etag, modified = _strong_etag(head), _text(head, b"last-modified")
+        if etag is None and not _is_strong(modified, _text(head, b"date")):
+            return None
+        return cls(etag, modified)
+
+    @property
+    def if_range(self) -> bytes:
+        """The value for If-Range."""
+        return (self.etag or self.last_modified or "").encode("latin-1")
+
+    def matches(self, head: Head) -> bool:
+        """Whether a response is of the same version, as far as it tells."""
+        if head.encoding is not None:
+            return False
+        etag = _strong_etag(head)
+        if self.etag is not None and etag is not None:
+            return self.etag == etag
+        return _text(head, b"last-modified") in (None, self.last_modified)
+
+
+def _text(head: Head, name: bytes) -> str | None:
+    value = head.headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _strong_etag(head: Head) -> str | None:
+    etag = _text(head, b"etag")
+    return None if etag is None or etag.startswith("W/") else etag
+
+
+def _is_strong(modified: str | None, now: str | None) -> bool:
+    try:
+        age = parsedate_to_datetime(now or "") - parsedate_to_datetime(modified or "")
+    except (ValueError, TypeError):  # one is missing or malformed, or has no time zone
+        return False
+    return age >= _STRONG_AGE
+
+
+@frozen
+class PartialFile:
+    """The first `size` bytes of the version that `validator` names."""
+
+    size: int
+    validator: Validator
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The headers that ask for the rest, or for everything if the version has changed."""
+        return (
+            (b"Range", b"bytes=%d-" % self.size),
+            (b"If-Range", self.validator.if_range),
+        )
+
+    def is_continued_by(self, head: Head) -> bool:
+        """Whether a 206 response begins where the file ends."""
+        match = _CONTENT_RANGE.fullmatch(head.headers.get(b"content-range") or b"")
+        if match is None or int(match[1]) != self.size or not self.validator.matches(head):
+            return False
+        return match[3] == b"*" or int(match[2]) + 1 == int(match[3])
+
+
+def read_partial(part: str, validator_path: str) -> PartialFile | None:
+    """Return what an earlier try or run left in these files; None if it cannot be resumed."""
+    try:
+        size = os.stat(part).st_size
+        with open(validator_path, "rb") as file:
+            fields = json.load(file)
+        validator = Validator(fields["etag"], fields["last_modified"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return PartialFile(size, validator) if size and validator.if_range else None
+
+
+def write_validator(path: str, validator: Validator) -> None:
+    """Remember which version a partial file is of."""
+    fields = {"etag": validator.etag, "last_modified": validator.last_modified}
+    with open(path, "w") as file:
+        json.dump(fields, file)
+
+
+# File names.
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_MAX_STEM = 80  # characters
+_MAX_EXTENSION = 10
+
+
+def file_name(url: URL) -> str:
+    """Return a relative path, such as `example.com/report-1a2b3c4d5e.pdf`.
+
+    The part after the last hyphen is a checksum of the whole URL, so that `?page=1` and
+    `?page=2`, or a page and a folder of the same name, do not collide. A name cannot leave its
+    folder or be hidden: it has no slash and begins with a letter or digit.
+    """
+    path = url.target.partition("?")[0]
+    stem, dot, extension = _safe(unquote(path.rpartition("/")[2])).rpartition(".")
+    if not stem or len(extension) > _MAX_EXTENSION:
+        stem, extension, dot = stem + dot + extension, "", ""
+    stem = stem[:_MAX_STEM].strip(".-_") or "index"
+    digest = sha256(url.identity.encode()).hexdigest()[:10]
+    folder = _safe(url.origin.authority).strip(".-_") or "_"
+    return f"{folder}/{stem}-{digest}{dot}{extension}"
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub("_", text)
+
+
+# Folders.
+
+
+def make_folder(folder: Path) -> list[str]:
+    """Create a folder and its parents; return the folders that a sync needs. Raises OSError."""
+    parents = [folder.absolute().parent]  # of an existing folder, too: it may not be synced yet
+    while not parents[-1].exists() and parents[-1] != parents[-1].parent:
+        parents.append(parents[-1].parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(folder)) from None
+    return [str(parent) for parent in parents]
+
+
+# Where a run keeps its parts if another run saves to the same folder: in a private folder there.
+# It is locked as long as its run lives, however that ends, so a later run can tell what is stale.
+# A process id would not do, because each machine has its own.
+
+_PREFIX = ".evserve-parts-"  # no host's folder begins like this
+_PART_NAME = re.compile(r"\.part(\.[0-9]+)?\Z")  # as in FileSink
+
+
+def make_private_folder(folder: Path) -> Path:
+    """Create a folder in `folder`, locked until this process ends. Raises OSError."""
+    while True:
+        made = Path(mkdtemp(prefix=_PREFIX, dir=folder))
+        with suppress(FileNotFoundError):
+            descriptor = os.open(made, os.O_RDONLY)
+            if lock(descriptor) and made.exists():
+                return made
+            os.close(descriptor)  # another run removed it as stale before it was locked
+
+
+def remove_private_folder(made: Path) -> None:
+    """Remove it; it is empty unless the run was interrupted."""
+    with suppress(OSError):
+        made.rmdir()
+
+
+def remove_stale_folders(folder: Path) -> None:
+    """Remove what killed runs left in `folder`, as far as possible."""
+    with suppress(OSError):
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in os.listdir(top):
+                if name.startswith(_PREFIX):
+                    with suppress(OSError):
+                        _remove_if_stale(name, top)
+        finally:
+            os.close(top)
+
+
+def _remove_if_stale(name: str, top: int) -> None:
+    # By descriptors throughout: a path may lead elsewhere by the time it is used.
+    stale = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        if os.fstat(stale).st_uid == os.geteuid() and lock(stale):
+            for part in filter(_PART_NAME.search, os.listdir(stale)):
+                os.unlink(part, dir_fd=stale)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(stale)

@@ -1,0 +1,209 @@
+"""`--queue URL`: fetch what events of the type `fetch.url` ask for.
+
+An event is acknowledged when its result is on disk. Its body is a URL, or a JSON object with
+`url` and optionally `method`, `headers` and `timeout`.
+"""
+
+import json
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python import usage
+
+from evserve.events import (
+    BackOff,
+    BadEvent,
+    Consumer,
+    Delivery,
+    EventQueue,
+    QueueError,
+    check_type,
+    open_queue,
+)
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.job import Result
+from evserve.fetch.output.recorder import Recorder, write_error_message
+from evserve.http.errors import FetchError
+from evserve.http.headers import Headers, check_headers
+from evserve.http.url import parse_url
+from evserve.interfaces import IHost
+from evserve.options import MAX_TIMER_SECONDS
+
+
+EVENT_TYPE = "fetch.url"
+_PAUSE = 1.0  # seconds between attempts while the queue or a proxy fails
+_PROXY_RETRY = 60.0  # seconds until an event comes again whose proxy was down
+_KEYS = frozenset(["url", "method", "headers", "timeout"])
+_METHODS = ("GET", "HEAD")  # an event may come twice, so its method must be safe to repeat
+_log = Logger(namespace="evserve.fetch")
+
+
+def queue_service(
+    options: usage.Options, host: IHost, fetcher: Fetcher, recorder: Recorder
+) -> "QueueService":
+    """Open the queue; raises UsageError."""
+    results = options["results-tube"]
+    try:
+        if results is not None:
+            check_type(results)
+        queue = open_queue(options["queue"], host.reactor)
+    except BadEvent as error:
+        raise usage.UsageError(f"--results-tube {error}") from error
+    except QueueError as error:
+        raise usage.UsageError(str(error)) from error
+    return QueueService(host, queue, fetcher, recorder, options["concurrency"], results)
+
+
+@define(eq=False, slots=False)
+class QueueService(Service):
+    """Fetches what events ask for, at most `concurrency` URLs at once.
+
+    results_type: the type of the events that carry results; None for no such events.
+    """
+
+    _host: IHost
+    _queue: EventQueue
+    _fetcher: Fetcher
+    _recorder: Recorder
+    _concurrency: int
+    _results_type: str | None = None
+    _consumer: Consumer = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._consumer = Consumer(
+            self._queue,
+            self._host.reactor,
+            self._concurrency,
+            frozenset([EVENT_TYPE]),
+            self._handle,
+            back_off=BackOff(_PAUSE, _PAUSE),
+        )
+
+    def startService(self) -> None:
+        """Start to reserve events."""
+        Service.startService(self)
+        self._recorder.on_error = self._broken
+        self._consumer.start()
+
+    def stopService(self) -> Deferred[None]:
+        """Give back events whose URL is not fetched yet; keep and acknowledge the others."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        stopped = self._consumer.stop()
+        with self._recorder.reader_timeout(self._host.reactor):
+            await stopped
+            self._recorder.is_closing = True
+            self._fetcher.close()
+            await self._recorder.settle()
+        await self._queue.close()
+        self._recorder.terminal.stop()
+        await self._recorder.close()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._fetch(delivery)
+        except (CancelledError, QueueError):
+            raise
+        except Exception as error:
+            _log.failure("handling an event failed")
+            self._host.fail(f"handling an event failed: {error}")
+
+    async def _fetch(self, delivery: Delivery) -> None:
+        try:
+            request = parse_request(delivery.event.body)
+        except InvalidRequest as error:
+            _log.warn("event {id}: {error}", id=delivery.event.id, error=error)
+            await delivery.bury(str(error))
+            return
+        timeouts = self._fetcher.timeouts
+        if request.timeout is not None:
+            timeouts = evolve(timeouts, total=request.timeout)
+        result = await self._consumer.until_stopped(
+            self._fetcher.fetch(request.url, request.method, request.headers, timeouts)
+        )
+        if result.is_proxy_down:
+            # There is no result while the proxy is down.
+            await delivery.retry(_PROXY_RETRY)
+            await self._consumer.until_stopped(deferLater(self._host.reactor, _PAUSE))
+            return
+        if not await self._kept(result):
+            return  # the event comes back, at the latest when the process ends
+        if self._results_type is not None:
+            await self._queue.put(self._results_type, result.as_json().encode())
+        await delivery.ack()
+
+    def _kept(self, result: Result) -> Deferred[bool]:
+        kept: Deferred[bool] = Deferred()
+        self._recorder.record(result.url, result, kept.callback)
+        return kept
+
+    def _broken(self, error: OSError) -> None:
+        self._host.fail(write_error_message(error))
+
+
+class InvalidRequest(Exception):  # noqa: N818 - named as in `errors`
+    """The event's body is neither a URL nor a JSON object with valid keys."""
+
+
+@frozen
+class QueuedRequest:
+    """What an event asks for. timeout: seconds, None for the fetcher's own."""
+
+    url: str
+    method: bytes = b"GET"
+    headers: Headers = field(factory=Headers)
+    timeout: float | None = None
+
+
+def parse_request(body: bytes) -> QueuedRequest:
+    """Return what an event's body asks for; raises InvalidRequest with the reason in one line."""
+    text = body.decode("utf-8", "replace").strip()
+    request = _from_object(text) if text.startswith("{") else QueuedRequest(text)
+    try:
+        parse_url(request.url)
+        check_headers(request.headers)
+    except FetchError as error:
+        raise InvalidRequest(str(error)) from None
+    return request
+
+
+def _from_object(text: str) -> QueuedRequest:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("not JSON: too deep") from None
+    unknown = sorted(given.keys() - _KEYS)
+    if unknown:
+        raise InvalidRequest(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+    url, method = given.get("url"), given.get("method", "GET")
+    if not isinstance(url, str):
+        raise InvalidRequest('no "url" that is a string')
+    if method not in _METHODS:
+        raise InvalidRequest(f"method {method!r} is not one of {', '.join(_METHODS)}")
+    headers, timeout = _headers(given.get("headers", {})), _timeout(given.get("timeout"))
+    return QueuedRequest(url, method.encode("ascii"), headers, timeout)
+
+
+def _headers(given: Any) -> Headers:
+    if not (isinstance(given, dict) and all(isinstance(each, str) for each in given.values())):
+        raise InvalidRequest('"headers" is not an object of strings')
+    lines = given.items()
+    return Headers([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in lines])
+
+
+def _timeout(given: Any) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InvalidRequest('"timeout" is not a number of seconds')
+    if not 0 < given <= MAX_TIMER_SECONDS:
+        raise InvalidRequest(f'"timeout" is not above 0 and up to {MAX_TIMER_SECONDS} seconds')
+    return float(given)

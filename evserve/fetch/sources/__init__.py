@@ -1,1 +1,0 @@
-"""Where URLs come from: a command line, files, standard input, sitemaps."""

@@ -1,0 +1,615 @@
+"""Files, from a network in memory: names, partial files, syncs, several runs at once."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.output import files
+from evserve.fetch.output.files import (
+    PartialFile,
+    Validator,
+    file_name,
+    make_private_folder,
+    read_partial,
+    remove_private_folder,
+    remove_stale_folders,
+    write_validator,
+)
+from evserve.fetch.output.warc import WARCSink
+from evserve.fetch.testing import Page
+from evserve.http.errors import TruncatedBody
+from evserve.http.headers import Head, Headers
+from evserve.http.request import Request
+from evserve.http.url import URL, Origin, parse_url
+from tests.fetch.memory_world import redirect
+from tests.fetch.output.file_sink_case import Case
+from tests.fetch.slow_disk import SlowDisk
+
+
+BODY = os.urandom(5_000_000)
+ETAG = (b"ETag", b'"v1"')
+
+
+class Versioned:
+    """A server with one file, which breaks off once and then resumes."""
+
+    def __init__(self, breaks_at=3_000_000):
+        self.etag = b'"v1"'
+        self.body = BODY
+        self.breaks_at = breaks_at
+        self.ranges = []
+        self.honours_ranges = True
+
+    def __call__(self, request):
+        asked = request.headers.get(b"range")
+        self.ranges.append(asked)
+        headers = ((b"ETag", self.etag),)
+        if self.breaks_at:
+            cut, self.breaks_at = self.body[: self.breaks_at], 0
+            return Page(cut, 200, headers, error=TruncatedBody("cut"))
+        if asked is None or request.headers.get(b"if-range") != self.etag:
+            return Page(self.body, 200, headers)
+        start = int(asked[6:-1])
+        if not self.honours_ranges:
+            start += 1
+        where = b"bytes %d-%d/%d" % (start, len(self.body) - 1, len(self.body))
+        return Page(self.body[start:], 206, (*headers, (b"Content-Range", where)))
+
+
+class Halves:
+    """A file that takes half of what it is given."""
+
+    def __init__(self, out):
+        self.out = out
+        self.close = out.close
+
+    def write(self, data):
+        return self.out.write(data[: len(data) // 2 + 1])
+
+
+class Full(Halves):
+    def write(self, data):
+        raise OSError(28, "No space left on device")
+
+
+class Torn(Halves):
+    def __init__(self, out):
+        super().__init__(out)
+        self.close = self.fail
+
+    def fail(self):
+        self.out.close()
+        raise OSError(5, "Input/output error")
+
+
+class FileTests(Case):
+    def test_a_page_becomes_a_file(self):
+        result = self.world({"http://a/x.bin": Page(BODY)}).fetch("http://a/x.bin")
+        self.assertEqual(self.files(), [Path(result.path)])
+        self.assertEqual(Path(result.path).read_bytes(), BODY)
+        self.assertEqual(result.sha256, sha256(BODY).hexdigest())
+
+    def test_errors_and_redirects_are_no_files(self):
+        world = self.world(
+            {
+                "http://a/": Page(b"gone", status=404),
+                "http://a/r": redirect("/x"),
+                "http://a/x": Page(b"there"),
+            }
+        )
+        self.assertIsNone(world.fetch("http://a/").path)
+        result = world.fetch("http://a/r")
+        self.assertEqual([path.read_bytes() for path in self.files()], [b"there"])
+        self.assertIn("/r-", result.path)
+
+    def test_a_file_is_asked_for_as_it_is(self):
+        world = self.world({"http://a/": Page()})
+        world.fetch("http://a/")
+        self.assertEqual(world.engine.requests[0].headers.get(b"accept-encoding"), b"identity")
+
+    def test_what_broke_off_is_continued_and_checked(self):
+        server = Versioned()
+        result = self.world({"http://a/x": server}).fetch("http://a/x")
+        self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
+        self.assertEqual((result.error, result.tries), (None, 2))
+        self.assertEqual(result.sha256, sha256(BODY).hexdigest())
+        self.assertEqual(result.content_length, len(BODY))
+        self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
+
+    def test_another_run_continues_too(self):
+        server = Versioned()
+        world = self.world({"http://a/x": server})
+        world.start("http://a/x")
+        world.fetcher.close()
+        self.assertEqual(len(self.files()), 2)
+        result = self.world({"http://a/x": server}).fetch("http://a/x")
+        self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
+        self.assertEqual(result.sha256, sha256(BODY).hexdigest())
+
+    def test_a_file_that_has_changed_is_fetched_anew(self):
+        server = Versioned()
+        world = self.world({"http://a/x": server})
+        world.start("http://a/x")
+        server.etag, server.body = b'"v2"', b"new"
+        world.run(5)
+        self.assertEqual(world.results[0].sha256, sha256(b"new").hexdigest())
+        self.assertEqual([path.read_bytes() for path in self.files()], [b"new"])
+
+    def test_a_server_that_goes_on_elsewhere_is_asked_for_everything(self):
+        server = Versioned()
+        server.honours_ranges = False
+        result = self.world({"http://a/x": server}).fetch("http://a/x")
+        self.assertEqual(server.ranges, [None, b"bytes=3000000-", None])
+        self.assertEqual((result.error, result.sha256), (None, sha256(BODY).hexdigest()))
+
+    def test_a_part_longer_than_the_file_is_thrown_away(self):
+        server = Versioned()
+        world = self.world({"http://a/x": server})
+        world.start("http://a/x")
+        pages = [Page(status=416), Page(b"short")]
+        world.pages["http://a/x"] = lambda _: pages.pop(0)
+        world.run(5)
+        self.assertEqual((world.results[0].error, world.results[0].content_length), (None, 5))
+
+    def test_without_a_version_half_a_file_is_worth_nothing(self):
+        pages = [Page(b"half", error=TruncatedBody("cut")), Page(b"whole")]
+        world = self.world({"http://a/x": lambda _: pages.pop(0)})
+        world.start("http://a/x")
+        self.assertEqual(self.files(), [])
+        world.run(5)
+        self.assertIsNone(world.engine.requests[1].headers.get(b"range"))
+        self.assertEqual([path.read_bytes() for path in self.files()], [b"whole"])
+
+    def test_a_part_that_nobody_asked_for_is_an_error(self):
+        result = self.world({"http://a/": Page(b"x", status=206)}).fetch("http://a/")
+        self.assertIn("SaveFailed", result.error)
+        self.assertEqual(self.files(), [])
+
+    def test_the_same_url_twice_at_once_is_two_downloads(self):
+        world = self.world({"http://a/x": Page(BODY, headers=(ETAG,))})
+        world.engine.chunk = 1000
+        world.start("http://a/x", "http://a/x")
+        world.run(1)
+        self.assertEqual({result.error for result in world.results}, {None})
+        self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
+
+    def test_a_download_that_ends_does_not_give_away_the_place_of_another(self):
+        self.world({})
+        sink = self.sink
+
+        def begin():
+            job = SimpleNamespace(url="http://a/x", sent=Request(None, b"GET", Headers()))
+            return sink.open(job, Head(200, b"", "1.1", Headers([ETAG]), None, None))
+
+        first, second = begin(), begin()
+        first.close(None)
+        third = begin()  # has the place
+        second.write(b"second")
+        second.close(None)
+        fourth = begin()
+        fourth.write(b"fourth")
+        third.write(b"third")
+        third.close(None)
+        self.assertEqual({path.read_bytes() for path in self.files()}, {b"third", b"fourth"})
+        fourth.close(None)
+        self.assertEqual([path.read_bytes() for path in self.files()], [b"fourth"])
+        self.assertEqual(sink.in_use, set())
+
+    def test_a_disk_that_refuses_fails_the_url_alone(self):
+        world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})
+        self.folder.mkdir()
+        (self.folder / "a").write_text("a file where a folder should be")
+        error = world.fetch("http://a/x").error
+        self.assertEqual(error, f"SaveFailed: File exists: {self.folder / 'a'}")
+        self.assertIsNone(world.fetch("http://b/x").error)
+
+    def test_a_name_that_is_taken_by_a_folder_fails_the_url_and_leaves_nothing(self):
+        world = self.world({"http://a/x": Page(b"x", headers=(ETAG,))})
+        Path(world.fetch("http://a/x").path).unlink()
+        target = Path(world.results[0].path)
+        target.mkdir()
+        self.assertIn("SaveFailed", world.fetch("http://a/x").error)
+        self.assertEqual(self.files(), [])
+
+    def test_a_disk_that_is_full_keeps_no_file(self):
+        world = self.world({"http://a/x": Page(BODY)}, out=Full)
+        error = world.fetch("http://a/x").error
+        self.assertRegex(error, "SaveFailed: No space left on device: .*/a/x-.*[.]part$")
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
+
+    def test_a_file_that_cannot_be_closed_is_not_kept(self):
+        world = self.world({"http://a/x": Page(b"x")}, out=Torn)
+        self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
+
+    def test_notes_that_cannot_be_written_fail_the_url_and_leave_nothing(self):
+        def full(notes, _):
+            Path(notes).write_text("{")
+            raise OSError(28, "No space left on device")
+
+        self.patch(files, "write_validator", full)
+        error = self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
+        self.assertRegex(error, "SaveFailed: No space left on device: .*[.]part[.]json$")
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
+
+    def test_a_beginning_that_cannot_be_read_fails_the_url_at_once(self):
+        server = Versioned()
+        world = self.world({"http://a/x": server})
+        world.start("http://a/x")
+        (part,) = (path for path in self.files() if path.suffix == ".part")
+
+        class Unreadable:
+            close = staticmethod(lambda: None)
+
+            def read(self, size):
+                raise OSError(5, "Input/output error")
+
+        original = files.FileWriter.rehash
+        self.patch(
+            files.FileWriter,
+            "rehash",
+            lambda writer, job, _, clock: original(writer, job, Unreadable(), clock),
+        )
+        world.run(2)  # much less than the time-out
+        (result,) = world.results
+        self.assertEqual(result.error, f"SaveFailed: Input/output error: {part}")
+        self.assertEqual((self.files(), self.sink.in_use), ([], set()))
+
+    def test_a_file_may_be_written_by_halves(self):
+        self.world({"http://a/x": Page(BODY)}, out=Halves).fetch("http://a/x")
+        self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
+
+
+SIZE = 200_000
+BODIES = [bytes([number]) * SIZE for number in range(4)]
+PAGE = "http://a/x"
+
+
+class AtOnceTests(Case):
+    def setUp(self):
+        super().setUp()
+        self.pages = []
+        self.begin_run()
+
+    def begin_run(self, **how):
+        self.world_ = self.world({PAGE: lambda _: self.pages.pop(0)}, out=self.pausing, **how)
+        self.engine = self.world_.engine
+        self.engine.chunk = SIZE // 2
+
+    def pausing(self, out):
+        test = self
+
+        class Pausing:
+            """A file whose first half is the last for now."""
+
+            is_first = True
+
+            def write(self, data):
+                if self.is_first:
+                    self.is_first = False
+                    test.engine.in_flight[-1].pause()
+                return out.write(data)
+
+            def close(self):
+                out.close()
+                if test.is_broken:
+                    raise OSError(5, "Input/output error")
+
+        return Pausing()
+
+    is_broken = False
+
+    def begin(self, number=0):
+        """Begin a download, up to the middle of its body; return what lets it go on."""
+        self.pages.append(Page(BODIES[number], headers=(ETAG,)))
+        self.world_.start(PAGE)
+        exchange = self.engine.in_flight[-1]
+        self.assertTrue(exchange.is_paused)
+        return exchange.resume
+
+    def whole(self):
+        """Return which bodies are files; -1 is a mixture."""
+        found = [path.read_bytes() for path in self.files() if ".part" not in path.name]
+        return [BODIES.index(body) if body in BODIES else -1 for body in found]
+
+    def unfinished(self):
+        return sorted(path.name.partition(".")[2] for path in self.files() if "." in path.name)
+
+    def test_four_downloads_do_not_write_over_one_another(self):
+        first, second, third = (self.begin(number) for number in range(3))
+        second()
+        self.assertEqual(self.whole(), [1])
+        fourth = self.begin(3)
+        for number, go_on in ((0, first), (2, third), (3, fourth)):
+            go_on()
+            self.assertEqual(self.whole(), [number])
+        self.assertEqual([result.error for result in self.world_.results], [None] * 4)
+        self.assertEqual((len(self.files()), self.sink.in_use), (1, set()))
+
+    def test_one_that_fails_leaves_the_first_its_notes(self):
+        self.begin()
+        second = self.begin(1)
+        self.is_broken = True
+        second()
+        self.assertIn("SaveFailed: Input/output error: ", self.world_.results[0].error)
+        self.assertEqual(self.unfinished(), ["part", "part.json"])
+
+    def test_what_a_killed_run_left_is_written_over(self):
+        for _ in range(2):
+            self.begin_run()
+            self.begin()
+            self.begin()
+        self.assertEqual(self.unfinished(), ["part", "part.2", "part.json"])
+
+    def test_another_run_at_the_same_time_writes_elsewhere(self):
+        first = self.begin(0)
+        private = make_private_folder(self.folder)
+        self.begin_run(resumes=False, private=private)
+        second = self.begin(1)
+        third = self.begin(2)
+        self.assertEqual(self.unfinished(), ["part", "part", "part.2", "part.json"])
+        self.assertEqual(len(list(private.iterdir())), 2)
+        third()
+        self.assertEqual(self.whole(), [2])
+        second()
+        self.assertEqual((self.whole(), self.unfinished()), ([1], ["part", "part.json"]))
+        first()
+        self.assertEqual((self.whole(), self.unfinished()), ([0], []))
+
+
+class SyncedTests(Case):
+    """With a disk that is synced, a file has its name only when its bytes are there for good."""
+
+    def setUp(self):
+        super().setUp()
+        self.slow = SlowDisk()
+        self.world_ = self.world({"http://a/x": Page(b"hello")}, disk=self.slow.disk)
+        self.world_.start("http://a/x")
+        self.world_.run(1)
+
+    def names(self):
+        return [path.suffix for path in self.files()]
+
+    def test_the_sync_comes_before_the_name_and_the_name_before_the_result(self):
+        self.assertTrue(self.slow.is_syncing)
+        self.assertEqual((self.names(), self.world_.results), ([".part"], []))
+        (part,) = self.files()
+        # New folders are synced as well, and so is a folder with a new name in it.
+        self.assertEqual(self.slow.syncing, [{str(part), str(self.folder)}])
+        self.slow.sync()
+        self.assertEqual(self.names(), [""])
+        self.assertIsNone(self.world_.results[0].error)
+        Deferred.fromCoroutine(self.slow.disk.flush())
+        self.slow.turn()
+        self.assertEqual(self.slow.syncing[-1], {str(part.parent)})
+
+    def test_a_sync_that_fails_fails_the_url(self):
+        self.slow.sync(OSError(5, "Input/output error"))
+        self.assertEqual(self.names(), [".part"])
+        self.assertEqual(self.world_.results[0].error, "SaveFailed: Input/output error")
+
+    def test_a_name_that_is_taken_fails_the_url(self):
+        (part,) = self.files()
+        part.with_suffix("").mkdir()
+        self.slow.sync()
+        self.assertIn("SaveFailed: Is a directory", self.world_.results[0].error)
+        self.assertEqual(self.files(), [])
+
+    def test_the_same_url_meanwhile_writes_elsewhere(self):
+        self.slow.turn()
+        self.world_.start("http://a/x")
+        self.world_.run(1)
+        self.assertEqual(len(self.files()), 2)
+        self.slow.sync()
+        self.slow.sync()
+        self.assertEqual((self.names(), len(self.world_.results)), ([""], 2))
+
+    def test_an_archive_and_a_file_are_both_waited_for(self):
+        self.slow.sync()
+        archive = WARCSink(self.folder / "x.warc", lambda *_: fail(OSError(28, "full")), "bot")
+        self.world_.fetcher.sinks.append(archive)
+        self.world_.start("http://a/x")
+        self.world_.run(1)
+        self.assertEqual(self.world_.results[1].error, "SaveFailed: full")
+        self.slow.sync()
+
+
+class NameTests(SynchronousTestCase):
+    def name(self, text):
+        return file_name(parse_url(text))
+
+    def test_a_name_is_readable_and_keeps_its_extension(self):
+        self.assertRegex(
+            self.name("http://example.com/a/report.pdf"),
+            r"^example\.com/report-[0-9a-f]{10}\.pdf$",
+        )
+        self.assertRegex(self.name("http://a:8080/"), r"^a_8080/index-[0-9a-f]{10}$")
+
+    def test_two_urls_never_share_a_name(self):
+        urls = ["http://a/x", "http://a/x?1", "http://a/x/", "http://a/y/x", "http://b/x"]
+        names = [self.name(text) for text in [*urls, "http://u:p@a/x", "http://u:q@a/x"]]
+        self.assertEqual(len(set(names)), len(names))
+
+    def test_dots_and_slashes_lead_nowhere(self):
+        for text in ("http://a/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "http://a/..%2f", "http://a/.rc"):
+            folder, _, name = self.name(text).partition("/")
+            self.assertEqual(folder, "a")
+            self.assertNotIn("/", name)
+            self.assertFalse(name.startswith("."), name)
+
+    def test_a_long_name_is_cut(self):
+        self.assertLess(len(self.name("http://a/" + "x" * 5000)), 120)
+        self.assertLess(len(self.name("http://a/x." + "y" * 5000)), 120)
+
+    def test_an_ipv6_host_is_a_folder(self):
+        self.assertRegex(self.name("http://[::1]:80/x"), r"^[0-9A-Za-z][^/]*/x-")
+
+    @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), max_size=40))
+    def test_no_path_escapes(self, path):
+        url = URL(Origin("http", "host", 80), "/" + path)
+        target = Path("/base", file_name(url)).resolve()
+        self.assertTrue(target.is_relative_to("/base/host"), target)
+
+
+def head(*lines, status=206, encoding=None):
+    return Head(status, b"", "1.1", Headers(list(lines)), None, encoding)
+
+
+MODIFIED = (b"Last-Modified", b"Sat, 01 Jan 2000 00:00:00 GMT")
+LATER = (b"Date", b"Sat, 01 Jan 2000 00:01:00 GMT")
+
+
+class ValidatorTests(SynchronousTestCase):
+    def test_a_strong_etag_is_best(self):
+        self.assertEqual(Validator.of(head(ETAG, MODIFIED)).if_range, b'"v1"')
+
+    def test_a_weak_etag_promises_nothing_about_bytes(self):
+        self.assertIsNone(Validator.of(head((b"ETag", b'W/"v1"'))))
+        weak = head((b"ETag", b'W/"v1"'), MODIFIED, LATER)
+        self.assertEqual(Validator.of(weak).if_range, MODIFIED[1])
+
+    def test_a_file_that_has_just_changed_may_change_again_in_the_same_second(self):
+        for date in (
+            MODIFIED[1],
+            b"Sat, 01 Jan 2000 00:00:59 GMT",
+            b"Sat, 01 Jan 2000 00:02:00",  # no time zone
+            b"today",
+        ):
+            self.assertIsNone(Validator.of(head(MODIFIED, (b"Date", date))), date)
+        self.assertIsNone(Validator.of(head(MODIFIED)))
+        self.assertIsNone(Validator.of(head(LATER)))
+
+    def test_a_compressed_body_cannot_be_continued(self):
+        self.assertIsNone(Validator.of(head(ETAG, encoding=b"gzip")))
+
+    def test_versions_are_told_apart(self):
+        validator = Validator.of(head(ETAG, MODIFIED))
+        self.assertTrue(validator.matches(head(ETAG)))
+        self.assertTrue(validator.matches(head()))
+        self.assertTrue(validator.matches(head(MODIFIED)))
+        self.assertFalse(validator.matches(head((b"ETag", b'"v2"'))))
+        self.assertFalse(validator.matches(head((b"Last-Modified", b"today"))))
+        self.assertFalse(validator.matches(head(encoding=b"gzip")))
+
+
+class PartialTests(SynchronousTestCase):
+    partial = PartialFile(5, Validator('"v1"'))
+
+    def test_it_asks_for_the_rest(self):
+        self.assertEqual(self.partial.headers, ((b"Range", b"bytes=5-"), (b"If-Range", b'"v1"')))
+
+    def test_only_what_goes_on_where_it_ends_fits(self):
+        table = [
+            (b"bytes 5-9/10", True),
+            (b"bytes 5-9/*", True),
+            (b"bytes 4-9/10", False),
+            (b"bytes 5-8/10", False),
+            (b"items 5-9/10", False),
+            (b"", False),
+        ]
+        for value, fits in table:
+            response = head((b"Content-Range", value))
+            self.assertEqual(self.partial.is_continued_by(response), fits, value)
+        other = head((b"Content-Range", b"bytes 5-9/10"), (b"ETag", b'"v2"'))
+        self.assertFalse(self.partial.is_continued_by(other))
+
+    def test_it_is_read_back(self):
+        part, notes = Path(self.mktemp()), Path(self.mktemp())
+        part.write_bytes(b"12345")
+        write_validator(notes, Validator('"v1"'))
+        self.assertEqual(read_partial(part, notes), self.partial)
+
+    def test_what_cannot_be_trusted_is_nothing(self):
+        part, notes = Path(self.mktemp()), Path(self.mktemp())
+        self.assertIsNone(read_partial(part, notes))
+        part.write_bytes(b"12345")
+        for text in ("", "[]", "{}", '{"etag": null, "last_modified": null}'):
+            notes.write_text(text)
+            self.assertIsNone(read_partial(part, notes), text)
+        part.write_bytes(b"")
+        write_validator(notes, Validator('"v1"'))
+        self.assertIsNone(read_partial(part, notes))
+
+
+class PrivateFolderTests(SynchronousTestCase):
+    def setUp(self):
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def names(self):
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
+
+    def test_each_run_has_its_own_and_may_remove_it(self):
+        first, second = make_private_folder(self.folder), make_private_folder(self.folder)
+        self.assertNotEqual(first, second)
+        remove_private_folder(first)
+        self.assertEqual(self.names(), [second.name])
+
+    def test_what_is_in_use_stays_and_the_rest_goes(self):
+        used = make_private_folder(self.folder)
+        (used / "x.part").write_bytes(b"x")
+        for left in (".evserve-parts-1", ".evserve-parts-2"):
+            (self.folder / left).mkdir()
+            (self.folder / left / "y.part.2").write_bytes(b"y")
+        remove_stale_folders(self.folder)
+        self.assertEqual(self.names(), [used.name, f"{used.name}/x.part"])
+
+    def test_nothing_else_is_touched(self):
+        (self.folder / "a.part").write_bytes(b"x")
+        (self.folder / ".evserve-parts-file").write_bytes(b"x")
+        (self.folder / ".evserve-parts-full" / "folder").mkdir(parents=True)
+        (self.folder / "elsewhere").mkdir()
+        (self.folder / "elsewhere" / "x").write_bytes(b"x")
+        (self.folder / ".evserve-parts-link").symlink_to("elsewhere")
+        (self.folder / ".parts-mine").mkdir()
+        (self.folder / ".parts-mine" / "x.part").write_bytes(b"x")
+        (self.folder / ".evserve-parts-mine").mkdir()
+        (self.folder / ".evserve-parts-mine" / "x.party").write_bytes(b"x")
+        before = self.names()
+        remove_stale_folders(self.folder)
+        self.assertEqual(self.names(), before)
+
+    def test_another_users_is_left_alone(self):
+        (self.folder / ".evserve-parts-1").mkdir()
+        self.patch(os, "geteuid", lambda: os.getuid() + 1)
+        remove_stale_folders(self.folder)
+        self.assertEqual(self.names(), [".evserve-parts-1"])
+
+    def test_one_that_becomes_a_link_meanwhile_leads_nowhere(self):
+        left, other = self.folder / ".evserve-parts-1", self.folder / "other"
+        left.mkdir()
+        other.mkdir()
+        (other / "x.part").write_bytes(b"x")
+
+        def lock(descriptor):
+            left.rmdir()
+            left.symlink_to("other")
+            return True
+
+        self.patch(files, "lock", lock)
+        remove_stale_folders(self.folder)
+        self.assertTrue((other / "x.part").exists())
+
+    def test_a_folder_that_cannot_be_listed_is_left_alone(self):
+        remove_stale_folders(self.folder / "none")
+
+    def test_one_that_is_removed_before_it_is_claimed_is_made_again(self):
+        made = []
+
+        def mkdtemp(prefix, dir):  # noqa: A002 - the library's name
+            path = dir / f"{prefix}{len(made)}"
+            path.mkdir()
+            made.append(path)
+            if len(made) == 1:
+                remove_stale_folders(dir)
+            return str(path)
+
+        self.patch(files, "mkdtemp", mkdtemp)
+        self.assertEqual(make_private_folder(self.folder), made[1])
+        self.assertEqual([path.exists() for path in made], [False, True])

@@ -1,0 +1,300 @@
+"""Lists, files, streams and sitemaps."""
+
+import gzip
+import os
+import sys
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.fetch.output.recorder import write_error_message
+from evserve.fetch.policy import Policy
+from evserve.fetch.sources import (
+    FileSource,
+    ListSource,
+    SitemapFailed,
+    SitemapParser,
+    SitemapSource,
+    StreamSource,
+)
+from evserve.fetch.testing import Page
+from evserve.http.errors import BadURL
+from evserve.http.url import MAX_LENGTH, parse_url
+from tests.fetch.memory_world import World
+
+
+SPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
+
+
+def sitemap(*urls, kind="url", space=SPACE):
+    root = {"url": "urlset", "sitemap": "sitemapindex"}[kind]
+    items = "".join(f"<{kind}>\n<loc> {url} </loc><lastmod>x</lastmod></{kind}>" for url in urls)
+    return f'<?xml version="1.0"?><{root} xmlns="{space}">{items}</{root}>'.encode()
+
+
+def parse(data, size=7):
+    parser = SitemapParser()
+    for start in range(0, len(data), size):
+        parser.feed(data[start : start + size])
+    parser.finish()
+    return parser
+
+
+class SitemapParserTests(SynchronousTestCase):
+    def test_pages_are_found_in_any_pieces(self):
+        data = sitemap("http://a/?x=1&amp;y=2", "http://a/ü")
+        for size in (1, 7, 10_000):
+            self.assertEqual(parse(data, size).pages, ["http://a/?x=1&y=2", "http://a/ü"])
+
+    def test_an_index_names_sitemaps(self):
+        parser = parse(sitemap("http://a/1.xml", kind="sitemap"))
+        self.assertEqual((parser.pages, parser.sitemaps), ([], ["http://a/1.xml"]))
+
+    def test_gzip_is_recognised_by_its_first_bytes(self):
+        self.assertEqual(parse(gzip.compress(sitemap("http://a/")), 1).pages, ["http://a/"])
+
+    def test_gzip_may_have_several_members(self):
+        data = sitemap("http://a/", "http://b/")
+        zipped = gzip.compress(data[:99]) + gzip.compress(data[99:])
+        self.assertEqual(parse(zipped).pages, ["http://a/", "http://b/"])
+
+    def test_text_has_a_url_a_line(self):
+        text = "\ufeff\r\n http://a/ü\r\n\r\nHTTPS://b/?x=1&y=2 \nno url\rhttp://c/".encode()
+        urls = ["http://a/ü", "HTTPS://b/?x=1&y=2", "no url", "http://c/"]
+        members = gzip.compress(text[:20]) + gzip.compress(text[20:])
+        for data in (text, gzip.compress(text), members):
+            for size in (1, 7, 10_000):
+                parser = parse(data, size)
+                self.assertEqual((parser.pages, parser.sitemaps), (urls, []))
+
+    def test_text_without_line_ends_is_cut(self):
+        (long,) = parse(b"http://a/" + b"x" * 1_000_000, 65536).pages
+        self.assertEqual(len(long), MAX_LENGTH + 1)
+
+    def test_xml_may_be_utf_16_or_begin_with_blanks(self):
+        wide = sitemap("http://a/ü").decode().encode("utf-16")
+        self.assertEqual(parse(wide).pages, ["http://a/ü"])
+        self.assertEqual(parse(b"\xef\xbb\xbf \n" + sitemap("http://a/")).pages, ["http://a/"])
+
+    def test_the_root_alone_may_be_without_the_namespace(self):
+        data = f'<urlset xmlns:s="{SPACE}"><s:url><s:loc>http://a/</s:loc></s:url></urlset>'
+        self.assertEqual(parse(data.encode()).pages, ["http://a/"])
+
+    def test_the_namespace_may_be_misspelt(self):
+        old = sitemap("http://a/", space="http://www.google.com/schemas/sitemap/0.84")
+        self.assertEqual(parse(old).pages, ["http://a/"])
+
+    def test_the_namespace_may_be_missing_and_others_do_not_count(self):
+        self.assertEqual(parse(b"<urlset><url><loc>u</loc></url></urlset>").pages, ["u"])
+        image = b'<urlset xmlns:i="urn:i"><url><i:loc>no</i:loc><loc>u</loc></url></urlset>'
+        self.assertEqual(parse(image).pages, ["u"])
+
+    def test_what_is_no_sitemap_is_said(self):
+        table = [
+            (b"hello", "neither XML (syntax error: line 1, column 0) nor a list of URLs"),
+            (b"", "neither XML"),
+            (b"h", "neither XML"),
+            (b"<urlset>", "neither XML"),
+            (b"<rss><channel/></rss>", "it begins with <rss>"),
+            (gzip.compress(sitemap("u"))[:-9], "cut off"),
+            (gzip.compress(b"http://a/")[:-9], "cut off"),
+            (b"\x1f\x8bnonsense here", "corrupt"),
+            (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities"),
+            (gzip.compress(bytes(101 * 1024 * 1024)), "neither XML"),
+            (gzip.compress(b"http://a/" + bytes(101 * 1024 * 1024)), "longer than"),
+        ]
+        for data, reason in table:
+            error = self.assertRaises(SitemapFailed, parse, data, 65536)
+            self.assertIn(reason, str(error))
+
+    def test_a_sitemap_without_end_is_cut(self):
+        parser = SitemapParser()
+        parser.feed(b"<urlset>")
+        spaces = b" " * 1024 * 1024
+        with self.assertRaises(SitemapFailed):
+            for _ in range(101):
+                parser.feed(spaces)
+
+
+class SitemapSourceTests(SynchronousTestCase):
+    def read(self, pages, *start):
+        world, failed = World(pages, Policy(obey_robots=False)), []
+        source = SitemapSource(world.fetcher, list(start), failed.append)
+
+        async def read_all():
+            found = []
+            while batch := await source.next_batch():
+                found += batch
+            return found
+
+        reading = Deferred.fromCoroutine(read_all())
+        world.run(20)
+        return self.successResultOf(reading), failed
+
+    def test_an_index_is_followed_in_order_and_each_sitemap_read_once(self):
+        pages = {
+            "http://a/i.xml": Page(
+                sitemap("http://a/1.xml", "http://a/i.xml", "http://a/2.xml", kind="sitemap")
+            ),
+            "http://a/1.xml": Page(sitemap("http://a/x", "http://a/y")),
+            "http://a/2.xml": Page(sitemap("http://a/z")),
+        }
+        found, failed = self.read(pages, "http://a/i.xml")
+        self.assertEqual((found, failed), (["http://a/x", "http://a/y", "http://a/z"], []))
+
+    def test_what_cannot_be_read_is_reported_and_the_rest_is_read(self):
+        pages = {
+            "http://a/1.xml": Page(b"hello"),
+            "http://a/2.xml": Page(sitemap("http://a/x")[:-3]),
+            "http://a/3.xml": Page(b"gone", status=404),
+            "http://a/4.xml": Page(sitemap("http://a/z")),
+            "http://a/5.xml": Page(b"", status=204),
+        }
+        found, failed = self.read(pages, *reversed(pages), "no url")
+        self.assertEqual(found, ["http://a/z"])
+        names = [result.error.partition(":")[0] for result in failed]
+        expected = ["BadURL", "SitemapFailed", "SitemapFailed", "BadStatus", "SitemapFailed"]
+        self.assertEqual(names, expected)
+
+
+class Readers:
+    """A reactor's readers."""
+
+    def __init__(self):
+        self.reading = None
+
+    def addReader(self, reader):
+        self.reading = reader
+
+    def removeReader(self, reader):
+        self.reading = None
+
+
+class StreamTests(SynchronousTestCase):
+    def setUp(self):
+        self.output, self.input = os.pipe()
+        self.addCleanup(os.close, self.output)
+        self.reactor = Readers()
+        self.source = StreamSource(self.reactor, self.output, "-i -")
+
+    def next_batch(self):
+        return Deferred.fromCoroutine(self.source.next_batch())
+
+    def write(self, data):
+        os.write(self.input, data)
+        self.reactor.reading.doRead()
+
+    def test_lines_come_when_they_are_whole(self):
+        batch = self.next_batch()
+        self.write(b"http://a/\nhttp")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        self.assertIsNone(self.reactor.reading)  # nothing is read that nobody wants
+        batch = self.next_batch()
+        self.write(b"://b/")
+        self.assertNoResult(batch)
+        self.write(b"\n")
+        self.assertEqual(self.successResultOf(batch), ["http://b/"])
+
+    def test_the_last_line_needs_no_end(self):
+        batch = self.next_batch()
+        self.write(b"http://a/")
+        os.close(self.input)
+        self.reactor.reading.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        self.assertEqual(self.successResultOf(self.next_batch()), [])
+
+    def test_the_end_may_also_be_read(self):
+        os.close(self.input)
+        batch = self.next_batch()
+        self.reactor.reading.doRead()
+        self.assertEqual(self.successResultOf(batch), [])
+
+    def test_of_a_line_without_end_only_the_beginning_is_kept(self):
+        self.addCleanup(os.close, self.input)
+        batch = self.next_batch()
+        for _ in range(100):
+            self.write("ü".encode() * 5000)
+        self.assertNoResult(batch)
+        self.assertLess(sys.getsizeof(self.source._splitter._rest), 300_000)
+        self.write(b"\nhttp://a/\n")
+        long, url = self.successResultOf(batch)
+        self.assertRaises(BadURL, parse_url, long)
+        self.assertEqual((len(long), url), (MAX_LENGTH + 1, "http://a/"))
+
+    def test_a_byte_order_mark_is_no_part_of_a_url(self):
+        batch = self.next_batch()
+        self.write(b"\xef\xbb\xbfhttp://a/\r\n\xef\xbb\xbfx\n")
+        self.assertEqual(self.successResultOf(batch), ["http://a/", "\ufeffx"])
+        os.close(self.input)
+
+    def test_what_cannot_be_read_is_an_error_after_what_could(self):
+        self.addCleanup(os.close, self.input)
+        batch = self.next_batch()
+        self.write(b"http://a/\nhttp://b/")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+        batch = self.next_batch()
+        self.source._descriptor = self.input  # which is only written to
+        self.reactor.reading.doRead()
+        self.assertEqual(self.successResultOf(batch), ["http://b/"])
+        error = self.failureResultOf(self.next_batch(), OSError).value
+        self.assertEqual(write_error_message(error), "-i -: Bad file descriptor")
+
+    def test_nothing_there_after_all_is_not_the_end(self):
+        self.addCleanup(os.close, self.input)
+        os.set_blocking(self.output, False)
+        batch = self.next_batch()
+        self.reactor.reading.doRead()
+        self.assertNoResult(batch)
+        self.write(b"http://a/\n")
+        self.assertEqual(self.successResultOf(batch), ["http://a/"])
+
+    def test_bytes_that_are_not_utf_8_stay_what_they_are(self):
+        batch = self.next_batch()
+        self.write(b"http://a/\xe4\n")
+        (url,) = self.successResultOf(batch)
+        self.assertEqual(parse_url(url).target, "/%E4")
+        os.close(self.input)
+
+
+class OtherSourceTests(SynchronousTestCase):
+    def all_of(self, source):
+        async def read():
+            batches = []
+            while batch := await source.next_batch():
+                batches.append(batch)
+            return batches
+
+        return self.successResultOf(Deferred.fromCoroutine(read()))
+
+    def test_a_list_is_one_batch(self):
+        self.assertEqual(self.all_of(ListSource(["a", "b"])), [["a", "b"]])
+
+    def test_a_file_is_read_in_batches_without_comments(self):
+        path = Path(self.mktemp())
+        path.write_text("\n# no\n" + "".join(f" http://a/{number} \n" for number in range(1200)))
+        self.assertEqual([len(batch) for batch in self.all_of(FileSource(path))], [500, 500, 200])
+
+    def test_odd_lines_of_a_file(self):
+        path = Path(self.mktemp())
+        long = b"http://a/" + b"x" * 1_000_000
+        lines = [
+            b"\xef\xbb\xbfhttp://a/",
+            b"",
+            b"\t",
+            b" #no",
+            long,
+            b"#" + long,
+            b"http://a/\xe4",
+        ]
+        path.write_bytes(b"\r\n".join(lines))
+        ((first, cut, last),) = self.all_of(FileSource(path))
+        self.assertEqual((first, parse_url(last).target), ("http://a/", "/%E4"))
+        self.assertEqual(len(cut), MAX_LENGTH + 1)
+        error = self.assertRaises(BadURL, parse_url, cut)
+        self.assertEqual(str(error), "longer than 65536 characters")
+
+    def test_a_file_that_is_not_there_is_an_error_at_once(self):
+        self.assertRaises(FileNotFoundError, FileSource, Path("none"))
