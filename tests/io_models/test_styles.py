@@ -81,6 +81,6 @@ class EvserveUvloopTests(OptionalPackage, ModelBehaviour, SynchronousTestCase):
         self.assertEqual(
             program.wait_for_line(),
             f"{self.name}: file limit ({FILES}) nearly reached: "
-            "accepting no connections until there is room\n",
+            "no connections are accepted until some close\n",
         )
         self.converse(first, b"still there")
