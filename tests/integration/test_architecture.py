@@ -1,0 +1,207 @@
+"""docs/architecture.md: one unit of work of each kind goes the way that the page lists."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from tests.documents import ROOT
+from tests.integration.fetch_server import WebSite
+from tests.integration.processes import TWISTD, run_python
+from tests.integration.streams import Client
+from tests.integration.test_admin import address_of
+
+
+ITEM = re.compile(r"^\d+\. `(\S+\.py): (\S+)`", re.MULTILINE)
+
+# A plugin file that records the functions of evserve that are called between two SIGUSR2.
+RECORDER = """
+import json
+import os
+import signal
+import sys
+import threading
+
+import evserve
+
+HERE = os.path.dirname(evserve.__file__) + os.sep
+calls = None
+
+
+def profile(frame, event, argument):
+    code = frame.f_code
+    if event == "call" and calls is not None and code.co_filename.startswith(HERE):
+        calls.setdefault((code.co_filename[len(HERE):], code.co_qualname))
+
+
+def toggle():
+    global calls
+    if calls is None:
+        print("recording", file=sys.stderr, flush=True)
+        calls = {}
+    else:
+        found, calls = list(calls), None
+        print("recorded", json.dumps(found), file=sys.stderr, flush=True)
+
+
+def ask_reactor(*_):
+    from twisted.internet import reactor
+
+    reactor.callFromThread(toggle)
+
+
+signal.signal(signal.SIGUSR2, ask_reactor)
+threading.setprofile(profile)
+sys.setprofile(profile)
+"""
+
+HANDLER_PLUGIN = """
+from evserve.plugin import Handler
+handler = Handler("way", "way.handle")
+"""
+HANDLER = "async def handle(event):\n    pass\n"
+
+
+def listed(title):
+    """Return the (file, function) pairs that the page lists below `title`."""
+    page = ROOT.joinpath("docs", "architecture.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n### {title}\n")[2].partition("\n#")[0]
+    return [tuple(pair) for pair in ITEM.findall(section)]
+
+
+class Asking(Client):
+    """A client of a queue that asks one thing after another."""
+
+    async def ask(self, command, *ends):
+        """Send a command and return what comes back, up to the first of `ends`."""
+        self.got = b""
+        self.transport.write(command)
+        while not self.got.endswith(ends or b"\r\n"):
+            await self.receive(len(self.got) + 1)
+        return self.got
+
+
+class WayTests(TestCase):
+    """Each way is recorded in a server process, as a user starts it."""
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        plugins = self.folder / "twisted" / "plugins"
+        plugins.mkdir(parents=True)
+        plugins.joinpath("recorder_plugin.py").write_text(RECORDER)
+        plugins.joinpath("way_plugin.py").write_text(HANDLER_PLUGIN)
+        self.folder.joinpath("way.py").write_text(HANDLER)
+
+    def start(self, *words):
+        command = (TWISTD, "--reactor=epoll", "-n", "evserve", *words)
+        return run_python(self, *command, folder=self.folder)
+
+    async def connect(self, address):
+        from twisted.internet import reactor
+        from twisted.internet.endpoints import clientFromString, connectProtocol
+
+        client = Asking()
+        await connectProtocol(clientFromString(reactor, f"tcp:{address}"), client)
+        self.addCleanup(client.hang_up)
+        return client
+
+    async def record(self, child, unit):
+        """Return the functions called during `unit()`, in the order of their first calls."""
+        read = len(child.err)
+        os.kill(child.transport.pid, signal.SIGUSR2)
+        await child.until(lambda: b"recording\n" in child.err[read:])
+        await unit()
+        os.kill(child.transport.pid, signal.SIGUSR2)
+        found = await child.until(lambda: re.search(rb"recorded (.*)\n", child.err[read:]))
+        return [tuple(pair) for pair in json.loads(found[1])]
+
+    async def follow(self, title, child, unit):
+        """Check that the page lists the files of a unit's way, and functions in their order.
+
+        Other work, such as a timer's, may come between, and the last steps may come too late to
+        be recorded. So units are recorded until one agrees; what some units do not need is not on
+        the way.
+        """
+        way = listed(title)
+        files = None
+        for _ in range(20):
+            calls = await self.record(child, unit)
+            crossed = {file for file, _ in calls}
+            files = crossed if files is None else files & crossed
+            called = [call for call in calls if call in way]
+            if (files, called) == ({file for file, _ in way}, way):
+                break
+        self.assertEqual(files, {file for file, _ in way}, f"{title}: {calls}")
+        self.assertEqual(called, way, f"{title}: {calls}")
+
+    async def test_a_byte(self):
+        child = self.start("echo", "--port", "0", "--transform", "upper")
+        client = await self.connect(await address_of(child, "echo"))
+
+        async def echo():
+            client.transport.write(b"x")
+            await client.receive(len(client.got) + 1)
+
+        await echo()
+        await self.follow("A byte through the echo service", child, echo)
+
+    async def test_a_connection(self):
+        child = self.start("--port", "0", "--max-connections", "9", "--idle-timeout", "900")
+        address = await address_of(child, "echo")
+
+        async def come_and_go():
+            client = await self.connect(address)
+            client.transport.loseWriteConnection()
+            await client.closed
+
+        await come_and_go()
+        await self.follow("A connection", child, come_and_go)
+
+    async def test_a_put(self):
+        child = self.start("queue", "--port", "0", "--store", "queue.db")
+        client = await self.connect(await address_of(child, "queue"))
+
+        async def put():
+            await client.ask(b"put 0 0 60 1\r\nx\r\n")
+
+        await put()
+        await self.follow("A put", child, put)
+
+    async def test_a_handlers_event(self):
+        address = await address_of(self.start("queue", "--port", "0"), "queue")
+        child = self.start("work", "--queue", f"beanstalk://{address}")
+        await child.until(lambda: b" serves " in child.err)
+        client = await self.connect(address)
+        await client.ask(b"use way\r\n")
+
+        async def put():
+            inserted = await client.ask(b"put 0 0 60 1\r\nx\r\n")
+            number = inserted.split()[1]
+            peek = b"peek %b\r\n" % number
+            while await client.ask(peek, b"\r\nx\r\n", b"NOT_FOUND\r\n") != b"NOT_FOUND\r\n":
+                pass
+
+        await put()
+        await self.follow("An event through its handler", child, put)
+
+    async def test_a_url(self):
+        site = WebSite(self)
+        site.answers["/robots.txt"] = b"User-agent: *\nDisallow: /private"
+        child = self.start("fetch", "-i", "-", "-o", "-")
+        numbers = itertools.count()
+
+        async def fetch():
+            path = f"/{next(numbers)}"
+            site.answers[path] = b"hello"
+            child.transport.write(f"{site.url(path)}\n".encode())
+            await child.shows(f'{path}"'.encode())
+
+        await fetch()
+        await self.follow("A URL through fetch", child, fetch)
