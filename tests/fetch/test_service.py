@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch import service
 from evserve.fetch.output.recorder import Terminal
-from evserve.fetch.queue import QueueService
+from evserve.fetch.queue import ConsumerService
 from evserve.fetch.scheduler import DuplicateFilter
 from evserve.fetch.service import Crawl, Options, makeService
 from evserve.fetch.sources import ListSource
@@ -156,6 +157,18 @@ class MakingTests(Case):
         self.start("http://example.com/")
         self.assertEqual(self.network.last_place, ("192.0.2.9", 3128))
 
+    def test_the_warning_about_a_proxy_names_no_option_that_was_not_given(self):
+        warnings = []
+        self.patch(service._log, "warn", warnings.append)
+        self.patch(os, "environ", {"http_proxy": "192.0.2.9:3128"})
+        self.make("--queue", "memory:")
+        self.assertEqual(
+            warnings,
+            [
+                "the proxy resolves names, so only the proxy can refuse names of private addresses",
+            ],
+        )
+
     def test_one_in_the_environment_that_is_none_is_named(self):
         self.patch(os, "environ", {"http_proxy": "socks5://x"})
         error = self.assertRaises(UsageError, self.make, HOST)
@@ -176,8 +189,8 @@ class MakingTests(Case):
         self.assertIn("line 1: not a line of a fetch journal", str(error))
 
     def test_a_queue_makes_another_service(self):
-        service = self.make("--queue", "memory:", "--save", self.folder / "saved")
-        self.assertIsInstance(service, QueueService)
+        made = self.make("--queue", "memory:", "--save", self.folder / "saved")
+        self.assertIsInstance(made, ConsumerService)
 
     def test_a_queue_that_is_none_is_named(self):
         for words, reason in (
@@ -305,7 +318,6 @@ class CrawlTests(SynchronousTestCase):
         self.run_urls(["http://a/", "http://a", "HTTP://A:80/#x", "http://a/b", "no url"])
         self.world.run(5)
         self.assertEqual(self.world.engine.urls, ["http://a/", "http://a/b"])
-        self.assertEqual(self.run_.skipped, 2)
         self.assertEqual(list(self.recorded), ["no url", "http://a/", "http://a/b"])
 
     def test_a_url_is_fetched_once_for_each_account(self):
