@@ -163,13 +163,10 @@ class DuplicateFilterTests(SynchronousTestCase):
     def test_it_is_a_set(self, texts):
         duplicates, reference = DuplicateFilter(), set()
         for text in texts:
-            self.assertEqual(text in duplicates, text in reference)
             self.assertEqual(duplicates.add(text), text not in reference)
             reference.add(text)
-        self.assertEqual(len(duplicates), len(reference))
 
     def test_it_grows(self):
         duplicates = DuplicateFilter()
         self.assertTrue(all(duplicates.add(f"http://a/{number}") for number in range(50_000)))
         self.assertFalse(any(duplicates.add(f"http://a/{number}") for number in range(50_000)))
-        self.assertEqual(len(duplicates), 50_000)

@@ -31,8 +31,8 @@ class JournalTests(SynchronousTestCase):
         journal.add([JournalEntry("http://b/", OutputSizes(), is_final=False)])
         journal.close()
         journal = self.open()
-        self.assertIn("http://a/", journal.urls)
-        self.assertNotIn("http://b/", journal.urls)
+        self.assertFalse(journal.urls.add("http://a/"))
+        self.assertTrue(journal.urls.add("http://b/"))
         self.assertEqual(journal.finished, 1)
 
     def test_outputs_go_on_where_the_journal_ends(self):
