@@ -138,7 +138,7 @@ class ConsumerServiceTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth())
         self.assertEqual(len(self.world.engine.requests), 1)
 
-    def test_a_queue_that_is_away_is_tried_again(self):
+    def test_a_queue_that_is_down_is_retried(self):
         self.start()
         self.queue.go_away()
         self.world.run(3)
@@ -185,7 +185,7 @@ class EventBodyTests(SynchronousTestCase):
         self.assertEqual((body.method, body.timeout), (b"HEAD", 3.0))
         self.assertEqual(list(body.headers), [(b"X", b"1")])
 
-    def test_what_is_invalid_is_named(self):
+    def test_an_invalid_body_is_an_error_with_its_reason(self):
         table = [
             (b"", "empty"),
             (b"ftp://a/", "unsupported scheme ftp"),
