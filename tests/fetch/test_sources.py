@@ -191,7 +191,7 @@ class StreamTests(SynchronousTestCase):
         batch = self.next_batch()
         self.write(b"http://a/\nhttp")
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
-        self.assertIsNone(self.reactor.reading)  # nothing is read that nobody wants
+        self.assertIsNone(self.reactor.reading)  # nothing is read ahead
         batch = self.next_batch()
         self.write(b"://b/")
         self.assertNoResult(batch)
