@@ -26,8 +26,8 @@ def main() -> None:
             continue
         # For a single body, a client may use all cores.
         server_core, client_core = (None, None) if scenario.requests == 1 else apart
-        with servers.running(server_core) as place:
-            job = scenario.job(place, options.scale)
+        with servers.run_servers(server_core) as running:
+            job = scenario.job(running, options.scale)
             rows = _measure(scenario, job, clients, options.runs, client_core)
             print(report.table(scenario, job, rows), flush=True)
 
@@ -53,7 +53,7 @@ def _run(name: str, job: Job, core: int | None) -> Outcome:
         text=True,
         timeout=300,
         check=False,
-        preexec_fn=lambda: servers.stay_on(core),  # no threads here
+        preexec_fn=lambda: servers.pin_to_core(core),  # no threads here
     )
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")

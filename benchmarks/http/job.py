@@ -45,7 +45,7 @@ class Outcome(_Json):
 
 @define(eq=False)
 class Run:
-    """A running job: gives out URLs, counts failures, and measures from `begin` on."""
+    """A job in progress: gives out URLs, counts failures, and measures from `begin` on."""
 
     job: Job
     failed: int = field(default=0, init=False)

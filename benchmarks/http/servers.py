@@ -33,7 +33,7 @@ FILES = {"1k": 1024, "50k": 50 * 1024, "200m": 200 * 1000 * 1000}
 
 @frozen
 class Servers:
-    """Their base URLs, and the certificate to trust."""
+    """The base URLs of the servers, and the certificate to trust."""
 
     plain: str
     tls: str
@@ -44,14 +44,14 @@ class Servers:
 
 
 @contextmanager
-def running(core: int | None) -> Iterator[Servers]:
+def run_servers(core: int | None) -> Iterator[Servers]:
     """Run the servers on one core, or on any."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evserve-bench-")))
         folder.chmod(0o755)  # the worker of nginx is another user
         _fill(folder)
-        ports = _nginx(stack, folder, core)
-        delay = _python(stack, ["-m", "benchmarks.http.delay_server", "0.1"], core)
+        ports = _start_nginx(stack, folder, core)
+        delay = _start_python(stack, ["-m", "benchmarks.http.delay_server", "0.1"], core)
         http, https, new = ports
         yield Servers(
             f"http://127.0.0.1:{http}",
@@ -77,7 +77,7 @@ def _fill(folder: Path) -> None:
     os.sync()  # otherwise the first runs would share the disk with these files
 
 
-def _nginx(stack: ExitStack, folder: Path, core: int | None) -> list[int]:
+def _start_nginx(stack: ExitStack, folder: Path, core: int | None) -> list[int]:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         raise SystemExit("nginx is not installed: apt-get install nginx-light")
@@ -92,7 +92,7 @@ def _nginx(stack: ExitStack, folder: Path, core: int | None) -> list[int]:
         pass_fds=descriptors,
         env={**os.environ, "NGINX": "".join(f"{number};" for number in descriptors)},
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: stay_on(core),  # noqa: PLW1509 # no threads here
+        preexec_fn=lambda: pin_to_core(core),  # noqa: PLW1509 # no threads here
     )
     stack.callback(_end, process)
     for listener in listeners:
@@ -103,18 +103,18 @@ def _nginx(stack: ExitStack, folder: Path, core: int | None) -> list[int]:
     return ports
 
 
-def _python(stack: ExitStack, words: list[str], core: int | None) -> int:
+def _start_python(stack: ExitStack, words: list[str], core: int | None) -> int:
     process = subprocess.Popen(  # noqa: S603 # our own module
         [sys.executable, *words],
         stdout=subprocess.PIPE,
-        preexec_fn=lambda: stay_on(core),  # noqa: PLW1509 # no threads here
+        preexec_fn=lambda: pin_to_core(core),  # noqa: PLW1509 # no threads here
     )
     stack.callback(_end, process)
     assert process.stdout is not None
     return int(process.stdout.readline())
 
 
-def stay_on(core: int | None) -> None:
+def pin_to_core(core: int | None) -> None:
     """Keep this process on one core."""
     if core is not None:
         os.sched_setaffinity(0, {core})

@@ -11,7 +11,7 @@ agents       any IAgent as an engine
 sources      where URLs come from: lists, files, standard input, sitemaps
 output/      where results go: files, WARC, rows, the journal, the terminal
 service      `twistd -n evserve fetch`: Options, makeService, Crawl
-queue        `--queue`: URLs from events
+queue        `--queue`: ConsumerService, URLs from events
 interfaces   the seams: Engine, Source, Sink
 errors       names of errors in rows, beside those of `evserve.http.errors`
 testing      MemoryEngine: an engine without a network

@@ -80,7 +80,7 @@ class AgentExchange(Protocol):
             self.transport.resumeProducing()
 
     def cancel(self, error: Exception | None = None) -> None:
-        self._end(error or Cancelled("given up"))
+        self._end(error or Cancelled("cancelled"))
         if self.transport is not None:
             self.transport.loseConnection()
         elif self.response is not None:

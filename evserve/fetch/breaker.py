@@ -1,4 +1,4 @@
-"""Circuit breakers for origins and proxies: one that is down is not asked ten thousand times.
+"""Circuit breakers: an origin or proxy that is down does not get ten thousand requests.
 
 Pure: nothing here knows Twisted or reads a clock; `now` is an argument, in seconds.
 """

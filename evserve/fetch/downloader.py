@@ -60,7 +60,7 @@ class Downloader:
         self._admit(job)
 
     def close(self) -> None:
-        """Close the engine and give up all jobs."""
+        """Close the engine and cancel all jobs."""
         for timer in (*self._timers.values(), *([self._timer] if self._timer else ())):
             timer.cancel()
         self._timers.clear()
@@ -68,7 +68,7 @@ class Downloader:
         self._is_starting = True  # start nothing more
         self.engine.close()
         for job in tuple(self.jobs):
-            self._finish(job, Cancelled("given up"))
+            self._finish(job, Cancelled("cancelled"))
 
     def _admit(self, job: Job) -> None:
         self.robots.check(job)
@@ -162,7 +162,7 @@ class Downloader:
 
     def _decide(self, job: Job, error: Exception | None) -> Decision:
         if job.is_cancelled:
-            return Finish(Cancelled("given up"))
+            return Finish(Cancelled("cancelled"))
         tries = job.tries - job.redirects
         if job.resends and error is not None:
             return Retry(0.0, error)
@@ -241,7 +241,7 @@ class Downloader:
         _log_pause(origin, seconds, reason)
 
     def _finish(self, job: Job, error: Exception | None) -> None:
-        if job not in self.jobs:  # given up while a sink was closing
+        if job not in self.jobs:  # cancelled while a sink was closing
             return
         self.jobs.remove(job)
         job.error = error

@@ -64,7 +64,7 @@ class Fetcher:
     ) -> Deferred[Result]:
         """Fetch `url`. The Deferred never fails, because errors are in the result.
 
-        Cancelling it gives up the URL.
+        Cancelling it cancels the request.
         """
         job: Job | None = None
 
@@ -95,7 +95,7 @@ class Fetcher:
         return done
 
     def close(self) -> None:
-        """Give up everything; what was not fetched has a result that says so."""
+        """Cancel everything. URLs that are not fetched yet get a result with the error."""
         self._downloader.close()
 
     def start(

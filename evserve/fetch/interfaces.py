@@ -4,7 +4,7 @@
 |----------|--------------------------------------------------------------------------------|
 | `Engine` | `evserve.http.client.Client`, `agents.AgentEngine`, `testing.MemoryEngine`     |
 | `Source` | `ListSource`, `FileSource`, `StreamSource` and `SitemapSource` in `sources`    |
-| `Sink`   | `output.files.FileSink`, `output.warc.WARCSink`; robots and sitemaps have own  |
+| `Sink`   | `output.files.FileSink`, `output.warc.WARCSink`; `robots`, `sources`: their own |
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +17,7 @@ from evserve.http.request import Receiver, Request
 from evserve.http.url import Origin
 
 
-if TYPE_CHECKING:  # a job has sinks, and a sink is shown the job
+if TYPE_CHECKING:  # a job has sinks, and a sink gets the job
     from evserve.fetch.job import Job
 
 

@@ -82,7 +82,7 @@ Callback = Callable[[Result], object]
 
 @define(eq=False, weakref_slot=False)  # there is one for each URL that waits
 class Job:
-    """A URL, its state and its receiver: takes one response after the other.
+    """The state of one URL, and the receiver of its responses, one after the other.
 
     The downloader sends it, the HTTP engine calls `started`, `received` and `finished` (see
     `evserve.http.request.Receiver`), and sinks read `url`, `sent`, `count`, `hasher` and
@@ -136,10 +136,10 @@ class Job:
             self.exchange = exchange
 
     def cancel(self) -> None:
-        """Give up; `callback` gets a Cancelled soon."""
+        """Cancel the job; `callback` gets a result with Cancelled soon."""
         self.is_cancelled = True
         if self.exchange is not None:
-            self.exchange.cancel(Cancelled("given up"))
+            self.exchange.cancel(Cancelled("cancelled"))
 
     def started(self, head: Head, url: URL) -> None:
         self.head = head
@@ -170,7 +170,7 @@ class Job:
         timeouts: for a request that has none of its own.  Raises Cancelled and TotalTimeout.
         """
         if self.is_cancelled:
-            raise Cancelled("given up")
+            raise Cancelled("cancelled")
         timeouts = self.request.timeouts or timeouts
         if self.deadline is None:
             self.deadline = now + timeouts.total

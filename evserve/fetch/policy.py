@@ -22,7 +22,7 @@ from evserve.http.errors import (
     TunnelFailed,
 )
 from evserve.http.headers import Head
-from evserve.http.redirects import is_redirect, next_request
+from evserve.http.redirects import next_request
 from evserve.http.request import IDEMPOTENT, Request
 
 
@@ -128,8 +128,12 @@ class Decider:
     ) -> Decision:
         """Decide after a complete response."""
         status = head.status
-        if is_redirect(head):
-            return self._redirect(request, head, redirects_left)
+        try:
+            redirect = next_request(request, head, redirects_left)
+        except FetchError as error:
+            return Finish(error)
+        if redirect is not None:
+            return Redirect(redirect)
         if status < _FIRST_ERROR_STATUS:
             return _FETCHED
         if status in TRANSIENT_STATUSES:
@@ -142,13 +146,6 @@ class Decider:
         if isinstance(error, TRANSIENT_ERRORS) and retry.allows(request.method, tries):
             return Retry(retry.wait(tries, self.random), error)
         return Finish(error)
-
-    def _redirect(self, request: Request, head: Head, redirects_left: int) -> Decision:
-        try:
-            follower = next_request(request, head, redirects_left)
-        except FetchError as error:
-            return Finish(error)
-        return _FETCHED if follower is None else Redirect(follower)
 
     def _retry(self, request: Request, head: Head, tries: int) -> Decision:
         policy, error = self.policy, status_error(head.status)

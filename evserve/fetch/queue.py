@@ -1,7 +1,7 @@
-"""`--queue URL`: fetch what events of the type `fetch.url` ask for.
+"""`--queue URL`: take URLs from events of the type `fetch.url`.
 
-An event is acknowledged when its result is on disk. Its body is a URL, or a JSON object with
-`url` and optionally `method`, `headers` and `timeout`.
+The body of an event is a URL, or a JSON object with `url` and optionally `method`, `headers` and
+`timeout`. An event is acknowledged when its result is on disk.
 """
 
 import json
@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python import usage
+from typing_extensions import override
 
 from evserve.events import (
     BackOff,
@@ -25,7 +26,6 @@ from evserve.events import (
     open_queue,
 )
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.job import Result
 from evserve.fetch.output.recorder import Recorder, write_error_message
 from evserve.http.errors import FetchError
 from evserve.http.headers import Headers, check_headers
@@ -36,16 +36,16 @@ from evserve.options import MAX_TIMER_SECONDS
 
 EVENT_TYPE = "fetch.url"
 _PAUSE = 1.0  # seconds between attempts while the queue or a proxy fails
-_PROXY_RETRY = 60.0  # seconds until an event comes again whose proxy was down
+_PROXY_RETRY = 60.0  # seconds until the retry of an event whose proxy was down
 _KEYS = frozenset(["url", "method", "headers", "timeout"])
 _METHODS = ("GET", "HEAD")  # an event may come twice, so its method must be safe to repeat
 _log = Logger(namespace="evserve.fetch")
 
 
-def queue_service(
+def make_consumer(
     options: usage.Options, host: IHost, fetcher: Fetcher, recorder: Recorder
-) -> "QueueService":
-    """Open the queue; raises UsageError."""
+) -> "ConsumerService":
+    """Open the queue and return the service that consumes its events; raises UsageError."""
     results = options["results-tube"]
     try:
         if results is not None:
@@ -55,12 +55,12 @@ def queue_service(
         raise usage.UsageError(f"--results-tube {error}") from error
     except QueueError as error:
         raise usage.UsageError(str(error)) from error
-    return QueueService(host, queue, fetcher, recorder, options["concurrency"], results)
+    return ConsumerService(host, queue, fetcher, recorder, options["concurrency"], results)
 
 
 @define(eq=False, slots=False)
-class QueueService(Service):
-    """Fetches what events ask for, at most `concurrency` URLs at once.
+class ConsumerService(Service):
+    """Fetches the URLs of events, at most `concurrency` at once, until it is stopped.
 
     results_type: the type of the events that carry results; None for no such events.
     """
@@ -83,14 +83,15 @@ class QueueService(Service):
             back_off=BackOff(_PAUSE, _PAUSE),
         )
 
+    @override
     def startService(self) -> None:
-        """Start to reserve events."""
         Service.startService(self)
-        self._recorder.on_error = self._broken
+        self._recorder.on_error = lambda error: self._host.fail(write_error_message(error))
         self._consumer.start()
 
+    @override
     def stopService(self) -> Deferred[None]:
-        """Give back events whose URL is not fetched yet; keep and acknowledge the others."""
+        """Give back events whose URL is not fetched yet; record and acknowledge the others."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
@@ -116,44 +117,37 @@ class QueueService(Service):
 
     async def _fetch(self, delivery: Delivery) -> None:
         try:
-            request = parse_request(delivery.event.body)
-        except InvalidRequest as error:
+            wanted = parse_body(delivery.event.body)
+        except BadEventBody as error:
             _log.warn("event {id}: {error}", id=delivery.event.id, error=error)
             await delivery.bury(str(error))
             return
         timeouts = self._fetcher.timeouts
-        if request.timeout is not None:
-            timeouts = evolve(timeouts, total=request.timeout)
+        if wanted.timeout is not None:
+            timeouts = evolve(timeouts, total=wanted.timeout)
         result = await self._consumer.until_stopped(
-            self._fetcher.fetch(request.url, request.method, request.headers, timeouts)
+            self._fetcher.fetch(wanted.url, wanted.method, wanted.headers, timeouts)
         )
         if result.is_proxy_down:
-            # There is no result while the proxy is down.
             await delivery.retry(_PROXY_RETRY)
             await self._consumer.until_stopped(deferLater(self._host.reactor, _PAUSE))
             return
-        if not await self._kept(result):
+        is_kept: Deferred[bool] = Deferred()
+        self._recorder.record(result.url, result, is_kept.callback)
+        if not await is_kept:
             return  # the event comes back, at the latest when the process ends
         if self._results_type is not None:
             await self._queue.put(self._results_type, result.as_json().encode())
         await delivery.ack()
 
-    def _kept(self, result: Result) -> Deferred[bool]:
-        kept: Deferred[bool] = Deferred()
-        self._recorder.record(result.url, result, kept.callback)
-        return kept
 
-    def _broken(self, error: OSError) -> None:
-        self._host.fail(write_error_message(error))
-
-
-class InvalidRequest(Exception):  # noqa: N818 - named as in `errors`
-    """The event's body is neither a URL nor a JSON object with valid keys."""
+class BadEventBody(Exception):  # noqa: N818 - named as in `errors`
+    """The body of an event is neither a URL nor a valid JSON object."""
 
 
 @frozen
-class QueuedRequest:
-    """What an event asks for. timeout: seconds, None for the fetcher's own."""
+class EventBody:
+    """The body of a `fetch.url` event. timeout: seconds; None for that of the fetcher."""
 
     url: str
     method: bytes = b"GET"
@@ -161,49 +155,50 @@ class QueuedRequest:
     timeout: float | None = None
 
 
-def parse_request(body: bytes) -> QueuedRequest:
-    """Return what an event's body asks for; raises InvalidRequest with the reason in one line."""
-    text = body.decode("utf-8", "replace").strip()
-    request = _from_object(text) if text.startswith("{") else QueuedRequest(text)
+def parse_body(data: bytes) -> EventBody:
+    """Parse the body of a `fetch.url` event; raises BadEventBody with the reason in one line."""
+    text = data.decode("utf-8", "replace").strip()
+    body = _parse_object(text) if text.startswith("{") else EventBody(text)
     try:
-        parse_url(request.url)
-        check_headers(request.headers)
+        parse_url(body.url)
+        check_headers(body.headers)
     except FetchError as error:
-        raise InvalidRequest(str(error)) from None
-    return request
+        raise BadEventBody(str(error)) from None
+    return body
 
 
-def _from_object(text: str) -> QueuedRequest:
+def _parse_object(text: str) -> EventBody:
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise InvalidRequest(f"not JSON: {error}") from None
+        raise BadEventBody(f"not JSON: {error}") from None
     except RecursionError:
-        raise InvalidRequest("not JSON: too deep") from None
+        raise BadEventBody("not JSON: too deep") from None
     unknown = sorted(given.keys() - _KEYS)
     if unknown:
-        raise InvalidRequest(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+        raise BadEventBody(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
     url, method = given.get("url"), given.get("method", "GET")
     if not isinstance(url, str):
-        raise InvalidRequest('no "url" that is a string')
+        raise BadEventBody('no "url" that is a string')
     if method not in _METHODS:
-        raise InvalidRequest(f"method {method!r} is not one of {', '.join(_METHODS)}")
-    headers, timeout = _headers(given.get("headers", {})), _timeout(given.get("timeout"))
-    return QueuedRequest(url, method.encode("ascii"), headers, timeout)
+        raise BadEventBody(f"method {method!r} is not one of {', '.join(_METHODS)}")
+    headers = _parse_headers(given.get("headers", {}))
+    timeout = _parse_timeout(given.get("timeout"))
+    return EventBody(url, method.encode("ascii"), headers, timeout)
 
 
-def _headers(given: Any) -> Headers:
+def _parse_headers(given: Any) -> Headers:
     if not (isinstance(given, dict) and all(isinstance(each, str) for each in given.values())):
-        raise InvalidRequest('"headers" is not an object of strings')
+        raise BadEventBody('"headers" is not an object of strings')
     lines = given.items()
     return Headers([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in lines])
 
 
-def _timeout(given: Any) -> float | None:
+def _parse_timeout(given: Any) -> float | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise InvalidRequest('"timeout" is not a number of seconds')
+        raise BadEventBody('"timeout" is not a number of seconds')
     if not 0 < given <= MAX_TIMER_SECONDS:
-        raise InvalidRequest(f'"timeout" is not above 0 and up to {MAX_TIMER_SECONDS} seconds')
+        raise BadEventBody(f'"timeout" is not above 0 and up to {MAX_TIMER_SECONDS} seconds')
     return float(given)

@@ -1,4 +1,4 @@
-"""robots.txt (RFC 9309): URLs wait until their origin's rules are there, and obey them."""
+"""robots.txt (RFC 9309): jobs wait for the rules of their origin, which may refuse them."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,11 +29,6 @@ class RobotsRules:
 
     parsed: Protego | None = None  # None: no restrictions
     error: Exception | None = None
-
-    @property
-    def allows_everything(self) -> bool:
-        """Whether there are no rules at all."""
-        return self.parsed is None and self.error is None
 
     def allows(self, url: str, user_agent: str) -> bool:
         """Whether `user_agent` may fetch `url`."""
@@ -143,9 +138,6 @@ class RobotsFilter:
         self._submit(job)
 
     def _apply(self, rules: RobotsRules, job: Job) -> None:
-        if rules.allows_everything:
-            self._enqueue(job, 0.0)
-            return
         user_agent = self._policy.user_agent
         if rules.allows(str(job.request.url), user_agent):
             self._enqueue(job, rules.crawl_delay(user_agent))

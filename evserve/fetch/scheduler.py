@@ -1,4 +1,4 @@
-"""The scheduler: which job may start next, and which URLs were there before.
+"""The scheduler: which job may start next, and which URLs are duplicates.
 
 Pure: nothing here knows Twisted or reads a clock; `now` is an argument, in seconds.
 """
@@ -171,9 +171,6 @@ class DuplicateFilter:
     _shards: "list[array[int]]" = field(factory=_new_shards, init=False)
     _counts: list[int] = field(factory=lambda: [0] * _SHARDS, init=False)
 
-    def __len__(self) -> int:
-        return sum(self._counts)
-
     def add(self, text: str) -> bool:
         """Add `text`; return whether it is new."""
         key = (hash(text) & _MASK) or 1  # 0 marks a free entry
@@ -188,11 +185,6 @@ class DuplicateFilter:
         if self._counts[number] * 4 > len(shard) * 3:
             self._shards[number] = _grown(shard)
         return True
-
-    def __contains__(self, text: str) -> bool:
-        key = (hash(text) & _MASK) or 1
-        shard = self._shards[key & (_SHARDS - 1)]
-        return bool(shard[_find(shard, key)])
 
 
 def _find(shard: "array[int]", key: int) -> int:

@@ -45,6 +45,9 @@ from evserve.interfaces import IHost
 from evserve.options import MAX_TIMER_SECONDS, integer_between, seconds_up_to
 
 
+# URLs that wait or are in flight. Enough for every origin of a mixed list to get its share.
+WINDOW = 2000
+_REFRESH = 0.2  # seconds between two drawings of the progress bar
 _log = Logger(namespace="evserve.fetch")
 _MAX_COUNT: Final = 999_999_999
 _positive_count = integer_between(1, _MAX_COUNT)
@@ -128,12 +131,12 @@ class Options(usage.Options):
         if not given and not self["queue"]:
             raise usage.UsageError("nothing to fetch (give URLs, -i FILE, --sitemap or --queue)")
         if given and self["queue"]:
-            raise usage.UsageError("--queue: names the URLs (leave out URLs, -i and --sitemap)")
+            raise usage.UsageError("--queue: takes no other URLs (leave out -i, --sitemap, URLs)")
         if self["journal"] and self["queue"]:
-            raise usage.UsageError("--queue: remembers what is done (leave out --journal)")
+            raise usage.UsageError("--queue: takes no journal (leave out --journal)")
         if self["results-tube"] and not self["queue"]:
             raise usage.UsageError("--results-tube: needs --queue")
-        # Not by a parser of its value: the message would show that, and with it a password.
+        # Not in the parser of the value: its message would show the value, with a password.
         try:
             if self["proxy"] is not None:
                 named_proxy(self["proxy"])
@@ -156,16 +159,16 @@ class Options(usage.Options):
 
 
 def makeService(options: usage.Options, host: IHost) -> IService:
-    """Return the service; raises UsageError and OSError, which are the user's to fix."""
+    """Return the service; raises UsageError and OSError for mistakes that a user can fix."""
     try:
         recorder = open_recorder(options, host)
         fetcher = _make_fetcher(options, host, open_sinks(options, host, recorder))
     except (FetchError, JournalError, MissingWarcio) as error:
         raise usage.UsageError(str(error)) from error
     if options["queue"]:
-        from evserve.fetch.queue import queue_service
+        from evserve.fetch.queue import make_consumer
 
-        return queue_service(options, host, fetcher, recorder)
+        return make_consumer(options, host, fetcher, recorder)
     sources = list(_sources(options, host, fetcher, recorder))
     duplicates = DuplicateFilter() if recorder.journal is None else recorder.journal.urls
     crawl = Crawl(fetcher, sources, recorder.record, duplicates, Headers(options["header"]))
@@ -185,8 +188,7 @@ def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) ->
     allow_private = bool(options["allow-private"] or not options["queue"])
     if not allow_private and (proxies.http or proxies.https):
         _log.warn(
-            "--proxy: the proxy resolves names, so only the proxy can refuse names of private "
-            "addresses"
+            "the proxy resolves names, so only the proxy can refuse names of private addresses"
         )
     settings = Settings(
         per_origin=options["per-origin"],
@@ -229,10 +231,6 @@ def _sources(
         yield SitemapSource(fetcher, list(reversed(options["sitemap"])), failed)
 
 
-# URLs that wait or are in flight. Enough for every origin of a mixed list to get its share.
-WINDOW = 2000
-
-
 @define(eq=False)
 class Crawl:
     """Feeds the fetcher from the sources, each URL once, as fast as it fetches.
@@ -248,7 +246,6 @@ class Crawl:
     _headers: Headers = field(factory=Headers)
     _window: int = WINDOW
     pending: int = field(default=0, init=False)
-    skipped: int = field(default=0, init=False)  # duplicates
     at_end: bool = field(default=False, init=False)  # of the sources
     _resume_at: int = field(default=0, init=False)  # pending URLs
     _resumed: "Deferred[None] | None" = field(default=None, init=False)
@@ -283,12 +280,10 @@ class Crawl:
             )
 
     def _is_new(self, key: str) -> bool:
-        """Count a URL as pending or skipped."""
-        if not self._duplicates.add(key):
-            self.skipped += 1
-            return False
-        self.pending += 1
-        return True
+        """Whether a URL is no duplicate. If so, count it as pending."""
+        is_new = self._duplicates.add(key)
+        self.pending += is_new
+        return is_new
 
     def _kept(self, is_kept: bool) -> None:
         self.pending -= 1
@@ -301,9 +296,6 @@ class Crawl:
         if self.pending > pending:
             self._resume_at, self._resumed = pending, Deferred()
             await self._resumed
-
-
-_REFRESH = 0.2  # seconds between two drawings of the progress bar
 
 
 @define(eq=False, slots=False)
@@ -336,7 +328,7 @@ class CrawlService(Service):
             self._running.cancel()
             _log.info("fetch: stopped before everything was fetched")
             self._host.finish(1)
-        self.recorder.is_closing = True  # the next run fetches what is given up now
+        self.recorder.is_closing = True  # the next run fetches what is cancelled now
         self._fetcher.close()
         with self.recorder.reader_timeout(self._host.reactor):
             await self._finish()

@@ -156,7 +156,7 @@ class StreamSource:
 def open_lines(path: Path, reactor: Any) -> Source:
     """Return the source of a file's lines, or a pipe's or a device's. Raises OSError.
 
-    It does not wait until a named pipe has a writer; that is one more pause in its lines.
+    It does not wait for a writer of a named pipe: until there is one, no lines arrive.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode

@@ -40,7 +40,7 @@ _MAX_STALE = 3  # expired connections that a request may meet
 
 @define(eq=False)
 class Client:
-    """Sends requests. Keeps connections, and cookies if it is given a place for them."""
+    """Sends requests. Keeps connections open, and cookies if it is given a jar for them."""
 
     _reactor: Any
     settings: Settings = field(factory=Settings)

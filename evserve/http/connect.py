@@ -1,7 +1,7 @@
 """How connections are made: endpoints, private addresses, TLS, and what can go wrong.
 
-Private addresses are refused where a connection gets its address, not before. A redirect, a name
-with two addresses and a name that changes its address (DNS rebinding) are checked as well then.
+Private addresses are refused where a connection gets its address, not before. This covers
+redirects, names with several addresses, and names that change their address (DNS rebinding).
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Bodies decompressed, with limits: gzip, deflate, and br and zstd where a library is installed.
 
-Decoders yield pieces of bounded size, and each only when it is asked for: a body that grows a
-thousandfold needs no more memory than another. A body that is corrupt, incomplete or
-grows too far is an error, and the pieces before it must not be taken for the body.
+Decoders yield pieces of bounded size, and each only on demand: a body that grows a thousandfold
+needs no more memory than another. A corrupt, incomplete or excessively compressed body is an
+error, and the pieces that came before the error are not the body.
 """
 
 import zlib
@@ -142,7 +142,7 @@ class ContentDecoder:
 
 
 class Coding:
-    """Undoes one content coding of a body: a stream, or a row of them if the format allows it.
+    """Undoes one content coding of a body: one stream, or several if the format allows it.
 
     start: makes a stream from the first bytes, or returns None if it needs more of them.
     error: what streams raise for invalid data.  repeats: whether streams may follow each other.

@@ -261,7 +261,7 @@ class _ConnectAttempt:
 
     @property
     def peer(self) -> Origin:
-        """The one that must answer now."""
+        """What must answer now: the proxy, or the origin."""
         proxy = self.proxy
         return self._pool.origin if proxy is None else proxy.origin
 

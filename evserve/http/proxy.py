@@ -42,13 +42,13 @@ from evserve.options import MAX_PORT
 PROXY_AUTHENTICATION_REQUIRED = 407
 _OK = range(200, 300)
 _TRANSIENT = (502, 503, 504)  # RFC 9110: the proxy could not reach the origin this time
-_DEFAULT_PORT = 1080  # as curl has it
+_DEFAULT_PORT = 1080  # curl's default, too
 _PORT = re.compile(r":([^:@\]]+)$")  # of an authority
 
 
 @frozen(cache_hash=True)
 class Proxy:
-    """A proxy. If its origin is https, requests to it are encrypted, too."""
+    """A proxy. If its origin is https, the connection to the proxy itself uses TLS."""
 
     origin: Origin
     authorization: bytes | None = None  # the value of Proxy-Authorization
@@ -97,7 +97,7 @@ def parse_proxy(text: str) -> Proxy:
 
 
 def named_proxy(text: str) -> Proxy:
-    """Do the same for an option's value, where a word alone is more likely a mistake."""
+    """Parse the value of an option as `parse_proxy` does, but refuse a single word."""
     proxy = parse_proxy(text)
     if "://" not in text and not _PORT.search(text):
         raise _unusable(text, "it has neither a scheme nor a port: write http://host:port")

@@ -1,7 +1,7 @@
 """Redirects: the next request (Fetch standard, section 4.4), and what happens to the body.
 
-`Client` follows redirects by these rules, and so does everybody who sends each hop as a request
-of its own (`Request.follow` is False), such as the fetcher.
+`Client` follows redirects by these rules. So do callers that send each hop as a request of its own
+(`Request.follow` is False), such as the fetcher.
 """
 
 from attrs import evolve
@@ -33,7 +33,7 @@ _PRIVATE_HEADERS = (b"authorization", b"cookie", b"proxy-authorization", b"host"
 
 
 def is_redirect(head: Head) -> bool:
-    """Whether a response asks for another request. Its body is of no interest then."""
+    """Whether a response asks for another request, so that its body is not needed."""
     return head.status in REDIRECT_STATUSES and b"location" in head.headers
 
 

@@ -201,7 +201,7 @@ def _unquote(text: str) -> str:
     try:
         data = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
-        raise BadURL("the user name or password contains half a character") from None
+        raise BadURL("the user name or password contains a lone surrogate") from None
     if any(byte < _SPACE or byte == _DELETE for byte in data):  # RFC 7617, section 2
         raise BadURL("the user name or password contains a control character")
     return data.decode("utf-8", "surrogateescape")
@@ -222,7 +222,7 @@ def _encode(text: str, safe: str) -> str:
     try:
         return quote(text.encode("utf-8", "surrogateescape"), safe)
     except UnicodeEncodeError:
-        raise BadURL(f"{shorten(text)!r} contains half a character") from None
+        raise BadURL(f"{shorten(text)!r} contains a lone surrogate") from None
 
 
 def _resolve_dots(path: str) -> str:

@@ -57,7 +57,7 @@ class AgentTests(SynchronousTestCase):
         self.assertEqual(headers.getRawHeaders("x-a"), ["1"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_failures_have_their_names(self):
+    def test_failures_have_named_errors(self):
         table = [
             (fail(Refused()), "ConnectFailed: http://a refuses connections"),
             (fail(ResponseFailed([Failure(OSError("reset"))])), "ConnectionLost: reset"),
@@ -66,12 +66,12 @@ class AgentTests(SynchronousTestCase):
         for answer, error in table:
             self.assertIn(error, self.successResultOf(self.fetch(answer)).error)
 
-    def test_the_total_time_is_kept(self):
+    def test_the_total_timeout_holds(self):
         result = self.fetch(Deferred())
         self.clock.advance(300)
         self.assertIn("TotalTimeout", self.successResultOf(result).error)
 
-    def test_closing_ends_what_is_under_way(self):
+    def test_closing_cancels_requests_in_flight(self):
         result = self.fetch(Deferred())
         self.fetcher.close()
         self.assertIn("Cancelled", self.successResultOf(result).error)

@@ -13,7 +13,7 @@ from tests.fetch.memory_world import World, redirect
 
 
 class RetryTests(SynchronousTestCase):
-    def test_what_may_pass_is_tried_again(self):
+    def test_transient_errors_are_retried(self):
         answers = [Page(error=ConnectFailed("no")), Page(b"ha", error=TruncatedBody("cut"))]
         world = World({"http://a/": lambda _: answers.pop(0) if answers else Page(b"hello")})
         result = world.fetch("http://a/")
@@ -32,7 +32,7 @@ class RetryTests(SynchronousTestCase):
         self.assertEqual(world.results[0].error, "ConnectFailed: http://a refuses connections")
         self.assertEqual(world.results[0].tries, 3)
 
-    def test_what_is_not_safe_is_sent_once(self):
+    def test_a_post_is_not_retried(self):
         world = World()
         answer = world.fetcher.fetch("http://a/", b"POST")
         world.run(10)
@@ -69,7 +69,7 @@ class RetryTests(SynchronousTestCase):
         self.assertAlmostEqual(totals[1], 299.0)
         self.assertAlmostEqual(totals[2], 297.0)
 
-    def test_a_url_that_waited_too_long_is_not_begun_again(self):
+    def test_a_url_without_time_left_is_not_sent_again(self):
         world = World(
             {"http://a/": redirect("http://b/")}, Policy(obey_robots=False, per_origin=1)
         )
@@ -81,7 +81,7 @@ class RetryTests(SynchronousTestCase):
 
 
 class BreakerTests(SynchronousTestCase):
-    def test_an_origin_that_is_down_is_left_alone(self):
+    def test_an_origin_that_is_down_gets_no_requests(self):
         world = World({"http://b/": Page()})
         world.start(*(f"http://a/{number}" for number in range(500)), "http://b/")
         world.run(30)
@@ -99,7 +99,7 @@ class BreakerTests(SynchronousTestCase):
         world.engine.proxies = Proxies(proxy, proxy, exempt=("direct",))
         return world
 
-    def test_a_proxy_that_is_down_is_left_alone(self):
+    def test_a_proxy_that_is_down_gets_no_requests(self):
         dead = Page(error=ProxyUnreachable("the proxy does not answer"), takes=15.0)
         urls = [f"http://h{number}/" for number in range(1000)]
         world = self.world_behind_a_proxy()
@@ -114,7 +114,7 @@ class BreakerTests(SynchronousTestCase):
         late = world.fetch("http://late/", 0)
         self.assertEqual(late.error, "ProxyDown: the proxy does not answer, again and again")
 
-    def test_a_proxy_that_comes_back_loses_nothing(self):
+    def test_no_url_is_lost_when_a_proxy_recovers(self):
         dead = Page(error=ProxyUnreachable("the proxy does not answer"))
         urls = [f"http://h{number % 20}/{number}" for number in range(200)]
         world = self.world_behind_a_proxy()
@@ -126,7 +126,7 @@ class BreakerTests(SynchronousTestCase):
         world.run(20)
         self.assertEqual([each.error for each in world.results], [None] * 200)
 
-    def test_what_goes_wrong_while_a_proxy_begins_to_rest_loses_nothing(self):
+    def test_no_url_is_lost_when_requests_fail_as_a_proxy_is_paused(self):
         """Failures come in the moment in which a rest is over, before what is held goes on."""
         urls = [f"http://h{number}/" for number in range(300)]
         takes = iter([*[0.0] * 5, *[1.0] * 95])
@@ -141,7 +141,7 @@ class BreakerTests(SynchronousTestCase):
         world.run(60)
         self.assertEqual(len(world.results), 300)
 
-    def test_an_origin_that_comes_back_loses_nothing(self):
+    def test_no_url_is_lost_when_an_origin_recovers(self):
         world = World()
         urls = [f"http://a/{number}" for number in range(100)]
         world.start(*urls)

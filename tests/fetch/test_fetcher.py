@@ -29,7 +29,7 @@ class ResultTests(SynchronousTestCase):
         self.assertEqual(result.sha256, sha256(b"gone").hexdigest())
         self.assertTrue(result.is_final)
 
-    def test_a_redirect_ends_where_it_leads(self):
+    def test_a_redirect_is_followed(self):
         world = World({"http://a/": redirect("http://b/x"), "http://b/x": Page(b"there")})
         result = world.fetch("http://a/")
         self.assertEqual((result.url, result.final_url), ("http://a/", "http://b/x"))
@@ -42,12 +42,12 @@ class ResultTests(SynchronousTestCase):
         self.assertEqual(len(world.engine.requests), 21)
         self.assertIsNone(result.sha256)
 
-    def test_what_is_no_url_is_said_at_once(self):
+    def test_an_invalid_url_fails_at_once(self):
         result = World().fetch("htp:/x", 0)
         self.assertIn("BadURL", result.error)
         self.assertFalse(result.is_final)
 
-    def test_half_a_body_has_no_checksum(self):
+    def test_a_truncated_body_has_no_checksum(self):
         page = Page(b"half", error=CorruptBody("bad gzip"))
         result = World({"http://a/": page}).fetch("http://a/")
         self.assertEqual((result.error, result.sha256), ("CorruptBody: bad gzip", None))
@@ -69,7 +69,7 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual((result.error, result.sha256), (None, sha256(b"there").hexdigest()))
         self.assertEqual((result.final_url, result.tries), ("http://a/x", 1))
 
-    def test_no_more_of_it_is_read_than_a_connection_is_worth(self):
+    def test_the_body_of_a_redirect_is_read_up_to_a_limit(self):
         world = self.world(body=bytes(1_000_000))
         taken, received = [], Job.received
 
@@ -81,7 +81,7 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual(world.fetch("http://a/").final_url, "http://a/x")
         self.assertLessEqual(sum(taken), 2 * 65536 + 5)
 
-    def test_a_redirect_that_names_no_place_is_a_page(self):
+    def test_a_redirect_without_a_location_is_a_page(self):
         world = World({"http://a/": Page(bytes(200_000), status=302)})
         self.assertEqual(world.fetch("http://a/").content_length, 200_000)
 
@@ -94,7 +94,7 @@ class LibraryTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(answer).content_length, 5)
         self.assertEqual(world.engine.requests[0].headers.get(b"x-a"), b"1")
 
-    def test_cancelling_it_ends_the_request(self):
+    def test_cancelling_the_deferred_cancels_the_request(self):
         world = World({"http://a/": Page(takes=9.0)})
         answer = world.fetcher.fetch("http://a/")
         world.run(1)
@@ -102,7 +102,7 @@ class LibraryTests(SynchronousTestCase):
         self.failureResultOf(answer, CancelledError)
         self.assertEqual(world.engine.in_flight, [])
 
-    def test_cancelling_what_waits_ends_it_too(self):
+    def test_cancelling_the_deferred_cancels_a_waiting_job(self):
         world = World({"http://a/": Page(takes=9.0)}, Policy(obey_robots=False, concurrency=1))
         world.start("http://a/")
         answer = world.fetcher.fetch("http://a/")
@@ -129,10 +129,10 @@ class LibraryTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(sizes, [1, 2])
 
-    def test_run_with_nothing_to_do_is_over(self):
+    def test_run_without_urls_fires_at_once(self):
         self.assertIsNone(self.successResultOf(World().fetcher.run()))
 
-    def test_close_tells_everybody_and_leaves_no_timer(self):
+    def test_close_calls_every_callback_and_leaves_no_timer(self):
         world = World(
             {"http://a/": Page(takes=9.0)}, Policy(obey_robots=False, concurrency=1, delay=5.0)
         )
@@ -158,7 +158,7 @@ class LibraryTests(SynchronousTestCase):
         receivers[0].finished(Cancelled("closed"))
         self.assertEqual(world.fetcher._downloader.scheduler.active, 0)
 
-    def test_close_ends_what_waits_for_its_next_try(self):
+    def test_close_ends_jobs_that_wait_for_a_retry(self):
         world = World()
         answer = world.fetcher.fetch("http://a/")
         world.run(0.5)

@@ -40,7 +40,7 @@ class HashThreadTests(SynchronousTestCase):
         reversed_pieces = b"".join(piece[::-1] for piece in pieces)
         self.assertEqual(second.hexdigest(), sha256(reversed_pieces).hexdigest())
 
-    def test_a_checksum_may_be_asked_for_on_the_way(self):
+    def test_a_checksum_of_the_pieces_so_far_is_available(self):
         hasher = self.thread.hasher()
         self.assertEqual(hasher.hexdigest(), sha256().hexdigest())
         hasher.update(b"a")
@@ -49,7 +49,7 @@ class HashThreadTests(SynchronousTestCase):
             hasher.update(b"b")
         self.assertEqual(hasher.hexdigest(), sha256(b"a" + 10 * b"b").hexdigest())
 
-    def test_a_mebibyte_of_all_bodies_is_hashed_while_the_next_is_gathered_and_no_more(self):
+    def test_the_hash_thread_is_at_most_a_mebibyte_behind(self):
         slow = SlowHash()
         first, second = self.thread.hasher(slow), self.thread.hasher()
         half = 512 * 1024
@@ -82,6 +82,6 @@ class ResultTests(SynchronousTestCase):
         self.assertEqual(list(row), keys.split())
         self.assertEqual(json.loads(Result("http://a/", path="x").as_json())["path"], "x")
 
-    def test_passing_trouble_is_not_final(self):
+    def test_transient_statuses_are_not_final(self):
         self.assertTrue(Result("u", 404, sha256="x", error="BadStatus: 404").is_final)
         self.assertFalse(Result("u", 503, sha256="x", error="BadStatus: 503").is_final)

@@ -49,10 +49,10 @@ class RetryPolicyTests(SynchronousTestCase):
         waits = [policy.wait(tries, lambda: 1.0) for tries in (1, 2, 3, 4, 5, 5000)]
         self.assertEqual(waits, [1.0, 2.0, 4.0, 8.0, 10.0, 10.0])
 
-    def test_jitter_takes_off_up_to_nine_tenths(self):
+    def test_jitter_reduces_the_wait_by_up_to_nine_tenths(self):
         self.assertAlmostEqual(RetryPolicy(first=10.0).wait(1, lambda: 0.0), 1.0)
 
-    def test_only_what_is_safe_is_repeated_and_not_for_ever(self):
+    def test_only_idempotent_methods_are_retried_up_to_the_limit(self):
         policy = RetryPolicy(retries=2)
         self.assertTrue(policy.allows(b"GET", 2))
         self.assertFalse(policy.allows(b"GET", 3))
@@ -71,7 +71,7 @@ class DecisionTests(SynchronousTestCase):
     def after(self, response, tries=1, hops=5):
         return self.decider.after_response(self.request, response, tries, hops)
 
-    def test_a_page_is_a_page(self):
+    def test_a_success_is_finished(self):
         for status in (200, 206, 304):
             self.assertEqual(self.after(head(status)), Finish())
 
@@ -80,12 +80,12 @@ class DecisionTests(SynchronousTestCase):
         self.assertEqual(str(decision.error), "404 Not Found")
         self.assertEqual(str(self.after(head(499)).error), "499")
 
-    def test_a_redirect_leads_elsewhere(self):
+    def test_a_redirect_is_followed(self):
         decision = self.after(head(302, (b"Location", b"/c")))
         self.assertIsInstance(decision, Redirect)
         self.assertEqual(str(decision.request.url), "http://a/c")
 
-    def test_a_redirect_to_nowhere_is_a_page(self):
+    def test_a_redirect_without_a_location_is_finished(self):
         self.assertEqual(self.after(head(302)), Finish())
 
     def test_a_redirect_that_cannot_be_followed_is_an_error(self):
@@ -94,11 +94,11 @@ class DecisionTests(SynchronousTestCase):
             self.after(head(302, (b"Location", b"/c")), hops=0).error, TooManyRedirects
         )
 
-    def test_passing_trouble_is_waited_for(self):
+    def test_a_transient_status_is_retried(self):
         decision = self.after(head(500), tries=2)
         self.assertEqual((decision.wait, decision.pause), (2.0, 0.0))
 
-    def test_a_busy_server_rests_as_a_whole(self):
+    def test_a_503_pauses_the_origin(self):
         decision = self.after(head(503))
         self.assertEqual((decision.wait, decision.pause), (1.0, 1.0))
 
@@ -106,21 +106,21 @@ class DecisionTests(SynchronousTestCase):
         decision = self.after(head(429, (b"Retry-After", b"17")))
         self.assertEqual((decision.wait, decision.pause), (17.0, 17.0))
 
-    def test_without_a_retry_the_pause_still_counts(self):
+    def test_the_origin_pauses_even_without_a_retry(self):
         decision = self.after(head(503, (b"Retry-After", b"17")), tries=3)
         self.assertEqual((decision.wait, decision.pause), (float("inf"), 17.0))
 
-    def test_a_retry_after_beyond_patience_is_not_waited_for(self):
+    def test_a_retry_after_above_the_limit_is_not_waited_for(self):
         decision = self.after(head(503, (b"Retry-After", b"100000")))
         self.assertEqual((decision.wait, decision.pause), (float("inf"), 300.0))
 
-    def test_errors_that_pass_are_tried_again(self):
+    def test_transient_errors_are_retried(self):
         decision = self.decider.after_error(self.request, TruncatedBody("cut"), 1)
         self.assertIsInstance(decision, Retry)
         self.assertEqual(decision.wait, 1.0)
         error = ConnectFailed("refused")
         self.assertEqual(self.decider.after_error(self.request, error, 3), Finish(error))
 
-    def test_errors_that_stay_are_not(self):
+    def test_permanent_errors_are_not_retried(self):
         error = CorruptBody("bad")
         self.assertEqual(self.decider.after_error(self.request, error, 1), Finish(error))

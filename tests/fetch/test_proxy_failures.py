@@ -24,7 +24,7 @@ from tests.http.recording_receiver import fetch
 
 
 class RetryTests(ProxyCase):
-    def test_what_may_pass_is_tried_again(self):
+    def test_transient_proxy_errors_are_retried(self):
         for behave, url, _, _, passes in PROXY_FAILURES:
             call = fetch(self.client(), url)
             behave(self.network)
@@ -60,7 +60,7 @@ class BreakerTests(ProxyCase):
             fetcher.fetch(url)
         return self.network.attempts - before
 
-    def test_a_proxy_that_is_silent_rests_and_all_that_is_behind_it(self):
+    def test_a_silent_proxy_is_paused_with_all_its_origins(self):
         for behave, url, *_ in UNREACHABLE:
             fetcher = self.fetcher_after_five(behave, url)
             self.assertEqual(self.attempts(fetcher, url, ELSEWHERE), 0, (behave, url))
@@ -69,18 +69,18 @@ class BreakerTests(ProxyCase):
             self.network.advance(1.1)
             self.assertEqual(self.network.attempts - before, 2, (behave, url))
 
-    def test_an_origin_that_hangs_behind_a_proxy_rests_and_no_other(self):
+    def test_only_the_origin_that_hangs_behind_a_proxy_is_paused(self):
         fetcher = self.fetcher_after_five(silent, HTTP)
         self.assertEqual(self.attempts(fetcher, HTTP), 0)
         self.assertEqual(self.attempts(fetcher, ELSEWHERE), 1)
 
-    def test_a_proxy_through_which_several_origins_hang_rests(self):
+    def test_a_proxy_is_paused_if_several_origins_hang(self):
         urls = [f"http://192.0.2.{number}/" for number in (11, 12, 13, 11, 12, 13, 14)]
         fetcher = self.fetcher_after(silent, urls)
         self.assertEqual(self.attempts(fetcher, HTTP, ELSEWHERE), 0)
         self.assertEqual(self.attempts(fetcher, DIRECT), 1)
 
-    def test_an_answer_in_between_means_that_the_proxy_is_well(self):
+    def test_a_response_in_between_clears_the_proxy(self):
         proxy = parse_proxy(PROXY)
         late, health = as_proxy_error(IdleTimeout("late"), proxy), Breakers()
         origins = [parse_url(f"http://h{number}/").origin for number in range(50)]
@@ -89,13 +89,13 @@ class BreakerTests(ProxyCase):
             self.assertEqual(health.failed(origin, proxy, late, 0.0), (origin, 0.0))
             self.assertEqual(health.failed(origin, proxy, late, 0.0), (origin, 0.0))
 
-    def test_a_proxy_that_answers_does_not_and_neither_does_the_origin(self):
+    def test_an_error_response_of_a_proxy_pauses_nothing(self):
         for behave, url, *_ in PROXY_FAILURES:
             if (behave, url) not in [each[:2] for each in SILENT]:
                 fetcher = self.fetcher_after_five(behave, url)
                 self.assertEqual(self.attempts(fetcher, url), 1, (behave, url))
 
-    def test_an_origin_that_fails_behind_a_tunnel_rests_and_no_other(self):
+    def test_only_the_origin_that_fails_behind_a_tunnel_is_paused(self):
         for behave, *_ in ORIGIN_FAILURES:
             fetcher = self.fetcher_after_five(behave, HTTPS)
             self.assertEqual(self.attempts(fetcher, HTTPS), 0, behave)

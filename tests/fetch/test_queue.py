@@ -11,7 +11,7 @@ from evserve.events import Depth, QueueError, consumer
 from evserve.fetch.errors import ProxyDown
 from evserve.fetch.output.recorder import Recorder, Terminal
 from evserve.fetch.output.rows import DirectWriter, RowFile
-from evserve.fetch.queue import InvalidRequest, QueueService, parse_request
+from evserve.fetch.queue import BadEventBody, ConsumerService, parse_body
 from evserve.fetch.testing import Page
 from evserve.testing import MemoryHost, MemoryQueue
 from tests.fetch.memory_world import World
@@ -23,7 +23,7 @@ class Full:
         raise OSError(28, "No space left on device")
 
 
-class QueueingTests(SynchronousTestCase):
+class ConsumerServiceTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.host = MemoryHost(reactor=self.clock)
@@ -38,7 +38,7 @@ class QueueingTests(SynchronousTestCase):
         terminal = Terminal(DirectWriter(self.out))
         rows = RowFile(DirectWriter(out or BytesIO()))
         recorder = Recorder(terminal, terminal.print_lines, rows=rows, disk=self.slow.disk)
-        self.service = QueueService(
+        self.service = ConsumerService(
             self.host, self.queue, self.world.fetcher, recorder, concurrency, results
         )
         self.service.startService()
@@ -138,7 +138,7 @@ class QueueingTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth())
         self.assertEqual(len(self.world.engine.requests), 1)
 
-    def test_a_queue_that_is_away_is_tried_again(self):
+    def test_a_queue_that_is_down_is_retried(self):
         self.start()
         self.queue.go_away()
         self.world.run(3)
@@ -177,15 +177,15 @@ class QueueingTests(SynchronousTestCase):
         self.assertEqual(done, [b"http://a/"])
 
 
-class QueuedRequestTests(SynchronousTestCase):
+class EventBodyTests(SynchronousTestCase):
     def test_a_body_is_a_url_or_an_object(self):
-        self.assertEqual(parse_request(b" http://a/ \n").url, "http://a/")
+        self.assertEqual(parse_body(b" http://a/ \n").url, "http://a/")
         given = {"url": "http://a/", "method": "HEAD", "headers": {"X": "1"}, "timeout": 3}
-        request = parse_request(json.dumps(given).encode())
-        self.assertEqual((request.method, request.timeout), (b"HEAD", 3.0))
-        self.assertEqual(list(request.headers), [(b"X", b"1")])
+        body = parse_body(json.dumps(given).encode())
+        self.assertEqual((body.method, body.timeout), (b"HEAD", 3.0))
+        self.assertEqual(list(body.headers), [(b"X", b"1")])
 
-    def test_what_is_invalid_is_named(self):
+    def test_an_invalid_body_is_an_error_with_its_reason(self):
         table = [
             (b"", "empty"),
             (b"ftp://a/", "unsupported scheme ftp"),
@@ -204,10 +204,9 @@ class QueuedRequestTests(SynchronousTestCase):
             (b'{"url": "http://a/", "timeout": Infinity}', "timeout"),
             (b'{"url": "http://a/", "timeout": 1' + b"0" * 400 + b"}", "timeout"),
             (b'{"url": "http://a/", "headers": {"\\ud800": "1"}}', "cannot be sent"),
-            (b'{"url": "http://u:\\ud800@a/"}', "half a character"),
+            (b'{"url": "http://u:\\ud800@a/"}', "lone surrogate"),
             (b'{"url":' + b"[" * 60_000, "too deep"),
         ]
         for body, reason in table:
-            self.assertIn(
-                reason, str(self.assertRaises(InvalidRequest, parse_request, body)), body
-            )
+            error = self.assertRaises(BadEventBody, parse_body, body)
+            self.assertIn(reason, str(error), body)

@@ -19,49 +19,49 @@ Disallow: /only-here
 
 
 class RulesTests(SynchronousTestCase):
-    def test_the_group_of_ones_own_name_counts(self):
+    def test_the_group_of_the_user_agent_applies(self):
         rules = parse_robots(200, TEXT)
         self.assertFalse(rules.allows("http://a/private/x", "evserve"))
         self.assertTrue(rules.allows("http://a/public", "evserve"))
         self.assertTrue(rules.allows("http://a/private/x", "goodbot/2.0"))
         self.assertFalse(rules.allows("http://a/only-here", "goodbot/2.0"))
 
-    def test_a_crawl_delay_is_known_and_bounded(self):
+    def test_a_crawl_delay_is_bounded(self):
         self.assertEqual(parse_robots(200, TEXT).crawl_delay("evserve"), 3.0)
         self.assertEqual(parse_robots(200, TEXT).crawl_delay("goodbot"), 0.0)
         self.assertEqual(
             parse_robots(200, TEXT.replace(b"3", b"9999")).crawl_delay("evserve"), 60.0
         )
 
-    def test_what_is_not_there_forbids_nothing(self):
+    def test_a_missing_file_allows_everything(self):
         for rules in (parse_robots(404, TEXT), parse_robots(403, TEXT), parse_robots(200, b"\n")):
             self.assertTrue(rules.allows("http://a/private", "evserve"))
             self.assertEqual(rules.crawl_delay("evserve"), 0.0)
 
-    def test_a_server_in_trouble_says_nothing(self):
+    def test_a_server_error_has_no_rules(self):
         self.assertIsNone(parse_robots(503, TEXT))
 
-    def test_trouble_forbids_everything(self):
+    def test_an_error_allows_nothing(self):
         self.assertFalse(RobotsRules(error=OSError()).allows("http://a/", "evserve"))
 
-    def test_bytes_that_are_no_text_do_no_harm(self):
+    def test_invalid_utf_8_is_replaced(self):
         self.assertTrue(parse_robots(200, bytes(range(256))).allows("http://a/", "evserve"))
 
 
 class CacheTests(SynchronousTestCase):
-    def test_rules_are_believed_for_a_day(self):
+    def test_rules_expire_after_a_day(self):
         cache, rules = RobotsCache(), RobotsRules()
         self.assertIsNone(cache.get("a", 0.0))
         cache.put("a", rules, 0.0)
         self.assertIs(cache.get("a", 86399.0), rules)
         self.assertIsNone(cache.get("a", 86400.0))
 
-    def test_trouble_is_believed_for_a_minute(self):
+    def test_errors_expire_after_a_minute(self):
         cache = RobotsCache()
         cache.put("a", RobotsRules(error=OSError()), 0.0)
         self.assertIsNone(cache.get("a", 60.0))
 
-    def test_the_rules_used_longest_ago_make_room(self):
+    def test_the_least_recently_used_rules_are_dropped(self):
         cache = RobotsCache(size=2)
         for origin in "ab":
             cache.put(origin, RobotsRules(), 0.0)
@@ -77,20 +77,20 @@ class RobotsTests(SynchronousTestCase):
     def world(self, pages, **policy):
         return World(pages, Policy(**policy))
 
-    def test_robots_is_asked_once_for_an_origin(self):
+    def test_robots_txt_is_fetched_once_per_origin(self):
         urls = [f"http://a/{number}" for number in range(3)]
         world = self.world({"http://a/robots.txt": self.ROBOTS, **dict.fromkeys(urls, Page())})
         world.start(*urls)
         world.run(1)
         self.assertEqual(world.engine.urls, ["http://a/robots.txt", *urls])
 
-    def test_what_it_disallows_is_not_fetched(self):
+    def test_a_disallowed_url_is_not_fetched(self):
         world = self.world({"http://a/robots.txt": self.ROBOTS})
         result = world.fetch("http://a/private/x")
         self.assertIn("RobotsDenied", result.error)
         self.assertEqual(world.engine.urls, ["http://a/robots.txt"])
 
-    def test_a_redirect_into_what_is_disallowed_is_not_followed(self):
+    def test_a_redirect_to_a_disallowed_url_is_not_followed(self):
         world = self.world(
             {
                 "http://a/robots.txt": Page(status=404),
@@ -101,21 +101,21 @@ class RobotsTests(SynchronousTestCase):
         self.assertIn("RobotsDenied", world.fetch("http://a/").error)
         self.assertNotIn("http://b/private", world.engine.urls)
 
-    def test_a_server_in_trouble_forbids_everything(self):
+    def test_a_server_error_refuses_every_url(self):
         world = self.world({"http://a/robots.txt": Page(status=500), "http://a/": Page()})
         self.assertIn("RobotsUnavailable", world.fetch("http://a/").error)
         self.assertNotIn("http://a/", world.engine.urls)
 
-    def test_where_nobody_answers_that_is_the_reason(self):
+    def test_a_connection_error_is_the_error_of_the_url(self):
         result = self.world({}).fetch("http://a/")
         self.assertEqual(result.error, "ConnectFailed: http://a refuses connections")
         self.assertEqual(result.tries, 3)
 
-    def test_that_reason_counts_its_own_tries_after_a_redirect_too(self):
+    def test_tries_for_its_robots_txt_count_after_a_redirect_too(self):
         world = self.world({"http://a/robots.txt": Page(), "http://a/": redirect("http://b/")})
         self.assertEqual(world.fetch("http://a/").tries, 3)
 
-    def test_it_may_be_somewhere_else(self):
+    def test_robots_txt_may_be_redirected(self):
         world = self.world(
             {
                 "http://a/robots.txt": redirect("http://b/r.txt"),
@@ -129,7 +129,7 @@ class RobotsTests(SynchronousTestCase):
         world = self.world({**pages, "http://a/robots.txt": redirect("/1")})
         self.assertIn("RobotsUnavailable", world.fetch("http://a/x").error)
 
-    def test_a_crawl_delay_is_kept(self):
+    def test_a_crawl_delay_is_obeyed(self):
         urls = [f"http://a/{number}" for number in range(3)]
         robots = Page(b"User-agent: *\nCrawl-delay: 2\n")
         world = self.world({"http://a/robots.txt": robots, **dict.fromkeys(urls, Page())})

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch import service
 from evserve.fetch.output.recorder import Terminal
-from evserve.fetch.queue import QueueService
+from evserve.fetch.queue import ConsumerService
 from evserve.fetch.scheduler import DuplicateFilter
 from evserve.fetch.service import Crawl, Options, makeService
 from evserve.fetch.sources import ListSource
@@ -70,7 +71,7 @@ class Case(SynchronousTestCase):
 
 
 class RunTests(Case):
-    def test_a_run_ends_by_itself_and_sums_up(self):
+    def test_a_finished_run_prints_a_summary_and_status_0(self):
         self.start(HOST).ok(b"hello")
         self.assertEqual(self.host.statuses, [0])
         self.stop()
@@ -78,7 +79,7 @@ class RunTests(Case):
         self.assertEqual(lines[0], f"{HOST} 5 bytes received, status 200")
         self.assertTrue(lines[1].startswith("fetched 1 of 1 URLs, 5 B"))
 
-    def test_a_reader_that_has_gone_before_the_summary_is_no_mistake(self):
+    def test_a_closed_pipe_at_the_summary_is_not_a_failure(self):
         """As with `| head -n 1`."""
         self.start(HOST, "-o", self.folder / "rows").ok(b"hello")
         self.patch(Terminal, "print_lines", broken_pipe)
@@ -98,7 +99,7 @@ class RunTests(Case):
         self.assertEqual((self.host.statuses, peer.is_open), ([1], False))
         self.assertIn("fetched 0 of 0 URLs", self.printed())
 
-    def test_a_run_that_never_began_leaves_nothing(self):
+    def test_a_run_that_is_stopped_before_it_begins_connects_to_nothing(self):
         self.service = self.make(HOST)
         self.service.startService()
         self.stop()
@@ -111,7 +112,7 @@ class RunTests(Case):
         self.stop()
         self.assertEqual(self.printed(), "")
 
-    def test_a_file_that_cannot_be_read_any_more_ends_the_run(self):
+    def test_a_read_error_of_the_input_ends_the_run(self):
         urls = self.folder / "urls"
         urls.write_text(f"{HOST}\n")
         service = self.make("-i", urls)
@@ -122,7 +123,7 @@ class RunTests(Case):
         self.service = service
         self.stop()
 
-    def test_a_mistake_in_the_program_ends_the_run_too(self):
+    def test_an_unexpected_exception_ends_the_run(self):
         self.service = self.make(HOST)
         self.service._crawl._sources = [None]
         self.service.startService()
@@ -138,13 +139,13 @@ class RunTests(Case):
         self.assertIn(b"\r\nX-Who: me\r\n", sent)
         self.assertIn(b"\r\nUser-Agent: mybot/1\r\n", sent)
 
-    def test_without_standard_output_it_fetches_all_the_same(self):
+    def test_closed_standard_output_does_not_prevent_a_run(self):
         self.patch(sys, "stdout", None)
         self.start(HOST, "-o", self.folder / "rows").ok()
         self.assertEqual(self.host.statuses, [0])
         self.stop()
 
-    def test_without_standard_input_there_is_none_to_read(self):
+    def test_closed_standard_input_is_a_usage_error(self):
         self.patch(sys, "stdin", None)
         error = self.assertRaises(UsageError, self.make, "-i", "-")
         self.assertEqual(str(error), "-i -: standard input is closed")
@@ -156,12 +157,20 @@ class MakingTests(Case):
         self.start("http://example.com/")
         self.assertEqual(self.network.last_place, ("192.0.2.9", 3128))
 
-    def test_one_in_the_environment_that_is_none_is_named(self):
+    def test_the_warning_about_a_proxy_names_no_option_that_was_not_given(self):
+        warnings = []
+        self.patch(service._log, "warn", warnings.append)
+        self.patch(os, "environ", {"http_proxy": "192.0.2.9:3128"})
+        self.make("--queue", "memory:")
+        (warning,) = warnings
+        self.assertNotIn("--proxy", warning)
+
+    def test_an_invalid_proxy_in_the_environment_is_named(self):
         self.patch(os, "environ", {"http_proxy": "socks5://x"})
         error = self.assertRaises(UsageError, self.make, HOST)
         self.assertIn("http_proxy: cannot use the proxy 'socks5://x'", str(error))
 
-    def test_without_warcio_it_says_what_to_install(self):
+    def test_a_missing_warcio_is_an_error_that_says_what_to_install(self):
         with mock.patch.dict(sys.modules, {"warcio.warcwriter": None}):
             self.check_without_warcio()
 
@@ -169,24 +178,24 @@ class MakingTests(Case):
         error = self.assertRaises(UsageError, self.make, HOST, "--warc", self.folder / "x")
         self.assertIn("pip install 'evserve[warc]'", str(error))
 
-    def test_a_journal_that_is_none_is_named(self):
+    def test_an_invalid_journal_is_a_usage_error(self):
         path = self.folder / "journal"
         path.write_text("hello\n")
         error = self.assertRaises(UsageError, self.make, HOST, "--journal", path)
         self.assertIn("line 1: not a line of a fetch journal", str(error))
 
-    def test_a_queue_makes_another_service(self):
-        service = self.make("--queue", "memory:", "--save", self.folder / "saved")
-        self.assertIsInstance(service, QueueService)
+    def test_a_queue_makes_a_consumer_service(self):
+        made = self.make("--queue", "memory:", "--save", self.folder / "saved")
+        self.assertIsInstance(made, ConsumerService)
 
-    def test_a_queue_that_is_none_is_named(self):
+    def test_an_invalid_queue_url_is_named(self):
         for words, reason in (
             (["--queue", "foo:"], "'foo:' is not a queue URL"),
             (["--queue", "memory:", "--results-tube", "a b"], "--results-tube 'a b' is not"),
         ):
             self.assertIn(reason, str(self.assertRaises(UsageError, self.make, *words)))
 
-    def test_only_files_are_synced_and_only_for_who_relies_on_them(self):
+    def test_only_regular_files_are_synced_and_only_with_a_journal(self):
         journal = self.folder / "journal"
         for words, targets in (
             (["-o", self.folder / "rows"], None),
@@ -216,7 +225,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["header"], [(b"X-A", b"1")])
         self.assertEqual((options["sitemap"], options["urls"]), (["s", "t"], ["u", "v"]))
 
-    def test_mistakes_are_refused(self):
+    def test_invalid_options_are_usage_errors(self):
         table = [
             [],
             ["--queue", "memory:", "u"],
@@ -245,7 +254,7 @@ class OptionsTests(SynchronousTestCase):
         for words in table:
             self.assertRaises(UsageError, self.parse, *words)
 
-    def test_what_is_wrong_with_a_number_or_a_header_is_said(self):
+    def test_errors_say_what_is_wrong_with_a_number_or_header(self):
         table = {
             ("--timeout", "99999999"): "more than 2000000 seconds",
             ("--retries", "9999999999"): "not a whole number up to 999999999",
@@ -256,10 +265,10 @@ class OptionsTests(SynchronousTestCase):
             error = self.assertRaises(UsageError, self.parse, *words, "u")
             self.assertIn(reason, str(error))
 
-    def test_devices_may_be_written_to_twice(self):
+    def test_one_device_may_be_two_outputs(self):
         self.parse("--output", "/dev/null", "--journal", "/dev/null", "u")
 
-    def test_numbers_are_read(self):
+    def test_numbers_are_parsed(self):
         options = self.parse(
             *("--timeout", "2.5", "--delay", ".5", "--retries", "0", "--concurrency", "7", "u")
         )
@@ -286,7 +295,7 @@ class CrawlTests(SynchronousTestCase):
         if self.keeps:
             kept(True)
 
-    def test_what_is_not_kept_yet_is_pending(self):
+    def test_a_result_that_is_not_kept_yet_is_pending(self):
         self.keeps = False
         self.run_urls([f"http://a/{number}" for number in range(50)], window=10)
         self.world.run(60)
@@ -301,11 +310,10 @@ class CrawlTests(SynchronousTestCase):
         self.assertEqual(len(self.recorded), 50)
         self.assertTrue(self.run_.at_end)
 
-    def test_a_url_is_fetched_once_however_it_is_spelt(self):
+    def test_spellings_of_one_url_are_fetched_once(self):
         self.run_urls(["http://a/", "http://a", "HTTP://A:80/#x", "http://a/b", "no url"])
         self.world.run(5)
         self.assertEqual(self.world.engine.urls, ["http://a/", "http://a/b"])
-        self.assertEqual(self.run_.skipped, 2)
         self.assertEqual(list(self.recorded), ["no url", "http://a/", "http://a/b"])
 
     def test_a_url_is_fetched_once_for_each_account(self):
@@ -314,7 +322,7 @@ class CrawlTests(SynchronousTestCase):
         self.assertEqual(self.world.engine.urls, ["http://a/"] * 3)
         self.assertEqual(list(self.recorded), ["http://a/", "http://u:p@a/", "http://u:q@a/"])
 
-    def test_what_was_done_before_is_not_done_again(self):
+    def test_urls_of_earlier_runs_are_not_fetched(self):
         duplicates = DuplicateFilter()
         duplicates.add("http://a/1")
         self.run_urls(["http://a/1", "http://a/2"], duplicates=duplicates)

@@ -61,7 +61,7 @@ class SitemapParserTests(SynchronousTestCase):
         zipped = gzip.compress(data[:99]) + gzip.compress(data[99:])
         self.assertEqual(parse(zipped).pages, ["http://a/", "http://b/"])
 
-    def test_text_has_a_url_a_line(self):
+    def test_a_text_sitemap_has_one_url_per_line(self):
         text = "\ufeff\r\n http://a/ü\r\n\r\nHTTPS://b/?x=1&y=2 \nno url\rhttp://c/".encode()
         urls = ["http://a/ü", "HTTPS://b/?x=1&y=2", "no url", "http://c/"]
         members = gzip.compress(text[:20]) + gzip.compress(text[20:])
@@ -70,7 +70,7 @@ class SitemapParserTests(SynchronousTestCase):
                 parser = parse(data, size)
                 self.assertEqual((parser.pages, parser.sitemaps), (urls, []))
 
-    def test_text_without_line_ends_is_cut(self):
+    def test_a_line_without_end_is_cut_in_a_text_sitemap(self):
         (long,) = parse(b"http://a/" + b"x" * 1_000_000, 65536).pages
         self.assertEqual(len(long), MAX_LENGTH + 1)
 
@@ -92,7 +92,7 @@ class SitemapParserTests(SynchronousTestCase):
         image = b'<urlset xmlns:i="urn:i"><url><i:loc>no</i:loc><loc>u</loc></url></urlset>'
         self.assertEqual(parse(image).pages, ["u"])
 
-    def test_what_is_no_sitemap_is_said(self):
+    def test_an_invalid_sitemap_is_an_error_with_its_reason(self):
         table = [
             (b"hello", "neither XML (syntax error: line 1, column 0) nor a list of URLs"),
             (b"", "neither XML"),
@@ -110,7 +110,7 @@ class SitemapParserTests(SynchronousTestCase):
             error = self.assertRaises(SitemapFailed, parse, data, 65536)
             self.assertIn(reason, str(error))
 
-    def test_a_sitemap_without_end_is_cut(self):
+    def test_an_endless_sitemap_is_refused(self):
         parser = SitemapParser()
         parser.feed(b"<urlset>")
         spaces = b" " * 1024 * 1024
@@ -145,7 +145,7 @@ class SitemapSourceTests(SynchronousTestCase):
         found, failed = self.read(pages, "http://a/i.xml")
         self.assertEqual((found, failed), (["http://a/x", "http://a/y", "http://a/z"], []))
 
-    def test_what_cannot_be_read_is_reported_and_the_rest_is_read(self):
+    def test_a_sitemap_that_fails_is_reported_and_the_others_are_read(self):
         pages = {
             "http://a/1.xml": Page(b"hello"),
             "http://a/2.xml": Page(sitemap("http://a/x")[:-3]),
@@ -187,11 +187,11 @@ class StreamTests(SynchronousTestCase):
         os.write(self.input, data)
         self.reactor.reading.doRead()
 
-    def test_lines_come_when_they_are_whole(self):
+    def test_a_line_is_returned_when_it_is_complete(self):
         batch = self.next_batch()
         self.write(b"http://a/\nhttp")
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
-        self.assertIsNone(self.reactor.reading)  # nothing is read that nobody wants
+        self.assertIsNone(self.reactor.reading)  # nothing is read ahead
         batch = self.next_batch()
         self.write(b"://b/")
         self.assertNoResult(batch)
@@ -206,13 +206,13 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
         self.assertEqual(self.successResultOf(self.next_batch()), [])
 
-    def test_the_end_may_also_be_read(self):
+    def test_a_read_of_zero_bytes_is_the_end(self):
         os.close(self.input)
         batch = self.next_batch()
         self.reactor.reading.doRead()
         self.assertEqual(self.successResultOf(batch), [])
 
-    def test_of_a_line_without_end_only_the_beginning_is_kept(self):
+    def test_a_line_without_end_is_cut(self):
         self.addCleanup(os.close, self.input)
         batch = self.next_batch()
         for _ in range(100):
@@ -224,13 +224,13 @@ class StreamTests(SynchronousTestCase):
         self.assertRaises(BadURL, parse_url, long)
         self.assertEqual((len(long), url), (MAX_LENGTH + 1, "http://a/"))
 
-    def test_a_byte_order_mark_is_no_part_of_a_url(self):
+    def test_a_byte_order_mark_is_skipped(self):
         batch = self.next_batch()
         self.write(b"\xef\xbb\xbfhttp://a/\r\n\xef\xbb\xbfx\n")
         self.assertEqual(self.successResultOf(batch), ["http://a/", "\ufeffx"])
         os.close(self.input)
 
-    def test_what_cannot_be_read_is_an_error_after_what_could(self):
+    def test_a_read_error_comes_after_the_lines_before_it(self):
         self.addCleanup(os.close, self.input)
         batch = self.next_batch()
         self.write(b"http://a/\nhttp://b/")
@@ -242,7 +242,7 @@ class StreamTests(SynchronousTestCase):
         error = self.failureResultOf(self.next_batch(), OSError).value
         self.assertEqual(write_error_message(error), "-i -: Bad file descriptor")
 
-    def test_nothing_there_after_all_is_not_the_end(self):
+    def test_a_read_that_would_block_is_not_the_end(self):
         self.addCleanup(os.close, self.input)
         os.set_blocking(self.output, False)
         batch = self.next_batch()
@@ -251,7 +251,7 @@ class StreamTests(SynchronousTestCase):
         self.write(b"http://a/\n")
         self.assertEqual(self.successResultOf(batch), ["http://a/"])
 
-    def test_bytes_that_are_not_utf_8_stay_what_they_are(self):
+    def test_invalid_utf_8_is_kept(self):
         batch = self.next_batch()
         self.write(b"http://a/\xe4\n")
         (url,) = self.successResultOf(batch)
@@ -277,7 +277,7 @@ class OtherSourceTests(SynchronousTestCase):
         path.write_text("\n# no\n" + "".join(f" http://a/{number} \n" for number in range(1200)))
         self.assertEqual([len(batch) for batch in self.all_of(FileSource(path))], [500, 500, 200])
 
-    def test_odd_lines_of_a_file(self):
+    def test_long_lines_and_blanks_of_a_file_are_handled(self):
         path = Path(self.mktemp())
         long = b"http://a/" + b"x" * 1_000_000
         lines = [
@@ -296,5 +296,5 @@ class OtherSourceTests(SynchronousTestCase):
         error = self.assertRaises(BadURL, parse_url, cut)
         self.assertEqual(str(error), "longer than 65536 characters")
 
-    def test_a_file_that_is_not_there_is_an_error_at_once(self):
+    def test_a_missing_file_is_an_error_at_once(self):
         self.assertRaises(FileNotFoundError, FileSource, Path("none"))

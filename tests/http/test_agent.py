@@ -50,7 +50,7 @@ class Case(SynchronousTestCase):
 
 
 class ResponseTests(Case):
-    def test_it_is_what_the_interfaces_promise(self):
+    def test_agent_and_response_provide_their_interfaces(self):
         self.assertTrue(verifyObject(IAgent, Agent(self.network.client())))
         result, peer = self.ask(b"PUT", b"http://192.0.2.1/a b", Headers({"X-One": ["1", "2"]}))
         self.assertIn(b"X-One: 1\r\nX-One: 2\r\n", peer.take())
@@ -74,7 +74,7 @@ class ResponseTests(Case):
         self.assertIs(response.length, UNKNOWN_LENGTH)
         self.assertFalse(response.headers.hasHeader("content-encoding"))
 
-    def test_errors_come_by_their_names(self):
+    def test_errors_keep_their_classes(self):
         client = self.network.client()
         self.failureResultOf(Agent(client).request(b"GET", b"nowhere"), BadURL)
         result, peer = self.ask()
@@ -105,7 +105,7 @@ class ResponseTests(Case):
 
 
 class BodyTests(Case):
-    def test_a_body_is_delivered_whenever_it_is_asked_for(self):
+    def test_a_body_may_be_delivered_late(self):
         for late in (False, True):
             result, peer = self.ask()
             peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
@@ -118,7 +118,7 @@ class BodyTests(Case):
             self.assertEqual(reader.body, b"abcd")
             self.assertTrue(reader.reason.check(ResponseDone))
 
-    def test_how_a_body_ends_is_told(self):
+    def test_the_reader_learns_how_a_body_ends(self):
         for wire, reason in (
             (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ResponseDone),
             (b"\r\nx", PotentialDataLoss),
@@ -145,7 +145,7 @@ class BodyTests(Case):
         self.assertTrue(reader.reason.check(ResponseDone))
         del response
 
-    def test_a_reader_may_rest(self):
+    def test_a_reader_may_pause(self):
         result, peer = self.ask()
         peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na")
         peer.answer(b"b")
@@ -160,7 +160,7 @@ class BodyTests(Case):
         self.assertEqual(reader.body, b"abcd")
         self.assertTrue(reader.reason.check(ResponseDone))
 
-    def test_a_reader_may_have_had_enough(self):
+    def test_a_reader_may_close_the_body(self):
         result, peer = self.ask()
         peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na")
         reader = self.read(self.successResultOf(result))
@@ -177,7 +177,7 @@ class BodyTests(Case):
         reader = self.read(self.successResultOf(result))
         self.assertTrue(reader.reason.check(Cancelled))
 
-    def test_a_response_thrown_away_keeps_no_connection(self):
+    def test_a_discarded_response_frees_its_connection(self):
         for when in ("before", "after"):
             result, peer = self.ask()
             peer.answer(b"HTTP/1.1 200 OK\r\n\r\nx")

@@ -69,7 +69,7 @@ class DigestTests(SynchronousTestCase):
             challenge.answer(MUFASA, "GET", "/"), challenge.answer(MUFASA, "GET", "/")
         )
 
-    def test_what_cannot_be_answered_is_left(self):
+    def test_unsupported_challenges_are_ignored(self):
         for value in (
             b"",
             b"Basic realm=x",

@@ -25,7 +25,7 @@ class Case(SynchronousTestCase):
 
 
 class RequestTests(Case):
-    def test_a_request_says_what_is_needed(self):
+    def test_a_request_has_the_necessary_headers(self):
         _, peer = self.begin(f"{HOST}/a b?ü")
         lines = peer.take().split(b"\r\n")
         self.assertEqual(lines[0], b"GET /a%20b?%C3%BC HTTP/1.1")
@@ -74,7 +74,7 @@ class RequestTests(Case):
         _, peer = self.begin(method=b"POST")
         self.assertIn(b"Content-Length: 0\r\n", peer.take())
 
-    def test_what_cannot_be_sent_is_refused_at_once(self):
+    def test_invalid_requests_are_refused_at_once(self):
         client = self.network.client()
         for options in (
             {"method": b"GET /"},
@@ -83,7 +83,7 @@ class RequestTests(Case):
         ):
             self.assertRaises(BadRequest, fetch, client, HOST, **options)
 
-    def test_a_name_that_no_certificate_can_be_for_is_a_bad_url(self):
+    def test_a_host_that_no_certificate_can_name_is_a_bad_url(self):
         client = self.network.client()
         for host in ("a+b.example", "a~b", "x!", "a*b.c"):
             call = fetch(client, f"https://{host}/")
@@ -91,7 +91,7 @@ class RequestTests(Case):
         self.assertIn("'a*b.c' cannot be a name in a certificate", str(call.error))
         self.assertEqual((self.network.attempts, client._calls), (0, set()))
 
-    def test_a_redirect_to_such_a_name_ends_the_call_too(self):
+    def test_a_redirect_to_such_a_host_fails_the_call(self):
         call, peer = self.begin()
         peer.ok(b"", b"Location: https://a+b.example/", status=b"302 Found")
         self.assertEqual(call.outcome, "BadURL")
@@ -109,14 +109,14 @@ class TimeTests(Case):
     def start(self, **options):
         return self.begin(settings={"timeouts": self.timeouts}, **options)
 
-    def test_silence_is_not_waited_out(self):
+    def test_the_idle_timeout_ends_a_silent_call(self):
         call, peer = self.start()
         self.network.advance(1.5)
         self.assertFalse(call.is_over)
         self.network.advance(1)
         self.assertEqual((call.outcome, peer.is_open), ("IdleTimeout", False))
 
-    def test_the_total_holds_however_lively_the_server(self):
+    def test_the_total_timeout_ends_a_slow_but_active_call(self):
         call, peer = self.start()
         peer.answer(b"HTTP/1.1 200 OK\r\n\r\n")
         for _ in range(99):
@@ -141,7 +141,7 @@ class TimeTests(Case):
         self.network.advance(11)
         self.assertEqual((first.is_over, second.outcome), (False, "TotalTimeout"))
 
-    def test_a_paused_reader_is_not_the_servers_fault(self):
+    def test_a_paused_reader_causes_no_idle_timeout(self):
         call, peer = self.start()
         peer.answer(b"HTTP/1.1 200 OK\r\n\r\nx")
         call.call.pause()
@@ -222,7 +222,7 @@ class PaceTests(Case):
 
 
 class EndingTests(Case):
-    def test_a_call_can_be_given_up_at_every_stage(self):
+    def test_a_call_can_be_cancelled_at_every_stage(self):
         for told in (
             b"",
             b"HTTP/1.1 200 OK\r\n",
@@ -234,14 +234,14 @@ class EndingTests(Case):
             call.call.cancel()
             self.assertEqual((call.outcome, peer.is_open), ("Cancelled", False))
 
-    def test_a_call_that_waits_can_be_given_up(self):
+    def test_a_waiting_call_can_be_cancelled(self):
         client = self.network.client(per_origin=1)
         fetch(client, HOST)
         waiting = fetch(client, HOST)
         waiting.call.cancel(Cancelled("enough"))
         self.assertEqual(str(waiting.error), "enough")
 
-    def test_giving_up_from_within_a_piece_stops_the_rest(self):
+    def test_cancelling_from_within_a_piece_stops_the_rest(self):
         call, peer = self.begin(on_piece=lambda _: call.call.cancel())
         peer.answer(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
@@ -269,7 +269,7 @@ class EndingTests(Case):
         peer.ok(b"0123456789")
         self.assertEqual(call.outcome, b"0123456789")
 
-    def test_bodies_stay_coded_for_who_wants_them_so(self):
+    def test_bodies_stay_coded_without_decode(self):
         call, peer = self.begin(decode=False)
         peer.ok(b"not gzip", b"Content-Encoding: gzip")
         self.assertEqual(call.outcome, b"not gzip")
@@ -285,12 +285,12 @@ class RedirectTests(Case):
         self.assertEqual((str(url), head.status), (f"{HOST}/a", 301))
         self.assertEqual(self.network.attempts, 1)
 
-    def test_redirects_are_the_callers_if_not_followed(self):
+    def test_a_redirect_is_the_response_if_not_followed(self):
         call, peer = self.begin(follow=False)
         peer.ok(b"moved", b"Location: /b", status=b"301 Moved")
         self.assertEqual((call.outcome, call.head.status), (b"moved", 301))
 
-    def test_too_many_are_too_many(self):
+    def test_too_many_redirects_are_an_error(self):
         call, peer = self.begin(settings={"max_redirects": 3})
         for _ in range(4):
             peer.ok(b"", b"Location: /", status=b"302 Found")
@@ -319,7 +319,7 @@ class CookieTests(Case):
         fetch(client, HOST, headers=Headers([(b"Cookie", b"own=0")]))
         self.assertIn(b"\r\nCookie: own=0; a=1\r\n", peer.take())
 
-    def test_a_jar_that_came_full_is_used(self):
+    def test_cookies_of_a_given_jar_are_sent(self):
         first = Cookies()
         _, peer = self.begin(client=self.network.client(cookies=first))
         peer.ok(b"", b"Set-Cookie: a=1")
@@ -350,7 +350,7 @@ class DigestTests(Case):
         peer.ok()
         self.assertEqual(call.outcome, b"ok")
 
-    def test_what_cannot_be_answered_is_the_callers(self):
+    def test_an_unsupported_challenge_is_the_response(self):
         for auth, line in (
             (None, self.challenge % 1),
             (Auth("u", "p"), self.challenge % 1),

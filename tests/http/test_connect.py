@@ -88,24 +88,24 @@ class RefusalTests(SynchronousTestCase):
             self.assertEqual(call.outcome, "PrivateAddress", host)
         self.assertEqual(self.network.attempts, 0)
 
-    def test_public_addresses_are_let_through(self):
+    def test_public_addresses_are_connected_to(self):
         client = self.network.client(allow_private=False)
         call = fetch(client, "http://8.8.8.8/")
         self.network.accept().ok()
         self.assertEqual(call.outcome, b"ok")
 
-    def test_names_that_lead_inside(self):
+    def test_names_of_private_addresses_are_refused(self):
         self.resolve(["10.0.0.1", "::1"])
         call = fetch(self.network.client(allow_private=False), "http://inside.example/")
         self.assertEqual(call.outcome, "PrivateAddress")
         self.assertIn("inside.example is 10.0.0.1, ::1", str(call.error))
 
-    def test_a_name_with_two_faces_leads_outside_only(self):
+    def test_only_public_addresses_of_a_name_are_connected_to(self):
         self.resolve(["127.0.0.1", "8.8.8.8"])
         fetch(self.network.client(allow_private=False), "http://two.example/")
         self.assertEqual(self.network.last_place, ("8.8.8.8", 80))
 
-    def test_a_name_that_changes_its_mind(self):
+    def test_a_name_that_changes_its_address_is_checked_again(self):
         self.resolve(["8.8.8.8"], ["127.0.0.1"])
         client = self.network.client(allow_private=False)
         first = fetch(client, "http://rebinds.example/")
@@ -113,17 +113,17 @@ class RefusalTests(SynchronousTestCase):
         second = fetch(client, "http://rebinds.example/")
         self.assertEqual((first.outcome, second.outcome), (b"ok", "PrivateAddress"))
 
-    def test_a_redirect_inside(self):
+    def test_a_redirect_to_a_private_address_is_refused(self):
         call = fetch(self.network.client(allow_private=False), "http://8.8.8.8/")
         self.network.accept().ok(b"", b"Location: http://169.254.169.254/", status=b"302 Found")
         self.assertEqual(call.outcome, "PrivateAddress")
 
-    def test_a_name_that_does_not_resolve_is_no_private_address(self):
+    def test_a_name_that_does_not_resolve_is_not_a_private_address(self):
         self.resolve([])
         call = fetch(self.network.client(allow_private=False), "http://nowhere.example/")
         self.assertEqual(call.outcome, "ConnectFailed")
 
-    def test_a_proxy_may_be_private_but_not_what_is_asked_of_it(self):
+    def test_a_proxy_may_be_private_but_not_the_origin(self):
         proxies = Proxies(http=parse_proxy("127.0.0.1:3128"))
         client = self.network.client(allow_private=False, proxies=proxies)
         for url in (
@@ -140,7 +140,7 @@ ORIGIN = Origin("http", "a.example", 80)
 
 
 class ReasonTests(SynchronousTestCase):
-    def test_why_there_is_no_connection(self):
+    def test_failed_connections_have_named_errors(self):
         for cause, name, words in (
             (error.DNSLookupError(), "ConnectFailed", "a.example cannot be resolved"),
             (error.ConnectionRefusedError(), "ConnectFailed", "refuses connections"),
@@ -153,7 +153,7 @@ class ReasonTests(SynchronousTestCase):
             self.assertEqual(type(explained).__name__, name)
             self.assertIn(words, str(explained))
 
-    def test_why_there_is_none_any_more(self):
+    def test_lost_connections_have_named_errors(self):
         for cause, name, words in (
             (error.ConnectionDone(), "ConnectionLost", "was closed"),
             (error.ConnectionLost(), "ConnectionLost", "broke"),

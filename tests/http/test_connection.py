@@ -64,7 +64,7 @@ class UploadTests(SynchronousTestCase):
         self.peer.ok()
         self.assertEqual(self.call.outcome, b"ok")
 
-    def test_a_body_that_lies_about_its_length_is_an_error(self):
+    def test_a_body_of_another_length_is_an_error(self):
         for length, said in ((3, b"hello"), (9, b"hello")):
             self.begin(length)
             self.body.consumer.write(said)
@@ -86,7 +86,7 @@ class UploadTests(SynchronousTestCase):
         network.accept()
         self.assertEqual(call.outcome, "RequestBodyFailed")
 
-    def test_an_answer_before_the_end_stops_the_body(self):
+    def test_an_early_response_stops_the_body(self):
         self.begin()
         self.body.consumer.registerProducer(self.body, True)
         self.assertIs(self.peer.wire.producer, self.body)
@@ -102,7 +102,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual((self.call.outcome, self.body.stopped), ("ConnectionLost", 1))
         self.body.done.callback(None)
 
-    def test_sending_is_a_sign_of_life(self):
+    def test_sending_counts_as_activity(self):
         self.begin()
         for _ in range(8):
             self.network.advance(5)

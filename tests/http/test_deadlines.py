@@ -41,7 +41,7 @@ class DeadlineTests(SynchronousTestCase):
         self.clock.advance(0.3)
         self.assertEqual((early.swept, late.swept), ([0.3], [0.3]))
 
-    def test_what_one_sweep_ends_the_same_sweep_leaves_alone(self):
+    def test_an_item_ended_during_a_sweep_is_not_swept(self):
         second = Watched(100.0)
         first = Watched(100.0, on_sweep=lambda: self.deadlines.discard(second))
         self.deadlines.add(first, 0)
@@ -49,7 +49,7 @@ class DeadlineTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual((first.swept, second.swept), ([1.0], []))
 
-    def test_what_a_sweep_begins_is_watched(self):
+    def test_an_item_added_during_a_sweep_is_watched(self):
         third = Watched(1.5)
         first = Watched(100.0)
         first.on_sweep = lambda: self.deadlines.add(third, 1.0) if not third.swept else None

@@ -28,7 +28,7 @@ IMPLEMENTERS = (
 
 
 class InterfaceTests(SynchronousTestCase):
-    def test_every_implementer_has_what_it_promises(self):
+    def test_every_implementer_provides_its_interfaces(self):
         for implementer in IMPLEMENTERS:
             for interface in implementedBy(implementer):
                 verifyClass(interface, implementer, tentative=True)

@@ -168,7 +168,7 @@ class GoodResponseTests(Case):
             self.parser.feed(CHUNKED)
             self.assertEqual((events.body, self.parser.done), (b"abcde", True))
 
-    def test_what_follows_unasked_ends_the_connection_but_not_the_response(self):
+    def test_bytes_after_a_response_end_only_the_connection(self):
         wire = OK + b"Content-Length: 2\r\n\r\nhi"
         for chunks in ((wire + b"more",), (wire + wire,), (wire, wire)):
             events = self.parse(*chunks)
@@ -193,13 +193,13 @@ class LargeBodyTests(Case):
         self.parser.feed(CHUNKED)
         self.assertEqual(again.body, b"abcde")
 
-    def test_what_follows_unasked_ends_the_connection(self):
+    def test_bytes_after_a_response_end_the_connection(self):
         for cut_at in (len(self.head) + 10, len(self.head) + self.size):
             events = self.parse(*cut(self.head + self.body + b"more", [cut_at]))
             self.assertTrue(events.body == self.body)
             self.assertEqual((self.parser.done, self.parser.keep_alive), (True, False))
 
-    def test_too_little_is_too_little(self):
+    def test_an_incomplete_response_is_an_error(self):
         self.parse(self.head, self.body[:-1])
         error = self.assertRaises(TruncatedBody, self.parser.finish)
         self.assertIn(f"after {self.size - 1} of {self.size} bytes", str(error))
@@ -208,7 +208,7 @@ class LargeBodyTests(Case):
 class RepeatedLengthTests(Case):
     twice = b"Content-Length: 2\r\nContent-Length: 2\r\n"
 
-    def test_who_says_it_twice_is_not_trusted_with_another_request_however_it_is_cut(self):
+    def test_a_repeated_length_ends_the_connection(self):
         early = b"HTTP/1.1 103 Early Hints\r\n" + self.twice + b"\r\n"
         for wire in (
             early + OK + b"Content-Length: 2\r\n\r\nhi",
@@ -240,7 +240,7 @@ class LyingServerTests(Case):
         self.assertRaises(BadResponse, self.parse, *cut(OK + LIES[name], places))
         self.assertFalse(self.parser.keep_alive)
 
-    def test_what_is_not_http_is_refused(self):
+    def test_invalid_http_is_refused(self):
         for wire in (
             b"SSH-2.0-OpenSSH\r\n",
             b"\x15\x03\x01\0\2\2\x50",
@@ -249,7 +249,7 @@ class LyingServerTests(Case):
         ):
             self.assertRaises(BadResponse, self.parse, wire)
 
-    def test_protocols_are_not_switched_unasked(self):
+    def test_an_unrequested_upgrade_is_refused(self):
         wire = b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nblob"
         self.assertRaises(BadResponse, self.parse, wire)
 

@@ -38,7 +38,7 @@ class SharingTests(PoolCase):
         self.assertTrue(all(call.is_over for call in calls))
         self.assertEqual(self.network.attempts, 2)
 
-    def test_first_come_first_served(self):
+    def test_waiting_calls_are_served_in_order(self):
         client = self.network.client(per_origin=1)
         self.fetches(client, 3)
         peer = self.network.accept()
@@ -74,7 +74,7 @@ class SharingTests(PoolCase):
         self.network.accept().ok()
         self.assertEqual(other.outcome, b"ok")
 
-    def test_a_connection_is_given_up_for_an_origin_that_starves(self):
+    def test_a_connection_is_closed_for_an_origin_that_starves(self):
         client = self.network.client(connections=1)
         fetch(client, HOST)
         starving = fetch(client, "http://192.0.2.2/")
@@ -105,7 +105,7 @@ class SharingTests(PoolCase):
 
 
 class EndingTests(PoolCase):
-    def test_close_is_understood_in_any_case(self):
+    def test_connection_close_is_recognized_in_any_case(self):
         client = self.network.client()
         for word in (b"close", b"Close", b"CLOSE", b"x, cLoSe"):
             call = fetch(client, HOST)
@@ -133,7 +133,7 @@ class EndingTests(PoolCase):
         self.network.accept().ok()
         self.assertEqual(again.outcome, b"ok")
 
-    def test_a_connection_that_speaks_unasked_is_closed(self):
+    def test_an_idle_connection_that_sends_data_is_closed(self):
         client = self.network.client()
         fetch(client, HOST)
         peer = self.network.accept()
@@ -141,7 +141,7 @@ class EndingTests(PoolCase):
         peer.answer(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         self.assertFalse(peer.is_open)
 
-    def test_what_follows_a_response_never_answers_the_next_request(self):
+    def test_bytes_after_a_response_never_answer_the_next_request(self):
         client = self.network.client(per_origin=1)
         self.fetches(client, 2)
         peer = self.network.accept()
@@ -174,16 +174,16 @@ class StaleTests(PoolCase):
         peer.close()
         return call
 
-    def test_what_may_be_repeated_is_sent_again(self):
+    def test_idempotent_requests_are_sent_again(self):
         for method, body in ((b"GET", None), (b"PUT", b"x"), (b"DELETE", None)):
             call = self.stale(method, body)
             self.network.accept().ok()
             self.assertEqual(call.outcome, b"ok", method)
 
-    def test_what_may_not_be_repeated_is_an_error(self):
+    def test_other_requests_on_a_stale_connection_fail(self):
         self.assertEqual(self.stale(b"POST", b"x").outcome, "ConnectionLost")
 
-    def test_an_answer_that_had_begun_is_an_error(self):
+    def test_a_response_that_had_begun_is_not_repeated(self):
         self.assertEqual(self.stale(b"GET", say=b"HTTP/1.1 2").outcome, "ConnectionLost")
 
     def test_a_new_connection_is_not_stale(self):
@@ -205,7 +205,7 @@ class StaleTests(PoolCase):
 
 
 class ConnectingTests(PoolCase):
-    def test_why_a_connection_was_not_made(self):
+    def test_failed_connections_have_named_errors(self):
         for error, name, words in (
             (Refused(), "ConnectFailed", "refuses connections"),
             (DNSLookupError(), "ConnectFailed", "cannot be resolved"),
@@ -216,7 +216,7 @@ class ConnectingTests(PoolCase):
             self.assertEqual(call.outcome, name)
             self.assertIn(words, str(call.error))
 
-    def test_one_failure_is_one_callers(self):
+    def test_one_failure_fails_one_call(self):
         client = self.network.client(per_origin=1)
         first, second = self.fetches(client, 2)
         self.network.refuse(Refused())
@@ -241,7 +241,7 @@ class ConnectingTests(PoolCase):
         self.assertEqual((call.outcome, peer.is_open), ("ConnectTimeout", False))
         self.assertEqual(client.pool.open, 0)
 
-    def test_a_server_that_closes_amid_the_handshake(self):
+    def test_a_connection_closed_during_the_handshake_is_an_error(self):
         client = self.network.client()
         call = fetch(client, "https://192.0.2.1/")
         self.network.accept().close()

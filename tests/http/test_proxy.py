@@ -47,7 +47,7 @@ class ChoiceTests(SynchronousTestCase):
         ):
             self.assertEqual(self.place(environment, url), expected, environment)
 
-    def test_exemptions(self):
+    def test_no_proxy_entries_exempt_hosts(self):
         for entry, url, exempt in (
             ("*", "http://a/", True),
             ("example.com", "http://example.com/", True),
@@ -72,11 +72,11 @@ class ChoiceTests(SynchronousTestCase):
         origin = parse_url("http://a/").origin
         self.assertIsNone(Proxies(parse_proxy("p"), exempt=("*",)).choose(origin))
 
-    def test_a_proxy_may_want_a_password(self):
+    def test_a_proxy_may_require_a_password(self):
         self.assertEqual(parse_proxy("http://u:p@proxy:1").authorization, b"Basic dTpw")
         self.assertIsNone(parse_proxy("proxy").authorization)
 
-    def test_what_is_no_proxy_is_told(self):
+    def test_an_invalid_proxy_is_refused_with_the_reason(self):
         for text, shown, why in (
             ("", "", "write http://host:port"),
             ("http://", "http://", "write http://host:port"),
@@ -115,12 +115,12 @@ class ChoiceTests(SynchronousTestCase):
             error = self.assertRaises(ProxyFailed, named_proxy, text)
             self.assertNotIn("cret", str(error))
 
-    def test_a_variable_that_names_none_is_named(self):
+    def test_an_invalid_proxy_in_a_variable_names_the_variable(self):
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             error = self.assertRaises(ProxyFailed, proxies_from, {name: "ftp://u:secret@x:1"})
             self.assertTrue(str(error).startswith(f"{name}: cannot use the proxy 'ftp://...@x:1'"))
 
-    def test_a_word_alone_is_no_proxy_unless_in_the_environment(self):
+    def test_a_single_word_is_a_proxy_only_in_the_environment(self):
         for text in ("foo", "u:p@foo", "192.0.2.1"):
             error = self.assertRaises(ProxyFailed, named_proxy, text)
             self.assertIn("has neither a scheme nor a port: write http://host:port", str(error))
@@ -158,7 +158,7 @@ class UseTests(SynchronousTestCase):
             peer.wire.end(end)
         return call, peer
 
-    def test_secret_requests_go_through_a_tunnel(self):
+    def test_https_requests_go_through_a_tunnel(self):
         _, peer = self.tunnel(b"HTTP/1.1 200 Connection", b" established\r\n\r\n")
         self.assertEqual(
             self.asked,
@@ -169,7 +169,7 @@ class UseTests(SynchronousTestCase):
         self.tunnel(url="https://[::1]:8443/")
         self.assertTrue(self.asked.startswith(b"CONNECT [::1]:8443 HTTP/1.1\r\n"))
 
-    def test_a_proxy_that_says_no(self):
+    def test_a_refusal_of_the_proxy_is_an_error(self):
         for answer, name, words in (
             (b"HTTP/1.1 407 No\r\n\r\n", "ProxyFailed", "407 No: wrong user name or password"),
             (b"HTTP/1.1 403 Forbidden\r\n\r\n", "ProxyFailed", "answers 403 Forbidden"),
@@ -182,7 +182,7 @@ class UseTests(SynchronousTestCase):
             self.assertIn("the proxy http://192.0.2.9:3128 ", str(call.error))
             self.assertIn(words, str(call.error))
 
-    def test_a_proxy_that_goes_away(self):
+    def test_a_proxy_that_closes_is_an_error(self):
         call, peer = self.tunnel()
         peer.close()
         self.assertEqual(call.outcome, "ProxyUnreachable")
@@ -191,7 +191,7 @@ class UseTests(SynchronousTestCase):
         call, _ = self.tunnel(end=ConnectionLost())
         self.assertIn(f"{failed}broke", str(call.error))
 
-    def test_a_tunnel_that_ends_amid_the_handshake(self):
+    def test_a_tunnel_that_closes_during_the_handshake_is_an_error(self):
         call, peer = self.tunnel(b"HTTP/1.1 200 OK\r\n\r\n")
         peer.answer(b"not tls at all")
         self.assertEqual(call.outcome, "TLSFailed")
@@ -199,7 +199,7 @@ class UseTests(SynchronousTestCase):
         peer.close()
         self.assertEqual(call.outcome, "ConnectFailed")
 
-    def test_a_proxy_may_want_no_password(self):
+    def test_a_proxy_may_require_no_password(self):
         proxy = parse_proxy("192.0.2.9:3128")
         fetch(self.network.client(proxies=Proxies(https=proxy)), "https://example.com/")
         self.assertNotIn(b"Authorization", self.network.accept().take())
@@ -221,7 +221,7 @@ class ProxyErrorTests(ProxyCase):
             self.assertIn(words, str(call.error))
             self.assertNotIn("192.0.2.1 ", f"{call.error} ")
 
-    def test_what_happens_beyond_the_tunnel_is_the_origins(self):
+    def test_errors_beyond_the_tunnel_are_the_origins(self):
         for behave, name, words in ORIGIN_FAILURES:
             call = fetch(self.client(), HTTPS)
             behave(self.network)
@@ -229,14 +229,14 @@ class ProxyErrorTests(ProxyCase):
             self.assertIn(words, str(call.error))
             self.assertNotIn(PROXY, str(call.error))
 
-    def test_too_late_for_lack_of_a_proxy_is_not_the_origins_fault(self):
+    def test_a_total_timeout_at_the_proxy_is_not_the_origins_fault(self):
         for url in (HTTP, HTTPS):
             call = fetch(self.client(timeouts=Timeouts(total=3)), url)
             self.network.advance(3.5)
             self.assertEqual((call.outcome, call.error.is_at_proxy), ("TotalTimeout", True))
             self.assertIn(PROXY, str(call.error))
 
-    def test_too_late_without_a_proxy_is(self):
+    def test_a_total_timeout_without_a_proxy_is_the_origins_fault(self):
         self.network = Network()
         call = fetch(self.network.client(timeouts=Timeouts(total=3)), HTTP)
         self.network.advance(3.5)

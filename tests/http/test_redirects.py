@@ -19,7 +19,7 @@ class RedirectTests(SynchronousTestCase):
         head = Head(status, b"", "1.1", Headers(lines), 0, None)
         return next_request(Request(parse_url("http://a.example/a"), **options), head, hops_left)
 
-    def test_methods(self):
+    def test_methods_change_as_the_fetch_standard_says(self):
         for status, before, after in (
             (301, b"POST", b"GET"),
             (302, b"POST", b"GET"),
@@ -44,12 +44,12 @@ class RedirectTests(SynchronousTestCase):
         gone = self.follow(302, method=b"POST", body=b"z", headers=headers)
         self.assertEqual((gone.body, list(gone.headers)), (None, [(b"X", b"y")]))
 
-    def test_a_body_we_had_only_once_cannot_be_sent_again(self):
+    def test_a_body_from_a_producer_cannot_be_sent_again(self):
         producer = object()
         self.assertIsNone(self.follow(303, method=b"POST", body=producer).body)
         self.assertRaises(RequestBodyFailed, self.follow, 307, method=b"POST", body=producer)
 
-    def test_secrets_stay_with_their_origin(self):
+    def test_private_headers_stay_with_their_origin(self):
         auth = Auth("u", "p")
         same = self.follow(302, headers=SECRETS, auth=auth)
         self.assertEqual((list(same.headers), same.auth), (list(SECRETS), auth))
@@ -64,7 +64,7 @@ class RedirectTests(SynchronousTestCase):
         away = Head(302, b"", "1.1", Headers([(b"Location", b"http://b.example/")]), 0, None)
         self.assertIsNone(next_request(Request(url), away, 1).url.credentials)
 
-    def test_without_a_location_it_is_a_response_like_others(self):
+    def test_a_redirect_status_without_a_location_is_not_a_redirect(self):
         self.assertIsNone(self.follow(302, None))
         self.assertIsNone(self.follow(300))
         self.assertIsNone(self.follow(200))
@@ -87,6 +87,6 @@ class RedirectTests(SynchronousTestCase):
         check_discarded(64 * 1024)
         self.assertRaises(Cancelled, check_discarded, 64 * 1024 + 1)
 
-    def test_places_we_cannot_go_to(self):
+    def test_an_invalid_location_is_an_error(self):
         for location in (b"ftp://a/", b"http://", b"file:///etc/passwd", b"http://a:b/"):
             self.assertRaises(BadRedirect, self.follow, 302, location)

@@ -94,11 +94,11 @@ JOINED = {
 
 
 class ParseTests(SynchronousTestCase):
-    def test_odd_urls_mean_what_browsers_make_of_them(self):
+    def test_odd_urls_are_parsed_as_browsers_do(self):
         for text, expected in AS_BROWSERS_DO.items():
             self.assertEqual(str(parse_url(text)), expected, text)
 
-    def test_what_is_no_url_is_refused_with_its_text_and_the_reason(self):
+    def test_an_invalid_url_is_refused_with_its_text_and_the_reason(self):
         for text in NO_URLS:
             self.assertRaises(BadURL, parse_url, text)
         error = self.assertRaises(BadURL, parse_url, "example.com/x")
@@ -109,7 +109,7 @@ class ParseTests(SynchronousTestCase):
         error = self.assertRaises(BadURL, parse_url, "tel:12345")
         self.assertIn("unsupported scheme tel", str(error))
 
-    def test_a_scheme_that_is_known_is_no_host(self):
+    def test_a_known_scheme_is_not_taken_for_a_host(self):
         self.assertEqual(str(parse_url("http:80")), "http://0.0.0.80/")
         error = self.assertRaises(BadURL, parse_url, "http.example:80")
         self.assertIn("did you mean http://http.example:80", str(error))
@@ -126,7 +126,7 @@ class ParseTests(SynchronousTestCase):
         ):
             self.assertLess(len(str(self.assertRaises(BadURL, parse_url, text))), 600)
 
-    def test_the_identity_says_as_whom_it_is_asked_for(self):
+    def test_the_identity_contains_the_credentials(self):
         table = {
             "http://a:80/x#y": "http://a/x",
             "HTTP://u@A/x": "http://u:@a/x",
@@ -141,7 +141,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual((url.fragment, url.credentials), ("a%20b", ("u@x", "p:w")))
         self.assertEqual(parse_url("http://u@example.com").credentials, ("u", ""))
 
-    def test_a_password_that_would_break_a_header_is_refused_and_not_shown(self):
+    def test_an_invalid_password_is_refused_and_not_shown(self):
         for text in (
             "http://u:se%0d%0acret@a/",
             "http://u:se%7fcret@a/",
@@ -150,7 +150,7 @@ class ParseTests(SynchronousTestCase):
             error = self.assertRaises(BadURL, parse_url, text)
             self.assertTrue(str(error).startswith("the user name or password contains "))
 
-    def test_an_origin_knows_what_to_say_in_the_host_header(self):
+    def test_the_authority_is_the_value_of_the_host_header(self):
         for text, authority in {
             "http://[::1]/": "[::1]",
             "https://[::1]:80/": "[::1]:80",

@@ -45,7 +45,7 @@ class DigestPage:
         )
 
     def is_used_up(self, pairs):
-        """Whether the nonce is an old one, or its count one that was there before."""
+        """Whether the nonce has expired, or its count was used before."""
         counts = self.counts.setdefault(pairs["nonce"], set())
         counts.add(pairs["nc"])
         return pairs["nonce"] != f"n{self.nonce}" or len(counts) > self.uses

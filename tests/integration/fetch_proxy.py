@@ -17,7 +17,7 @@ class _Far(Protocol):
 
 
 class _Near(Protocol):
-    """A client's connection: asks to have something fetched, or a tunnel dug."""
+    """A client's connection, for plain requests and for CONNECT."""
 
     far = None
     head = b""
@@ -72,12 +72,12 @@ WHO = b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r
 
 
 def redirect(target):
-    """Return an answer that leads elsewhere."""
+    """Return a response that redirects."""
     return b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % target.encode()
 
 
 class Proxy:
-    """`answers`: whole responses by URL; what is not there says "via proxy".
+    """`answers`: whole responses by URL; for other URLs the body is "via proxy".
 
     `wants`: the Proxy-Authorization without which it does nothing.  `relays`: whether it asks the
     servers themselves, on this machine, instead.

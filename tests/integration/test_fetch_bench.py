@@ -22,9 +22,9 @@ class BenchTests(TestCase):
             self.assertEqual(out.decode().count(f"\n  {name} "), len(scenarios), name)
         self.assertNotIn(b"FAILED", out)
 
-    async def test_every_client_that_needs_nothing_else(self):
+    async def test_clients_without_extra_modules_run_every_scenario(self):
         clients = ["evserve", "evserve-uvloop", "engine", "engine-uvloop", "treq", "treq-evserve"]
         await self.bench(clients, ["HTTPS kept"])
 
-    async def test_the_other_small_scenarios(self):
+    async def test_the_remaining_scenarios_run(self):
         await self.bench(["evserve"], ["1 KiB", "100 ms", "HTTPS new"])

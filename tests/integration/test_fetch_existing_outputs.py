@@ -10,9 +10,9 @@ from tests.integration.fetch_server import MB, Slowly
 
 
 class KnownTests(Case):
-    """What is in a file before a journal knows of it."""
+    """Files that exist before a journal has an entry for them."""
 
-    async def test_a_new_journal_adds_to_what_is_there(self):
+    async def test_a_new_journal_appends_to_existing_outputs(self):
         first, second = self.site.url("/"), self.site.url("/2")
         self.site.answers["/2"] = b"two"
         words = ("-o", "rows.jsonl", "--warc", "x.warc.gz")
@@ -29,13 +29,13 @@ class KnownTests(Case):
             ]
         self.assertEqual(urls, [first, second])
 
-    async def test_without_a_journal_files_begin_anew(self):
+    async def test_without_a_journal_outputs_are_truncated(self):
         words = ("-o", "rows.jsonl", "--warc", "x.warc")
         for _ in range(2):
             await self.fetched(self.site.url("/"), *words)
         self.assertEqual(len(self.rows()), 1)
 
-    async def test_an_archive_that_somebody_cut_goes_on_and_one_that_is_none_is_left_alone(self):
+    async def test_a_shortened_archive_continues_and_another_file_is_refused(self):
         words = ("--warc", "x.warc", "--journal", "journal")
         await self.fetched(self.site.url("/"), *words)
         path = self.folder / "x.warc"
@@ -59,7 +59,7 @@ class PipeTests(Case):
         os.mkfifo(self.pipe)
         self.line = b"evserve: pipe: waiting for a reader of this pipe\n"
 
-    async def test_a_pipe_is_waited_for_and_that_is_said(self):
+    async def test_a_pipe_without_a_reader_is_waited_for_with_a_message(self):
         child = self.fetch(self.site.url("/"), "-o", "pipe")
         await child.until(lambda: self.line in child.err)
         reader = self.run_command("/bin/cat", self.pipe)
@@ -73,14 +73,14 @@ class PipeTests(Case):
             self.assertNotEqual(await child.stop(signal), 0)
             self.assertEqual(child.err, self.line)
 
-    async def test_what_must_be_a_file_does_not_wait(self):
+    async def test_a_pipe_instead_of_a_file_is_refused_without_waiting(self):
         for option in ("--warc", "--journal"):
             words = ["fetch", "http://a/", option, "pipe"]
             await self.says(words, "fetch: it must be a file: pipe")
 
 
 class ClaimTests(Case):
-    """Two who write to one place."""
+    """Two outputs or two runs that write to the same file or folder."""
 
     async def test_one_file_under_two_names_is_refused(self):
         self.write("rows", "")
@@ -129,7 +129,7 @@ class ClaimTests(Case):
         self.assertEqual((self.folder / self.rows()[0]["path"]).read_bytes(), body)
         self.assertIsNotNone(big.ranges[2])
 
-    async def test_what_the_second_of_two_runs_leaves_when_it_is_killed_goes(self):
+    async def test_leftovers_of_a_killed_second_run_are_removed(self):
         big = self.site.answers["/big"] = Slowly(os.urandom(3 * MB), first=2 * MB)
         first = self.fetch(self.site.url("/big"), "--save", "files")
         await self.are_under_way(1)

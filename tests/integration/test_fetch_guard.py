@@ -77,19 +77,19 @@ class Case(CommandCase):
 
 
 class RefusalTests(Case):
-    async def test_addresses_in_every_spelling(self):
+    async def test_every_spelling_of_a_private_address_is_refused(self):
         await self.start()
         await self.assert_refused([f"http://{host}:{self.site.port}/" for host in SPELLINGS])
 
-    async def test_names_that_lead_inside(self):
+    async def test_names_of_private_addresses_are_refused(self):
         await self.start()
         await self.assert_refused([f"http://{host}:{self.site.port}/" for host in INSIDE])
 
-    async def test_robots_txt_is_no_way_in_either(self):
+    async def test_private_addresses_are_refused_for_robots_txt_too(self):
         await self.start()
         await self.assert_refused([f"http://v4.example:{self.site.port}/robots.txt"])
 
-    async def test_redirects_inside_through_names_and_spellings(self):
+    async def test_redirects_to_private_addresses_are_refused(self):
         """The first hop must be public, so a proxy plays the public Internet.
 
         It is asked for nothing that NO_PROXY exempts: that is connected to directly.
@@ -121,7 +121,7 @@ class RefusalTests(Case):
 
 
 class AllowedTests(Case):
-    async def test_with_allow_private_all_of_it_is_fetched(self):
+    async def test_allow_private_fetches_from_private_addresses(self):
         self.site.answers["/r"] = lambda request: (
             request.redirect(f"http://0x7f.1:{self.site.port}/".encode()) or b""
         )
@@ -134,11 +134,11 @@ class AllowedTests(Case):
         self.assertEqual({row["content_length"] for row in rows.values()}, {6})
         self.assertEqual(await self.child.stop(), 0)
 
-    async def test_a_person_at_the_command_line_may_go_anywhere(self):
+    async def test_without_a_queue_private_addresses_are_fetched(self):
         child = self.evserve("fetch", "--no-robots", f"http://127.1:{self.site.port}/")
         self.assertEqual(await child.ended, 0)
 
-    async def test_names_that_are_none_by_the_book_are_looked_up_like_others(self):
+    async def test_nonstandard_host_names_are_resolved(self):
         names = [
             "my_app",
             "r1---sn-a.example",

@@ -12,7 +12,7 @@ from tests.http.hostile_server import CASES, MIB, hostile_factory
 
 
 class HostileServerTests(TestCase):
-    async def test_every_case_in_time_and_in_memory(self):
+    async def test_every_case_ends_within_its_time_and_memory(self):
         endpoint = TCP4ServerEndpoint(reactor, 0, backlog=200, interface="127.0.0.1")
         port = await endpoint.listen(hostile_factory(reactor))
         self.addCleanup(port.stopListening)

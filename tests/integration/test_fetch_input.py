@@ -20,12 +20,12 @@ class InputTests(Case):
         hits = {path: self.site.hits[path] for path in self.paths}
         self.assertEqual(hits, dict.fromkeys(self.paths, 1))
 
-    async def test_a_file_may_hold_comments_and_the_same_url_twice(self):
+    async def test_comments_and_duplicates_of_a_file_are_skipped(self):
         self.write("urls.txt", "# pages\n\n" + "\n".join([*self.urls, *self.urls]))
         await self.fetched("-i", "urls.txt")
         self.assert_all_fetched_once()
 
-    async def test_standard_input_is_read_as_it_comes(self):
+    async def test_standard_input_is_read_as_it_arrives(self):
         child = self.fetch("-i", "-")
         child.transport.write(f"{self.urls[0]}\n".encode())
         await child.shows(self.urls[0].encode())  # before the input ends
@@ -34,10 +34,10 @@ class InputTests(Case):
         self.assertEqual(await child.ended, 0)
         self.assert_all_fetched_once()
 
-    async def test_a_named_pipe_is_read_as_it_comes(self):
+    async def test_a_named_pipe_is_read_as_it_arrives(self):
         os.mkfifo(self.folder / "pipe")
         child = self.fetch("-i", "pipe")
-        await child.until(lambda: b" serves " in child.err)  # although nobody writes yet
+        await child.until(lambda: b" serves " in child.err)  # although the pipe has no writer yet
         with (self.folder / "pipe").open("w", buffering=1) as pipe:
             pipe.write(f"{self.urls[0]}\n")
             await child.shows(self.urls[0].encode())  # before the input ends
@@ -45,14 +45,14 @@ class InputTests(Case):
         self.assertEqual(await child.ended, 0)
         self.assert_all_fetched_once()
 
-    async def test_a_pipe_that_nobody_writes_to_can_be_given_up(self):
+    async def test_ctrl_c_ends_the_wait_for_a_writer(self):
         os.mkfifo(self.folder / "pipe")
         child = self.fetch("-i", "pipe")
         await child.until(lambda: b" serves " in child.err)
         self.assertEqual(await child.stop("INT"), 1)
         self.assertNotIn(b"Traceback", child.err)
 
-    async def test_a_sitemap_index_leads_to_all_pages(self):
+    async def test_all_pages_of_a_sitemap_index_are_fetched(self):
         def sitemap(kind, urls):
             items = "".join(f"<{kind}><loc>{url}</loc></{kind}>" for url in urls)
             root = {"url": "urlset", "sitemap": "sitemapindex"}[kind]
@@ -67,7 +67,7 @@ class InputTests(Case):
         await self.fetched("--sitemap", self.site.url("/index.xml"))
         self.assert_all_fetched_once()
 
-    async def test_a_sitemap_that_is_none_fails_the_run(self):
+    async def test_an_invalid_sitemap_fails_the_run(self):
         out = await self.fetched("--sitemap", self.site.url("/"), status=1)
         self.assertIn("failed: SitemapFailed: neither XML", out)
 
@@ -75,7 +75,7 @@ class InputTests(Case):
         await self.fetched(*self.urls, "--retries", "0", "-o", "rows.jsonl")
         self.assertEqual(len(self.rows()), 5)
 
-    async def test_mistakes_are_one_line(self):
+    async def test_usage_errors_are_one_line(self):
         say = "fetch: nothing to fetch (give URLs, -i FILE, --sitemap or --queue)"
         await self.table(
             [
@@ -101,7 +101,7 @@ class InputTests(Case):
 
 
 class PolitenessTests(Case):
-    async def test_robots_are_obeyed_unless_told_otherwise(self):
+    async def test_robots_txt_is_obeyed_without_no_robots(self):
         self.site.answers["/robots.txt"] = b"User-agent: *\nDisallow: /private\n"
         self.site.answers["/private"] = b"secret"
         out = await self.fetched(self.site.url("/"), self.site.url("/private"), status=1)
@@ -110,7 +110,7 @@ class PolitenessTests(Case):
         await self.fetched(self.site.url("/private"), "--no-robots")
         self.assertEqual((self.site.hits["/robots.txt"], self.site.hits["/private"]), (1, 1))
 
-    async def test_the_user_agent_is_who_robots_txt_speaks_to(self):
+    async def test_robots_txt_is_obeyed_for_the_user_agent(self):
         self.site.answers["/robots.txt"] = b"User-agent: mybot\nDisallow: /\n"
         await self.fetched(self.site.url("/"), "--user-agent", "mybot/1.0", status=1)
         await self.fetched(self.site.url("/"), "--user-agent", "other/1.0")
@@ -136,7 +136,7 @@ class PolitenessTests(Case):
             self.assertGreater(asked[1] - asked[0], 0.95, name)
             self.assertEqual((self.rows()[0]["tries"], self.rows()[0]["status_code"]), (2, 200))
 
-    async def test_the_delay_lies_between_requests(self):
+    async def test_requests_are_a_delay_apart(self):
         self.site.answers["/t"] = b""
         urls = [self.site.url(f"/t?{number}") for number in range(3)]
         out = await self.fetched("--no-robots", "--delay", "0.5", *urls)

@@ -55,7 +55,7 @@ class InterruptedTests(Case):
                 self.assertEqual((self.folder / row["path"]).read_bytes(), body)
         self.assertEqual(list(self.folder.rglob("*.part*")), [])
 
-    async def test_after_kill_9_the_next_run_goes_on(self):
+    async def test_the_run_after_kill_9_resumes(self):
         words = self.words[:-2]
         await self.interrupt("KILL", *words)
         await self.check_second_run(words)
@@ -63,7 +63,7 @@ class InterruptedTests(Case):
         self.assertIsNone(first)
         self.assertGreater(int(second.decode()[6:-1]), MB)
 
-    async def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(self):
+    async def test_the_run_after_ctrl_c_resumes(self):
         words = self.words[:-2]
         child, status = await self.interrupt("INT", *words)
         self.assertEqual(status, 1)
@@ -71,7 +71,7 @@ class InterruptedTests(Case):
         self.assertNotIn(b"Traceback", child.err)
         await self.check_second_run(words)
 
-    async def test_sigterm_or_ctrl_c_twice_are_no_different(self):
+    async def test_sigterm_and_a_second_ctrl_c_stop_as_ctrl_c_does(self):
         words = self.words[:-2]
         child, status = await self.interrupt("TERM", *words)
         self.assertEqual(status, 1)
@@ -85,7 +85,7 @@ class InterruptedTests(Case):
         self.assertNotIn(b"Traceback", child.err)
         await self.check_second_run(words)
 
-    async def test_an_archive_goes_on_too(self):
+    async def test_an_archive_is_resumed(self):
         child = self.fetch(*self.words)
         await child.until(lambda: child.out.count(b" bytes received") == len(self.done))
         await child.stop("KILL")

@@ -14,7 +14,7 @@ from tests.integration.fetch_server import MB, Together
 
 
 class OutputTests(Case):
-    async def test_each_url_is_a_line_and_then_comes_the_summary(self):
+    async def test_each_url_has_a_line_before_the_summary(self):
         url = self.site.url("/")
         out = await self.fetched(url)
         line, summary, heading, host = out.splitlines()
@@ -25,7 +25,7 @@ class OutputTests(Case):
         self.assertTrue(heading.startswith("host"))
         self.assertTrue(host.startswith(f"127.0.0.1:{self.site.port}  "))
 
-    async def test_slow_pages_are_waited_for_at_the_same_time(self):
+    async def test_slow_pages_are_fetched_concurrently(self):
         from twisted.internet import reactor
 
         def slow(request):
@@ -39,7 +39,7 @@ class OutputTests(Case):
         serial = re.search(r" s; sequential: (\S+) s", out)[1]
         self.assertGreaterEqual(float(serial), 2.0)
 
-    async def test_rows_hold_what_happened(self):
+    async def test_rows_have_the_results(self):
         self.site.answers["/r"] = lambda request: request.redirect(b"/") or b""
         urls = [self.site.url(path) for path in ("/", "/missing", "/r")]
         await self.fetched(*urls, "http://127.0.0.1:1/", "-o", "rows.jsonl", status=1)
@@ -53,7 +53,7 @@ class OutputTests(Case):
         self.assertTrue(rows["http://127.0.0.1:1/"]["error"].startswith("ConnectFailed: "))
         self.assertEqual(rows["http://127.0.0.1:1/"]["tries"], 3)
 
-    async def test_rows_on_standard_output_stand_alone(self):
+    async def test_standard_output_has_only_rows(self):
         out = await self.fetched(self.site.url("/"), "-o", "-")
         self.assertEqual([json.loads(line)["status_code"] for line in out.splitlines()], [200])
 
@@ -75,7 +75,7 @@ class OutputTests(Case):
             kinds = [record.rec_type for record in ArchiveIterator(stream)]
         self.assertEqual((kinds.count("response"), kinds.count("request")), (4, 4))
 
-    async def test_a_reader_that_has_seen_enough_is_no_disaster(self):
+    async def test_a_reader_that_closes_the_pipe_causes_no_traceback(self):
         urls = [self.site.url(f"/{number}") for number in range(50)]
         child = self.run_command(
             "/bin/sh", "-c", '"$@" | head -n 1', "sh", *EVSERVE, "fetch", *urls

@@ -50,12 +50,12 @@ class DigestTests(PasswordCase):
         (row,) = self.rows()
         self.assertEqual(row["error"], "BadStatus: 401 Unauthorized")
 
-    async def test_a_server_that_calls_every_nonce_stale_is_left(self):
+    async def test_endless_stale_nonces_are_answered_a_limited_number_of_times(self):
         page = self.page(uses=0)
         self.assertEqual(await self.statuses(self.named("/0"), status=1), [401])
         self.assertEqual(page.refusals, 6)
 
-    async def test_another_server_does_not_get_it(self):
+    async def test_another_origin_does_not_get_the_password(self):
         page = self.page()
         self.site.answers["/away"] = lambda request: request.redirect(b"/0") or b""
         self.assertEqual(await self.statuses(self.named("/away")), [200])
@@ -65,7 +65,7 @@ class DigestTests(PasswordCase):
         self.assertEqual(self.site.requests[-1].getHeader("authorization"), None)
         self.assertEqual(page.refusals, 2)
 
-    async def test_through_a_proxy_that_wants_a_name_too(self):
+    async def test_a_proxy_and_a_server_may_both_require_passwords(self):
         page, proxy = self.page(), Proxy(self)
         proxy.wants = b"Basic dTpw"
         proxy.relays = True
@@ -75,12 +75,12 @@ class DigestTests(PasswordCase):
 
 
 class BasicTests(PasswordCase):
-    async def test_the_password_in_a_url_goes_out_at_once(self):
+    async def test_the_password_in_a_url_is_sent_with_the_first_request(self):
         self.site.answers["/"] = lambda request: request.getHeader("authorization").encode()
         self.assertEqual(await self.statuses(self.named("/")), [200])
         self.assertEqual(self.site.requests[-1].getHeader("authorization"), "Basic bWU6cMOkOnNz")
 
-    async def test_a_password_that_would_break_a_header_is_none(self):
+    async def test_a_password_with_control_characters_is_refused(self):
         url = self.named("/", user="me\r\nX-Evil: 1")
         self.assertEqual(await self.statuses(url, status=1), [None])
         error = "BadURL: the user name or password contains a control character"

@@ -44,16 +44,16 @@ class NginxTests(PeerCase):
         self.server = start_nginx({"text": TEXT, "large": LARGE, "slow": TEXT, "a b ü": b"odd"})
         self.addCleanup(self.server.stop)
 
-    async def test_files_come_whole(self):
+    async def test_files_arrive_complete(self):
         got = await self.get("large", decode=False)
         self.assertEqual(hashlib.sha256(got.body).digest(), hashlib.sha256(LARGE).digest())
         self.assertEqual(got.head.length, len(LARGE))
 
-    async def test_compressed_files_come_whole(self):
+    async def test_compressed_files_arrive_complete(self):
         got = await self.get("text")
         self.assertEqual((got.outcome, got.head.encoding), (TEXT, b"gzip"))
 
-    async def test_many_at_once_share_few_connections(self):
+    async def test_many_requests_share_few_connections(self):
         client = self.client(per_origin=4)
         calls = await gatherResults(
             [Deferred.fromCoroutine(self.get(f"text?{n}", client)) for n in range(200)]
@@ -74,7 +74,7 @@ class NginxTests(PeerCase):
         got = await self.get("slow", client, decode=False)
         self.assertIsInstance(got.error, TotalTimeout)
 
-    async def test_a_pausing_reader_gets_everything(self):
+    async def test_a_reader_that_pauses_gets_the_whole_body(self):
         def rest(_):
             gathered.call.pause()
             reactor.callLater(0, gathered.call.resume)
@@ -88,7 +88,7 @@ class HttpbinTests(PeerCase):
     def setUp(self):
         self.server = shared_httpbin()
 
-    async def test_every_coding(self):
+    async def test_every_coding_is_decoded(self):
         for coding in ("gzip", "deflate", "brotli"):
             got = await self.get(coding)
             self.assertTrue(
@@ -178,7 +178,7 @@ class TreqTests(PeerCase):
         response = await self.http.put(self.url("put"), data=io.BytesIO(b"file-like"))
         self.assertEqual((await response.json())["data"], "file-like")
 
-    async def test_every_verb(self):
+    async def test_every_method_is_sent(self):
         for verb in ("get", "post", "put", "patch", "delete"):
             response = await getattr(self.http, verb)(self.url(verb))
             self.assertEqual(response.code, 200)
@@ -207,7 +207,7 @@ class TreqTests(PeerCase):
         )
         self.assertEqual(response.code, 200)
 
-    async def test_a_time_out_of_treqs_ends_the_request(self):
+    async def test_a_timeout_of_treq_ends_the_request(self):
         from twisted.internet.defer import CancelledError
 
         with self.assertRaises(CancelledError):

@@ -30,7 +30,7 @@ class OrderTests(CommandCase):
         lines = [line.split(" ", 1) for line in self.log.read_text().splitlines()]
         return [f"{kind} {name.split('-')[0]}".strip() for kind, name in lines if kind in kinds]
 
-    async def test_what_the_journal_says_is_on_the_disk(self):
+    async def test_everything_in_the_journal_is_synced(self):
         names = ["one", "two", "three"]
         child = self.fetch(
             "-i", "-", "-o", "rows", "--save", "saved", "--warc", "x.warc", "--journal", "journal"
@@ -55,7 +55,7 @@ class OrderTests(CommandCase):
             told = told[says + 1 :]
         self.assertIn("sync journal", told)
 
-    async def test_a_run_and_its_folders_are_on_the_disk_before_anything_relies_on_them(self):
+    async def test_a_run_and_its_folders_are_synced_before_its_first_row(self):
         self.site.answers["/one"] = b"one"
         outputs = ("-o", "rows", "--warc", "x.warc", "--journal", "journal")
         child = self.fetch(self.site.url("/one"), "--save", "new/deep/saved", *outputs)
@@ -76,7 +76,7 @@ class OrderTests(CommandCase):
         self.assertIn("syncfs", {line.split()[0] for line in self.happened("syncfs")})
         self.assertLess(len(self.happened("sync", "syncfs")), 200)
 
-    async def test_an_event_is_acknowledged_when_its_result_is_on_the_disk(self):
+    async def test_an_event_is_acknowledged_after_its_result_is_synced(self):
         from twisted.internet import reactor
 
         server = self.evserve("queue", "--port", "0", "--store", ":memory:")
@@ -110,7 +110,7 @@ class OrderTests(CommandCase):
             self.assertNotIn(True, put[: told.index("sync rows", row)])
             told = told[acknowledged + 1 :]
 
-    async def test_a_disk_that_takes_no_row_ends_the_run_and_promises_nothing(self):
+    async def test_a_disk_that_refuses_a_row_ends_the_run_without_an_entry(self):
         child = self.fetch("-o", "/dev/full", "--journal", "journal", self.site.url("/none"))
         self.assertEqual(await child.ended, 1)
         self.assertIn(b"No space left on device", child.err)

@@ -59,7 +59,7 @@ class ProxyTests(Case):
         )
         self.assertEqual(row["content_length"], 9)
 
-    async def test_no_proxy_is_heeded(self):
+    async def test_no_proxy_is_obeyed(self):
         url = self.site.url("/")
         for name in ("no_proxy", "NO_PROXY"):
             rows = await self.fetched(
@@ -73,7 +73,7 @@ class ProxyTests(Case):
         (row,) = await self.fetched(self.site.url("/"), HTTP_PROXY=self.proxy.place)
         self.assertEqual((row["content_length"], self.proxy.asked), (8, []))
 
-    async def test_a_proxy_that_is_none_is_one_line(self):
+    async def test_an_invalid_proxy_is_a_one_line_error(self):
         socks = "unsupported scheme socks5 (use http or https)"
         for given, why in (
             ("socks5://h:1", f"'socks5://h:1': {socks}"),
@@ -93,7 +93,7 @@ class ProxyTests(Case):
         line = f"evserve: fetch: ALL_PROXY: cannot use the proxy 'socks5://...@x': {socks}\n"
         self.assertEqual((child.err.decode(), child.out), (line, b""))
 
-    async def test_a_table_may_not_give_the_password_away_either(self):
+    async def test_errors_of_a_config_file_do_not_show_the_password(self):
         self.write("e.toml", '[services.fetch]\nqueue = "memory:"\nproxy = "ftp://u:secret@x"\n')
         await self.says(
             ["--config", "e.toml"],
@@ -101,7 +101,7 @@ class ProxyTests(Case):
             "unsupported scheme ftp (use http or https)",
         )
 
-    async def test_a_proxy_that_wants_a_name(self):
+    async def test_a_proxy_that_requires_a_password_gets_it(self):
         self.proxy.wants = b"Basic dTpw"
         secret = NOWHERE.replace("http", "https")
         place = f"the proxy http://{self.proxy.place} answers 407 Who"
@@ -140,7 +140,7 @@ class TunnelTests(Case):
         self.addCleanup(port.stopListening)
         return port.getHost().port
 
-    async def test_https_goes_through_a_tunnel_that_cannot_be_read(self):
+    async def test_https_is_encrypted_through_a_tunnel(self):
         port = await self.serve()
         url = f"https://localhost:{port}/x"
         for words, environment in (
@@ -154,7 +154,7 @@ class TunnelTests(Case):
         self.assertIn(b"\r\nProxy-Authorization: Basic dTpw\r\n", self.proxy.heads[0])
         self.assertNotIn(b"GET", b"".join(self.proxy.heads))
 
-    async def test_a_certificate_nobody_trusts_is_refused_in_a_tunnel_too(self):
+    async def test_an_untrusted_certificate_is_refused_in_a_tunnel_too(self):
         port = await self.serve()
         url = f"https://localhost:{port}/"
         (row,) = await self.fetched("--proxy", self.proxy.place, url, status=1)
@@ -176,7 +176,7 @@ class CookieTests(Case):
     def cookies(self):
         return [request.getHeader("cookie") for request in self.site.requests]
 
-    async def test_cookies_are_kept_during_the_run_when_that_is_asked_for(self):
+    async def test_cookies_are_kept_with_the_option(self):
         url = self.site.url("/login")
         await self.fetched("--cookies", url)
         await self.fetched(url)

@@ -38,7 +38,7 @@ class QueueTests(Case):
         self.assertNotIn(b"Traceback", child.err)
         self.assertEqual(await queue.depth("fetch.url"), Depth())
 
-    async def test_results_of_acknowledged_events_stay_when_the_service_starts_again(self):
+    async def test_a_restart_keeps_the_results_of_acknowledged_events(self):
         url, queue = await self.queue()
         outputs = ("-o", "rows.jsonl", "--warc", "x.warc.gz", "--results-tube", "results")
         for number in range(2):

@@ -19,7 +19,7 @@ class SlowReaderTests(Case):
         self.write("urls", "\n".join(self.urls))
 
     async def paused(self, *words):
-        """Start a run whose output nobody reads; return it when all URLs were asked for."""
+        """Start a run whose output has no reader; return it when all URLs are requested."""
         from twisted.internet import reactor
 
         child = self.fetch("-i", "urls", "--no-robots", *words)
@@ -28,7 +28,7 @@ class SlowReaderTests(Case):
             await deferLater(reactor, 0.01)
         return child
 
-    async def test_urls_are_fetched_on_and_every_line_comes(self):
+    async def test_fetching_continues_and_no_line_is_lost(self):
         child = await self.paused()
         child.transport.resumeProducing()
         self.assertEqual(await child.ended, 0)
@@ -37,7 +37,7 @@ class SlowReaderTests(Case):
         self.assertEqual((len(lines), set(lines)), (COUNT, expected))
         self.assertTrue(summary.startswith(f"fetched {COUNT} of {COUNT} URLs"))
 
-    async def test_rows_come_too_and_a_journal_knows_them(self):
+    async def test_no_row_is_lost_and_all_are_in_the_journal(self):
         child = await self.paused("-o", "-", "--journal", "journal")
         child.transport.resumeProducing()
         self.assertEqual(await child.ended, 0)
@@ -46,7 +46,7 @@ class SlowReaderTests(Case):
         journal = (self.folder / "journal").read_text()
         self.assertEqual(journal.count('"url"'), COUNT)
 
-    async def test_ctrl_c_ends_it_all_the_same(self):
+    async def test_ctrl_c_ends_the_run(self):
         child = await self.paused()
         child.stop("INT")
         self.assertEqual(await child.exited, 1)
@@ -54,7 +54,7 @@ class SlowReaderTests(Case):
         await child.ended
         self.assertNotIn(b"Traceback", child.err)
 
-    async def test_ctrl_c_leaves_urls_out_of_the_journal_whose_rows_are_not_written(self):
+    async def test_urls_without_a_row_are_not_in_the_journal_after_ctrl_c(self):
         child = await self.paused("-o", "-", "--journal", "journal")
         child.stop("INT")
         self.assertEqual(await child.exited, 1)

@@ -41,7 +41,7 @@ class TerminalTests(CommandCase):
             self.assertNotIn("fetching", line)
             self.assertNotIn("━", line)
 
-    async def test_a_bar_is_there_until_the_summary(self):
+    async def test_a_bar_is_shown_until_the_summary(self):
         child = run_on_terminal(self, "fetch", "--no-robots", self.quick, self.slow)
         await child.shows(b"1/2")
         await self.asked
@@ -60,7 +60,7 @@ class TerminalTests(CommandCase):
         rest = [line.rstrip() for line in self.screen(child).lines[-4:-1]]
         self.assert_clean(child, *lines, *rest)
 
-    async def test_ctrl_c_takes_it_away(self):
+    async def test_ctrl_c_removes_the_bar(self):
         child = run_on_terminal(self, "fetch", "--no-robots", self.quick, self.slow)
         await child.until(lambda: b"1/2" in child.out)
         child.transport.write(b"\x03")
@@ -75,7 +75,7 @@ class TerminalTests(CommandCase):
         self.assertRegex(text, r"(?m)^fetched 1 of 1 URLs, 1 B, in ")
         self.assertEqual(screen.lines[-1], "")
 
-    async def test_the_log_begins_a_line_of_its_own(self):
+    async def test_a_log_line_begins_on_a_new_line(self):
         def busy(request):
             request.setResponseCode(503)
             request.setHeader(b"Retry-After", b"200")
@@ -89,7 +89,7 @@ class TerminalTests(CommandCase):
         child.transport.write(b"\x03")
         await child.ended
 
-    async def test_rows_on_the_terminal_are_left_alone(self):
+    async def test_rows_on_the_terminal_are_not_mixed_with_a_bar(self):
         child = run_on_terminal(self, "fetch", "--no-robots", "-o", "-", self.quick, self.slow)
         await child.shows(b'"url"')
         await self.asked
@@ -99,7 +99,7 @@ class TerminalTests(CommandCase):
         self.assertEqual([json.loads(row)["status_code"] for row in rows], [200, 200])
         self.assertNotIn("fetching", child.out.decode())
 
-    async def test_elsewhere_there_is_no_bar(self):
+    async def test_without_a_terminal_there_is_no_bar(self):
         child = self.evserve("fetch", "--no-robots", self.quick)
         self.assertEqual(await child.ended, 0)
         self.assertNotIn(b"\x1b", child.err + child.out)

@@ -75,24 +75,24 @@ class TlsTests(TestCase):
         self.flushLoggedErrors(SSL.Error)
         return str(got.error)
 
-    async def test_names_and_addresses_that_match(self):
+    async def test_matching_names_and_addresses_are_accepted(self):
         port = await self.serve("localhost", "127.0.0.1")
         for host in ("localhost", "127.0.0.1", "127.1"):
             self.assertEqual((await self.get(host, port)).outcome, b"hello")
 
-    async def test_connections_are_kept(self):
+    async def test_connections_are_reused(self):
         port = await self.serve("127.0.0.1")
         for _ in range(3):
             self.assertEqual((await self.get("127.0.0.1", port)).outcome, b"hello")
         self.assertEqual(self.client.pool.open, 1)
 
-    async def test_another_name(self):
+    async def test_a_certificate_for_another_name_is_refused(self):
         port = await self.serve("example.com", "10.0.0.1")
         for host in ("localhost", "127.0.0.1"):
             words = await self.refusal(host, port)
             self.assertIn(f"the certificate is for example.com, 10.0.0.1, not for {host}", words)
 
-    async def test_expired_and_not_yet_valid(self):
+    async def test_expired_and_future_certificates_are_refused(self):
         now = datetime.now(UTC)
         past, future = now - timedelta(days=1), now + timedelta(days=1)
         port = await self.serve("localhost", not_before=past, not_after=past + timedelta(hours=1))
@@ -100,11 +100,11 @@ class TlsTests(TestCase):
         port = await self.serve("localhost", not_before=future, not_after=future + timedelta(1))
         self.assertIn("not valid yet", await self.refusal("localhost", port))
 
-    async def test_an_unknown_authority(self):
+    async def test_an_unknown_authority_is_refused(self):
         port = await self.serve("localhost", authority=trustme.CA())
         self.assertIn("is not trusted here", await self.refusal("localhost", port))
 
-    async def test_self_signed(self):
+    async def test_a_self_signed_certificate_is_refused(self):
         port = await self.serve_self_signed()
         self.assertIn("self-signed", await self.refusal("localhost", port))
 
@@ -117,11 +117,11 @@ class TlsTests(TestCase):
         self.addCleanup(port.stopListening)
         return port.getHost().port
 
-    async def test_tls_1_0(self):
+    async def test_tls_1_0_is_refused(self):
         port = await self.serve("localhost", old=True)
         self.assertIn("does not speak TLS 1.2 or later", await self.refusal("localhost", port))
 
-    async def test_a_certificate_for_no_name_at_all(self):
+    async def test_a_certificate_without_names_is_refused(self):
         root = KeyPair.generate(size=2048)
         certificate = root.selfSignedCert(1, CN="localhost")
         trusted = TLS(trustRootFromCertificates([certificate]))
@@ -142,7 +142,7 @@ class TlsTests(TestCase):
         self.flushLoggedErrors(SSL.Error)
         self.assertEqual(got.outcome, "TLSFailed")
 
-    async def test_a_server_without_tls(self):
+    async def test_a_server_without_tls_is_an_error(self):
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         port = await endpoint.listen(Factory.forProtocol(Hello))
         self.addCleanup(port.stopListening)

@@ -158,7 +158,7 @@ class Disk:
         return synced
 
     async def flush(self) -> None:
-        """Sync until nothing is left to sync, or to hear of a sync."""
+        """Sync until no callback of a sync has asked for another one."""
         while True:
             with suppress(OSError):
                 await self.sync()

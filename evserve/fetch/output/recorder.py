@@ -196,10 +196,6 @@ def write_error_message(error: OSError) -> str:
     return f"{error.filename or 'cannot write results'}: {error.strerror}"
 
 
-def _ignore(error: OSError) -> None:
-    """Replace `Recorder.on_error` until a service sets it."""
-
-
 @define
 class _Recording:
     """A result on its way through the recorder; `on_kept` gets whether it is kept."""
@@ -212,7 +208,7 @@ class _Recording:
 
 @define(eq=False)
 class Recorder:
-    """Records results; `on_error` is called once if that becomes impossible.
+    """Records results; `on_error`, which a service sets, is called once if that fails.
 
     print_summary: prints lines.  disk: syncs `targets` before anything relies on a result; None
     if nothing does.
@@ -220,7 +216,7 @@ class Recorder:
 
     terminal: Terminal
     print_summary: Callable[[Iterable[str], OnDone], None]
-    on_error: Callable[[OSError], None] = _ignore
+    on_error: Callable[[OSError], object] = lambda _: None
     rows: RowFile | None = None
     warc: WARCSink | None = None
     journal: Journal | None = None

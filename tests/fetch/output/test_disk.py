@@ -24,7 +24,7 @@ class DiskTests(SynchronousTestCase):
             lambda result: self.slow.happened.append((name, getattr(result, "value", None)))
         )
 
-    def test_those_of_one_turn_share_a_sync(self):
+    def test_requests_of_one_turn_share_a_sync(self):
         self.disk.include("/folder")
         self.ask("a", "/a")
         self.ask("b", "/b", 3)
@@ -32,7 +32,7 @@ class DiskTests(SynchronousTestCase):
         self.assertEqual(self.slow.syncing, [{"/folder", "/a", "/b", 3}])
         self.assertEqual(self.slow.happened, ["sync", ("a", None), ("b", None)])
 
-    def test_who_comes_during_a_sync_waits_for_the_next(self):
+    def test_a_request_during_a_sync_waits_for_the_next(self):
         self.ask("a", "/a")
         self.slow.turn()
         self.ask("b", "/b")
@@ -42,7 +42,7 @@ class DiskTests(SynchronousTestCase):
         self.assertEqual(self.slow.happened[2:], ["sync", ("b", None)])
         self.assertFalse(self.slow.is_syncing)
 
-    def test_after_a_sync_that_failed_nothing_is_promised(self):
+    def test_every_sync_after_a_failed_one_fails(self):
         error = OSError(5, "Input/output error")
         self.ask("a")
         self.slow.sync(error)
@@ -50,12 +50,12 @@ class DiskTests(SynchronousTestCase):
         self.slow.sync()
         self.assertEqual(self.slow.happened, ["sync", ("a", error), "sync", ("b", error)])
 
-    def test_a_failure_of_another_kind_is_one_all_the_same(self):
+    def test_any_exception_of_a_sync_becomes_an_oserror(self):
         self.ask("a")
         self.slow.sync(ValueError("strange"))
         self.assertIn("strange", str(self.slow.happened[1][1]))
 
-    def test_one_who_fails_does_not_keep_the_others_waiting(self):
+    def test_a_callback_that_fails_does_not_affect_the_others(self):
         self.disk.sync().addCallback(lambda _: 1 / 0)
         self.ask("a")
         self.slow.sync()
@@ -96,7 +96,7 @@ class SyncTests(SynchronousTestCase):
         sync_now(map(str, [self.folder, *self.paths[:2]]))
         self.assertEqual(sorted(self.synced), sorted(map(str, [self.folder, *self.paths[:2]])))
 
-    def test_a_descriptor_is_synced_as_it_is(self):
+    def test_a_descriptor_is_synced_directly(self):
         with self.paths[0].open("rb") as file:
             sync_now([file.fileno()])
         self.assertEqual(self.synced, [str(self.paths[0])])
@@ -106,20 +106,20 @@ class SyncTests(SynchronousTestCase):
             sync_now([*map(str, self.paths), file.fileno()])
         self.assertEqual((self.synced, self.systems), ([], [self.folder.stat().st_dev]))
 
-    def test_what_is_gone_needs_none(self):
+    def test_a_path_that_does_not_exist_is_skipped(self):
         self.paths[0].unlink()
         sync_now(map(str, self.paths[:2]))
         self.assertEqual(self.synced, [str(self.paths[1])])
 
 
 class KernelTests(SynchronousTestCase):
-    def test_what_knows_no_sync_is_passed_over(self):
+    def test_a_file_system_without_fsync_is_skipped(self):
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
         sync_now([writer])
 
-    def test_a_file_that_cannot_be_synced_is_told(self):
+    def test_a_failed_fsync_names_the_file(self):
         def broken(descriptor):
             raise OSError(5, "Input/output error")
 
@@ -130,7 +130,7 @@ class KernelTests(SynchronousTestCase):
                 error = self.assertRaises(OSError, sync_now, [place])
                 self.assertEqual(error.filename, path)
 
-    def test_a_folder_that_must_not_be_looked_into_is_synced_with_everything(self):
+    def test_an_unreadable_folder_is_synced_with_sync(self):
         def refused(*_):
             raise PermissionError(13, "Permission denied")
 
@@ -145,11 +145,11 @@ class KernelTests(SynchronousTestCase):
         self.addCleanup(os.close, folder)
         module._syncfs(folder)
 
-    def test_a_failure_is_told(self):
+    def test_a_failed_syncfs_is_an_oserror(self):
         error = self.assertRaises(OSError, module._syncfs, 10_000)
         self.assertEqual(error.strerror, "Bad file descriptor")
 
-    def test_elsewhere_everything_is_synced(self):
+    def test_without_syncfs_everything_is_synced(self):
         called = []
         self.patch(module, "_libc", object())
         self.patch(os, "sync", lambda: called.append(True))
@@ -158,14 +158,14 @@ class KernelTests(SynchronousTestCase):
 
 
 class ThreadTests(TestCase):
-    async def test_the_thread_is_one_of_its_own(self):
+    async def test_calls_run_in_a_thread_of_their_own(self):
         thread = DiskThread(reactor)
         self.addCleanup(thread._pool.stop)
         first, second = await thread(get_ident), await thread(get_ident)
         self.assertEqual(first, second)
         self.assertNotEqual(first, get_ident())
 
-    async def test_a_disk_on_a_thread(self):
+    async def test_a_disk_syncs_in_a_thread(self):
         thread = DiskThread(reactor)
         self.addCleanup(thread._pool.stop)
         path = Path(self.mktemp())

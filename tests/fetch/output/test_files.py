@@ -95,7 +95,7 @@ class FileTests(Case):
         self.assertEqual(Path(result.path).read_bytes(), BODY)
         self.assertEqual(result.sha256, sha256(BODY).hexdigest())
 
-    def test_errors_and_redirects_are_no_files(self):
+    def test_errors_and_redirects_are_not_saved(self):
         world = self.world(
             {
                 "http://a/": Page(b"gone", status=404),
@@ -108,12 +108,12 @@ class FileTests(Case):
         self.assertEqual([path.read_bytes() for path in self.files()], [b"there"])
         self.assertIn("/r-", result.path)
 
-    def test_a_file_is_asked_for_as_it_is(self):
+    def test_files_are_requested_uncompressed(self):
         world = self.world({"http://a/": Page()})
         world.fetch("http://a/")
         self.assertEqual(world.engine.requests[0].headers.get(b"accept-encoding"), b"identity")
 
-    def test_what_broke_off_is_continued_and_checked(self):
+    def test_a_truncated_download_is_resumed_with_the_right_checksum(self):
         server = Versioned()
         result = self.world({"http://a/x": server}).fetch("http://a/x")
         self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
@@ -122,7 +122,7 @@ class FileTests(Case):
         self.assertEqual(result.content_length, len(BODY))
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
 
-    def test_another_run_continues_too(self):
+    def test_another_run_resumes_a_partial_file(self):
         server = Versioned()
         world = self.world({"http://a/x": server})
         world.start("http://a/x")
@@ -132,7 +132,7 @@ class FileTests(Case):
         self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
         self.assertEqual(result.sha256, sha256(BODY).hexdigest())
 
-    def test_a_file_that_has_changed_is_fetched_anew(self):
+    def test_a_changed_file_is_fetched_from_the_beginning(self):
         server = Versioned()
         world = self.world({"http://a/x": server})
         world.start("http://a/x")
@@ -141,14 +141,14 @@ class FileTests(Case):
         self.assertEqual(world.results[0].sha256, sha256(b"new").hexdigest())
         self.assertEqual([path.read_bytes() for path in self.files()], [b"new"])
 
-    def test_a_server_that_goes_on_elsewhere_is_asked_for_everything(self):
+    def test_a_wrong_range_is_followed_by_a_request_without_range(self):
         server = Versioned()
         server.honours_ranges = False
         result = self.world({"http://a/x": server}).fetch("http://a/x")
         self.assertEqual(server.ranges, [None, b"bytes=3000000-", None])
         self.assertEqual((result.error, result.sha256), (None, sha256(BODY).hexdigest()))
 
-    def test_a_part_longer_than_the_file_is_thrown_away(self):
+    def test_a_part_longer_than_the_file_is_discarded(self):
         server = Versioned()
         world = self.world({"http://a/x": server})
         world.start("http://a/x")
@@ -157,7 +157,7 @@ class FileTests(Case):
         world.run(5)
         self.assertEqual((world.results[0].error, world.results[0].content_length), (None, 5))
 
-    def test_without_a_version_half_a_file_is_worth_nothing(self):
+    def test_a_partial_file_without_a_validator_is_discarded(self):
         pages = [Page(b"half", error=TruncatedBody("cut")), Page(b"whole")]
         world = self.world({"http://a/x": lambda _: pages.pop(0)})
         world.start("http://a/x")
@@ -166,12 +166,12 @@ class FileTests(Case):
         self.assertIsNone(world.engine.requests[1].headers.get(b"range"))
         self.assertEqual([path.read_bytes() for path in self.files()], [b"whole"])
 
-    def test_a_part_that_nobody_asked_for_is_an_error(self):
+    def test_an_unrequested_206_is_an_error(self):
         result = self.world({"http://a/": Page(b"x", status=206)}).fetch("http://a/")
         self.assertIn("SaveFailed", result.error)
         self.assertEqual(self.files(), [])
 
-    def test_the_same_url_twice_at_once_is_two_downloads(self):
+    def test_two_fetches_of_a_url_at_once_have_a_part_each(self):
         world = self.world({"http://a/x": Page(BODY, headers=(ETAG,))})
         world.engine.chunk = 1000
         world.start("http://a/x", "http://a/x")
@@ -179,7 +179,7 @@ class FileTests(Case):
         self.assertEqual({result.error for result in world.results}, {None})
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
 
-    def test_a_download_that_ends_does_not_give_away_the_place_of_another(self):
+    def test_the_end_of_a_download_does_not_free_the_part_of_another(self):
         self.world({})
         sink = self.sink
 
@@ -201,7 +201,7 @@ class FileTests(Case):
         self.assertEqual([path.read_bytes() for path in self.files()], [b"fourth"])
         self.assertEqual(sink.in_use, set())
 
-    def test_a_disk_that_refuses_fails_the_url_alone(self):
+    def test_a_disk_error_fails_only_its_url(self):
         world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})
         self.folder.mkdir()
         (self.folder / "a").write_text("a file where a folder should be")
@@ -209,7 +209,7 @@ class FileTests(Case):
         self.assertEqual(error, f"SaveFailed: File exists: {self.folder / 'a'}")
         self.assertIsNone(world.fetch("http://b/x").error)
 
-    def test_a_name_that_is_taken_by_a_folder_fails_the_url_and_leaves_nothing(self):
+    def test_a_name_taken_by_a_folder_fails_the_url_without_leftovers(self):
         world = self.world({"http://a/x": Page(b"x", headers=(ETAG,))})
         Path(world.fetch("http://a/x").path).unlink()
         target = Path(world.results[0].path)
@@ -217,18 +217,18 @@ class FileTests(Case):
         self.assertIn("SaveFailed", world.fetch("http://a/x").error)
         self.assertEqual(self.files(), [])
 
-    def test_a_disk_that_is_full_keeps_no_file(self):
+    def test_a_full_disk_leaves_no_file(self):
         world = self.world({"http://a/x": Page(BODY)}, out=Full)
         error = world.fetch("http://a/x").error
         self.assertRegex(error, "SaveFailed: No space left on device: .*/a/x-.*[.]part$")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
-    def test_a_file_that_cannot_be_closed_is_not_kept(self):
+    def test_a_file_that_fails_to_close_is_removed(self):
         world = self.world({"http://a/x": Page(b"x")}, out=Torn)
         self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
-    def test_notes_that_cannot_be_written_fail_the_url_and_leave_nothing(self):
+    def test_a_validator_that_cannot_be_written_fails_the_url_without_leftovers(self):
         def full(notes, _):
             Path(notes).write_text("{")
             raise OSError(28, "No space left on device")
@@ -238,7 +238,7 @@ class FileTests(Case):
         self.assertRegex(error, "SaveFailed: No space left on device: .*[.]part[.]json$")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
-    def test_a_beginning_that_cannot_be_read_fails_the_url_at_once(self):
+    def test_a_partial_file_that_cannot_be_read_fails_the_url(self):
         server = Versioned()
         world = self.world({"http://a/x": server})
         world.start("http://a/x")
@@ -261,7 +261,7 @@ class FileTests(Case):
         self.assertEqual(result.error, f"SaveFailed: Input/output error: {part}")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
-    def test_a_file_may_be_written_by_halves(self):
+    def test_short_writes_are_completed(self):
         self.world({"http://a/x": Page(BODY)}, out=Halves).fetch("http://a/x")
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
 
@@ -321,7 +321,7 @@ class AtOnceTests(Case):
     def unfinished(self):
         return sorted(path.name.partition(".")[2] for path in self.files() if "." in path.name)
 
-    def test_four_downloads_do_not_write_over_one_another(self):
+    def test_downloads_of_one_url_do_not_overwrite_each_other(self):
         first, second, third = (self.begin(number) for number in range(3))
         second()
         self.assertEqual(self.whole(), [1])
@@ -332,7 +332,7 @@ class AtOnceTests(Case):
         self.assertEqual([result.error for result in self.world_.results], [None] * 4)
         self.assertEqual((len(self.files()), self.sink.in_use), (1, set()))
 
-    def test_one_that_fails_leaves_the_first_its_notes(self):
+    def test_a_failed_second_download_keeps_the_validator_of_the_first(self):
         self.begin()
         second = self.begin(1)
         self.is_broken = True
@@ -340,14 +340,14 @@ class AtOnceTests(Case):
         self.assertIn("SaveFailed: Input/output error: ", self.world_.results[0].error)
         self.assertEqual(self.unfinished(), ["part", "part.json"])
 
-    def test_what_a_killed_run_left_is_written_over(self):
+    def test_parts_of_a_killed_run_are_overwritten(self):
         for _ in range(2):
             self.begin_run()
             self.begin()
             self.begin()
         self.assertEqual(self.unfinished(), ["part", "part.2", "part.json"])
 
-    def test_another_run_at_the_same_time_writes_elsewhere(self):
+    def test_a_concurrent_run_writes_to_a_private_folder(self):
         first = self.begin(0)
         private = make_private_folder(self.folder)
         self.begin_run(resumes=False, private=private)
@@ -389,19 +389,19 @@ class SyncedTests(Case):
         self.slow.turn()
         self.assertEqual(self.slow.syncing[-1], {str(part.parent)})
 
-    def test_a_sync_that_fails_fails_the_url(self):
+    def test_a_failed_sync_fails_the_url(self):
         self.slow.sync(OSError(5, "Input/output error"))
         self.assertEqual(self.names(), [".part"])
         self.assertEqual(self.world_.results[0].error, "SaveFailed: Input/output error")
 
-    def test_a_name_that_is_taken_fails_the_url(self):
+    def test_a_failed_rename_fails_the_url(self):
         (part,) = self.files()
         part.with_suffix("").mkdir()
         self.slow.sync()
         self.assertIn("SaveFailed: Is a directory", self.world_.results[0].error)
         self.assertEqual(self.files(), [])
 
-    def test_the_same_url_meanwhile_writes_elsewhere(self):
+    def test_a_fetch_of_the_same_url_during_the_sync_has_its_own_part(self):
         self.slow.turn()
         self.world_.start("http://a/x")
         self.world_.run(1)
@@ -431,12 +431,12 @@ class NameTests(SynchronousTestCase):
         )
         self.assertRegex(self.name("http://a:8080/"), r"^a_8080/index-[0-9a-f]{10}$")
 
-    def test_two_urls_never_share_a_name(self):
+    def test_two_urls_have_two_names(self):
         urls = ["http://a/x", "http://a/x?1", "http://a/x/", "http://a/y/x", "http://b/x"]
         names = [self.name(text) for text in [*urls, "http://u:p@a/x", "http://u:q@a/x"]]
         self.assertEqual(len(set(names)), len(names))
 
-    def test_dots_and_slashes_lead_nowhere(self):
+    def test_names_contain_no_path_traversal(self):
         for text in ("http://a/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "http://a/..%2f", "http://a/.rc"):
             folder, _, name = self.name(text).partition("/")
             self.assertEqual(folder, "a")
@@ -466,15 +466,15 @@ LATER = (b"Date", b"Sat, 01 Jan 2000 00:01:00 GMT")
 
 
 class ValidatorTests(SynchronousTestCase):
-    def test_a_strong_etag_is_best(self):
+    def test_a_strong_etag_is_preferred(self):
         self.assertEqual(Validator.of(head(ETAG, MODIFIED)).if_range, b'"v1"')
 
-    def test_a_weak_etag_promises_nothing_about_bytes(self):
+    def test_a_weak_etag_is_not_a_validator(self):
         self.assertIsNone(Validator.of(head((b"ETag", b'W/"v1"'))))
         weak = head((b"ETag", b'W/"v1"'), MODIFIED, LATER)
         self.assertEqual(Validator.of(weak).if_range, MODIFIED[1])
 
-    def test_a_file_that_has_just_changed_may_change_again_in_the_same_second(self):
+    def test_a_recent_last_modified_is_not_a_validator(self):
         for date in (
             MODIFIED[1],
             b"Sat, 01 Jan 2000 00:00:59 GMT",
@@ -485,10 +485,10 @@ class ValidatorTests(SynchronousTestCase):
         self.assertIsNone(Validator.of(head(MODIFIED)))
         self.assertIsNone(Validator.of(head(LATER)))
 
-    def test_a_compressed_body_cannot_be_continued(self):
+    def test_a_compressed_body_has_no_validator(self):
         self.assertIsNone(Validator.of(head(ETAG, encoding=b"gzip")))
 
-    def test_versions_are_told_apart(self):
+    def test_versions_are_distinguished(self):
         validator = Validator.of(head(ETAG, MODIFIED))
         self.assertTrue(validator.matches(head(ETAG)))
         self.assertTrue(validator.matches(head()))
@@ -501,10 +501,10 @@ class ValidatorTests(SynchronousTestCase):
 class PartialTests(SynchronousTestCase):
     partial = PartialFile(5, Validator('"v1"'))
 
-    def test_it_asks_for_the_rest(self):
+    def test_its_headers_request_the_rest(self):
         self.assertEqual(self.partial.headers, ((b"Range", b"bytes=5-"), (b"If-Range", b'"v1"')))
 
-    def test_only_what_goes_on_where_it_ends_fits(self):
+    def test_only_a_range_that_begins_at_its_end_continues_it(self):
         table = [
             (b"bytes 5-9/10", True),
             (b"bytes 5-9/*", True),
@@ -519,13 +519,13 @@ class PartialTests(SynchronousTestCase):
         other = head((b"Content-Range", b"bytes 5-9/10"), (b"ETag", b'"v2"'))
         self.assertFalse(self.partial.is_continued_by(other))
 
-    def test_it_is_read_back(self):
+    def test_a_validator_survives_a_round_trip(self):
         part, notes = Path(self.mktemp()), Path(self.mktemp())
         part.write_bytes(b"12345")
         write_validator(notes, Validator('"v1"'))
         self.assertEqual(read_partial(part, notes), self.partial)
 
-    def test_what_cannot_be_trusted_is_nothing(self):
+    def test_an_invalid_validator_file_is_ignored(self):
         part, notes = Path(self.mktemp()), Path(self.mktemp())
         self.assertIsNone(read_partial(part, notes))
         part.write_bytes(b"12345")
@@ -545,13 +545,13 @@ class PrivateFolderTests(SynchronousTestCase):
     def names(self):
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
 
-    def test_each_run_has_its_own_and_may_remove_it(self):
+    def test_each_run_has_its_own_private_folder_and_removes_it(self):
         first, second = make_private_folder(self.folder), make_private_folder(self.folder)
         self.assertNotEqual(first, second)
         remove_private_folder(first)
         self.assertEqual(self.names(), [second.name])
 
-    def test_what_is_in_use_stays_and_the_rest_goes(self):
+    def test_only_stale_folders_are_removed(self):
         used = make_private_folder(self.folder)
         (used / "x.part").write_bytes(b"x")
         for left in (".evserve-parts-1", ".evserve-parts-2"):
@@ -560,7 +560,7 @@ class PrivateFolderTests(SynchronousTestCase):
         remove_stale_folders(self.folder)
         self.assertEqual(self.names(), [used.name, f"{used.name}/x.part"])
 
-    def test_nothing_else_is_touched(self):
+    def test_other_files_are_not_removed(self):
         (self.folder / "a.part").write_bytes(b"x")
         (self.folder / ".evserve-parts-file").write_bytes(b"x")
         (self.folder / ".evserve-parts-full" / "folder").mkdir(parents=True)
@@ -575,13 +575,13 @@ class PrivateFolderTests(SynchronousTestCase):
         remove_stale_folders(self.folder)
         self.assertEqual(self.names(), before)
 
-    def test_another_users_is_left_alone(self):
+    def test_the_folder_of_another_user_is_not_removed(self):
         (self.folder / ".evserve-parts-1").mkdir()
         self.patch(os, "geteuid", lambda: os.getuid() + 1)
         remove_stale_folders(self.folder)
         self.assertEqual(self.names(), [".evserve-parts-1"])
 
-    def test_one_that_becomes_a_link_meanwhile_leads_nowhere(self):
+    def test_a_folder_replaced_by_a_link_is_not_followed(self):
         left, other = self.folder / ".evserve-parts-1", self.folder / "other"
         left.mkdir()
         other.mkdir()
@@ -596,10 +596,10 @@ class PrivateFolderTests(SynchronousTestCase):
         remove_stale_folders(self.folder)
         self.assertTrue((other / "x.part").exists())
 
-    def test_a_folder_that_cannot_be_listed_is_left_alone(self):
+    def test_a_folder_that_cannot_be_listed_is_ignored(self):
         remove_stale_folders(self.folder / "none")
 
-    def test_one_that_is_removed_before_it_is_claimed_is_made_again(self):
+    def test_a_private_folder_removed_before_its_lock_is_made_again(self):
         made = []
 
         def mkdtemp(prefix, dir):  # noqa: A002 - the library's name

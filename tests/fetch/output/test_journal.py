@@ -24,18 +24,18 @@ class JournalTests(SynchronousTestCase):
         self.addCleanup(journal.close)
         return journal
 
-    def test_what_is_final_is_seen_by_the_next_run(self):
+    def test_the_next_run_skips_final_urls(self):
         journal = self.open()
         journal.begin(OutputPaths(), OutputSizes())
         journal.add([JournalEntry("http://a/", OutputSizes(), is_final=True)])
         journal.add([JournalEntry("http://b/", OutputSizes(), is_final=False)])
         journal.close()
         journal = self.open()
-        self.assertIn("http://a/", journal.urls)
-        self.assertNotIn("http://b/", journal.urls)
+        self.assertFalse(journal.urls.add("http://a/"))
+        self.assertTrue(journal.urls.add("http://b/"))
         self.assertEqual(journal.finished, 1)
 
-    def test_outputs_go_on_where_the_journal_ends(self):
+    def test_outputs_continue_after_the_sizes_in_the_journal(self):
         journal = self.open()
         self.assertEqual(journal.sizes(OutputPaths("rows", "warc")), OutputSizes(None, None))
         journal.begin(OutputPaths("rows", "warc"), OutputSizes())
@@ -48,7 +48,7 @@ class JournalTests(SynchronousTestCase):
         journal = self.open()
         self.assertEqual(journal.sizes(OutputPaths("rows", "other")), OutputSizes(10, 0))
 
-    def test_runs_with_other_outputs_in_between_change_nothing(self):
+    def test_sizes_of_an_output_survive_runs_with_other_outputs(self):
         journal = self.open()
         journal.begin(OutputPaths("rows", "warc"), OutputSizes())
         journal.add([JournalEntry("http://a/", OutputSizes(10, 20), is_final=True)])
@@ -60,7 +60,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(journal.sizes(OutputPaths("rows", "warc")), OutputSizes(10, 20))
         self.assertEqual(journal.sizes(OutputPaths("others")), OutputSizes(7, 0))
 
-    def test_a_torn_last_line_is_forgotten(self):
+    def test_an_incomplete_last_line_is_cut_off(self):
         journal = self.open()
         journal.begin(OutputPaths(), OutputSizes())
         journal.add([JournalEntry("http://a/", OutputSizes(), is_final=True)])
@@ -70,7 +70,7 @@ class JournalTests(SynchronousTestCase):
         self.open().close()
         self.assertEqual(self.path.read_bytes(), whole)
 
-    def test_another_kind_of_file_is_refused_and_left_as_it_is(self):
+    def test_a_file_that_is_not_a_journal_is_refused_unchanged(self):
         lengths = ('["a", 0]', "[-1, 0]", "[0]", "[0, null]")
         runs = (f'{{"run": {{}}, "ends": {each}}}\n' for each in lengths)
         for text in ("hello\n", "[]\n", '{"url": 1}\n', "7\n", *runs):
@@ -79,20 +79,20 @@ class JournalTests(SynchronousTestCase):
             self.assertEqual(str(error), f"{self.path}, line 1: not a line of a fetch journal")
             self.assertEqual(self.path.read_text(), text)
 
-    def test_one_run_at_a_time(self):
+    def test_a_journal_in_use_is_refused(self):
         self.open()
         error = self.assertRaises(OSError, Journal.open, self.path)
         self.assertEqual(
             (error.strerror, error.filename), ("already being written to", str(self.path))
         )
 
-    def test_what_is_not_a_file_is_refused_and_not_waited_for(self):
+    def test_a_pipe_is_refused_without_waiting(self):
         os.mkfifo(self.path)
         for path in (self.path, Path("/dev/null")):
             error = self.assertRaises(OSError, Journal.open, path)
             self.assertEqual((error.strerror, error.filename), ("it must be a file", str(path)))
 
-    def test_a_disk_that_takes_no_more_lines_is_named(self):
+    def test_a_write_error_names_the_journal(self):
         journal = self.open()
         journal.close()
 
@@ -106,7 +106,7 @@ class JournalTests(SynchronousTestCase):
         error = self.assertRaises(OSError, journal.begin, OutputPaths(), OutputSizes())
         self.assertEqual(error.filename, str(self.path))
 
-    def test_its_lines_are_json(self):
+    def test_every_line_is_json(self):
         journal = self.open()
         journal.begin(OutputPaths("rows"), OutputSizes())
         journal.add([JournalEntry('http://a/"\u00fc', OutputSizes(1, 2), is_final=False)] * 2)
@@ -115,7 +115,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(lines[1], {"url": 'http://a/"\u00fc', "final": False, "ends": [1, 2]})
         self.assertEqual(lines[1], lines[2])
 
-    def test_after_zeros_that_a_power_cut_left_it_goes_on(self):
+    def test_zeros_after_a_power_cut_are_cut_off(self):
         journal = self.open()
         journal.begin(OutputPaths(), OutputSizes())
         journal.close()

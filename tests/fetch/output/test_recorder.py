@@ -27,7 +27,7 @@ class Case(SynchronousTestCase):
 
 
 class RecorderTests(Case):
-    def test_it_prints_url_bytes_and_status(self):
+    def test_a_line_has_url_bytes_and_status(self):
         recorder = self.recorder()
         recorder.record(
             "k", Result("http://a/", 200, 12, "http://a/", 0.1, 1, "x"), self.kept.append
@@ -39,14 +39,14 @@ class RecorderTests(Case):
         )
         self.assertEqual(self.kept, [True, True])
 
-    def test_what_a_terminal_would_obey_is_shown_instead(self):
+    def test_control_characters_are_escaped(self):
         recorder = self.recorder()
         recorder.record("k", Result("\x1b[2Jh\u202ett\xe9\x9b", error="BadURL: \r"), str)
         self.assertEqual(
             self.out.getvalue().decode(), "\\x1b[2Jh\\u202ett\xe9\\x9b failed: BadURL: \\r\n"
         )
 
-    def test_a_disk_that_is_full_is_said_once(self):
+    def test_a_full_disk_is_reported_once(self):
         recorder = self.recorder(RowFile(DirectWriter(Full())))
         said = []
         recorder.on_error = said.append
@@ -86,7 +86,7 @@ class DurableTests(Case):
     def record(self, key):
         self.rec.record(key, Result(key, 200, sha256="x"), self.kept.append)
 
-    def test_rows_then_a_sync_then_the_journal_then_the_screen(self):
+    def test_the_order_is_rows_sync_journal_terminal(self):
         self.record("http://a/")
         self.slow.turn()
         self.assertEqual((self.happened, self.slow.syncing), (["rows 1"], [{3, 4}]))
@@ -109,7 +109,7 @@ class DurableTests(Case):
             ],
         )
 
-    def test_a_sync_that_fails_keeps_nothing(self):
+    def test_a_failed_sync_keeps_no_result(self):
         said = []
         self.rec.on_error = said.append
         self.record("http://a/")
@@ -118,13 +118,13 @@ class DurableTests(Case):
         self.assertEqual(self.happened, ["rows 1", "sync"])
         self.assertEqual((self.kept, self.out.getvalue(), len(said)), ([False, False], b"", 1))
 
-    def test_a_journal_that_fails_keeps_nothing(self):
+    def test_a_failed_journal_keeps_no_result(self):
         self.journal.broken = OSError(28, "No space left on device")
         self.record("http://a/")
         self.slow.sync()
         self.assertEqual((self.kept, self.out.getvalue()), ([False], b""))
 
-    def test_what_was_given_before_the_end_is_kept_and_nothing_after(self):
+    def test_settle_keeps_earlier_results_and_refuses_later_ones(self):
         self.record("http://a/")
         settled = Deferred.fromCoroutine(self.rec.settle())
         self.record("http://b/")
@@ -139,7 +139,7 @@ class DurableTests(Case):
 
 
 class SummaryTests(SynchronousTestCase):
-    def test_it_adds_up_by_host(self):
+    def test_results_are_counted_by_host(self):
         summary = Summary()
         summary.add(Result("http://a/1", 200, 1500, "http://b:81/1", 2.0))
         summary.add(Result("http://a/2", 200, 500, "http://a/2", 1.0))
@@ -154,11 +154,11 @@ class SummaryTests(SynchronousTestCase):
         self.assertEqual(rows[0], ["a", "1", "1", "500", "B", "1.00"])
         self.assertEqual(rows[1], ["b:81", "1", "0", "1.5", "kB", "2.00"])
 
-    def test_nothing_is_little_to_say(self):
+    def test_the_summary_of_no_results_is_one_line(self):
         self.assertEqual(len(list(Summary().lines(0.0))), 1)
         self.assertEqual(len(list(Summary().lines(0.0, done_before=3))), 2)
 
-    def test_many_hosts_are_counted_and_few_are_shown(self):
+    def test_the_table_shows_a_limited_number_of_hosts(self):
         summary = Summary()
         for number in range(3000):
             summary.add(Result(f"http://host{number}/", 200, 1))
@@ -167,6 +167,6 @@ class SummaryTests(SynchronousTestCase):
         lines = list(summary.lines(1.0))
         self.assertEqual((len(lines), lines[-1]), (23, "and 981 more hosts"))
 
-    def test_sizes_are_for_people(self):
+    def test_sizes_have_si_units(self):
         shown = [format_size(10**power) for power in (0, 3, 6, 9, 12)]
         self.assertEqual(shown, ["1 B", "1.0 kB", "1.0 MB", "1.0 GB", "1.0 TB"])

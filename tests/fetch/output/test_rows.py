@@ -49,7 +49,7 @@ class DirectWriterTests(SynchronousTestCase):
     def setUp(self):
         self.told = []
 
-    def test_it_writes_everything_at_once(self):
+    def test_a_direct_writer_writes_at_once(self):
         out = Slow()
         DirectWriter(out).write(b"ten bytes.", self.told.append)
         self.assertEqual((out.got, self.told), (b"ten bytes.", [None]))
@@ -74,13 +74,13 @@ class BackgroundWriterTests(SynchronousTestCase):
     def write(self, data, name=None):
         self.pipe.write(data, lambda error: self.told.append((name or data, error)))
 
-    def test_what_is_written_is_told(self):
+    def test_on_done_is_called_after_a_write(self):
         self.write(b"one")
         self.assertEqual(self.told, [])
         self.reactor.turn()
         self.assertEqual((self.told, self.reader.read(9)), ([(b"one", None)], b"one"))
 
-    def test_a_reader_that_pauses_keeps_nobody_waiting_and_misses_nothing(self):
+    def test_a_slow_reader_blocks_nothing_and_loses_nothing(self):
         long = bytes(range(256)) * 4096  # more than a pipe takes
         self.write(long, "long")
         self.write(b"one", "one")
@@ -95,7 +95,7 @@ class BackgroundWriterTests(SynchronousTestCase):
         self.assertEqual(self.told[1:], [("one", None), ("two", None)])
         self.assertEqual(read + self.reader.read(9), long + b"onetwo")
 
-    def test_a_reader_that_has_gone_fails_everything(self):
+    def test_a_closed_pipe_fails_all_further_writes(self):
         self.reader.close()
         self.write(b"one")
         self.write(b"two")
@@ -105,7 +105,7 @@ class BackgroundWriterTests(SynchronousTestCase):
         for _, error in self.told:
             self.assertEqual((error.errno, error.filename), (errno.EPIPE, "standard output"))
 
-    def test_giving_up_fails_what_is_not_written_and_the_thread_may_go_on_waiting(self):
+    def test_abandon_fails_pending_writes_without_waiting_for_the_thread(self):
         self.write(bytes(1024 * 1024), "long")
         self.write(b"x", "short")
         self.pipe.abandon()
@@ -116,7 +116,7 @@ class BackgroundWriterTests(SynchronousTestCase):
         self.reactor.turn()
         self.assertEqual(len(self.told), 2)
 
-    def test_what_is_given_from_within_done_comes_after_what_waits(self):
+    def test_a_write_from_within_on_done_is_last(self):
         self.pipe.write(b"1", lambda _: self.write(b"3"))
         self.write(b"2")
         for _ in range(3):
@@ -156,17 +156,17 @@ class RowFileTests(SynchronousTestCase):
         self.write(self.open(path, end), "two")
         self.assertEqual(path.read_text(), "one\ntwo\n")
 
-    def test_a_file_that_is_gone_begins_anew(self):
+    def test_a_removed_file_is_created_again(self):
         path = Path(self.mktemp())
         rows = self.open(path, 100)
         self.write(rows, "one")
         self.assertEqual((path.read_text(), rows.size), ("one\n", 4))
 
-    def test_a_file_that_is_shorter_goes_on_where_it_ends(self):
+    def test_a_shortened_file_continues_at_its_end(self):
         for text, expected in (("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
             self.assertEqual(self.appended(text, 100), expected)
 
-    def test_a_file_it_does_not_know_is_added_to(self):
+    def test_an_unknown_file_is_appended_to(self):
         for text, expected in (("", "two\n"), ("one\n", "one\ntwo\n"), ("on", "on\ntwo\n")):
             self.assertEqual(self.appended(text, None), expected)
 

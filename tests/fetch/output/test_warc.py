@@ -50,7 +50,7 @@ class WARCSinkTests(SynchronousTestCase):
         checker.process_all()
         self.assertFalse(checker.exit_value)
 
-    def test_requests_and_responses_are_kept(self):
+    def test_requests_and_responses_are_recorded(self):
         for name in ("x.warc", "x.warc.gz"):
             archive = self.archive(name)
             world = World(
@@ -68,21 +68,21 @@ class WARCSinkTests(SynchronousTestCase):
             )
             self.assert_valid()
 
-    def test_a_chunked_body_is_kept_as_it_is(self):
+    def test_a_chunked_body_is_recorded_without_its_chunks(self):
         archive = self.archive("x.warc")
         page = Page(b"hello", headers=((b"Transfer-Encoding", b"chunked"),))
         World({"http://a/": page}, sinks=[archive]).fetch("http://a/")
         self.successResultOf(archive.close())
         self.assertIn(("response", "http://a/", b"hello"), self.records())
 
-    def test_half_a_response_is_no_record(self):
+    def test_an_incomplete_response_is_not_recorded(self):
         archive = self.archive("x.warc")
         page = Page(b"half", error=TruncatedBody("cut"))
         World({"http://a/": page}, sinks=[archive]).fetch("http://a/")
         self.successResultOf(archive.close())
         self.assertEqual([kind for kind, *_ in self.records()], ["warcinfo"])
 
-    def test_it_goes_on_after_its_last_whole_record(self):
+    def test_records_are_appended_after_the_last_complete_one(self):
         archive = self.archive("x.warc.gz")
         World({"http://a/": Page(b"one")}, sinks=[archive]).fetch("http://a/")
         end = archive.size
@@ -114,30 +114,30 @@ class WARCSinkTests(SynchronousTestCase):
             done.callback(None)
             self.assertEqual(len(world.results), number + 1)
 
-    def test_what_cannot_be_cut_off_is_named(self):
+    def test_a_device_is_refused(self):
         error = self.assertRaises(OSError, WARCSink, Path("/dev/full"), at_once, "testbot")
         self.assertEqual((error.strerror, error.filename), ("it must be a file", "/dev/full"))
 
-    def test_a_pipe_is_refused_and_not_waited_for(self):
+    def test_a_pipe_is_refused_without_waiting(self):
         self.folder.mkdir()
         os.mkfifo(self.folder / "x.warc")
         error = self.assertRaises(OSError, self.archive, "x.warc")
         self.assertEqual((error.strerror, error.filename), ("it must be a file", str(self.path)))
 
-    def test_two_do_not_write_to_one_file(self):
+    def test_an_archive_in_use_is_refused(self):
         archive = self.archive("x.warc")
         error = self.assertRaises(OSError, self.archive, "x.warc")
         self.assertEqual(error.strerror, "already being written to")
         self.successResultOf(archive.close())
 
-    def test_a_run_without_a_record_leaves_an_archive_all_the_same(self):
+    def test_a_run_without_records_writes_a_valid_archive(self):
         self.successResultOf(self.archive("x.warc").close())
         self.assertEqual([kind for kind, *_ in self.records()], ["warcinfo"])
         before = self.path.read_bytes()
         self.successResultOf(self.archive("x.warc", size=len(before)).close())
         self.assertEqual(self.path.read_bytes(), before)
 
-    def test_a_disk_that_is_full_from_the_beginning_is_closed_in_peace(self):
+    def test_closing_on_a_full_disk_raises_nothing(self):
         archive = self.archive("x.warc")
 
         def full(_):
@@ -157,7 +157,7 @@ class WARCSinkTests(SynchronousTestCase):
         result = World({"http://a/": Page(b"x")}, sinks=[archive]).fetch("http://a/")
         self.assertEqual(result.error, "SaveFailed: No space left on device")
 
-    def test_a_disk_that_is_full_in_the_middle_of_a_record_spoils_nothing(self):
+    def test_a_record_that_hits_a_full_disk_is_rolled_back(self):
         archive = self.archive("x.warc")
         pages = {f"http://a/{name}": Page(name.encode() * 500_000) for name in "12"}
         world = World(pages, sinks=[archive])
@@ -204,7 +204,7 @@ class Case(SynchronousTestCase):
 
 
 class WholeTests(Case):
-    def test_half_a_record_is_none(self):
+    def test_an_incomplete_record_does_not_count(self):
         for name in (".warc", ".warc.gz"):
             path, (first, second) = self.filled(name, list(PAGES)[:2])
             is_gzip = name.endswith("gz")
@@ -224,14 +224,14 @@ class WholeTests(Case):
         what = f"no WARC record at byte {place}, so none can be added"
         self.assertEqual((error.strerror, error.filename), (what, str(path)))
 
-    def test_an_archive_with_a_hole_in_it_is_refused(self):
+    def test_an_archive_with_a_damaged_record_is_refused(self):
         for name in (".warc", ".warc.gz"):
             path, (first, _) = self.filled(name, list(PAGES)[:2])
             whole = path.read_bytes()
             path.write_bytes(whole[:first] + bytes(200) + whole[first + 200 :])
             self.assert_refused(path, first, gzip=name.endswith("gz"))
 
-    def test_what_is_no_archive_is_refused(self):
+    def test_a_file_that_is_not_an_archive_is_refused(self):
         path = Path(self.mktemp())
         head = b"WARC/1.1\r\n"
         for text in (
@@ -250,7 +250,7 @@ class WholeTests(Case):
             path.write_bytes(text)
             self.assert_refused(path, 0, gzip=True)
 
-    def test_the_beginning_of_the_first_record_is_no_record(self):
+    def test_an_incomplete_first_record_does_not_count(self):
         path = Path(self.mktemp())
         head = b"WARC/1.1\r\n"
         for text in (b"", b"WA", head, head + b"Content-Length: 5\r\n\r\nhello\r\n\r"):
@@ -269,7 +269,7 @@ class WholeTests(Case):
 
 
 class CutTests(Case):
-    def test_an_archive_that_was_cut_short_goes_on_after_its_last_whole_record(self):
+    def test_a_shortened_archive_continues_after_its_last_complete_record(self):
         for name in (".warc", ".warc.gz"):
             path, (first, second) = self.filled(name, list(PAGES)[:2])
             path.write_bytes(path.read_bytes()[: first + 20])
@@ -279,7 +279,7 @@ class CutTests(Case):
             self.successResultOf(archive.close())
             self.assert_valid(path)
 
-    def test_an_archive_that_is_gone_begins_anew(self):
+    def test_a_removed_archive_is_created_again(self):
         path, (end,) = self.filled(".warc", ["http://a/0"])
         whole = len(path.read_bytes())
         for leave in (path.unlink, lambda: path.write_bytes(b"")):
@@ -290,7 +290,7 @@ class CutTests(Case):
             self.assertEqual(path.stat().st_size, whole)
             self.assert_valid(path)
 
-    def test_an_archive_that_was_there_before_is_added_to(self):
+    def test_an_archive_without_a_journal_entry_is_appended_to(self):
         path, (end,) = self.filled(".warc.gz", ["http://a/0"])
         before = path.read_bytes()
         archive = self.archive(path, None)
@@ -300,7 +300,7 @@ class CutTests(Case):
         self.assertTrue(path.read_bytes().startswith(before))
         self.assert_valid(path)
 
-    def test_an_archive_that_a_killed_run_left_goes_on_after_its_last_whole_record(self):
+    def test_an_archive_of_a_killed_run_continues_after_its_last_complete_record(self):
         path, (end,) = self.filled(".warc", ["http://a/0"])
         path.write_bytes(path.read_bytes() + path.read_bytes()[:1000])
         archive = self.archive(path, None)
@@ -310,7 +310,7 @@ class CutTests(Case):
         self.successResultOf(archive.close())
         self.assert_valid(path)
 
-    def test_what_is_no_archive_is_not_touched(self):
+    def test_a_file_that_is_not_an_archive_is_not_changed(self):
         path = Path(self.mktemp())
         path.write_bytes(b"a letter")
         for begins in (None, 1000):
