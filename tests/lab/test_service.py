@@ -60,7 +60,7 @@ class LabServiceTests(SynchronousTestCase):
         files = ResultOutput(folder / "lab.html", folder / "lab.json", None)
         LabService(host, Run(), files, Console(io.StringIO(), io.StringIO())).startService()
         host.reactor.run()
-        self.assertEqual(host.failures, ["the job failed unexpectedly"])
+        self.assertEqual(host.failures, ["the run failed unexpectedly"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(from_json((folder / "lab.json").read_text()), result())
 
