@@ -68,7 +68,7 @@ class Console(LineOnlyReceiver):
         return f"unknown command {command!r}; known: {_COMMANDS}\n"
 
     def readConnectionLost(self) -> None:
-        _log.info("echo: end of standard input; the server goes on without commands")
+        _log.info("echo: end of standard input; the server continues without commands")
 
     def writeConnectionLost(self) -> None:
         pass  # the server continues without answers

@@ -97,7 +97,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(result.claims[0].verdict, Verdict.UNKNOWN)
         self.assertEqual(self.console.printed, [("a", 1, Outcome.MEASURED)])
 
-    def test_after_a_defect_no_program_is_left_and_the_figures_are(self):
+    def test_after_a_bug_no_program_runs_and_the_figures_are_kept(self):
         self.outcomes["b", 1] = ZeroDivisionError()
         lab = self.make()
         killed = []
@@ -120,7 +120,7 @@ class RunTests(SynchronousTestCase):
             (claim,) = result.claims
             self.assertEqual((claim.verdict, claim.evidence), (Verdict.UNKNOWN, "no gevent"))
 
-    def test_a_model_that_is_not_there_is_no_figure(self):
+    def test_a_missing_model_is_unknown(self):
         experiment_runner = ExperimentRunner(self.make().runner, {})
         self.assertRaises(UnknownError, experiment_runner.model, "epoll_level")
 

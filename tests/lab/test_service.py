@@ -139,7 +139,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.run_job("--from", str(source), "--report", str(page), "--json", "-")
         self.assertEqual(self.host.failures, ["standard error: No space left on device"])
 
-    def test_a_file_that_is_no_result(self):
+    def test_a_file_that_is_not_a_result(self):
         source = self.folder / "x.json"
         self.assertRaises(OSError, read_result, source)
         for data in (b"{}", b"\xff\xfe"):
