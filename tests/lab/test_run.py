@@ -14,6 +14,7 @@ from evserve.lab.process import NotStartedError, ProcessRegistry
 from evserve.lab.results import Outcome, Verdict
 from evserve.lab.run import Console, LabRun, Matrix, available_memory, measurement_line
 from tests.lab.example_results import CLAIM, measurement
+from tests.load.streams import Terminal
 
 
 MODELS = [Model(name, "told", Path(f"{name}.py"), "") for name in ("a", "b")]
@@ -137,8 +138,6 @@ class ConsoleTests(SynchronousTestCase):
         )
 
     def test_a_bar_on_a_terminal_makes_room_for_lines(self):
-        from tests.load.test_service import Terminal
-
         out, err = Terminal(), Terminal()
         console = Console(out, err)
         console.show_progress("epoll_level", 1, 5)
