@@ -13,7 +13,7 @@ The way of a byte:
 2. `Echo.connectionMade` registers the transport as its own producer and binds `dataReceived` to
    the transport's `write`. From then on a byte crosses no code of this package.
 3. With a transform it crosses `TransformedStream.feed`, with a delay also a `DelayQueue`.
-4. At the end of the stream, or when the host drains, what is owed is sent before the close.
+4. At the end of the stream, or when the host drains, it closes once everything is sent.
 
 A datagram crosses `EchoDatagrams.datagramReceived` and `Transform.datagram`.
 """

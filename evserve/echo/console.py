@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.stdio import StandardIO
@@ -20,38 +20,6 @@ _COMMANDS = "status, connections, quit, help"
 _log = Logger(namespace="evserve.echo")
 
 
-@frozen
-class Peer:
-    """A connected client: its name, and the seconds since it connected."""
-
-    name: str
-    age: float
-
-
-@frozen
-class Snapshot:
-    """The state of the server: seconds since its start, clients since then, clients now."""
-
-    uptime: float
-    opened: int
-    peers: tuple[Peer, ...]
-
-
-def answer(command: str, now: Snapshot) -> str:
-    """Return the answer to any command but `quit`, each line ended."""
-    if command == "status":
-        return (
-            f"up {now.uptime:.0f} s, {len(now.peers)} connected, "
-            f"{now.opened} connections since the start\n"
-        )
-    if command == "connections":
-        lines = [f"{peer.name} for {peer.age:.0f} s\n" for peer in now.peers]
-        return "".join(lines) or "no connections\n"
-    if command == "help":
-        return f"{_COMMANDS}\n"
-    return f"unknown command {command!r}; known: {_COMMANDS}\n"
-
-
 def peer_name(peer: IAddress) -> str:
     """Return `host:port`, or `unix` for a client of a UNIX socket."""
     host, port = getattr(peer, "host", None), getattr(peer, "port", None)
@@ -63,7 +31,7 @@ def peer_name(peer: IAddress) -> str:
 @implementer(IHalfCloseableProtocol)
 @define(eq=False)
 class Console(LineOnlyReceiver):
-    """Reads commands line by line; the server goes on when they end."""
+    """Reads commands line by line; the server continues when they end."""
 
     delimiter = b"\n"
     transport: Any = field(default=None, init=False)  # an ITransport once there is one
@@ -80,21 +48,30 @@ class Console(LineOnlyReceiver):
         if command == "quit":
             self._host.finish(0)
         elif command:
-            self.transport.write(answer(command, self._snapshot()).encode())
+            self.transport.write(self._answer(command).encode())
+
+    def _answer(self, command: str) -> str:
+        now = self._host.reactor.seconds()
+        opened, connections = self._factory.opened, self._factory.connections
+        if command == "status":
+            uptime = now - self._started
+            total = f"{opened} connections since the start"
+            return f"up {uptime:.0f} s, {len(connections)} connected, {total}\n"
+        if command == "connections":
+            lines = [
+                f"{peer_name(each.transport.getPeer())} for {now - since:.0f} s\n"
+                for each, since in connections.items()
+            ]
+            return "".join(lines) or "no connections\n"
+        if command == "help":
+            return f"{_COMMANDS}\n"
+        return f"unknown command {command!r}; known: {_COMMANDS}\n"
 
     def readConnectionLost(self) -> None:
-        _log.info("echo: end of standard input; the server goes on without commands")
+        _log.info("echo: end of standard input; the server continues without commands")
 
     def writeConnectionLost(self) -> None:
-        pass  # the server goes on without answers
-
-    def _snapshot(self) -> Snapshot:
-        now = self._host.reactor.seconds()
-        peers = tuple(
-            Peer(peer_name(each.transport.getPeer()), now - since)
-            for each, since in self._factory.connections.items()
-        )
-        return Snapshot(now - self._started, self._factory.opened, peers)
+        pass  # the server continues without answers
 
 
 @define(eq=False)

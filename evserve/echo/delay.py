@@ -19,9 +19,8 @@ ITEM_OVERHEAD = 192  # bytes
 class DelayQueue(Generic[T]):
     """Calls `deliver` with a list of the items that are due, `delay` seconds after each `put`.
 
-    One timer serves any number of items. `capacity` is in bytes. The queue
-    refuses nothing, since bytes read from a socket can't be given back: check `full` before
-    reading more.
+    One timer serves any number of items. `capacity` is in bytes. The queue refuses nothing, since
+    bytes read from a socket can't be given back: check `full` before reading more.
     """
 
     _delay: float

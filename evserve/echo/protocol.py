@@ -135,7 +135,7 @@ class EchoFactory(Factory):
 
 @implementer(IHalfCloseableProtocol, IDrainable)
 class EchoConnection(Protocol):
-    """What all echo protocols share: they are counted, and close after the last byte they owe."""
+    """What all echo protocols share: they are counted, and close once everything is sent."""
 
     transport: Any  # ITransport, IConsumer and IPushProducer in one
 
@@ -162,8 +162,8 @@ class EchoConnection(Protocol):
         """Write what is due at the end of the stream: here, nothing."""
 
     def drain(self) -> None:
-        # Close our half after what is owed, and discard what still arrives: closing a socket with
-        # unread bytes sends a reset, which can overtake what is owed.
+        # Close our half once everything is sent, and discard what still arrives: closing a socket
+        # with unread bytes sends a reset, which can overtake the last answers.
         self.end_stream()
         close_half = getattr(self.transport, "loseWriteConnection", None)
         if close_half is None or isinstance(self.transport, TLSMemoryBIOProtocol):

@@ -5,7 +5,7 @@
 - claims: experiments on tutorials' claims - process, launcher: the process of a model
 - results: lab.json and the machine        - report: the page with the charts
 
-The load comes from `evserve.load`, the only other room that this one imports.
+The load comes from `evserve.load`, the only other package that this one imports.
 
 The way of a measurement:
 
@@ -14,7 +14,7 @@ The way of a measurement:
 3. Otherwise `measurement.ModelRunner.measure` starts a `process.ModelProcess` through launcher.py
    and waits for "listening on".
 4. `evserve.load.LoadRun.run` puts the plan of the `LoadProfile` on it, and returns a report.
-5. `measurement.evaluate` turns the report and the program's last words into a `Measurement`.
+5. `measurement.evaluate` turns the report and the program's last error into a `Measurement`.
 6. `run.Console` prints the line; `claims.ExperimentRunner.check` answers each claim.
 7. `service.ResultOutput.write` writes lab.json (`results.as_json`) and the page
    (`report.as_html`).

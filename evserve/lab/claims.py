@@ -376,9 +376,6 @@ async def _measure_sleeping(runner: ExperimentRunner) -> Claim:
     process.spawn()
     try:
         await process.wait(_PROGRAM_TIMEOUT)
-        if not process.has_ended:
-            process.kill()
-            await process.when_ended()
     finally:
         await process.stop()
     pages = [float(page) for page in re.findall(r"asked for a page of ([\d.]+) s", process.out)]

@@ -148,7 +148,7 @@ def evaluate(report: Report, ended: str | None = None, said: str | None = None) 
 
 
 def _why_broken(report: Report, ended: str | None, said: str | None) -> str | None:
-    """Return what went wrong, if possible in the program's own words; None if nothing did."""
+    """Return what went wrong, if possible the program's own message; None if nothing did."""
     symptom = _symptom(report)
     if ended is not None:
         return ended

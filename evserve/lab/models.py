@@ -56,7 +56,7 @@ FAMILIES = (
 )
 _YOURS = FAMILIES[-1].key
 _FAMILY_OF = {name: family.key for family in FAMILIES for name in family.members}
-_ORDER = list(_FAMILY_OF)
+_POSITION = {name: number for number, name in enumerate(_FAMILY_OF)}
 
 
 @frozen
@@ -85,11 +85,7 @@ def bundled_models() -> list[Model]:
     folder = checkout if checkout.is_dir() else _INSTALLED
     paths = folder.glob("[!_]*.py")  # _common.py is shared by the models
     found = [read_model(path, path.stem, _FAMILY_OF.get(path.stem, _YOURS)) for path in paths]
-    return sorted(found, key=lambda model: (_position(model.name), model.name))
-
-
-def _position(name: str) -> int:
-    return _ORDER.index(name) if name in _FAMILY_OF else len(_ORDER)
+    return sorted(found, key=lambda model: (_POSITION.get(model.name, len(_POSITION)), model.name))
 
 
 def bundled_coroutine(name: str) -> Path | None:

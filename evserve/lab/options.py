@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.python import usage
 from typing_extensions import override
 
-from evserve.lab.measurement import DEFAULT_COUNTS, DEFAULT_SECONDS, LoadProfile
+from evserve.lab.measurement import DEFAULT_COUNTS, DEFAULT_SECONDS
 from evserve.lab.models import Model, ModelError, select_models
 from evserve.options import integer_between, seconds_up_to
 
@@ -114,10 +114,6 @@ class Options(usage.Options):
         if self["json"] is not None:
             return Path(self["json"])
         return None if self["from"] is not None else self.report.with_suffix(".json")
-
-    def profile(self, counts: tuple[int, ...]) -> LoadProfile:
-        """Return the load at the given numbers of connections."""
-        return LoadProfile(counts, self["seconds"])
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -65,10 +65,10 @@ class ModelProcess(ProcessProtocol):
         words = [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid())]
         words += [*self._model.command, *arguments]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        self._registry.add(self)
         pipes: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         process = self._reactor.spawnProcess(self, words[0], words, environment, childFDs=pipes)
         self.pid = process.pid
+        self._registry.add(self)
 
     @property
     def out(self) -> str:
@@ -108,6 +108,8 @@ class ModelProcess(ProcessProtocol):
 
     async def stop(self) -> None:
         """End the program and its child processes, first with SIGTERM, then with SIGKILL."""
+        if not self.pid:
+            return  # it could not be started; a signal to group 0 would end the lab
         if not self.has_ended:
             self._signal(signal.SIGTERM)
             await self.wait(_STOP_TIMEOUT)

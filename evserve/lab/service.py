@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TextIO
 
 from attrs import define, field, frozen
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.application.service import IService
 from twisted.logger import Logger
 from typing_extensions import override
 
 from evserve.interfaces import IHost
 from evserve.lab.claims import EXPERIMENTS
-from evserve.lab.measurement import ModelRunner
+from evserve.lab.measurement import LoadProfile, ModelRunner
 from evserve.lab.models import Model
 from evserve.lab.options import Options, check_writable
 from evserve.lab.process import NotStartedError
@@ -29,6 +28,7 @@ from evserve.lab.results import (
     open_files_limit,
 )
 from evserve.lab.run import Console, LabRun
+from evserve.load.service import OneShotService
 from evserve.writing import STDERR, STDOUT, UnwritableError, print_to, write_all, writing
 
 
@@ -61,7 +61,7 @@ def makeService(options: Options, host: IHost) -> IService:
     run = LabRun(
         host.reactor,
         options.models,
-        options.profile(counts),
+        LoadProfile(counts, options["seconds"]),
         console,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         notes=() if note is None else (note,),
@@ -118,46 +118,7 @@ def _write_file(path: Path, form: Callable[[Result], str], result: Result) -> No
 
 
 @define(eq=False)
-class _Job(Service):
-    """Does its work once when the reactor runs; `stopService` waits for the end of it."""
-
-    _host: IHost
-    _done: Deferred[None] | None = field(default=None, init=False)
-
-    async def work(self) -> None:
-        """Do the work, and end the process."""
-        raise NotImplementedError
-
-    def cancel(self) -> None:
-        """End the work early."""
-
-    @override
-    def startService(self) -> None:
-        Service.startService(self)
-        self._host.reactor.callWhenRunning(self._begin)
-
-    @override
-    def stopService(self) -> Deferred[None] | None:
-        Service.stopService(self)
-        self.cancel()
-        return self._done
-
-    def _begin(self) -> None:
-        if self.running:
-            self._done = Deferred.fromCoroutine(self._work())
-
-    async def _work(self) -> None:
-        try:
-            await self.work()
-        except UnwritableError as error:
-            self._host.fail(str(error))
-        except Exception:  # a bug, for which the traceback is needed
-            _log.failure("the job failed unexpectedly")
-            self._host.fail("the job failed unexpectedly")
-
-
-@define(eq=False)
-class LabService(_Job):
+class LabService(OneShotService):
     """Measures, writes the report and ends the process, also if it is stopped early."""
 
     _run: LabRun
@@ -166,7 +127,7 @@ class LabService(_Job):
 
     @override
     def startService(self) -> None:
-        _Job.startService(self)
+        OneShotService.startService(self)
         kill = self._run.runner.processes.kill
         self._host.reactor.addSystemEventTrigger("after", "shutdown", kill)
 
@@ -175,15 +136,15 @@ class LabService(_Job):
         self._run.stop("it was stopped")
 
     @override
-    async def work(self) -> None:
+    async def work(self) -> str | None:
         failure = None
         try:
             await self._run.run()
         except UnwritableError as error:
             failure = str(error)
         except Exception:  # a bug; the figures measured so far are still written
-            _log.failure("the run failed unexpectedly")
             failure = "the run failed unexpectedly"
+            _log.failure(failure)
         if failure is not None:
             self._run.mark_partial(failure)
         self._console.close()
@@ -195,10 +156,7 @@ class LabService(_Job):
             self._console.print(_summary(result, self._output))
         except UnwritableError as error:
             failure = failure or str(error)
-        if failure is None:
-            self._host.finish()
-        else:
-            self._host.fail(failure)
+        return failure
 
 
 def _summary(result: Result, output: ResultOutput) -> str:
@@ -217,7 +175,7 @@ def _summary(result: Result, output: ResultOutput) -> str:
 
 
 @define(eq=False)
-class ListService(_Job):
+class ListService(OneShotService):
     """Prints a line per model. Each is started, to find out whether it can run here."""
 
     _models: Sequence[Model]
@@ -232,7 +190,7 @@ class ListService(_Job):
         self._runner.stop()
 
     @override
-    async def work(self) -> None:
+    async def work(self) -> str | None:
         for model in self._models:
             if self._runner.is_stopped:
                 break
@@ -244,11 +202,11 @@ class ListService(_Job):
             finally:
                 await process.stop()
             print_to(self._out, f"{model.name:<24} {model.description}{note}\n")
-        self._host.finish()
+        return None
 
 
 @define(eq=False)
-class RedrawService(_Job):
+class RedrawService(OneShotService):
     """Draws the page of an earlier result, and ends the process."""
 
     _output: ResultOutput
@@ -256,7 +214,7 @@ class RedrawService(_Job):
     _console: Console
 
     @override
-    async def work(self) -> None:
+    async def work(self) -> str | None:
         self._output.write(self._result)
         self._console.print(self._output.names)
-        self._host.finish()
+        return None

@@ -86,11 +86,11 @@ class EchoConversation:
     def _difference(self, data: bytes) -> str:
         """Describe the first wrong byte."""
         before = self._received - self.first * self._stream.size
-        owed = self._stream.at(self._received, min(len(data), self._sent - self._received))
-        for n, (expected, got) in enumerate(zip(owed, data, strict=False)):
+        missing = self._stream.at(self._received, min(len(data), self._sent - self._received))
+        for n, (expected, got) in enumerate(zip(missing, data, strict=False)):
             if expected != got:
                 return f"byte {before + n} is 0x{got:02x} instead of 0x{expected:02x}"
-        return f"{len(data) - len(owed)} bytes more than were sent"
+        return f"{len(data) - len(missing)} bytes more than were sent"
 
 
 @define(eq=False)
@@ -99,20 +99,20 @@ class LineConversation:
 
     _line: bytes
     _expected: bytes | None = None
-    _owed: int = field(default=0, init=False)  # lines
+    _unanswered: int = field(default=0, init=False)  # lines
     _partial: bytes = field(default=b"", init=False)  # the beginning of the next line
 
     def messages(self, count: int) -> bytes:
-        self._owed += count
+        self._unanswered += count
         return (self._line + LINE_BREAK) * count
 
     def feed(self, data: bytes) -> int:
         lines = data.count(b"\n")
-        if lines > self._owed or (lines == self._owed and not data.endswith(b"\n")):
+        if lines > self._unanswered or (lines == self._unanswered and not data.endswith(b"\n")):
             raise MismatchError(f"more lines than were sent: {data[-_QUOTED:]!r}")
         if self._expected is not None:
             self._compare(data, self._expected)
-        self._owed -= lines
+        self._unanswered -= lines
         return lines
 
     def _compare(self, data: bytes, expected: bytes) -> None:

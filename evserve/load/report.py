@@ -58,7 +58,7 @@ class Report:
 
     `answered` counts answers during the measurement; `latencies` includes those that came shortly
     afterwards. `unanswered` messages were sent but not answered before the time-out or the loss of
-    their connection. `lags` tells how late an open loop sent; it is part of the latencies.
+    their connection. `lags` is how late an open loop sent; it is part of the latencies.
     """
 
     plan: Plan
@@ -182,7 +182,7 @@ def _lines(report: Report) -> Iterator[str]:
     if report.saturated is not None:
         yield f"SATURATED    the generator was the limit, not the server: {report.saturated}"
     if report.interrupted:
-        yield "INTERRUPTED  the figures end there"
+        yield "INTERRUPTED  the figures cover the time until then"
 
 
 def _title(plan: Plan) -> str:

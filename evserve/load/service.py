@@ -15,7 +15,6 @@ from typing_extensions import override
 from evserve.interfaces import IHost
 from evserve.load.connections import parse_endpoint
 from evserve.load.options import Options
-from evserve.load.plan import Plan
 from evserve.load.report import Report, as_json, as_text
 from evserve.load.run import LoadRun
 from evserve.writing import STDOUT, UnwritableError, print_to, write_all
@@ -32,19 +31,26 @@ def makeService(options: Options, host: IHost) -> IService:
     parse_endpoint(host.reactor, plan.connect)
     # Taken now, because twistd replaces the standard streams by its log when it starts.
     outputs = open_outputs(options["json"], sys.stdout)
-    return LoadService(host, plan, outputs, ProgressLine(sys.stderr))
+    progress = ProgressLine(sys.stderr)
+    return LoadService(host, LoadRun(host.reactor, plan, progress.show), outputs, progress)
 
 
 @define(eq=False)
-class LoadService(Service):
-    """Runs once, writes the report and ends the process, also if it is stopped early."""
+class OneShotService(Service):
+    """Works once, as soon as the reactor runs, and ends the process.
+
+    `stopService` ends the work early and waits for the end of it.
+    """
 
     _host: IHost
-    _plan: Plan
-    _outputs: "list[ReportOutput]"
-    _progress: "ProgressLine"
-    _run: LoadRun | None = field(default=None, init=False)
     _done: Deferred[None] | None = field(default=None, init=False)
+
+    async def work(self) -> str | None:
+        """Do the work; return why it failed, None if it did not. Raises UnwritableError."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """End the work early."""
 
     @override
     def startService(self) -> None:
@@ -54,30 +60,48 @@ class LoadService(Service):
     @override
     def stopService(self) -> Deferred[None] | None:
         Service.stopService(self)
-        if self._run is not None:
-            self._run.stop()
+        self.cancel()
         return self._done
 
     def _begin(self) -> None:
         if self.running:
-            self._run = LoadRun(self._host.reactor, self._plan, self._progress.show)
-            self._done = Deferred.fromCoroutine(self._work(self._run))
+            self._done = Deferred.fromCoroutine(self._work())
 
-    async def _work(self, run: LoadRun) -> None:
+    async def _work(self) -> None:
         try:
-            report = await run.run()
-            self._progress.clear()
-            write_all(partial(output.write, report) for output in self._outputs)
-        except (OSError, ValueError, UnwritableError) as error:
-            self._host.fail(str(error))
+            failure = await self.work()
+        except UnwritableError as error:
+            failure = str(error)
         except Exception:  # a bug, for which the traceback is needed
-            _log.failure("the run failed unexpectedly")
-            self._host.fail("the run failed unexpectedly")
+            failure = "the run failed unexpectedly"
+            _log.failure(failure)
+        if failure is None:
+            self._host.finish()
         else:
-            if report.failure is None:
-                self._host.finish()
-            else:
-                self._host.fail(report.failure)
+            self._host.fail(failure)
+
+
+@define(eq=False)
+class LoadService(OneShotService):
+    """Puts the load on the server and writes the report, also if it is stopped early."""
+
+    _run: LoadRun
+    _outputs: "list[ReportOutput]"
+    _progress: "ProgressLine"
+
+    @override
+    def cancel(self) -> None:
+        self._run.stop()
+
+    @override
+    async def work(self) -> str | None:
+        try:
+            report = await self._run.run()
+        except (OSError, ValueError) as error:  # too many files, or no such process
+            return str(error)
+        self._progress.clear()
+        write_all(partial(output.write, report) for output in self._outputs)
+        return report.failure
 
 
 @frozen

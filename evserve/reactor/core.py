@@ -96,7 +96,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         if addressFamily == socket.AF_UNIX:
             port = unix._fromListeningDescriptor(self, fileDescriptor, factory)  # noqa: SLF001  # Twisted's reactors do
         else:
-            port = tcp._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)  # noqa: SLF001  # likewise
+            port = tcp._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)  # noqa: SLF001  # as above
         port.startListening()
         return port
 

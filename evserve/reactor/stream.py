@@ -63,10 +63,10 @@ class Owner:
         raise NotImplementedError
 
     def transport_replaced(self, transport: Any) -> None:
-        """React to `transport` taking the place of the stream."""
+        """Note that `transport` has taken the place of the stream."""
 
     def stream_lost(self, reason: Failure) -> None:
-        """React to the end of the stream, after its protocol has."""
+        """Note that the stream has ended and its protocol has been notified."""
 
     def log_prefix(self, stream: Any, name: str) -> str:
         """Return the log prefix of a stream whose protocol calls itself `name`."""
@@ -99,7 +99,7 @@ class Stream:
     getPeer: Any
     port_name: Any  # the number or the path of the port that accepted it
     peer_name: Any
-    addr: Any  # of a client: the address it was told to connect to
+    addr: Any  # of a client: the address that was asked for
     connected_addr: Any  # of a client: that address, with its name resolved
     reads_next_turn = False  # deliver nothing before the turn after connectionMade
 
@@ -481,7 +481,7 @@ class Stream:
         self.uv.abort()
 
     def discard(self) -> None:
-        """Close without telling the protocol, whose connection goes on elsewhere."""
+        """Close without telling the protocol, whose connection continues elsewhere."""
         self._release()
         self.uv.abort()
 
@@ -583,7 +583,7 @@ class Handle(socket.socket):
 
     @override
     def close(self) -> None:
-        # A program that closes the handle has copied the descriptor and goes on with the copy.
+        # A program that closes the handle has copied the descriptor and uses the copy.
         if self.fileno() != -1:
             self.detach()
             self.stream.discard()

@@ -9,34 +9,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.echo.console import Console, ConsoleService, Peer, Snapshot, answer, peer_name
+from evserve.echo.console import Console, ConsoleService, peer_name
 from evserve.echo.protocol import EchoFactory, Transform
 from evserve.testing import MemoryHost
-
-
-NO_PEERS = Snapshot(uptime=12.3, opened=0, peers=())
-
-
-class AnswerTests(SynchronousTestCase):
-    def test_status_counts(self):
-        now = Snapshot(61, 7, (Peer("a:1", 3),))
-        self.assertEqual(
-            answer("status", now), "up 61 s, 1 connected, 7 connections since the start\n"
-        )
-
-    def test_connections_lists_each_client_on_its_line(self):
-        now = Snapshot(61, 7, (Peer("a:1", 3.4), Peer("unix", 0)))
-        self.assertEqual(answer("connections", now), "a:1 for 3 s\nunix for 0 s\n")
-        self.assertEqual(answer("connections", NO_PEERS), "no connections\n")
-
-    def test_help_names_every_command(self):
-        self.assertEqual(answer("help", NO_PEERS), "status, connections, quit, help\n")
-
-    def test_an_unknown_command_is_told_the_known_ones(self):
-        self.assertEqual(
-            answer("stats", NO_PEERS),
-            "unknown command 'stats'; known: status, connections, quit, help\n",
-        )
 
 
 class PeerNameTests(SynchronousTestCase):
@@ -60,14 +35,48 @@ class ConsoleTests(SynchronousTestCase):
         self.terminal = StringTransport()
         self.console.makeConnection(self.terminal)
 
+    def connect(self, address):
+        """Connect a client; return the server's protocol."""
+        protocol = self.factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport(peerAddress=address))
+        return protocol
+
+    def ask(self, commands):
+        """Return the answers."""
+        self.terminal.clear()
+        self.console.dataReceived(commands)
+        return self.terminal.value()
+
     def test_answers_go_to_standard_output(self):
-        client = StringTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 5))
-        self.factory.buildProtocol(None).makeConnection(client)
+        self.connect(IPv4Address("TCP", "127.0.0.1", 5))
         self.host.reactor.advance(4)
-        self.console.dataReceived(b"status\r\n CONNECTIONS \n")
         self.assertEqual(
-            self.terminal.value(),
+            self.ask(b"status\r\n CONNECTIONS \n"),
             b"up 4 s, 1 connected, 1 connections since the start\n127.0.0.1:5 for 4 s\n",
+        )
+
+    def test_status_counts_open_and_all_connections(self):
+        self.connect(UNIXAddress(b""))
+        self.connect(UNIXAddress(b"")).connectionLost()
+        self.host.reactor.advance(61)
+        self.assertEqual(
+            self.ask(b"status\n"), b"up 61 s, 1 connected, 2 connections since the start\n"
+        )
+
+    def test_connections_lists_each_client_on_its_line(self):
+        self.assertEqual(self.ask(b"connections\n"), b"no connections\n")
+        self.connect(IPv4Address("TCP", "127.0.0.1", 5))
+        self.host.reactor.advance(3.4)
+        self.connect(UNIXAddress(b""))
+        self.assertEqual(self.ask(b"connections\n"), b"127.0.0.1:5 for 3 s\nunix for 0 s\n")
+
+    def test_help_names_every_command(self):
+        self.assertEqual(self.ask(b"help\n"), b"status, connections, quit, help\n")
+
+    def test_an_unknown_command_is_answered_with_the_known_ones(self):
+        self.assertEqual(
+            self.ask(b"stats\n"),
+            b"unknown command 'stats'; known: status, connections, quit, help\n",
         )
 
     def test_quit_finishes_with_success(self):

@@ -79,7 +79,7 @@ PLAIN = Transform()
 LOUD = Transform(upper=True, suffix=b"!")
 
 
-class Case(SynchronousTestCase):
+class EchoTestCase(SynchronousTestCase):
     """Connects a protocol of the factory that the options would make."""
 
     def connect(self, transform=PLAIN, delay=0.0):
@@ -104,7 +104,7 @@ class SocketTransport(StringTransport):
         self.half_closed = True
 
 
-class DrainTests(Case):
+class DrainTests(EchoTestCase):
     def drain(self, transform=PLAIN):
         self.connect(transform)
         self.transport = SocketTransport()
@@ -146,7 +146,7 @@ class DrainTests(Case):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class EchoTests(Case):
+class EchoTests(EchoTestCase):
     def test_every_byte_comes_back(self):
         self.connect()
         self.echo.dataReceived(bytes(range(256)))
@@ -197,7 +197,7 @@ class EchoTests(Case):
         verifyObject(IPushProducer, self.echo)
 
 
-class DelayedEchoTests(Case):
+class DelayedEchoTests(EchoTestCase):
     def test_answers_come_later_and_in_order(self):
         self.connect(LOUD, delay=2)
         self.echo.dataReceived(b"one\n")

@@ -34,7 +34,7 @@ class OptionsTests(SynchronousTestCase):
     def refusal(self, *words):
         return str(self.assertRaises(UsageError, parsed, *words))
 
-    def test_an_unknown_transform_is_told_the_known_ones(self):
+    def test_an_unknown_transform_is_refused_with_the_known_ones(self):
         self.assertIn("none or upper", self.refusal("--transform", "shout"))
 
     def test_a_delay_is_a_finite_number_of_seconds(self):

@@ -23,7 +23,7 @@ LOUD = Transform(upper=True, suffix=b"!")
 BULK = bytes(range(256)) * 4096  # 1 MiB, more than any buffer on the way
 
 
-class Case(TestCase):
+class EchoTestCase(TestCase):
     """Serves echo at an endpoint and connects clients to it."""
 
     def setUp(self):
@@ -108,7 +108,7 @@ class HalfClosing:
         self.assertEqual(await client.closed, b"ONE!\nTWO!")
 
 
-class TCPTests(Streams, HalfClosing, Case):
+class TCPTests(Streams, HalfClosing, EchoTestCase):
     def server_endpoint(self):
         return endpoints.TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
 
@@ -116,7 +116,7 @@ class TCPTests(Streams, HalfClosing, Case):
         return endpoints.TCP4ClientEndpoint(self.reactor, "127.0.0.1", self.address.port)
 
 
-class UNIXTests(Streams, HalfClosing, Case):
+class UNIXTests(Streams, HalfClosing, EchoTestCase):
     def setUp(self):
         super().setUp()
         folder = tempfile.TemporaryDirectory()  # a socket's name is short: mktemp's are not
@@ -130,7 +130,7 @@ class UNIXTests(Streams, HalfClosing, Case):
         return endpoints.UNIXClientEndpoint(self.reactor, self.path)
 
 
-class TLSTests(Streams, Case):
+class TLSTests(Streams, EchoTestCase):
     def setUp(self):
         super().setUp()
         self.certificates = make_certificates()

@@ -19,7 +19,7 @@ def ask_udp(address, datagram):
         return client.recv(65535)
 
 
-class Case(TestCase):
+class EchoTestCase(TestCase):
     async def connect(self, server):
         from twisted.internet import reactor
 
@@ -30,7 +30,7 @@ class Case(TestCase):
         return client
 
 
-class CommandTests(Case):
+class CommandTests(EchoTestCase):
     async def test_the_options_do_what_they_say(self):
         server = spawn(self, "--port", "0", "echo", "--transform", "upper", "--suffix", "!")
         client = await self.connect(server)
@@ -69,7 +69,7 @@ class CommandTests(Case):
         self.assertEqual(await ended, 0)
 
 
-class ConsoleTests(Case):
+class ConsoleTests(EchoTestCase):
     async def test_it_answers_on_standard_output(self):
         server = spawn(self, "echo", "--port", "0", "--console")
         client = await self.connect(server)

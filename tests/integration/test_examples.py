@@ -17,13 +17,13 @@ MANY = ("--connections", "3000", "--timeout", "250")
 REFUSED = "tcp:127.0.0.1:1"  # no server listens there
 
 
-class Case(TestCase):
+class ExampleTestCase(TestCase):
     async def serve(self, *words):
         self.server = spawn(self, "echo", "--port", "0", *words)
         self.endpoint = f"tcp:{await self.server.listening()}"
 
 
-class EchoClientTests(Case):
+class EchoClientTests(ExampleTestCase):
     def start(self, endpoint):
         return run_example(self, "echo_client.py", "--connect", endpoint)
 
@@ -67,7 +67,7 @@ class EchoClientTests(Case):
         self.assertIn(f"cannot connect to {REFUSED}", line)
 
 
-class ManyClientsTests(Case):
+class ManyClientsTests(ExampleTestCase):
     def start(self, endpoint, *words):
         return run_example(self, "many_clients.py", "--connect", endpoint, *words)
 

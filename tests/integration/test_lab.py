@@ -176,7 +176,7 @@ class ProcessTests(LabTestCase):
         await process.start()
         self.assertEqual(os.getsid(process.pid), process.pid)
 
-    async def test_a_program_that_is_not_one(self):
+    async def test_a_file_that_is_not_a_program(self):
         path = self.folder / "noise"
         path.write_bytes(b"\x00\x01")
         path.chmod(0o755)

@@ -94,7 +94,7 @@ class LabPageTests(TestCase):
 
     async def test_it_loads_nothing_and_has_no_errors(self):
         problems, requests = [], []
-        told = self.browser.childDataReceived
+        received = self.browser.childDataReceived
 
         def listen(descriptor, data):
             for message in data.split(b"\0"):
@@ -102,7 +102,7 @@ class LabPageTests(TestCase):
                     requests.append(message)
                 if b'"method":"Log.entryAdded"' in message or b"exceptionThrown" in message:
                     problems.append(message)
-            told(descriptor, data)
+            received(descriptor, data)
 
         self.browser.childDataReceived = listen
         await self.browser.open("about:blank")

@@ -51,12 +51,12 @@ class ScaleTests(SynchronousTestCase):
         self.assertLessEqual(low, min(values) * 1.001)
         self.assertGreaterEqual(high, max(values) * 0.999)
 
-    def test_a_few_decades_name_their_parts(self):
+    def test_a_few_decades_label_2_and_5_too(self):
         named, others = axis_ticks(1, 100)
         self.assertEqual(named, [1, 2, 5, 10, 20, 50, 100])
         self.assertEqual(len(others), 12)
 
-    def test_many_decades_name_only_themselves(self):
+    def test_many_decades_label_only_powers_of_ten(self):
         named, _ = axis_ticks(1, 1e6)
         self.assertEqual(named, [10**n for n in range(7)])
 
@@ -94,7 +94,7 @@ class SeriesTests(SynchronousTestCase):
         line = make_series(model(cells=cells), METRIC["cpu"])
         self.assertEqual([len(segment) for segment in line.segments], [2, 1])
 
-    def test_what_is_not_above_zero_has_no_place(self):
+    def test_values_of_zero_or_less_are_not_drawn(self):
         cells = [measurement(100, memory_bytes_per_connection=-5.0), measurement(1_000)]
         line = make_series(model(cells=cells), METRIC["memory"])
         self.assertEqual([point.connections for point in line.points], [1_000])
@@ -144,7 +144,7 @@ class ChartTests(SynchronousTestCase):
         texts = [each.text for each in self.svg.findall(".//text[@class='x']")]
         self.assertEqual(texts, ["1", "10", "100", "1k", "3k", "10k"])
 
-    def test_members_of_a_family_have_marks_of_their_own(self):
+    def test_members_of_a_family_have_different_markers(self):
         marks = {}
         for name in ("epoll_level", "epoll_edge", "selectors_loop", "io_uring_completion"):
             (line,) = self.svg.findall(f".//a[@data-model='{name}']")

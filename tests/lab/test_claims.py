@@ -1,4 +1,4 @@
-"""Each verdict falls both ways."""
+"""The verdict on each claim, with figures that confirm it and with figures that do not."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -39,7 +39,7 @@ class VerdictTests(SynchronousTestCase):
     def test_if_epoll_grows_too(self):
         self.fails(self.scanning(LINEAR, LINEAR, LINEAR))
 
-    def test_growth_that_is_no_line(self):
+    def test_growth_that_is_not_linear(self):
         parabola = [5e-6, 10e-6, 35e-6]
         self.fails(self.scanning(LINEAR, parabola, FLAT), "Not linear: poll_loop.")
         root = [5e-6, 30e-6, 35e-6]
@@ -71,13 +71,13 @@ class VerdictTests(SynchronousTestCase):
         self.holds(self.threads(25_000.0, 500.0), "25.0 kB", "0.5 kB", "50 times as much")
         self.fails(self.threads(900.0, 500.0), "2 times as much")
 
-    def test_memory_that_shrinks_is_next_to_nothing(self):
+    def test_memory_that_shrinks_is_almost_nothing(self):
         self.holds(self.threads(25_000.0, -3.0), "almost nothing")
 
     def polling(self, poll, epoll):
         return claims.judge_polling({"nonblocking_polling": poll, "epoll_level": epoll})
 
-    def test_polling_burns_and_epoll_rests(self):
+    def test_polling_uses_cpu_when_idle_and_epoll_does_not(self):
         self.holds(self.polling(0.99, 0.0), "polling uses 0.99 s of CPU per second, epoll 0.00 s")
         self.fails(self.polling(0.04, 0.0))
         self.fails(self.polling(0.99, 0.5))

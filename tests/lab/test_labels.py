@@ -52,7 +52,7 @@ class LabelTests(SynchronousTestCase):
         labels = [label(y, x, 80) for x, y in wishes]
         self.apart(place_labels(labels, 0, 300, lambda _: 0))
 
-    def test_a_name_goes_out_of_the_way_of_lines(self):
+    def test_a_label_moves_to_cover_fewer_lines(self):
         def crossings(candidate):
             return int(35 < candidate.y < 65)
 
@@ -60,6 +60,6 @@ class LabelTests(SynchronousTestCase):
         self.assertFalse(35 < inner.y < 65)
         self.assertEqual(outer.y, 50)
 
-    def test_without_any_room_a_name_stays_where_it_wants(self):
+    def test_without_free_space_a_label_does_not_move(self):
         labels = [label(5, 0, 80), *[label(5, 30, 80)] * 2]
         self.assertEqual(place_labels(labels, 0, 20, lambda _: 0)[0].y, 5)

@@ -12,7 +12,7 @@ class MarkupTests(SynchronousTestCase):
     def test_markup_is_not_escaped_again(self):
         self.assertEqual(tag("p", tag("b", "x"), Markup("&#8211;")), "<p><b>x</b>&#8211;</p>")
 
-    def test_what_is_none_is_left_out(self):
+    def test_none_is_left_out(self):
         self.assertEqual(
             tag("p", None, id=None, class_="x", data_x=1.50), '<p class="x" data-x="1.5"></p>'
         )

@@ -80,7 +80,7 @@ class EvaluateTests(SynchronousTestCase):
         connections = ConnectionCounts(100, 0.1, {}, {"reset": 3, "closed by the server": 1})
         self.assertEqual(self.why(connections=connections), "4 connections were lost: reset")
 
-    def test_starving_connections(self):
+    def test_connections_left_unanswered(self):
         why = self.why(unanswered=4)
         self.assertEqual(why, "4 of 10 active connections were left unanswered")
 

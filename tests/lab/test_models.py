@@ -27,7 +27,7 @@ class BundledModelsTests(SynchronousTestCase):
 
     def test_the_wheel_brings_them_where_there_is_no_checkout(self):
         folder = Path(self.mktemp())
-        installed = folder / "models"
+        installed = folder / "io_models"
         (installed / "coroutines").mkdir(parents=True)
         (installed / "epoll_level.py").write_text('"""Told."""')
         (installed / "coroutines" / "three_slow_pages.py").write_text("")

@@ -26,7 +26,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([model.name for model in found.models], ["blocking", "poll_loop"])
         self.assertEqual(found.counts, (1, 10, 100))
 
-    def test_the_json_is_beside_the_report_unless_told_otherwise(self):
+    def test_the_json_is_beside_the_report_unless_an_option_says_otherwise(self):
         self.assertEqual(options("--report", "a/b.html").json, Path("a/b.json"))
         self.assertEqual(options("--json", "x").json, Path("x"))
         self.assertIsNone(options("--json", "-").json)

@@ -101,7 +101,7 @@ class PageTests(SynchronousTestCase):
 
 
 class EndingTests(SynchronousTestCase):
-    def test_what_became_of_a_model(self):
+    def test_the_ending_of_a_model_is_described(self):
         self.assertEqual(describe_ending(model()), "served all clients, up to 10,000 connections.")
         self.assertEqual(
             describe_ending(breaks("x", "told", 100, "no")), "broke at 100 connections: no."

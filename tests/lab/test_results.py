@@ -31,7 +31,7 @@ class JsonTests(SynchronousTestCase):
     def changed(self, **values):
         return json.dumps({**json.loads(as_json(self.result)), **values})
 
-    def test_what_is_no_result_is_refused_in_one_line(self):
+    def test_text_that_is_not_a_result_is_refused_in_one_line(self):
         self.refused("{", "not JSON")
         self.refused("[" * 100_000, "not JSON")
         self.refused("[]", "not a result of the lab")
@@ -52,7 +52,7 @@ class JsonTests(SynchronousTestCase):
             json.dumps({**value, "models": [], "claims": 5}), "claims: expected list, not '5'"
         )
 
-    def test_whole_numbers_are_good_seconds(self):
+    def test_whole_numbers_are_read_as_seconds(self):
         self.assertEqual(from_json(self.changed(seconds=5)).seconds, 5.0)
 
 

@@ -14,6 +14,7 @@ from evserve.lab.process import NotStartedError, ProcessRegistry
 from evserve.lab.results import Outcome, Verdict
 from evserve.lab.run import Console, LabRun, Matrix, available_memory, measurement_line
 from tests.lab.example_results import CLAIM, measurement
+from tests.load.streams import Terminal
 
 
 MODELS = [Model(name, "told", Path(f"{name}.py"), "") for name in ("a", "b")]
@@ -97,7 +98,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(result.claims[0].verdict, Verdict.UNKNOWN)
         self.assertEqual(self.console.printed, [("a", 1, Outcome.MEASURED)])
 
-    def test_after_a_defect_no_program_is_left_and_the_figures_are(self):
+    def test_after_a_bug_no_program_runs_and_the_figures_are_kept(self):
         self.outcomes["b", 1] = ZeroDivisionError()
         lab = self.make()
         killed = []
@@ -120,7 +121,7 @@ class RunTests(SynchronousTestCase):
             (claim,) = result.claims
             self.assertEqual((claim.verdict, claim.evidence), (Verdict.UNKNOWN, "no gevent"))
 
-    def test_a_model_that_is_not_there_is_no_figure(self):
+    def test_a_missing_model_is_unknown(self):
         experiment_runner = ExperimentRunner(self.make().runner, {})
         self.assertRaises(UnknownError, experiment_runner.model, "epoll_level")
 
@@ -137,8 +138,6 @@ class ConsoleTests(SynchronousTestCase):
         )
 
     def test_a_bar_on_a_terminal_makes_room_for_lines(self):
-        from tests.load.test_service import Terminal
-
         out, err = Terminal(), Terminal()
         console = Console(out, err)
         console.show_progress("epoll_level", 1, 5)

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import os
 import sys
 from pathlib import Path
 
@@ -23,13 +22,7 @@ from evserve.lab.service import (
 )
 from evserve.testing import MemoryHost
 from tests.lab.example_results import result
-
-
-class Full(io.StringIO):
-    """A file on a full disk."""
-
-    def flush(self):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+from tests.load.streams import FullDisk
 
 
 @define
@@ -60,7 +53,7 @@ class LabServiceTests(SynchronousTestCase):
         files = ResultOutput(folder / "lab.html", folder / "lab.json", None)
         LabService(host, Run(), files, Console(io.StringIO(), io.StringIO())).startService()
         host.reactor.run()
-        self.assertEqual(host.failures, ["the job failed unexpectedly"])
+        self.assertEqual(host.failures, ["the run failed unexpectedly"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(from_json((folder / "lab.json").read_text()), result())
 
@@ -126,7 +119,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.run_job("--from", str(source), "--report", "/dev/full", "--json", str(data))
         self.assertEqual(self.host.failures, ["/dev/full: No space left on device"])
         self.assertIn("the same again", data.read_text())
-        self.patch(sys, "stdout", Full())
+        self.patch(sys, "stdout", FullDisk())
         self.run_job("--from", str(source), "--report", str(page), "--json", "-")
         line = "standard output: No space left on device"
         self.assertEqual(self.host.failures[1:], [line])
@@ -135,11 +128,11 @@ class MakeServiceTests(SynchronousTestCase):
     def test_a_stream_that_cannot_be_written_is_named(self):
         source, page = self.folder / "a.json", self.folder / "b.html"
         source.write_text(as_json(result()))
-        self.patch(sys, "stderr", Full())
+        self.patch(sys, "stderr", FullDisk())
         self.run_job("--from", str(source), "--report", str(page), "--json", "-")
         self.assertEqual(self.host.failures, ["standard error: No space left on device"])
 
-    def test_a_file_that_is_no_result(self):
+    def test_a_file_that_is_not_a_result(self):
         source = self.folder / "x.json"
         self.assertRaises(OSError, read_result, source)
         for data in (b"{}", b"\xff\xfe"):

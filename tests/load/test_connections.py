@@ -128,7 +128,7 @@ class FileLimitTests(SynchronousTestCase):
         self.assertEqual(self.limits(1024, 2048, 100), [])
         self.assertEqual(self.limits(resource.RLIM_INFINITY, resource.RLIM_INFINITY, 100), [])
 
-    def test_a_hard_limit_is_told_in_one_line(self):
+    def test_a_hard_limit_that_is_too_low_is_one_line(self):
         error = self.assertRaises(TooManyFilesError, self.limits, 1024, 4096, 5000)
         self.assertEqual(
             str(error), "5000 connections need 5064 open files, but 'ulimit -Hn' allows 4096"

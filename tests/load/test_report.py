@@ -122,7 +122,7 @@ class TextTests(SynchronousTestCase):
         report = evolve(REPORT, plan=plan, lags=SUMMARY)
         self.shows(report, "5,000 messages/s", "bytes a line", "7 idle", "sent late    p50 500 us")
 
-    def test_what_went_wrong_is_told_by_cause(self):
+    def test_failures_are_shown_by_cause(self):
         connections = ConnectionCounts(90, 1, {"timed out": 10}, {"reset": 2})
         report = evolve(
             REPORT, connections=connections, unanswered=3, wrong=1, first_wrong="byte 3 is bad"
@@ -157,7 +157,7 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(values["latencies"]["p999"], 0.003)
         self.assertEqual((values["rate"], values["failure"]), (1000, None))
 
-    def test_durations_have_the_unit_that_suits(self):
+    def test_durations_have_a_fitting_unit(self):
         self.assertEqual(
             [format_duration(2), format_duration(0.0123), format_duration(0)],
             ["2 s", "12.3 ms", "0 us"],
@@ -178,13 +178,13 @@ class SaturationTests(SynchronousTestCase):
         histogram.record(seconds)
         return histogram.summary()
 
-    def test_a_generator_with_time_to_spare_is_no_limit(self):
+    def test_a_generator_with_time_to_spare_is_not_the_limit(self):
         self.assertIsNone(saturation(0.5, None))
         self.assertIsNone(saturation(0.5, self.lags(0.001)))
 
-    def test_a_generator_without_time_to_spare_is(self):
+    def test_a_busy_generator_is_the_limit(self):
         self.assertEqual(saturation(0.97, None), "it ran, or waited for a CPU, 97% of the time")
 
-    def test_so_is_one_that_is_late(self):
+    def test_a_late_generator_is_the_limit(self):
         why = saturation(0.2, self.lags(0.055))
         self.assertEqual(why, "1 % of the messages were sent more than 55 ms late")

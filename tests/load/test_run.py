@@ -15,7 +15,7 @@ from tests.load.memory_server import RunTestCase, begin
 
 
 class ClosedLoopTests(RunTestCase):
-    def test_each_answer_lets_the_next_message_go(self):
+    def test_each_answer_starts_the_next_message(self):
         report = self.report(2, seconds=1, connections=2)
         self.assertEqual(report.latencies.count, 20)
         self.assertAlmostEqual(report.latencies.p50, 0.1, places=2)
@@ -315,7 +315,7 @@ class ReadinessTests(RunTestCase):
         self.pass_time(3)
         self.assertRegex(self.successResultOf(report).failure, "wrong answers on 2 connections")
 
-    def test_stopping_meanwhile(self):
+    def test_stopping_while_first_answers_are_missing(self):
         self.reactor.delay = None
         run, report = self.begin(connections=2)
         self.pass_time(0.1)
@@ -334,7 +334,7 @@ class StopTests(RunTestCase):
         self.assertEqual(found.answered, 10)
         run.stop()
 
-    def test_connections_being_opened_are_given_up(self):
+    def test_stopping_while_connections_are_opened(self):
         self.reactor.hangs = True
         run, report = begin(self.reactor, seconds=60, connections=300)
         self.assertNoResult(report)
@@ -366,20 +366,20 @@ class StopTests(RunTestCase):
 
 
 class ProgressTests(RunTestCase):
-    def test_progress_is_told_every_second(self):
-        told = []
-        _, report = begin(self.reactor, told.append, seconds=2.5)
+    def test_progress_is_reported_every_second(self):
+        lines = []
+        _, report = begin(self.reactor, lines.append, seconds=2.5)
         self.pass_time(4)
         self.successResultOf(report)
-        self.assertEqual(len(told), 2)
-        self.assertRegex(told[1], "^2 s: 2 connections, .* p99 ")
+        self.assertEqual(len(lines), 2)
+        self.assertRegex(lines[1], "^2 s: 2 connections, .* p99 ")
 
     def test_progress_of_connecting_too(self):
         self.reactor.hangs = True
-        told = []
-        run, _ = begin(self.reactor, told.append)
+        lines = []
+        run, _ = begin(self.reactor, lines.append)
         self.pass_time(1.1)
-        self.assertRegex(told[0], "^0 s: 0 connections, 0 answers")
+        self.assertRegex(lines[0], "^0 s: 0 connections, 0 answers")
         run.stop()
 
     def test_the_server_is_measured_before_and_after(self):

@@ -1,9 +1,7 @@
 """The job: from options to an exit status."""
 
-import errno
 import io
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -14,20 +12,7 @@ from evserve.load.run import LoadRun
 from evserve.load.service import Options, ProgressLine, makeService
 from evserve.testing import MemoryHost
 from tests.load.memory_server import MemoryServerReactor
-
-
-class Terminal(io.StringIO):
-    """A terminal."""
-
-    def isatty(self):
-        return True
-
-
-class Full(io.StringIO):
-    """A file on a disk that has no room."""
-
-    def flush(self):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+from tests.load.streams import FullDisk, Terminal
 
 
 class ServiceTests(SynchronousTestCase):
@@ -83,7 +68,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_standard_output_that_is_full_is_one_line_and_costs_nothing_else(self):
         path = Path(self.mktemp())
-        self.patch(sys, "stdout", Full())
+        self.patch(sys, "stdout", FullDisk())
         result = self.finish(f"--connect tcp:127.0.0.1:1 --seconds 1 --json {path}")
         self.assertEqual(result, ([], ["standard output: No space left on device"]))
         self.assertEqual(json.loads(path.read_text())["connections"]["opened"], 10)

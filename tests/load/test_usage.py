@@ -25,7 +25,7 @@ class ProcTests(SynchronousTestCase):
         folder.mkdir()
         folder.joinpath("stat").write_text(f"{pid} ({name}) {' '.join(map(str, fields))}\n")
 
-    def test_cpu_is_user_and_system_time_of_the_living_and_the_dead(self):
+    def test_cpu_is_user_and_system_time_of_living_and_ended_processes(self):
         self.process(5, 1, ticks=(100, 20, 3, 4), pages=10)
         usage = usage_of(5, self.proc)
         self.assertEqual((usage.cpu, usage.memory), (127 / TICK, 10 * PAGE))
@@ -69,13 +69,13 @@ class ProcTests(SynchronousTestCase):
         self.assertEqual(proportional_set_size(5, self.proc), 120 * 1024)
         self.assertIsNone(proportional_set_size(7, self.proc))
 
-    def test_own_waiting_is_known_where_the_scheduler_tells(self):
+    def test_the_time_waited_comes_from_scheduler_statistics(self):
         self.assertEqual(GeneratorUsage.now(self.proc).waited, 0)
         self.proc.joinpath("self").mkdir()
         self.proc.joinpath("self", "schedstat").write_text("5 2500000000 7\n")
         self.assertEqual(GeneratorUsage.now(self.proc).waited, 2.5)
 
-    def test_this_process_can_be_looked_at(self):
+    def test_this_process_can_be_measured(self):
         self.assertGreater(usage_of(os.getpid()).memory, 1_000_000)
         self.assertGreater(usage_of(os.getpid()).cpu, 0)
         self.assertGreater(proportional_set_size(os.getpid()), 1_000_000)

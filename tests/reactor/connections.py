@@ -23,16 +23,16 @@ class Recorder(Protocol):
 
     def dataReceived(self, data):
         self.got += data
-        self._look()
+        self._check()
 
     def receive(self, count):
         """Return a Deferred that fires once `count` bytes have come."""
         self._wanted = count, Deferred()
         deferred = self._wanted[1]
-        self._look()
+        self._check()
         return deferred
 
-    def _look(self):
+    def _check(self):
         if self._wanted is not None and len(self.got) >= self._wanted[0]:
             (_, deferred), self._wanted = self._wanted, None
             deferred.callback(self.got)

@@ -35,7 +35,7 @@ class ConnectingTests(SynchronousTestCase):
             client.connect_ex(server.getsockname())
         return server.getsockname()[1]
 
-    def test_a_server_that_does_not_answer_is_given_up_in_time(self):
+    def test_a_server_that_does_not_answer_times_out(self):
         async def scenario(reactor):
             factory = Failing()
             reactor.connectTCP("127.0.0.1", self.full(), factory, timeout=0.1)

@@ -1,4 +1,4 @@
-"""What Twisted's own tests do not test of a stream, or test of Twisted's classes only."""
+"""Streams, where Twisted's own tests test nothing or only Twisted's classes."""
 
 import socket
 import sys

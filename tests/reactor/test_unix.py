@@ -1,4 +1,4 @@
-"""UNIX streams: what Twisted promises of them, and descriptors that cannot be sent."""
+"""UNIX streams: their interfaces, and descriptors that cannot be sent."""
 
 import tempfile
 
