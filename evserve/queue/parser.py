@@ -54,7 +54,7 @@ _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
     "<seconds>": (_DIGITS, _integer(_U31)),
     "<pri>": (_DIGITS, _integer()),
     "<delay>": (_DIGITS, _integer()),
-    "<bound>": (_DIGITS, _integer()),
+    "<bound>": (_DIGITS, _integer(_U64)),
     "<count>": (_DIGITS, _integer(_MAX_BATCH, least=1)),
 }
 

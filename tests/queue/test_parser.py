@@ -44,7 +44,7 @@ GOOD = {
     b"peek-ready": ("peek-ready",),
     b"peek-delayed": ("peek-delayed",),
     b"peek-buried": ("peek-buried",),
-    b"kick 5": ("kick", 5),
+    b"kick 18446744073709551615": ("kick", 2**64 - 1),
     b"kick-job 5": ("kick-job", 5),
     b"stats": ("stats",),
     b"stats-job 5": ("stats-job", 5),
