@@ -148,9 +148,9 @@ class Consumer:
                 self._answered()
                 if event is not None:
                     await self._deliver(event)
-            except CancelledError:
-                return
             except Exception as error:
+                if self._is_stop(error):
+                    return
                 self._failed(error)
                 await self._pause(self._resume - self.clock.seconds())
 
@@ -170,15 +170,18 @@ class Consumer:
         delivery.start_touching(self.clock)
         try:
             await self.handle(delivery)
-        except CancelledError:
-            raise
         except QueueError as error:
             _log.warn("{event} was not settled: {reason}", event=event, reason=str(error))
             await self._pause(self.back_off.initial)
-        except Exception:
-            _log.failure("{event} was not settled", event=event)
+        except Exception as error:
+            if not self._is_stop(error):
+                _log.failure("{event} was not settled", event=event)
         finally:
             delivery.stop_touching()
+
+    def _is_stop(self, error: Exception) -> bool:
+        """Whether `stop` cancelled a wait. A wait that was cancelled for another reason failed."""
+        return self._stopping and isinstance(error, CancelledError)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(CancelledError):
