@@ -69,7 +69,7 @@ class ProducerTests(SynchronousTestCase):
 
     def test_draining_refuses_puts_and_nothing_else(self):
         self.client.put()
-        self.server.engine.draining = True
+        self.server.broker.draining = True
         self.assertEqual(
             self.client.ask(b"put 0 0 1 1\r\na\r\nreserve\r\ndelete 1\r\n"),
             b"DRAINING\r\nRESERVED 1 4\r\nbody\r\nDELETED\r\n",
@@ -467,7 +467,7 @@ class PromiseTests(SynchronousTestCase):
         self.reserve()
         self.client.ask(PUT)
         self.client.lose()
-        closed = self.server.engine.close()
+        closed = self.server.broker.close()
         self.server.turn()
         self.assertNoResult(closed)
         while self.writer.batches:
@@ -639,7 +639,7 @@ class FanOutTests(SynchronousTestCase):
         client.ask(b"bind a b\r\n")
         writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
         self.assertEqual(client.transport.take(), b"OUT_OF_MEMORY\r\n")
-        self.assertEqual(server.engine.core.bindings, {})
+        self.assertEqual(server.broker.core.bindings, {})
 
 
 class ReserveTests(SynchronousTestCase):
