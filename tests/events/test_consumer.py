@@ -214,7 +214,10 @@ class OutageTests(ConsumerTestCase):
             self.clock.advance(5)
         self.assertEqual(
             self.logged(events),
-            ["no events: the connection was lost; trying again", "the queue answers again"],
+            [
+                "cannot reserve events: the connection was lost; trying again",
+                "the queue answers again",
+            ],
         )
         self.assertEqual(self.bodies(), [b"after"])
 
