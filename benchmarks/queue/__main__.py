@@ -109,12 +109,11 @@ def compare(
     tools: Tools, kinds: tuple[Kind, Kind], title: str, seconds: float, slow_us: int
 ) -> None:
     """Measure two servers in turn under each load; print the ratio of their rates."""
-    theirs, ours = kinds
     for load in LOADS:
         print(f"\n{load.what}, {load.clients} clients, {title}")
         print(_ROW.format("", "ops/s", "p50", "p99", "CPU"))
         results: list[Result] = []
-        for kind in (theirs, ours):
+        for kind in kinds:
             if not kind.installed:
                 print(f"{kind.name}: not installed")
                 continue

@@ -82,8 +82,8 @@ class Broker:
     _gathered: deque[Batch] = field(factory=deque, init=False)
     _is_writing: bool = field(default=False, init=False)
     _written: deque[tuple[Batch, WriteResult]] = field(factory=deque, init=False)
-    # For the next commit, after the last: the seconds to wait for more entries, how many entries
-    # not to wait any longer for, and whether there is only one producer.
+    # What the last commit suggests for the next: the seconds to wait for more entries, the number
+    # of entries that ends the wait, and whether there is only one producer.
     _patience: float = field(default=0.0, init=False)
     _expected: int = field(default=0, init=False)
     _is_lone: bool = field(default=False, init=False)

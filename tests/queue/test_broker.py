@@ -1,4 +1,4 @@
-"""A failing client or a failing maintenance of the store does not stop the queue."""
+"""The broker and the writer thread go on when a client or the store's maintenance fails."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
