@@ -3,11 +3,11 @@
 `pump` passes the core's answers on to clients, never from inside a command, so no client's code
 runs while the core is in the middle of something.
 
-Commits are group commits: one batch is being written while the next one is gathered, and when it
-is closed decides everything. It is closed at the end of the reactor's turn, so that it holds what
-all readable connections sent; but a lone producer need not wait for others. On a fast disk the
-next batch starts before the replies of the last are sent, to keep the writer busy. On a slow disk
-it waits a little for the clients who are about to be answered: a sync shared by all is worth it.
+Commits are group commits: one batch is written while the next one is gathered. Throughput depends
+on when a batch is closed. That is at the end of the reactor's turn, so that it holds what all
+readable connections sent, but at once for a lone producer. On a fast disk the next batch starts
+before the replies of the last are sent, to keep the writer busy. On a slow disk it waits a little
+for the clients who are about to be answered, because a sync that all share is worth the wait.
 """
 
 from collections import deque

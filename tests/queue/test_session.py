@@ -543,6 +543,12 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(self.client.transport.take(), b"KICKED 1\r\n")
         self.assertTrue(self.client.transport.disconnecting)
 
+    def test_a_kick_of_no_event_is_not_the_end(self):
+        self.client.send(PUT + b"kick 9\r\nuse a\r\n")
+        self.client.protocol.readConnectionLost()
+        self.server.turn()
+        self.assertEqual(self.client.transport.take(), b"INSERTED 1\r\nKICKED 0\r\nUSING a\r\n")
+
     def test_nothing_is_carried_out_after_the_write_side_is_lost(self):
         self.client.protocol.writeConnectionLost()
         self.assertEqual(self.client.ask(b"stats\r\n"), b"")
