@@ -1,19 +1,86 @@
 """The benchmark's table: every load on every server, and the ratios."""
 
 import argparse
+import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.queue.measure import Load, Result, Tools
+from attrs import frozen
+
 from benchmarks.queue.servers import (
     BEANSTALKD,
     BEANSTALKD_MEMORY,
     EVSERVE,
     EVSERVE_MEMORY,
+    HERE,
     Kind,
+    Server,
 )
+
+
+_BODY_SIZE: Final = 256  # bytes
+
+
+@frozen
+class Load:
+    """What clients do: `what` is put, cycle or take."""
+
+    what: str
+    clients: int
+
+
+@frozen
+class Result:
+    """Rate in operations per second, latencies and CPU per operation in microseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+
+
+@frozen
+class Tools:
+    """The compiled tools, and the folder of this run."""
+
+    folder: Path
+    load: Path
+    slow_sync: Path
+
+    @classmethod
+    def build(cls, folder: Path) -> "Tools":
+        """Compile the load generator and the slow sync; needs a C compiler."""
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise SystemExit("cc: not found (the benchmark needs a C compiler)")
+        load, shim = folder / "load", folder / "slow_sync.so"
+        shared = ["-shared", "-fPIC", "-ldl"]
+        for target, source, flags in ((load, "load.c", []), (shim, "slow_sync.c", shared)):
+            command = [compiler, "-O2", "-o", str(target), str(HERE / source), *flags]
+            subprocess.run(command, check=True)  # noqa: S603 - our own sources
+        return cls(folder, load, shim)
+
+    def serve(self, kind: Kind, *, slow_us: int = 0, keep: bool = False) -> Server:
+        """Start a server on a new folder, or with `keep` on the previous server's."""
+        folder = self.folder / "data"
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        env = {"LD_PRELOAD": str(self.slow_sync), "SLOW_SYNC_US": str(slow_us)} if slow_us else {}
+        return Server(kind, folder, env)
+
+    def run(self, server: Server, load: Load, *, seconds: float = 0, count: int = 0) -> Result:
+        """Put `load` on `server` for `seconds`, or for `count` operations."""
+        before = server.usage()
+        words = [server.port, load.clients, seconds, count, _BODY_SIZE, load.what]
+        done = subprocess.run(  # noqa: S603 - compiled above
+            [str(self.load), *map(str, words)], check=True, capture_output=True, text=True
+        )
+        operations, took, p50, p99 = map(float, done.stdout.split())
+        cpu = (server.usage().cpu - before.cpu) / operations * 1e6
+        return Result(operations / took, p50, p99, cpu)
 
 
 LOADS: Final = tuple(Load(what, clients) for clients in (50, 1) for what in ("put", "cycle"))
@@ -42,12 +109,11 @@ def compare(
     tools: Tools, kinds: tuple[Kind, Kind], title: str, seconds: float, slow_us: int
 ) -> None:
     """Measure two servers in turn under each load; print the ratio of their rates."""
-    theirs, ours = kinds
     for load in LOADS:
         print(f"\n{load.what}, {load.clients} clients, {title}")
         print(_ROW.format("", "ops/s", "p50", "p99", "CPU"))
         results: list[Result] = []
-        for kind in (theirs, ours):
+        for kind in kinds:
             if not kind.installed:
                 print(f"{kind.name}: not installed")
                 continue

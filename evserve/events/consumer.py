@@ -24,7 +24,7 @@ LOOK_UP = 1.0
 """Seconds between two look-ups of the types that exist."""
 
 QUEUE_RETRIES = BackOff(initial=0.1, ceiling=5.0)
-"""Between attempts to reserve while the queue fails; its engine has a back-off of its own."""
+"""Between attempts to reserve while the queue fails; the engine may also back off."""
 
 _log = Logger()
 
@@ -73,7 +73,7 @@ class Delivery:
         return self._queue.touch(self.event).addErrback(self._not_touched)
 
     def _not_touched(self, failure: Failure) -> None:
-        """Go on touching, unless the reservation is lost: other failures may pass."""
+        """Go on touching, unless the reservation is lost: other failures may be transient."""
         failure.trap(QueueError)
         if failure.check(NotReserved):
             failure.raiseException()
@@ -93,7 +93,7 @@ class Delivery:
 
 @define(eq=False)
 class Consumer:
-    """Reserves events and hands each to `handle`, at most `concurrency` at once.
+    """Reserves events and passes each to `handle`, at most `concurrency` at once.
 
     types: the types to reserve.  select: if some types are known only by a pattern, returns those
     to reserve, given all that exist; it is asked every second.
@@ -101,7 +101,7 @@ class Consumer:
     handle: settles its Delivery, and returns when another event may take its place. What it
     raises is logged, except for the CancelledError of a wait that `stop` cancelled.
 
-    connected: told whether the queue answered.  roll: a random number from 0 to 1.
+    connected: called with whether the queue answered.  roll: a random number from 0 to 1.
     """
 
     queue: EventQueue
@@ -148,9 +148,9 @@ class Consumer:
                 self._answered()
                 if event is not None:
                     await self._deliver(event)
-            except CancelledError:
-                return
             except Exception as error:
+                if self._is_stop(error):
+                    return
                 self._failed(error)
                 await self._pause(self._resume - self.clock.seconds())
 
@@ -170,15 +170,18 @@ class Consumer:
         delivery.start_touching(self.clock)
         try:
             await self.handle(delivery)
-        except CancelledError:
-            raise
         except QueueError as error:
             _log.warn("{event} was not settled: {reason}", event=event, reason=str(error))
             await self._pause(self.back_off.initial)
-        except Exception:
-            _log.failure("{event} was not settled", event=event)
+        except Exception as error:
+            if not self._is_stop(error):
+                _log.failure("{event} was not settled", event=event)
         finally:
             delivery.stop_touching()
+
+    def _is_stop(self, error: Exception) -> bool:
+        """Whether `stop` cancelled a wait. A wait that was cancelled for another reason failed."""
+        return self._stopping and isinstance(error, CancelledError)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(CancelledError):
@@ -194,7 +197,7 @@ class Consumer:
         self.connected(False)
         if self._failures == 1:
             reason = str(error) if isinstance(error, QueueError) else repr(error)
-            _log.warn("no events: {reason}; trying again", reason=reason)
+            _log.warn("cannot reserve events: {reason}; trying again", reason=reason)
 
     def _answered(self) -> None:
         if self._failures:

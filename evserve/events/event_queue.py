@@ -54,7 +54,6 @@ class EventQueue(Protocol):
     @property
     def capabilities(self) -> Capability:
         """The optional features that this engine has."""
-        ...
 
     def put(
         self,
@@ -70,7 +69,6 @@ class EventQueue(Protocol):
         priority: 0 (most urgent) to MAX_NUMBER.  delay: seconds before it is ready.  ttr: whole
         seconds, at least 1.  Fails with BadEvent or QueueFull.
         """
-        ...
 
     def reserve(
         self, types: Collection[str], timeout: float | None = None
@@ -88,18 +86,15 @@ class EventQueue(Protocol):
         Cancelling the Deferred ends the wait; an event that was already on its way is ready again.
         Fails with BadEvent for an invalid or empty collection of types.
         """
-        ...
 
     def ack(self, event: Event) -> Deferred[None]:
         """Remove the reserved `event`: the work is done. Fails with NotReserved."""
-        ...
 
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
         """Give the reserved `event` back, to be ready after `delay` seconds.
 
         It keeps its place by priority and age. Fails with NotReserved or BadEvent.
         """
-        ...
 
     def bury(self, event: Event, reason: str) -> Deferred[None]:
         """Set the reserved `event` aside until an operator kicks it.
@@ -109,29 +104,24 @@ class EventQueue(Protocol):
         leaves no record: a handler of records that fails would make them endlessly.
         Fails with NotReserved, or QueueFull if there was no room for the record.
         """
-        ...
 
     def touch(self, event: Event) -> Deferred[None]:
         """Restart the TTR of the reserved `event`. Fails with NotReserved."""
-        ...
 
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
         """Make up to `limit` buried events of a type ready; delayed ones if none is buried.
 
         The oldest come first; the result is their number. Fails with BadEvent.
         """
-        ...
 
     def depth(self, event_type: str) -> Deferred[Depth]:
         """Count the events of a type; zeros for a type without events. Fails with BadEvent."""
-        ...
 
     def types(self) -> Deferred[list[str]]:
         """List the types that exist, at least those with events, in no particular order.
 
         Fails with Unsupported without LIST_TYPES.
         """
-        ...
 
     def bind(self, source: str, target: str) -> Deferred[None]:
         """From now on, copy every event put under the type `source` to `target` as well.
@@ -140,15 +130,12 @@ class EventQueue(Protocol):
         one step: an event copied to `target` is not copied on from there. Fails with BadEvent, or
         Unsupported without FAN_OUT.
         """
-        ...
 
     def unbind(self, source: str, target: str) -> Deferred[None]:
         """End a binding; it is no error if there is none. Fails like `bind`."""
-        ...
 
     def close(self) -> Deferred[None]:
         """Give back reserved events, end every wait with QueueClosed, and close the engine.
 
         Closing twice has no further effect.
         """
-        ...

@@ -1,6 +1,6 @@
-"""MemoryQueue: an EventQueue for tests, as strict as the engines, on a clock of the test's own.
+"""MemoryQueue: an EventQueue for tests, as strict as the engines, on the clock of the test.
 
-It is public as evserve.testing.MemoryQueue, and stands here because it changes with EventQueue.
+It is public as evserve.testing.MemoryQueue, and defined here because it changes with EventQueue.
 """
 
 from collections.abc import Callable, Collection

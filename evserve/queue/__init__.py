@@ -1,25 +1,28 @@
 """The queue: durable events that producers put and consumers reserve, over beanstalkd's protocol.
 
-    service    the service: options, start, stop, SIGUSR1
-    protocol   a Twisted transport on one end, a Session on the other
-    session    one connection's commands and replies, and the table of verbs
-    parser     bytes in, commands out; the grammar of the command lines
-    core       the pure state machine: every event, tube and client, and the commands on them
-    model      states and their transitions, events, clients, tubes, limits
-    engine     drives the core by the clock; group commit
-    store      what one commit writes, what a store is, and who calls it
-    sqlite     the durable store: one file, its lock, its disk reserve
-    stats      replies to the stats commands, Prometheus metrics
-    embedded   `sqlite:` and `memory:` as an EventQueue, without a port
+service    QueueService, Options: start, stop, SIGUSR1
+protocol   QueueProtocol: a Twisted transport on one end, a Session on the other
+session    Session: one connection's commands and replies; VERBS, the table of verbs
+parser     Parser: bytes in, commands out; the grammar of the command lines
+core       Core: the pure state machine of all events, tubes and clients, and their commands
+model      Event, Client, Tube, Limits; states and their transitions
+broker     Broker: runs the core by the clock; group commit
+store      Batch, what one commit writes; Store and Writer, the seams; MemoryStore, ThreadWriter
+sqlite     SQLiteStore: one file, its lock, its disk reserve
+stats      replies to the stats commands; Prometheus metrics
+embedded   EmbeddedQueue: `sqlite:` and `memory:` as an EventQueue, without a port
 
 The way of a put:
 
-    transport calls Session.feed (QueueProtocol made the session); Parser takes the command out
-    VERBS names Session.put, which calls Core.put: a Change, not in any tube yet
-    Engine.submit adds the Change's row to a Batch; Engine.pump schedules its commit
-    ThreadWriter passes the Batch to SQLiteStore.write: one transaction
-    Engine applies each Change with Core.apply, which files the event in its Tube and
-    answers the client that waits for it longest; Session.resume sends INSERTED
+1. The transport calls Session.feed. Parser.next_command takes out the command, and VERBS names
+   Session.put.
+2. Core.put returns a Change; its event is not in any tube yet.
+3. Broker.submit adds the row of the Change to a Batch; Broker.pump schedules the commit.
+4. ThreadWriter passes the Batch to SQLiteStore.write: one transaction.
+5. Broker calls Core.apply with each Change: it files the event in its Tube and serves the client
+   that has waited longest. Session.resume sends INSERTED.
+
+Programs use a queue through evserve.events, which imports `embedded` only when a URL asks for it.
 """
 
 from importlib import import_module
@@ -28,9 +31,9 @@ from typing import Any
 
 # Imported at first use, so that an embedded queue does not load the service.
 _MODULES = {
+    "Broker": "broker",
     "Core": "core",
     "EmbeddedQueue": "embedded",
-    "Engine": "engine",
     "QueueService": "service",
     "SQLiteStore": "sqlite",
     "Store": "store",

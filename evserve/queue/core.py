@@ -1,4 +1,4 @@
-"""The queue as a pure state machine: commands and the time go in, answers and changes come out.
+"""The queue as a pure state machine: commands and the time come in, answers and changes go out.
 
 Nothing here knows Twisted, SQLite, the wire or a clock; times are in seconds.
 
@@ -7,9 +7,9 @@ that no other client gets it, but enters the new one only when the store has com
 (`apply`), or goes back when the store could not (`revert`). So no client ever sees an uncommitted
 event, and a failed commit needs no further undoing.
 
-A command that reserves returns its answer or puts it in `answers` later. No client waits on a
-tube that has an event to give: whatever makes an event ready or ends a pause serves the first
-waiting client at once, so no command has to search.
+A command that reserves returns its answer or adds it to `answers` later. No client waits for a
+tube that has a ready event and no pause: what makes an event ready or ends a pause serves the
+first waiting client at once, so no command has to search.
 """
 
 from collections import OrderedDict, deque
@@ -37,11 +37,11 @@ from evserve.queue.model import (
 
 DEFAULT_TUBE: Final = "default"
 
-# What a reserve is answered with: at least one event, or why there is none.
+# The answer to a reserve: at least one event, or the reason for none.
 Answer: TypeAlias = list[Event] | Refusal
 
-# One tick handles at most so many deadlines, and so many delayed events of a tube: a million
-# delays that end in the same second must not stop the server for one.
+# The most deadlines that one tick handles, and the most delayed events of a tube: a million delays
+# that end in the same second must not stop the server for a second.
 MAX_DEADLINES_PER_TICK: Final = 1000
 MAX_DELAYED_PER_TICK: Final = 1000
 
@@ -90,7 +90,7 @@ class DeadlineHeap:
         return self._heap[0][0] if self._heap else None
 
     def add(self, owner: Client | Tube, when: float) -> None:
-        """Have `owner` looked at, at `when` or before."""
+        """Schedule a look at `owner` for `when` or earlier."""
         scheduled = owner.scheduled
         if scheduled and scheduled[-1] <= when:
             return
@@ -124,7 +124,7 @@ class DeadlineHeap:
 class Core:
     """Every event, tube, client and binding, and the commands on them.
 
-    `answers` collects what waiting clients are to be told. `dirty` holds the events whose
+    `answers` collects the answers to clients that waited. `dirty` holds the events whose
     counters have changed since they were last written. `event_count` and `body_bytes` include
     events that are being committed; `resident_bytes` is what the bodies in memory take.
     """
@@ -219,7 +219,7 @@ class Core:
         return True
 
     def bind(self, source: str, target: str) -> None:
-        """From now on, copy what is put into `source` into `target` too."""
+        """From now on, copy each event put into `source` into `target` too."""
         self.bindings.setdefault(source, {})[target] = None
 
     def unbind(self, source: str, target: str) -> None:
@@ -352,7 +352,7 @@ class Core:
         return change
 
     def apply(self, change: Change, now: float) -> None:
-        """Make true what the store has committed."""
+        """Carry out a change that the store has committed."""
         event = change.event
         if change.origin is None:
             self._add(event, now)
@@ -394,7 +394,7 @@ class Core:
         self._delete_if_unused(event.tube)
 
     def revert(self, change: Change, now: float) -> None:
-        """Put everything back: the store could not commit the change."""
+        """Undo a change that the store could not commit."""
         event, owner, tube = change.event, change.owner, change.event.tube
         if change.origin is None:
             tube.pending -= 1
@@ -415,10 +415,10 @@ class Core:
         else:
             self._hold(event, owner, event.due)
 
-    # Where events are.
+    # Filing events by their state.
 
     def _file(self, event: Event, now: float) -> None:
-        """Put `event` where its state, which is not RESERVED, says, and serve waiting clients."""
+        """File `event` by its state, which is not RESERVED, and serve waiting clients."""
         tube = event.tube
         if event.state is State.READY:
             tube.add_ready(event)
@@ -431,7 +431,7 @@ class Core:
             tube.add_buried(event)
 
     def _take_out(self, event: Event) -> None:
-        """Take `event` out of where its state says it is; it is RESERVED without an owner then."""
+        """Take `event` out of its state; it becomes RESERVED without an owner."""
         tube = event.tube
         if event.state is State.READY:
             tube.remove_ready(event)
@@ -513,7 +513,7 @@ class Core:
         self.dirty[event.id] = event
 
     def transfer(self, event: Event, client: Client) -> None:
-        """Let `client` hold what another client has reserved, for the time that is left."""
+        """Give `client` the reservation of another client; its TTR goes on."""
         assert event.owner is not None
         event.owner.remove_reserved(event)
         self._hold(event, client, event.due)
@@ -532,7 +532,7 @@ class Core:
             self._answer(client, Refusal.TIMED_OUT)
 
     def _serve(self, tubes: Iterable[Tube], now: float) -> None:
-        """Give what has become ready in `tubes` to waiting clients, the most urgent first."""
+        """Give the ready events of `tubes` to waiting clients, the most urgent event first."""
         while (tube := _most_urgent(tube for tube in tubes if tube.waiting)) is not None:
             client = next(iter(tube.waiting))
             assert client.wait is not None
@@ -561,7 +561,7 @@ class Core:
             self._serve((tube,), now)
 
     def tick(self, now: float) -> None:
-        """End the reservations, delays and pauses that are over, serve, then end waits."""
+        """End reservations, delays and pauses that are over; serve clients; end their waits."""
         tubes: dict[Tube, None] = {}
         clients: list[Client] = []
         for owner in self.deadlines.pop_due(now, MAX_DEADLINES_PER_TICK):
@@ -612,7 +612,7 @@ class Core:
     # Loading a store.
 
     def load(self, events: Iterable[Event]) -> None:
-        """Add what an earlier server stored; `finish_loading` must follow.
+        """Add the events that an earlier server stored; `finish_loading` must follow.
 
         A million events must load in a second or two, so the usual state is filed here and each
         heap is built in one pass. Bodies stay in the store.
@@ -631,7 +631,7 @@ class Core:
                 self._file(event, 0.0)
 
     def finish_loading(self) -> None:
-        """Order what was loaded by arrival, by priority and by time of burial."""
+        """Order the loaded events by arrival, by priority and by time of burial."""
         self.event_count = len(self.events)
         for tube in self.tubes.values():
             tube.arrivals = deque(sorted(tube.arrivals))

@@ -38,8 +38,8 @@ from evserve.events import (
     error_record,
 )
 from evserve.queue import model
+from evserve.queue.broker import Broker
 from evserve.queue.core import Answer, Change, Core, Duplicate
-from evserve.queue.engine import Engine
 from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Client, Limits, Refusal, State, Tube
 from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.store import (
@@ -60,27 +60,27 @@ _CHUNK: Final = 256
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """Open what `sqlite:` and `memory:` name (evserve.events.engines calls it)."""
+    """Return the queue that a `sqlite:` or `memory:` URL names."""
     if url.host is not None:
         raise BadQueueURL(f"{url.text!r}: write sqlite:///absolute/path or sqlite:relative/path")
     if url.scheme == "memory":
         if url.path:
             raise BadQueueURL(f"{url.text!r}: nothing may follow memory:")
-        return EmbeddedQueue(_memory_engine(reactor))
+        return EmbeddedQueue(_memory_broker(reactor))
     if not url.path:
         raise BadQueueURL(f"{url.text!r} names no file")
     try:
-        return EmbeddedQueue(_sqlite_engine(Path(url.path), reactor))
+        return EmbeddedQueue(_sqlite_broker(Path(url.path), reactor))
     except StoreError as error:
         raise QueueUnavailable(str(error)) from error
 
 
-def _memory_engine(clock: IReactorTime) -> Engine:
+def _memory_broker(clock: IReactorTime) -> Broker:
     store = MemoryStore()
-    return Engine(Core(), store, InlineWriter(store), clock)
+    return Broker(Core(), store, InlineWriter(store), clock)
 
 
-def _sqlite_engine(path: Path, reactor: Any) -> Engine:
+def _sqlite_broker(path: Path, reactor: Any) -> Broker:
     store = SQLiteStore.open(path)
     core = Core(Limits(resident=RESIDENT_BYTES))
     try:
@@ -88,7 +88,7 @@ def _sqlite_engine(path: Path, reactor: Any) -> Engine:
     except StoreError:
         store.close()
         raise
-    return Engine(core, store, ThreadWriter(store, reactor.callFromThread), reactor)
+    return Broker(core, store, ThreadWriter(store, reactor.callFromThread), reactor)
 
 
 def _deferred(
@@ -100,7 +100,7 @@ def _deferred(
     def call(self: "EmbeddedQueue", /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         if self.closed:
             return fail(QueueClosed("the queue was closed"))
-        self.engine.tick()
+        self.broker.tick()
         return Deferred.fromCoroutine(method(self, *args, **kwargs))
 
     return call
@@ -108,24 +108,24 @@ def _deferred(
 
 @define(eq=False, repr=False)
 class EmbeddedQueue(EventQueue):
-    """An EventQueue on an engine. One client of the core holds what was reserved.
+    """An EventQueue on a broker. One client of the core holds what was reserved.
 
     The receipt of an event is how often it has been reserved: a later reservation has another.
     """
 
-    engine: Engine
+    broker: Broker
     _calls: "_Calls" = field(init=False)
     _client: Client = field(init=False)
     closed: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._calls = _Calls(self.engine)
-        self._client = self.engine.connect(self._calls)
+        self._calls = _Calls(self.broker)
+        self._client = self.broker.connect(self._calls)
 
     @property
     @override
     def capabilities(self) -> Capability:
-        kept = Capability.DURABLE if self.engine.store.durable else Capability(0)
+        kept = Capability.DURABLE if self.broker.store.durable else Capability(0)
         return kept | Capability.LIST_TYPES | Capability.FAN_OUT
 
     @override
@@ -142,9 +142,9 @@ class EmbeddedQueue(EventQueue):
         check_put(event_type, body, priority, delay, ttr)
         if len(body) > MAX_JOB_SIZE:
             raise BadEvent(f"a body of {len(body)} bytes; at most {MAX_JOB_SIZE} are allowed")
-        core = self.engine.core
+        core = self.broker.core
         changes = core.put(
-            core.tube(event_type), body, self.engine.now(), pri=priority, delay=delay, ttr=ttr
+            core.tube(event_type), body, self.broker.now(), pri=priority, delay=delay, ttr=ttr
         )
         if isinstance(changes, Refusal | Duplicate):
             raise QueueFull("the queue is full")
@@ -167,14 +167,14 @@ class EmbeddedQueue(EventQueue):
     @_deferred
     async def ack(self, event: Event) -> None:
         held = self._held(event)
-        await self._commit(self.engine.core.delete(self._client, held.id))
+        await self._commit(self.broker.core.delete(self._client, held.id))
 
     @override
     @_deferred
     async def retry(self, event: Event, delay: float = 0) -> None:
         check_number("delay", delay, int | float, least=0)
-        held, now = self._held(event), self.engine.now()
-        core = self.engine.core
+        held, now = self._held(event), self.broker.now()
+        core = self.broker.core
         await self._commit(core.release(self._client, held.id, now, pri=held.pri, delay=delay))
 
     @override
@@ -182,16 +182,16 @@ class EmbeddedQueue(EventQueue):
     async def bury(self, event: Event, reason: str) -> None:
         self._held(event)
         if event.type != ERRORS:
-            record = error_record(event, reason, self.engine.now())
+            record = error_record(event, reason, self.broker.now())
             await self.put(ERRORS, record)
-        held, now = self._held(event), self.engine.now()
-        await self._commit(self.engine.core.bury(self._client, held.id, now, pri=held.pri))
+        held, now = self._held(event), self.broker.now()
+        await self._commit(self.broker.core.bury(self._client, held.id, now, pri=held.pri))
 
     @override
     @_deferred
     async def touch(self, event: Event) -> None:
-        held, now = self._held(event), self.engine.now()
-        await self._commit(self.engine.core.touch(self._client, held.id, now))
+        held, now = self._held(event), self.broker.now()
+        await self._commit(self.broker.core.touch(self._client, held.id, now))
 
     @override
     @_deferred
@@ -200,7 +200,7 @@ class EmbeddedQueue(EventQueue):
         if tube is None:
             return 0
         state = State.BURIED if tube.buried else State.DELAYED
-        while changes := self.engine.core.kick(tube, state, min(limit - kicked, _CHUNK)):
+        while changes := self.broker.core.kick(tube, state, min(limit - kicked, _CHUNK)):
             await self._calls.commit(*changes)
             kicked += len(changes)
         return kicked
@@ -216,7 +216,7 @@ class EmbeddedQueue(EventQueue):
     @override
     @_deferred
     async def types(self) -> list[str]:
-        return list(self.engine.core.tubes)
+        return list(self.broker.core.tubes)
 
     @override
     @_deferred
@@ -229,7 +229,7 @@ class EmbeddedQueue(EventQueue):
         await self._set_binding(source, target, bound=False)
 
     async def _set_binding(self, source: str, target: str, *, bound: bool) -> None:
-        core = self.engine.core
+        core = self.broker.core
         binding = Binding(check_type(source), check_type(target), bound)
         was_bound = target in core.bindings.get(source, {})
         if source == target or bound is was_bound:
@@ -247,17 +247,17 @@ class EmbeddedQueue(EventQueue):
         if not self.closed:
             self.closed = True
             self._calls.end_waits()
-            self.engine.disconnect(self._client)
-        return self.engine.close()
+            self.broker.disconnect(self._client)
+        return self.broker.close()
 
     def _find_tube(self, event_type: str) -> Tube | None:
-        return self.engine.core.tubes.get(check_type(event_type))
+        return self.broker.core.tubes.get(check_type(event_type))
 
     def _held(self, event: Event) -> model.Event:
         number = int(event.id) if event.id.isdigit() else 0
-        held = self.engine.core.events.get(number)
+        held = self.broker.core.events.get(number)
         if held is None or held.owner is not self._client or held.reserves != event.receipt:
-            raise NotReserved(f"event {event.id} ({event.type}) is not reserved here any more")
+            raise NotReserved(f"{event} is not reserved here any more")
         return held
 
     async def _commit(self, change: Change | Refusal) -> None:
@@ -267,20 +267,20 @@ class EmbeddedQueue(EventQueue):
 
 @define(eq=False, repr=False)
 class _Calls:
-    """Deferreds for commits and reservations (a Receiver of the engine).
+    """Deferreds for commits and reservations (a Receiver of the broker).
 
-    They fire from `resume`, when the engine is done with the batch or the moment that decided
-    them, because a callback may call the queue again.
+    They fire from `resume`, outside of the broker's own work, because a callback may call the
+    queue again.
     """
 
-    engine: Engine
+    broker: Broker
     waits: "dict[_ReserveCall, None]" = field(init=False, factory=dict)
     _results: list[tuple[Deferred[Any], object]] = field(init=False, factory=list)
 
     def fire(self, deferred: Deferred[Any], result: object) -> None:
         """Have `resume` fire `deferred` with `result`, which fails it if it is a QueueError."""
         self._results.append((deferred, result))
-        self.engine.wake(self)
+        self.broker.wake(self)
 
     def answer(self, answer: Answer) -> None:
         """Do nothing: this client never waits."""
@@ -292,9 +292,9 @@ class _Calls:
                 deferred.callback(Failure(result) if isinstance(result, QueueError) else result)
             elif isinstance(result, Event):
                 # It came just when its caller cancelled: make it ready again.
-                event = self.engine.core.events[int(result.id)]
+                event = self.broker.core.events[int(result.id)]
                 if event.owner is not None:
-                    self.engine.core.unreserve(event, self.engine.now())
+                    self.broker.core.unreserve(event, self.broker.now())
 
     def abort(self) -> None:
         """Do nothing: what callbacks raise is their Deferred's, so no result can be lost."""
@@ -302,8 +302,8 @@ class _Calls:
     def commit(self, *changes: Change, binding: Binding | None = None) -> Deferred[None]:
         """Have `changes` or `binding` committed."""
         committed: Deferred[None] = Deferred()
-        self.engine.submit(partial(self._committed, committed), changes, binding)
-        self.engine.pump()
+        self.broker.submit(partial(self._committed, committed), changes, binding)
+        self.broker.pump()
         return committed
 
     def _committed(self, committed: Deferred[None], outcome: Outcome) -> None:
@@ -318,16 +318,16 @@ class _Calls:
         self, holder: Client, types: Iterable[str], timeout: float | None
     ) -> Deferred[Event | None]:
         """Wait for an event of `types`, to be held by `holder`."""
-        engine = self.engine
-        engine.tick()
+        broker = self.broker
+        broker.tick()
         call = _ReserveCall(self, holder)
-        call.client = engine.connect(call, types)
+        call.client = broker.connect(call, types)
         call.reserved = Deferred(lambda _: call.leave())
         self.waits[call] = None
-        answer = engine.core.reserve(call.client, engine.now(), timeout)
+        answer = broker.core.reserve(call.client, broker.now(), timeout)
         if answer is not None:
             call.answer(answer)
-        engine.pump()
+        broker.pump()
         return call.reserved
 
     def end_waits(self) -> None:
@@ -350,13 +350,13 @@ class _ReserveCall:
         self.calls.fire(self.reserved, self._accept(answer))
 
     def _accept(self, answer: Answer) -> Event | QueueError | None:
-        engine = self.calls.engine
+        broker = self.calls.broker
         try:
             if isinstance(answer, Refusal):
                 return None
             [event] = answer
-            engine.core.transfer(event, self.holder)
-            return _consumer_event(event, engine.body(event))
+            broker.core.transfer(event, self.holder)
+            return _consumer_event(event, broker.body(event))
         except StoreError as error:
             return QueueUnavailable(str(error))
         finally:
@@ -366,7 +366,7 @@ class _ReserveCall:
         """Stop waiting."""
         self.calls.waits.pop(self, None)
         if not self.client.closed:
-            self.calls.engine.disconnect(self.client)
+            self.calls.broker.disconnect(self.client)
 
     def resume(self) -> None:
         """Do nothing: only _Calls is woken."""

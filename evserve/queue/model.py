@@ -20,7 +20,7 @@ SAFETY_MARGIN: Final = 1.0
 STALE_SLACK: Final = 64
 # SQLite's own limit on a row is 10**9 bytes.
 MAX_JOB_SIZE: Final = 512 * 1024 * 1024
-# Bytes of bodies that stay in memory beside a store on disk, to be served without reading it.
+# Bytes of bodies that stay in memory beside a store on disk, so that it need not be read.
 RESIDENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -119,7 +119,7 @@ class Wait:
 
 @define(eq=False, repr=False)
 class Client:
-    """One connection, or one user of the embedded engine (beanstalkd: conn).
+    """One connection, or one user of an embedded queue (beanstalkd: conn).
 
     It puts into `use` and reserves from `watch`. `deadlines` is a heap of (time, event id) of its
     reservations, some of them stale; `scheduled` belongs to DeadlineHeap.

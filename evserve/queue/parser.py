@@ -12,14 +12,14 @@ from typing import Any, Final, TypeAlias
 from attrs import define
 
 
-# A verb and its converted arguments; `put` also has its body. A line or body that is not
+# A verb and its converted arguments; the last of `put` is its body. A line or body that is not
 # acceptable becomes "refuse" or "refuse-put", with the reply as its argument.
 Command: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _U31: Final = (1 << 31) - 1
 _U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
-# The most that reserve-batch gives: the bodies are in memory together.
+# The most events of one reserve-batch, whose bodies are in memory at the same time.
 _MAX_BATCH: Final = 1000
 
 # The longest line, its end included; lines of our own verbs may hold two names.
@@ -54,11 +54,11 @@ _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
     "<seconds>": (_DIGITS, _integer(_U31)),
     "<pri>": (_DIGITS, _integer()),
     "<delay>": (_DIGITS, _integer()),
-    "<bound>": (_DIGITS, _integer()),
+    "<bound>": (_DIGITS, _integer(_U64)),
     "<count>": (_DIGITS, _integer(_MAX_BATCH, least=1)),
 }
 
-_LINES: Final = """
+_GRAMMAR: Final = """
 use <tube>
 reserve
 reserve-with-timeout <seconds>
@@ -96,7 +96,7 @@ _PUT_KEY: Final = re.compile(rb"put-key " + _NAME + 4 * _DIGITS)
 _PUTS: Final = frozenset((b"put ", b"put-key "))
 _put_number: Final = _integer()
 
-# A line that begins like one of these and is not one of the table's is badly formed.
+# A line that begins like one of these and does not match the grammar is badly formed.
 _PREFIXES: Final = (
     *(b"peek-ready", b"peek-delayed", b"peek-buried", b"reserve", b"stats"),
     *(b"list-tube-used", b"list-tubes", b"pause-tube"),
@@ -105,7 +105,7 @@ _PREFIXES: Final = (
 
 @define
 class _Line:
-    """A line of the table, compiled."""
+    """A line of the grammar, compiled."""
 
     name: str
     match: Callable[[bytes], "re.Match[bytes] | None"]
@@ -121,7 +121,7 @@ def _compile(line: str) -> tuple[bytes, _Line]:
 
 
 # By the word as it stands in a line, with the space that must follow it if it has arguments.
-VERBS: Final = dict(_compile(line) for line in _LINES.split("\n") if line)
+LINES: Final = dict(_compile(line) for line in _GRAMMAR.split("\n") if line)
 
 
 def is_tube_name(name: str) -> bool:
@@ -198,17 +198,17 @@ class Parser:
         word = line[: line.find(b" ") + 1] or line
         if word in _PUTS:
             return self._begin_put(line)
-        verb = VERBS.get(word)
-        if verb is None:
+        expected = LINES.get(word)
+        if expected is None:
             if b"\0" in line or line.startswith(_PREFIXES):
                 return _BAD_FORMAT
             return ("quit", ()) if line.startswith(b"quit") else _UNKNOWN_COMMAND
-        found = verb.match(line)
+        found = expected.match(line)
         if found is None:
             return _BAD_FORMAT
-        pairs = zip(verb.converters, found.groups(), strict=True)
+        pairs = zip(expected.converters, found.groups(), strict=True)
         try:
-            return verb.name, tuple([convert(group) for convert, group in pairs])
+            return expected.name, tuple([convert(group) for convert, group in pairs])
         except ValueError:
             return _BAD_FORMAT
 

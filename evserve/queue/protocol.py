@@ -17,7 +17,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.interfaces import IDrainable
-from evserve.queue.engine import Engine
+from evserve.queue.broker import Broker
 from evserve.queue.session import Session
 from evserve.queue.stats import Statistics
 
@@ -27,7 +27,7 @@ from evserve.queue.stats import Statistics
 class QueueProtocol(Protocol):
     """Its transport's push producer, so that a client which does not read gets no more."""
 
-    engine: Engine
+    broker: Broker
     statistics: Statistics
     session: Session = field(init=False)
 
@@ -37,7 +37,7 @@ class QueueProtocol(Protocol):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
-        self.session = Session(self.engine, transport, _sender(transport), self.statistics)
+        self.session = Session(self.broker, transport, _sender(transport), self.statistics)
         # From now on the transport calls the session itself: one frame less for all that comes.
         self.dataReceived = self.session.feed  # type: ignore[method-assign]
 
@@ -66,22 +66,22 @@ class QueueProtocol(Protocol):
 
 @define(eq=False, repr=False, slots=False)
 class QueueFactory(Factory):
-    """Makes the connections of one queue, whose service sets `engine` when it starts."""
+    """Makes the connections of one queue, whose service sets `broker` and `statistics`."""
 
-    engine: Engine = field(init=False)
+    broker: Broker = field(init=False)
     statistics: Statistics = field(init=False)
 
     noisy = False
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> QueueProtocol:
-        protocol = QueueProtocol(self.engine, self.statistics)
+        protocol = QueueProtocol(self.broker, self.statistics)
         protocol.factory = self
         return protocol
 
 
 def _sender(transport: Any) -> Callable[[bytes], None]:
-    """Return what to call instead of `transport.write`: it does not wait for the next turn.
+    """Return a function like `transport.write` that does not wait for the reactor's next turn.
 
     `write` of Twisted's own TCP and UNIX transports only queues: the reactor is asked to watch
     for writability, looks, sends, and is asked to stop watching. For a short reply to a client
@@ -98,7 +98,7 @@ def _sender(transport: Any) -> Callable[[bytes], None]:
             return
         sent = transport.writeSomeData(data)
         if not isinstance(sent, int):
-            sent = 0  # the connection is lost, which `write` will find out
+            sent = 0  # the connection is lost, as `write` will notice
         if sent < len(data):
             transport.write(data[sent:])
 

@@ -1,4 +1,4 @@
-"""The queue as a service: a store, an engine, and the port where beanstalkd's clients connect."""
+"""The queue as a service: a store, a broker, and the port where beanstalkd's clients connect."""
 
 import gc
 import signal
@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from evserve.interfaces import IHost
 from evserve.options import choice, integer_between, positive_integer
+from evserve.queue.broker import Broker
 from evserve.queue.core import Core
-from evserve.queue.engine import Engine
 from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Limits
 from evserve.queue.parser import is_tube_name
 from evserve.queue.protocol import QueueFactory
@@ -44,9 +44,9 @@ class Options(UsageOptions):
         ["store", None, _MEMORY, "SQLite file for the events; :memory: loses them on exit"],
         ["sync", None, "full", "full: commits survive a power cut; normal: a crash", _sync],
         ["max-job-size", "z", 65535, "Largest body accepted, in bytes", _job_size],
-        ["max-bytes", None, None, "Largest total of bodies, in bytes", positive_integer],
-        ["max-events", None, None, "Most events", positive_integer],
-        ["max-tube-events", None, None, "Most events in a tube", positive_integer],
+        ["max-bytes", None, None, "Limit of all bodies together, in bytes", positive_integer],
+        ["max-events", None, None, "Limit of events", positive_integer],
+        ["max-tube-events", None, None, "Limit of events in a tube", positive_integer],
     ]
 
     default_port = 11300  # without --port and --listen
@@ -56,11 +56,13 @@ class Options(UsageOptions):
         self["fanout"] = []
 
     def opt_fanout(self, text: str) -> None:
-        """Copy what is put into a tube into others too: clicks=billing,audit. May be repeated."""
+        """Copy events put into a tube to others too: clicks=billing,audit. May be repeated."""
         source, equals, targets = text.partition("=")
         names = targets.split(",")
         if not equals or source in names or not all(map(is_tube_name, (source, *names))):
-            raise UsageError(f"--fanout {text}: not tubes (such as clicks=billing,audit)")
+            raise UsageError(
+                f"--fanout {text}: not SOURCE=TUBE,... (such as clicks=billing,audit)"
+            )
         self["fanout"] += [(source, name) for name in names]
 
     def limits(self) -> Limits:
@@ -81,7 +83,7 @@ class QueueService(MultiService):
     options: Options
     host: IHost
     factory: QueueFactory
-    engine: Engine | None = field(default=None, init=False)
+    broker: Broker | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         MultiService.__init__(self)
@@ -99,7 +101,7 @@ class QueueService(MultiService):
     def _open(self) -> None:
         core = Core(self.options.limits())
         store, writer = self._open_store()
-        gc.disable()  # it would look at a million new events again and again
+        gc.disable()  # or it would visit a million new events again and again
         try:
             store.load(core)
         except BaseException:  # Ctrl-C too: a large store takes seconds
@@ -114,8 +116,8 @@ class QueueService(MultiService):
         statistics = Statistics(core, reactor.seconds())
         metrics = Metrics(core, statistics, reactor)
         self.host.metrics.register(metrics)
-        self.engine = Engine(core, store, writer, reactor, metrics.observe)
-        self.factory.engine, self.factory.statistics = self.engine, statistics
+        self.broker = Broker(core, store, writer, reactor, metrics.observe)
+        self.factory.broker, self.factory.statistics = self.broker, statistics
 
     def _open_store(self) -> tuple[Store, Writer]:
         path = self.options["store"]
@@ -133,8 +135,8 @@ class QueueService(MultiService):
 
     def drain(self) -> None:
         """Refuse puts from now on."""
-        assert self.engine is not None
-        self.engine.draining = True
+        assert self.broker is not None
+        self.broker.draining = True
         _log.info("draining: no puts are accepted")
 
     @override
@@ -143,9 +145,9 @@ class QueueService(MultiService):
 
     async def _stop(self) -> None:
         await maybeDeferred(MultiService.stopService, self)
-        if self.engine is not None:
-            engine, self.engine = self.engine, None
-            await engine.close()
+        if self.broker is not None:
+            broker, self.broker = self.broker, None
+            await broker.close()
 
 
 def makeService(options: Options, host: IHost) -> IService:

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import define, field
 
+from evserve.queue.broker import Broker
 from evserve.queue.core import Answer, Change, Duplicate
-from evserve.queue.engine import Engine
 from evserve.queue.model import Client, Event, Refusal, State, Tube
 from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
@@ -30,19 +30,19 @@ _OUT_OF_MEMORY: Final = Refusal.OUT_OF_MEMORY.value
 
 _FAILURES: Final = {Outcome.FULL: _OUT_OF_MEMORY, Outcome.BROKEN: _INTERNAL_ERROR}
 
-# A connection with so many replies waiting for commits, or so many bytes of commands waiting to
-# be carried out, is not read from until there are fewer.
+# A connection with more replies that wait for commits, or more bytes of commands that wait to run,
+# is not read from until there are fewer.
 _MAX_OUTSTANDING: Final = 1024
 _MAX_PENDING: Final = 65536
-# So many bytes of replies are sent before the next command is looked at: they may be all that the
-# client has room for.
+# After so many bytes of replies they are sent before the next command runs: the client may not
+# have room for more.
 _MAX_UNSENT: Final = 65536
-# How many events of one kick or truncate go into one commit, so that others get their turn.
+# The most events of one kick or truncate in one commit, so that other clients get their turn.
 _CHUNK: Final = 256
 
 
 class _Hold(Enum):
-    """Instead of a reply: offer the command again when the session resumes."""
+    """Instead of a reply: run the command again when the session resumes."""
 
     HOLD = 1
 
@@ -54,16 +54,16 @@ _Reply: TypeAlias = bytes | _Hold | None
 
 @define(eq=False, repr=False)
 class Session:
-    """Carries out the commands of one connection (a Receiver of the engine).
+    """Carries out the commands of one connection (a Receiver of the broker).
 
     transport: a Twisted stream transport.  send: what to call instead of its `write`.
 
-    `_outstanding` counts the replies that wait for a commit. `_busy`: a command is being carried
-    out that the next ones have to wait for. `_blocked`: the client does not read its replies.
+    `_outstanding` counts the replies that wait for a commit. `_busy`: a command is running that
+    the next ones have to wait for. `_blocked`: the client does not read its replies.
     `_ended`: it sends no more. `_with_tube` and `_in_batch` say how a reserve is answered.
     """
 
-    engine: Engine
+    broker: Broker
     transport: Any  # ITransport lacks most of what every stream transport can do
     send: Callable[[bytes], None]
     statistics: Statistics
@@ -83,21 +83,21 @@ class Session:
     _out_size: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.client = self.engine.connect(self)
-        self.parser = Parser(self.engine.core.limits.max_job_size)
+        self.client = self.broker.connect(self)
+        self.parser = Parser(self.broker.core.limits.max_job_size)
 
     # The flow of commands and replies.
 
     def feed(self, data: bytes) -> None:
-        """Take in what was received and carry out what can be."""
+        """Receive bytes, and run the commands that can run now."""
         if not self._closed:
-            self.engine.tick()
+            self.broker.tick()
             self.parser.feed(data)
             self.resume()
-            self.engine.pump()
+            self.broker.pump()
 
     def resume(self) -> None:
-        """Carry out commands that wait, send replies that are there."""
+        """Run the commands that can run now, and send the replies that are ready."""
         self._run_commands()
         self._flush()
         reading = self.parser.pending < _MAX_PENDING
@@ -144,18 +144,18 @@ class Session:
     def _reply_on_commit(self, text: bytes, changes: Sequence[Change] = ()) -> None:
         """Send a reply when `changes` have been committed."""
         self._outstanding += 1
-        self.engine.submit(partial(self._committed, text), changes)
+        self.broker.submit(partial(self._committed, text), changes)
 
     def _committed(self, text: bytes, outcome: Outcome) -> None:
         self._outstanding -= 1
         self._out.append(text if outcome is Outcome.COMMITTED else _FAILURES[outcome])
-        self.engine.wake(self)
+        self.broker.wake(self)
 
     def _finish_busy(self, text: bytes) -> None:
         """Send the reply of a command that the next ones had to wait for."""
         self._busy = False
         self._out.append(text)
-        self.engine.wake(self)
+        self.broker.wake(self)
 
     def _flush(self) -> None:
         if self._out:
@@ -163,7 +163,7 @@ class Session:
             self.send(out[0] if len(out) == 1 else b"".join(out))
 
     def block(self) -> None:
-        """Carry nothing out: the client does not read its replies."""
+        """Run no commands: the client does not read its replies."""
         self._blocked = True
 
     def unblock(self) -> None:
@@ -172,29 +172,29 @@ class Session:
         self._resume_soon()
 
     def end_input(self) -> None:
-        """Finish what was asked for, then close: the client sends no more."""
+        """Run the commands that were received, then close: the client sends no more."""
         self._ended = True
         self._resume_soon()
 
     def drain(self) -> None:
-        """Let the client finish what it has reserved and what waits for a commit, then close."""
+        """Let the client settle its reservations and get its replies, then close."""
         self._draining = True
         self._resume_soon()
 
     def _resume_soon(self) -> None:
-        self.engine.wake(self)
-        self.engine.pump()
+        self.broker.wake(self)
+        self.broker.pump()
 
     def _close_when_done(self) -> None:
         waiting = self.client.wait is not None
         working = self._draining and self.client.reserved
         if waiting and (working or not self._draining):
-            self.engine.core.end_wait(self.client)
+            self.broker.core.end_wait(self.client)
         elif waiting or not (self._outstanding or self._busy or self._blocked or working):
             self.close()
 
     def close(self) -> None:
-        """Close the connection when everything has been sent; ignore what comes from now on."""
+        """Close the connection when everything has been sent; ignore what is received later."""
         self._closed = True
         self._flush()
         self.transport.unregisterProducer()
@@ -207,28 +207,28 @@ class Session:
         self.transport.abortConnection()
 
     def connection_lost(self) -> None:
-        """Give back what the client had reserved."""
+        """Give back the client's reservations."""
         self._closed = True
-        self.engine.disconnect(self.client)
+        self.broker.disconnect(self.client)
 
     # Verbs of producers.
 
     def put(self, pri: int, delay: int, ttr: int, key: str | None, body: bytes) -> _Reply:
         """Put an event, and copies of it in the tubes bound to its own; also put-key."""
-        client, engine = self.client, self.engine
+        client, broker = self.client, self.broker
         client.is_producer = True
-        if engine.draining or self._draining:
+        if broker.draining or self._draining:
             return _DRAINING
         tube = client.use
-        made = engine.core.put(
-            tube, body, engine.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
+        made = broker.core.put(
+            tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
         if isinstance(made, Refusal):
             return made.value
         if isinstance(made, Duplicate):
             assert key is not None
             self._outstanding += 1
-            engine.submit(partial(self._key_exists, tube, key, made.id))
+            broker.submit(partial(self._key_exists, tube, key, made.id))
             return None
         self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
         return None
@@ -241,24 +241,24 @@ class Session:
 
     def use(self, tube: str) -> _Reply:
         """Put into `tube` from now on."""
-        self.engine.core.use(self.client, tube)
+        self.broker.core.use(self.client, tube)
         return b"USING %b\r\n" % tube.encode()
 
     def bind(self, source: str, target: str) -> _Reply:
-        """Copy what is put into `source` into `target` too."""
+        """Copy each event put into `source` into `target` too."""
         if source == target:
             return _BAD_FORMAT
         return self._set_binding(source, target, bound=True)
 
     def unbind(self, source: str, target: str) -> _Reply:
         """Undo a binding."""
-        if target not in self.engine.core.bindings.get(source, {}):
+        if target not in self.broker.core.bindings.get(source, {}):
             return _NOT_FOUND
         return self._set_binding(source, target, bound=False)
 
     def _set_binding(self, source: str, target: str, *, bound: bool) -> _Reply:
         """Set a binding at once, for puts in the same commit too; undo it if that fails."""
-        core = self.engine.core
+        core = self.broker.core
         was_bound = target in core.bindings.get(source, {})
 
         def on_commit(outcome: Outcome) -> None:
@@ -268,7 +268,7 @@ class Session:
 
         (core.bind if bound else core.unbind)(source, target)
         self._outstanding += 1
-        self.engine.submit(on_commit, binding=Binding(source, target, bound))
+        self.broker.submit(on_commit, binding=Binding(source, target, bound))
         return None
 
     # Verbs of consumers.
@@ -286,11 +286,11 @@ class Session:
         with_tube, in_batch: reply as for reserve-from, as for reserve-batch.
         """
         if self._draining:
-            # A client that has reservations settles them behind this command, which must not wait.
+            # The commands that settle the client's reservations follow, so this one must not wait.
             return Refusal.TIMED_OUT.value if self.client.reserved else _HOLD
         self._with_tube, self._in_batch = with_tube, in_batch
-        engine = self.engine
-        answer = engine.core.reserve(self.client, engine.now(), timeout, most)
+        broker = self.broker
+        answer = broker.core.reserve(self.client, broker.now(), timeout, most)
         if answer is None:
             self._busy = True
             return None
@@ -316,7 +316,7 @@ class Session:
         return b"".join(texts)
 
     def _format_event(self, event: Event) -> bytes:
-        body = self.engine.body(event)
+        body = self.broker.body(event)
         if self._with_tube:
             tube = event.tube.name.encode()
             return b"RESERVED %d %d %b\r\n%b\r\n" % (event.id, len(body), tube, body)
@@ -327,50 +327,50 @@ class Session:
         if self._draining and not self.client.reserved:
             return _HOLD
         self._with_tube = self._in_batch = False
-        engine = self.engine
-        return self._format(engine.core.reserve_job(self.client, event_id, engine.now()))
+        broker = self.broker
+        return self._format(broker.core.reserve_job(self.client, event_id, broker.now()))
 
     def delete(self, event_id: int) -> _Reply:
         """Delete an event."""
-        return self._change(self.engine.core.delete(self.client, event_id), b"DELETED\r\n")
+        return self._change(self.broker.core.delete(self.client, event_id), b"DELETED\r\n")
 
     def release(self, event_id: int, pri: int, delay: int) -> _Reply:
         """Make a reserved event ready or delayed."""
-        engine = self.engine
-        change = engine.core.release(self.client, event_id, engine.now(), pri=pri, delay=delay)
+        broker = self.broker
+        change = broker.core.release(self.client, event_id, broker.now(), pri=pri, delay=delay)
         return self._change(change, b"RELEASED\r\n")
 
     def bury(self, event_id: int, pri: int) -> _Reply:
         """Set a reserved event aside."""
-        engine = self.engine
-        change = engine.core.bury(self.client, event_id, engine.now(), pri=pri)
+        broker = self.broker
+        change = broker.core.bury(self.client, event_id, broker.now(), pri=pri)
         return self._change(change, b"BURIED\r\n")
 
     def touch(self, event_id: int) -> _Reply:
         """Restart a reserved event's TTR."""
-        engine = self.engine
-        change = engine.core.touch(self.client, event_id, engine.now())
+        broker = self.broker
+        change = broker.core.touch(self.client, event_id, broker.now())
         return self._change(change, b"TOUCHED\r\n")
 
     def kick_job(self, event_id: int) -> _Reply:
         """Make one buried or delayed event ready."""
-        return self._change(self.engine.core.kick_job(event_id), b"KICKED\r\n")
+        return self._change(self.broker.core.kick_job(event_id), b"KICKED\r\n")
 
     def _change(self, change: Change | Refusal, text: bytes) -> _Reply:
         if isinstance(change, Refusal):
-            # What is missing may be on its way into the store, sent by this very connection.
+            # This connection may have put or changed the event just now.
             return _HOLD if self._outstanding else change.value
         self._reply_on_commit(text, (change,))
         return None
 
     def watch(self, tube: str) -> _Reply:
         """Add `tube` to the watch list."""
-        self.engine.core.watch(self.client, tube)
+        self.broker.core.watch(self.client, tube)
         return b"WATCHING %d\r\n" % len(self.client.watch)
 
     def ignore(self, tube: str) -> _Reply:
         """Remove `tube` from the watch list."""
-        if self.engine.core.ignore(self.client, tube):
+        if self.broker.core.ignore(self.client, tube):
             return b"WATCHING %d\r\n" % len(self.client.watch)
         return b"NOT_IGNORED\r\n"
 
@@ -378,7 +378,7 @@ class Session:
 
     def kick(self, bound: int) -> _Reply:
         """Make up to `bound` buried events ready or, if there are none, delayed ones."""
-        tube, core = self.client.use, self.engine.core
+        tube, core = self.client.use, self.broker.core
         state = State.BURIED if tube.buried else State.DELAYED
 
         def chunks() -> Iterator[list[Change]]:
@@ -391,7 +391,7 @@ class Session:
 
     def truncate(self, name: str) -> _Reply:
         """Delete every event of the tube `name` that is not reserved."""
-        core = self.engine.core
+        core = self.broker.core
         tube = core.tubes.get(name)
         if tube is None:
             return _NOT_FOUND
@@ -413,7 +413,7 @@ class Session:
             if chunk is None:
                 self._finish_busy(b"%b %d\r\n" % (verb, count))
             else:
-                self.engine.submit(partial(commit_next, len(chunk)), chunk)
+                self.broker.submit(partial(commit_next, len(chunk)), chunk)
 
         self._busy = True
         commit_next(0)
@@ -423,7 +423,7 @@ class Session:
 
     def peek(self, event_id: int) -> _Reply:
         """Show an event."""
-        return self._found(self.engine.core.events.get(event_id))
+        return self._found(self.broker.core.events.get(event_id))
 
     def peek_ready(self) -> _Reply:
         """Show the next ready event of the tube in use."""
@@ -441,7 +441,7 @@ class Session:
         if event is None:
             return _NOT_FOUND
         try:
-            body = self.engine.body(event)
+            body = self.broker.body(event)
         except StoreError:
             return _INTERNAL_ERROR
         return b"FOUND %d %d\r\n%b\r\n" % (event.id, len(body), body)
@@ -449,22 +449,22 @@ class Session:
     def stats(self) -> _Reply:
         """Show the server's statistics, which count this command."""
         self.statistics.counts["stats"] += 1
-        engine = self.engine
-        return self.statistics.server_stats(engine.now(), draining=engine.draining)
+        broker = self.broker
+        return self.statistics.server_stats(broker.now(), draining=broker.draining)
 
     def stats_job(self, event_id: int) -> _Reply:
         """Show an event's statistics."""
-        event = self.engine.core.events.get(event_id)
-        return _NOT_FOUND if event is None else event_stats(event, self.engine.now())
+        event = self.broker.core.events.get(event_id)
+        return _NOT_FOUND if event is None else event_stats(event, self.broker.now())
 
     def stats_tube(self, name: str) -> _Reply:
         """Show a tube's statistics."""
-        tube = self.engine.core.tubes.get(name)
-        return _NOT_FOUND if tube is None else tube_stats(tube, self.engine.now())
+        tube = self.broker.core.tubes.get(name)
+        return _NOT_FOUND if tube is None else tube_stats(tube, self.broker.now())
 
     def list_tubes(self) -> _Reply:
         """Show the names of all tubes."""
-        return name_list(self.engine.core.tubes)
+        return name_list(self.broker.core.tubes)
 
     def list_tube_used(self) -> _Reply:
         """Show the tube in use."""
@@ -478,26 +478,26 @@ class Session:
 
     def pause_tube(self, name: str, seconds: int) -> _Reply:
         """Reserve nothing from the tube `name` for some time."""
-        tube = self.engine.core.tubes.get(name)
+        tube = self.broker.core.tubes.get(name)
         if tube is None:
             return _NOT_FOUND
-        self.engine.core.pause(tube, seconds, self.engine.now())
+        self.broker.core.pause(tube, seconds, self.broker.now())
         return b"PAUSED\r\n"
 
     def quit(self) -> None:
-        """Close the connection, after what was asked for before."""
+        """Close the connection."""
         self.close()
 
     def refuse(self, reply: bytes) -> _Reply:
-        """Answer what the parser did not accept."""
+        """Reply to a line or body that the parser did not accept."""
         return reply
 
 
 class _Verb(NamedTuple):
-    """What carries a verb out.
+    """The method that runs a verb.
 
     waits: whether it looks at the queue, so that it has to wait until this connection's own
-    changes are committed.  counter: what `stats` counts it as.
+    changes are committed.  counter: its name in `stats`.
     """
 
     run: Callable[..., _Reply]
@@ -542,7 +542,7 @@ VERBS: Final[dict[str, _Verb]] = {
     "list-tubes-watched": _Verb(Session.list_tubes_watched, counter="list-tubes-watched"),
     "pause-tube": _Verb(Session.pause_tube, waits=True, counter="pause-tube"),
     "quit": _Verb(Session.quit, waits=True),
-    # What the parser did not accept.
+    # Lines and bodies that the parser did not accept.
     "refuse": _Verb(Session.refuse),
     "refuse-put": _Verb(Session.refuse, counter="put"),
 }

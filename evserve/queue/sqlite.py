@@ -96,17 +96,16 @@ SELECT id, tube, pri, delay, ttr, created, length(body), key, state, due,
 FROM event WHERE NOT ({_UNTOUCHED}) ORDER BY id
 """  # noqa: S608 - constants
 
-# After so many commits, the file is shrunk by so many pages if much of it is unused.
+# Every so many commits, the file is shrunk by up to so many pages if much of it is unused.
 _VACUUM_COMMITS: Final = 256
 _VACUUM_PAGES: Final = 512
 
 _PAGE: Final = 4096
-# The disk reserve has so many bytes, or this part of the free space where there is little.
+# The size of the disk reserve; at most one part in so many of the free space.
 MAX_RESERVE: Final = 1024 * _PAGE
 _RESERVE_PART: Final = 8
 
-# Seconds between two looks at a file's identity: a commit takes a tenth of a millisecond, and
-# should not take longer.
+# Seconds between two looks at a file's identity, which would slow down every commit.
 _IDENTITY_INTERVAL: Final = 1.0
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -136,7 +135,7 @@ class SQLiteStore(Store):
             writer = _connect(path)
             _prepare(writer, path, sync=sync)
             reader = _connect(path)
-            absolute = path.absolute()  # the process may change its folder
+            absolute = path.absolute()  # because the process may change its folder
             reserve, identity = DiskReserve(absolute, writer), FileIdentity(absolute)
             return cls(path, lock, writer, reader, reserve, identity)
         except BaseException as error:
@@ -285,7 +284,7 @@ def _rest(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
         yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
-# Opening a store: every refusal is one line.
+# Opening a store: every error is one line.
 
 
 def _lock(path: Path) -> int:
@@ -414,13 +413,13 @@ class DiskReserve:
                 self._limit_wal()
 
     def release(self) -> None:
-        """Make what space there is: the disk is full."""
+        """Free as much space as possible: the disk is full."""
         self.is_released = True
         self._file.unlink(missing_ok=True)
         self._shrink()
 
     def reclaim(self) -> None:
-        """Allocate a released reserve again, if there is space: there are events to be put."""
+        """Allocate a released reserve again, if there is space: there are events to put."""
         if self.is_released:
             self._shrink()
             self.is_released = not self._allocate()
@@ -459,7 +458,7 @@ class DiskReserve:
 
 @define(eq=False, repr=False)
 class FileIdentity:
-    """Which file is at `path`: one that was deleted, moved or replaced loses all that is written.
+    """Notices that the file at `path` was deleted, moved or replaced: what is written is lost.
 
     now: the time in seconds, from any start.
     """
@@ -477,12 +476,12 @@ class FileIdentity:
             status = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError:  # it cannot be looked at now, which says nothing
+        except OSError:  # not accessible now, which does not mean that it has changed
             return self._file
         return status.st_dev, status.st_ino
 
     def has_changed(self) -> bool:
-        """Whether there is another file, or none; looks once in a while."""
+        """Whether there is another file, or none; looks once a second at most."""
         now = self.now()
         if now - self._looked < _IDENTITY_INTERVAL:
             return False

@@ -1,4 +1,4 @@
-"""What the queue counts: the replies to the stats commands, and Prometheus metrics.
+"""Statistics: the replies to the stats commands, and Prometheus metrics.
 
 The replies are YAML whose every byte clients may depend on. Keys, their order and their quoting
 are those of beanstalkd 1.13. Its binlog figures have no meaning here and are 0, but for the
@@ -158,13 +158,13 @@ class Metrics:
         registry: Any = CollectorRegistry()
         self._seconds = Histogram(
             "evserve_queue_commit_seconds",
-            "How long the store took for a batch.",
+            "Seconds that a commit took.",
             buckets=_SECONDS,
             registry=registry,
         )
         self._rows = Histogram(
             "evserve_queue_commit_rows",
-            "How many rows a batch had.",
+            "Rows of a commit.",
             buckets=_ROWS,
             registry=registry,
         )

@@ -1,6 +1,6 @@
-"""Where events survive: what one commit writes, what a store is, and who calls it.
+"""The store: what one commit writes (Batch), what keeps it (Store), and what calls that (Writer).
 
-The engine hands batches to a Writer, one at a time, and reads bodies back by id. Only the writer
+The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
 calls a Store, except for `load` and `body`. The rows of a batch are made in the reactor's thread,
 so the writer thread never looks at an event that the core is changing.
 """
@@ -26,7 +26,7 @@ PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | No
 # id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
 UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
 
-# One commit holds about as many rows; more would make those at its beginning wait for nothing.
+# The most entries of one commit: in a larger one, the first would wait needlessly for the last.
 BATCH_ROWS: Final = 256
 
 
@@ -130,7 +130,7 @@ def _update_row(change: Change, target: State) -> UpdateRow:
 
 
 class Store(Protocol):
-    """Keeps what batches say."""
+    """Keeps events."""
 
     durable: bool
 
@@ -240,7 +240,7 @@ class ThreadWriter(Writer):
             try:
                 result = self.store.write(batch)
             except Exception:
-                # The thread has to go on and report it, or clients wait without end.
+                # The thread has to report it and go on, or clients wait forever.
                 _log.failure("store: unexpected error while writing")
                 result = WriteResult(Outcome.BROKEN, Outcome.BROKEN)
             self.call_from_thread(on_written, batch, result)

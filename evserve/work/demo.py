@@ -50,7 +50,7 @@ class Demo:
         return Routes([Route(TYPE, self.handle)])
 
     async def handle(self, event: Event) -> None:
-        """Take as long as it takes all handlers together to manage 8 events a second."""
+        """Take so long that all handlers together handle 8 events a second."""
         await deferLater(self.clock, self.concurrency / HANDLED)
 
     def start(self) -> None:

@@ -44,8 +44,8 @@ class RetryPolicy:
         if self.attempts(event) <= self.max_attempts:
             return None
         return Bury(
-            f"given up without a run: {event.attempts - 1} attempts, the last of which ended "
-            "with its worker or its time to run"
+            f"given up without a run: {event.attempts - 1} attempts, and the last ended because "
+            "its worker died or its TTR ran out"
         )
 
     def after_failure(self, event: Event, reason: str, roll: float) -> Retry | Bury:

@@ -200,8 +200,8 @@ class _Attempt:
     """One run of a handler.
 
     The run may outlast its outcome, because a thread cannot be stopped and a coroutine may ignore
-    that it was cancelled. The outcome decides about the event, but only the end makes place for
-    another handler: otherwise handlers that never end would exceed the concurrency.
+    that it was cancelled. The outcome decides about the event, but another handler may start only
+    at the end: otherwise handlers that never end would exceed the concurrency.
 
     timeout: seconds, None for no limit.  outcome: what the handler raised, or None when it
     returned; HandlerTimeout when the timeout is over.  ended: fires when the handler has really
@@ -240,8 +240,8 @@ class _Attempt:
             self.outcome.callback(result.value if isinstance(result, Failure) else None)
 
 
-# A handler that returns something that was never run must not count as done: its event would be
-# acknowledged, and lost.
+# A handler that returns something that still has to run must not count as done: its event would
+# be acknowledged, and lost.
 
 
 def _check_blocking_result(result: object) -> None:

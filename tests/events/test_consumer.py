@@ -155,6 +155,13 @@ class ConcurrencyTests(ConsumerTestCase):
         self.assertEqual(self.bodies(), [b"1", b"2"])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
+    def test_a_handler_whose_wait_was_cancelled_is_logged_and_the_next_event_comes(self):
+        self.start()
+        self.put(b"1", b"2")
+        self.endings[0].cancel()
+        self.assertEqual(self.bodies(), [b"1", b"2"])
+        self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
+
     def test_an_event_that_the_queue_would_not_settle_is_followed_by_a_pause(self):
         self.start(back_off=BackOff(1.0, 1.0))
         self.put(b"1", b"2")
@@ -207,7 +214,10 @@ class OutageTests(ConsumerTestCase):
             self.clock.advance(5)
         self.assertEqual(
             self.logged(events),
-            ["no events: the connection was lost; trying again", "the queue answers again"],
+            [
+                "cannot reserve events: the connection was lost; trying again",
+                "the queue answers again",
+            ],
         )
         self.assertEqual(self.bodies(), [b"after"])
 

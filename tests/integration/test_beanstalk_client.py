@@ -52,7 +52,7 @@ class OwnQueueConformanceTests(EventQueueConformance, TestCase):
 
 
 class BeanstalkdRestartTests(BeanstalkdTestCase):
-    """A server that goes away and comes back, on the same port, with nothing left."""
+    """A server that goes away and comes back on the same port, without its events."""
 
     async def test_unfinished_calls_fail_and_later_ones_wait_for_the_server(self):
         queue = self.make_queue()
@@ -64,9 +64,9 @@ class BeanstalkdRestartTests(BeanstalkdTestCase):
         await self.server.stop()
         error = await self.assertFailure(waiting, QueueUnavailable)
         self.assertIn(f"127.0.0.1:{self.port}", str(error))
-        # Whether the engine has seen the end of that connection too is a matter of luck.
+        # The engine may or may not have seen the end of that connection by now.
         await self.assertFailure(queue.ack(event), NotReserved, QueueUnavailable)
-        # And so it is with the third: a put on it would be an unfinished call too.
+        # Nor that of the shared connection, on which a put would fail as unfinished: wait for it.
         await gatherResults(list(queue._pool._open.values()))
         put = queue.put("mail", b"after")
         again = queue.reserve(["mail"])

@@ -97,9 +97,9 @@ class WorkTestCase(TestCase):
         await child.until(lambda: text.encode() in child.err)
 
     async def drained(self, kind):
-        """Wait until no event of a type is left; each look is an answer from the server."""
+        """Wait until no event of a type is left."""
         while await self.queue.depth(kind) != Depth():
-            """Look again."""
+            """Each look is an answer from the server."""
 
     def notes(self):
         return (self.folder / "notes").read_bytes().split()
@@ -155,11 +155,11 @@ class BeanstalkdWorkTests(WorkTestCase):
         wanted = {b"%d" % number for number in range(300)}
         await gatherResults([self.queue.put("note", body) for body in wanted])
         for left in (225, 150, 75):
-            # It is killed in the midst of its work; it never gets much further, however late.
+            # The handlers stop at `most`, so that there is work left however late the kill comes.
             (self.folder / "most").write_text(str(300 - left + 30))
             worker = await self.work("--max-attempts", "100")
             while (await self.queue.depth("note")).ready > left:
-                """Look again: each look is an answer from the server."""
+                """Each look is an answer from the server."""
             await worker.stop("KILL")
             self.assertGreater((await self.queue.depth("note")).ready, 0)
         (self.folder / "most").unlink()
@@ -193,7 +193,7 @@ class BeanstalkdWorkTests(WorkTestCase):
 
     async def test_a_blocking_handler_outlives_the_ttr_of_its_event(self):
         child = await self.work()
-        # On a machine that is too slow to touch an event in time, again with more time.
+        # A busy machine may touch the event too late: try again with a longer TTR.
         for ttr in (1, 4, 16):
             before = child.err.count(b"napping")
             await self.queue.put("nap", b"%g" % (ttr * 2.5), ttr=ttr)
@@ -239,7 +239,7 @@ class OwnQueueWorkTests(WorkTestCase):
         worker = await self.work("--max-attempts", "100")
         for left in (200, 100):
             while (await self.queue.depth("note")).ready > left:
-                """Look again."""
+                """Each look is an answer from the server."""
             await server.stop("KILL")
             server, _ = await self.start(address.rpartition(":")[2])
         await self.drained("note")

@@ -4,8 +4,8 @@ from attrs import Factory, define, field
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from evserve.queue.broker import Broker
 from evserve.queue.core import Core
-from evserve.queue.engine import Engine
 from evserve.queue.model import Limits
 from evserve.queue.protocol import QueueProtocol
 from evserve.queue.stats import Statistics
@@ -45,13 +45,13 @@ class Transport(StringTransport):
 
 @define(eq=False)
 class MemoryServer:
-    """An engine on a Clock; `connect` makes connections to it."""
+    """A broker on a Clock; `connect` makes connections to it."""
 
     limits: Limits = Factory(Limits)
     writer: object = None
     store: object = Factory(MemoryStore)
     clock: Clock = Factory(Clock)
-    engine: Engine = field(init=False)
+    broker: Broker = field(init=False)
     statistics: Statistics = field(init=False)
 
     def __attrs_post_init__(self):
@@ -60,7 +60,7 @@ class MemoryServer:
         self.store.load(core)
         writer = self.writer or InlineWriter(self.store)
         self.statistics = Statistics(core, self.clock.seconds())
-        self.engine = Engine(core, self.store, writer, self.clock)
+        self.broker = Broker(core, self.store, writer, self.clock)
 
     def connect(self):
         return Connection(self)
@@ -76,7 +76,7 @@ class Connection:
     def __init__(self, server):
         self.server = server
         self.transport = Transport()
-        self.protocol = QueueProtocol(server.engine, server.statistics)
+        self.protocol = QueueProtocol(server.broker, server.statistics)
         self.protocol.makeConnection(self.transport)
 
     def send(self, data):

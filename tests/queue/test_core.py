@@ -35,7 +35,7 @@ class CoreMachine(RuleBasedStateMachine):
         return self.model.items[ids[pick % len(ids)]] if ids else None
 
     def consumer_of(self, client):
-        return next(theirs for ours, theirs in self.clients if ours is client)
+        return next(consumer for each, consumer in self.clients if each is client)
 
     @rule()
     @precondition(lambda self: len(self.clients) < 5)
@@ -269,10 +269,10 @@ class CoreMachine(RuleBasedStateMachine):
 
     def check_answers(self):
         answers, self.core.answers = self.core.answers, []
-        ours = [(self.consumer_of(client).number, plain(answer)) for client, answer in answers]
-        theirs = [(consumer.number, answer) for consumer, answer in self.model.answers]
+        actual = [(self.consumer_of(client).number, plain(answer)) for client, answer in answers]
+        expected = [(consumer.number, answer) for consumer, answer in self.model.answers]
         self.model.answers = []
-        assert sorted(ours, key=str) == sorted(theirs, key=str)
+        assert sorted(actual, key=str) == sorted(expected, key=str)
 
     @invariant()
     def every_event_is_in_one_place(self):

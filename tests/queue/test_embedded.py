@@ -1,5 +1,7 @@
-"""The embedded engine is an EventQueue, and durable on SQLite."""
+"""The embedded queue is an EventQueue, and durable on SQLite."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -7,6 +9,14 @@ from twisted.trial.unittest import TestCase
 
 from evserve.events import BadQueueURL, QueueClosed, QueueUnavailable, open_queue
 from tests.events.conformance import EventQueueConformance
+
+
+OPEN = """
+import sys
+import evserve.events
+evserve.events.open_queue("memory:", None)
+print([name for name in ("evserve.queue.service", "prometheus_client") if name in sys.modules])
+"""
 
 
 class MemoryTests(EventQueueConformance, TestCase):
@@ -43,16 +53,20 @@ class OpeningTests(TestCase):
         await queue.close()
         await open_queue(url, reactor).close()
 
+    def test_opening_does_not_load_the_service(self):
+        output = subprocess.check_output([sys.executable, "-c", OPEN], text=True)
+        self.assertEqual(output, "[]\n")
+
     def test_urls_without_a_usable_path(self):
         for url in ("sqlite:", "sqlite://host/path", "memory:path"):
             self.assertRaises(BadQueueURL, open_queue, url, reactor)
 
     async def test_calls_fail_when_the_store_is_broken(self):
         queue = open_queue(f"sqlite:{Path(self.mktemp()).absolute()}", reactor)
-        queue.engine.broken = True
+        queue.broker.broken = True
         await self.assertFailure(queue.put("mail", b""), QueueUnavailable)
         await self.assertFailure(queue.bind("a", "b"), QueueUnavailable)
-        self.assertEqual(queue.engine.core.bindings, {})
+        self.assertEqual(queue.broker.core.bindings, {})
         await queue.close()
 
     async def test_calls_after_close_fail(self):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.queue import session
-from evserve.queue.parser import VERBS, Parser
+from evserve.queue.parser import LINES, Parser
 
 
 def parse(data, max_job_size=10, step=None):
@@ -44,7 +44,7 @@ GOOD = {
     b"peek-ready": ("peek-ready",),
     b"peek-delayed": ("peek-delayed",),
     b"peek-buried": ("peek-buried",),
-    b"kick 5": ("kick", 5),
+    b"kick 18446744073709551615": ("kick", 2**64 - 1),
     b"kick-job 5": ("kick-job", 5),
     b"stats": ("stats",),
     b"stats-job 5": ("stats-job", 5),
@@ -100,7 +100,7 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(parse(line + b"\r\n"), [("refuse", b"UNKNOWN_COMMAND\r\n")], line)
 
     def test_every_verb_is_carried_out_by_a_session(self):
-        for verb in ("put", "refuse", "refuse-put", *(line.name for line in VERBS.values())):
+        for verb in ("put", "refuse", "refuse-put", *(line.name for line in LINES.values())):
             self.assertTrue(callable(session.VERBS[verb].run), verb)
 
     def test_a_line_feed_alone_ends_no_line(self):

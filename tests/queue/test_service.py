@@ -128,7 +128,7 @@ class ServiceTests(SynchronousTestCase):
         for call, args, kwargs in self.host.reactor.whenRunningHooks:
             call(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGUSR1)
-        self.host.reactor.run_until(lambda: self.host.factory.engine.draining)
+        self.host.reactor.run_until(lambda: self.host.factory.broker.draining)
         self.assertEqual(self.ask(self.connect(), b"put 0 0 1 1\r\nx\r\n"), b"DRAINING\r\n")
 
     def test_fanout(self):

@@ -69,7 +69,7 @@ class ProducerTests(SynchronousTestCase):
 
     def test_draining_refuses_puts_and_nothing_else(self):
         self.client.put()
-        self.server.engine.draining = True
+        self.server.broker.draining = True
         self.assertEqual(
             self.client.ask(b"put 0 0 1 1\r\na\r\nreserve\r\ndelete 1\r\n"),
             b"DRAINING\r\nRESERVED 1 4\r\nbody\r\nDELETED\r\n",
@@ -467,7 +467,7 @@ class PromiseTests(SynchronousTestCase):
         self.reserve()
         self.client.ask(PUT)
         self.client.lose()
-        closed = self.server.engine.close()
+        closed = self.server.broker.close()
         self.server.turn()
         self.assertNoResult(closed)
         while self.writer.batches:
@@ -542,6 +542,12 @@ class EndTests(SynchronousTestCase):
         self.server.turn()
         self.assertEqual(self.client.transport.take(), b"KICKED 1\r\n")
         self.assertTrue(self.client.transport.disconnecting)
+
+    def test_a_kick_of_no_event_is_not_the_end(self):
+        self.client.send(PUT + b"kick 9\r\nuse a\r\n")
+        self.client.protocol.readConnectionLost()
+        self.server.turn()
+        self.assertEqual(self.client.transport.take(), b"INSERTED 1\r\nKICKED 0\r\nUSING a\r\n")
 
     def test_nothing_is_carried_out_after_the_write_side_is_lost(self):
         self.client.protocol.writeConnectionLost()
@@ -639,7 +645,7 @@ class FanOutTests(SynchronousTestCase):
         client.ask(b"bind a b\r\n")
         writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
         self.assertEqual(client.transport.take(), b"OUT_OF_MEMORY\r\n")
-        self.assertEqual(server.engine.core.bindings, {})
+        self.assertEqual(server.broker.core.bindings, {})
 
 
 class ReserveTests(SynchronousTestCase):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.queue import engine, sqlite
+from evserve.queue import broker, sqlite
 from evserve.queue.core import Core
 from evserve.queue.model import Limits
 from evserve.queue.sqlite import SQLiteStore
@@ -22,7 +22,7 @@ class StoreTests(SynchronousTestCase):
     def setUp(self):
         self.path = Path(self.mktemp()) / "var" / "queue.db"
         # However long a commit takes on this disk, the next one does not wait for more commands.
-        self.patch(engine, "SLOW_COMMIT", math.inf)
+        self.patch(broker, "SLOW_COMMIT", math.inf)
         self.stores = []
         self.addCleanup(lambda: [store.close() for store in self.stores])
 
@@ -34,7 +34,7 @@ class StoreTests(SynchronousTestCase):
 
     def reopen(self, server, client, **limits):
         client.lose()
-        server.engine.close()
+        server.broker.close()
         server.turn()
         self.stores.clear()
         return self.open(**limits)
@@ -98,7 +98,7 @@ class SurvivalTests(StoreTests):
         bodies = [b"%d" % number * 8 for number in range(5)]
         for body in bodies:
             client.put(body)
-        self.assertEqual(server.engine.core.resident_bytes, 8)
+        self.assertEqual(server.broker.core.resident_bytes, 8)
         for number, body in enumerate(bodies, 1):
             reply = b"RESERVED %d 8\r\n%b\r\n" % (number, body)
             self.assertEqual(client.ask(b"reserve\r\n"), reply)
@@ -270,7 +270,7 @@ class OpeningTests(StoreTests):
         for _ in range(300):
             client.put(b"x" * 256)
         client.lose()
-        server.engine.close()
+        server.broker.close()
         server.turn()
         self.stores.clear()
         with self.path.open("r+b") as file:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 GRACE = 1.0
 """Seconds between a command's deadline and the abort: a reactor that was busy runs its timers
-before it reads replies that arrived long ago, or even sends the command."""
+before it reads replies that have arrived, or even sends the command."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that a server which does not read gets before its connection is aborted."""
@@ -114,7 +114,7 @@ class Connection(Protocol):
         self._timer = None
         if not self._sent:
             return
-        # A thousand puts take their time; as long as replies come, the others may wait.
+        # A thousand puts take longer than one; as long as replies come, the others may wait.
         deadline = max(self._sent[0].deadline, self._last_data + self.patience)
         left = deadline - self.clock.seconds()
         if left > 0:
@@ -165,7 +165,7 @@ class Connection(Protocol):
             self._stream.loseConnection()
 
     def close_after_replies(self) -> None:
-        """Close for a command that was cancelled, once all before it are answered."""
+        """Close because a command was cancelled, once all before it are answered."""
         self._closing = True
         if not self._sent or self._sent[0].result.called:
             self.close(QueueUnavailable("the wait was cancelled"))

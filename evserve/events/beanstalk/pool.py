@@ -34,7 +34,7 @@ _log = Logger()
 
 @define(eq=False)
 class ConnectionPool:
-    """Connects when a connection is needed, and closes all.
+    """Makes a connection when it is needed, and closes all.
 
     Twisted's `ClientService` keeps one connection; consumers need one each, and an error that
     tells why there is none.
@@ -131,7 +131,7 @@ class ConnectionPool:
         return connection
 
     async def _try_to_connect(self) -> Connection:
-        """Try until the patience is over.
+        """Try for `patience` seconds.
 
         One attempt is made at a time for all callers, so that a hundred waiting consumers do not
         overrun a server that comes back.

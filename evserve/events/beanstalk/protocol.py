@@ -124,7 +124,7 @@ def _expect(reply: Reply, word: bytes) -> Reply:
 
 
 def _command(line: str, word: bytes) -> Command[None]:
-    """Return a command whose only good reply is `word`, and means nothing more."""
+    """Return a command without a result, whose only successful reply is `word`."""
 
     def outcome(reply: Reply) -> None:
         _expect(reply, word)
@@ -165,7 +165,7 @@ class Taken:
 
 
 def reserve(timeout: int) -> Command[Taken | None]:
-    """Take the next job, waiting `timeout` seconds for one."""
+    """Reserve the next job, waiting up to `timeout` seconds for one."""
     return Command(f"reserve-with-timeout {timeout}\r\n".encode(), _taken, timeout)
 
 
@@ -215,7 +215,7 @@ def bury(event: Event) -> Command[None]:
 
 
 def touch(event: Event) -> Command[None]:
-    """Restart a job's time to run."""
+    """Restart a job's TTR."""
     return _command(f"touch {event.id}", b"TOUCHED")
 
 
@@ -250,7 +250,7 @@ def _tubes(reply: Reply) -> list[str]:
 
 
 def bind(source: str, target: str) -> Command[None]:
-    """From now on, copy what is put into `source` to `target`."""
+    """From now on, copy each job put into `source` to `target`."""
     return _command(f"bind {source} {target}", b"BOUND")
 
 

@@ -1,4 +1,4 @@
-"""A failing client or a failing maintenance of the store does not stop the queue."""
+"""The broker and the writer thread go on when a client or the store's maintenance fails."""
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -35,15 +35,15 @@ def _no_memory(data):
 
 class PumpTests(SynchronousTestCase):
     def test_a_receiver_that_raises_does_not_affect_others(self):
-        engine, bad, good = MemoryServer().engine, Receiver(MemoryError()), Receiver()
-        clients = [engine.connect(receiver) for receiver in (bad, good)]
+        broker, bad, good = MemoryServer().broker, Receiver(MemoryError()), Receiver()
+        clients = [broker.connect(receiver) for receiver in (bad, good)]
         for client in clients:
-            self.assertIsNone(engine.core.reserve(client, engine.now()))
-            engine.core.end_wait(client)
+            self.assertIsNone(broker.core.reserve(client, broker.now()))
+            broker.core.end_wait(client)
         for _ in range(2):
-            engine.wake(bad)
-            engine.wake(good)
-            engine.pump()
+            broker.wake(bad)
+            broker.wake(good)
+            broker.pump()
         self.assertEqual(bad.heard, ["answer", "resume", "resume"])
         self.assertEqual(good.heard, ["answer", "resume", "resume"])
         self.assertEqual((bad.aborted, good.aborted), (True, False))
@@ -57,9 +57,9 @@ class PumpTests(SynchronousTestCase):
         client.ask(b"reserve\r\n")
         session = client.protocol.session
         real, session.send = session.send, _no_memory
-        server.engine.wake(session)
+        server.broker.wake(session)
         session._out.append(b"OUT_OF_MEMORY\r\n")
-        server.engine.pump()
+        server.broker.pump()
         session.send = real
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
         self.assertTrue(client.transport.disconnected)

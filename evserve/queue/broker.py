@@ -1,13 +1,13 @@
-"""The engine: drives the core by the clock, and has its changes committed.
+"""The broker: runs the core by the clock, and commits its changes (beanstalkd: serv.c, walg.c).
 
-What the core has to tell clients is passed on by `pump`, never from inside a command, so no
-client's code runs while the core is in the middle of something.
+`pump` passes the core's answers on to clients, never from inside a command, so no client's code
+runs while the core is in the middle of something.
 
-Commits are group commits: one batch is being written while the next one is gathered, and when it
-is closed decides everything. It is closed at the end of the reactor's turn, so that it holds what
-all readable connections sent; but a lone producer need not wait for others. On a fast disk the
-next batch starts before the replies of the last are sent, to keep the writer busy. On a slow disk
-it waits a little for the clients who are about to be answered: a sync shared by all is worth it.
+Commits are group commits: one batch is written while the next one is gathered. Throughput depends
+on when a batch is closed. That is at the end of the reactor's turn, so that it holds what all
+readable connections sent, but at once for a lone producer. On a fast disk the next batch starts
+before the replies of the last are sent, to keep the writer busy. On a slow disk it waits a little
+for the clients who are about to be answered, because a sync that all share is worth the wait.
 """
 
 from collections import deque
@@ -44,20 +44,20 @@ SLOW_COMMIT: Final = 0.001
 
 
 class Receiver(Protocol):
-    """What stands behind a Client: a connection, or a caller of the embedded queue."""
+    """Who gets a Client's answers: a connection, or a caller of the embedded queue."""
 
     def answer(self, answer: Answer) -> None:
         """Take the answer to a reserve that had to wait."""
 
     def resume(self) -> None:
-        """Go on after `Engine.wake`."""
+        """Go on after `Broker.wake`."""
 
     def abort(self) -> None:
-        """Give up: one of the above raised, and what the client was told is unknown."""
+        """Disconnect: one of the above raised, so an answer is lost."""
 
 
 @define(eq=False, repr=False)
-class Engine:
+class Broker:
     """Runs a core on a store.
 
     `observe` is called after each commit. `draining`: no puts are accepted. `broken`: the store
@@ -78,12 +78,12 @@ class Engine:
     _closing: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
     _close_waiters: list[Deferred[None]] = field(factory=list, init=False)
-    # Group commit: batches to write, whether one is being written, batches to be answered.
+    # Group commit: batches to write, whether one is being written, written ones to be answered.
     _gathered: deque[Batch] = field(factory=deque, init=False)
     _is_writing: bool = field(default=False, init=False)
     _written: deque[tuple[Batch, WriteResult]] = field(factory=deque, init=False)
-    # What the last commit says about the next: its seconds to wait, how many entries to wait
-    # for, and whether its producer is alone.
+    # What the last commit suggests for the next: the seconds to wait for more entries, the number
+    # of entries that ends the wait, and whether there is only one producer.
     _patience: float = field(default=0.0, init=False)
     _expected: int = field(default=0, init=False)
     _is_lone: bool = field(default=False, init=False)
@@ -138,7 +138,7 @@ class Engine:
             self.core.tick(now)
 
     def pump(self) -> None:
-        """Tell clients what there is to tell, until nothing is left; then set timers."""
+        """Pass all answers on to clients, then set timers."""
         if self._pumping:
             return
         self._pumping = True
@@ -281,9 +281,9 @@ class Engine:
 
 
 def _tell(receiver: Receiver, call: Callable[..., None], *args: object) -> None:
-    """Keep what one client's call raises, even MemoryError, from affecting the others."""
+    """Call one client's method; an error, even MemoryError, must not affect the others."""
     try:
         call(*args)
     except Exception:
-        _log.failure("client: aborted, an answer could not be passed on")
+        _log.failure("client: disconnected, because passing on an answer failed")
         receiver.abort()
