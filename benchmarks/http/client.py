@@ -11,8 +11,8 @@ from benchmarks.http.job import Job, Outcome
 CLIENTS = {
     "evserve": ("with_fetcher:run", ()),
     "evserve-uvloop": ("with_fetcher:run_uvloop", ("uvloop", "evserve.reactor")),
-    "engine": ("with_client:run", ()),
-    "engine-uvloop": ("with_client:run_uvloop", ("uvloop", "evserve.reactor")),
+    "client": ("with_client:run", ()),
+    "client-uvloop": ("with_client:run_uvloop", ("uvloop", "evserve.reactor")),
     "treq-evserve": ("with_treq:run_over_evserve", ()),
     "treq": ("with_treq:run", ()),
     "aiohttp": ("with_others:run_aiohttp", ("aiohttp", "uvloop")),

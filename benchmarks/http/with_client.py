@@ -1,4 +1,4 @@
-"""The client alone (`engine`): every body is hashed, or written to a file."""
+"""The client alone (`client`): every body is hashed, or written to a file."""
 
 import hashlib
 from pathlib import Path

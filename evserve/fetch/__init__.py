@@ -7,18 +7,18 @@ job          Job: one URL over redirects and retries; Result: one row of output
 policy       Policy, RetryPolicy; what follows a response; Retry-After
 robots       robots.txt: RobotsFilter, RobotsRules
 breaker      circuit breakers of origins and proxies that are down
-agents       any IAgent as an engine
+agents       any IAgent as a client
 sources      where URLs come from: lists, files, standard input, sitemaps
 output/      where results go: files, WARC, rows, the journal, the terminal
 service      `twistd -n evserve fetch`: Options, makeService, Crawl
 queue        `--queue`: ConsumerService, URLs from events
-interfaces   the seams: Engine, Source, Sink
+interfaces   the seams: HTTPClient, Source, Sink
 errors       names of errors in rows, beside those of `evserve.http.errors`
-testing      MemoryEngine: an engine without a network
+testing      MemoryHTTPClient: a client without a network
 
 The way of a URL: `Crawl.run` takes it from a `Source`, skips duplicates and submits a `Job`. In
 the `Downloader` it waits in `RobotsFilter` for its origin's robots.txt and in `Scheduler` for its
-turn; then `Job.send` sends its request through the `Engine`. The engine calls `Job.started`,
+turn; then `Job.send` sends its request through the `HTTPClient`. The client calls `Job.started`,
 `received` and `finished`, which feed the sinks. `Breakers` note whether the origin answered.
 `Decider` decides what follows: another request (redirect, retry), which goes the same way, or the
 end. `Recorder` gets the `Result`: it writes the row, syncs, adds the URL to the journal and prints

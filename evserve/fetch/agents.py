@@ -1,4 +1,4 @@
-"""Any `IAgent` as an engine: the fetcher's politeness on another HTTP client."""
+"""Any `IAgent` as a client: the fetcher's politeness on another HTTP client."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +23,8 @@ from evserve.http.url import Origin
 
 
 @define(eq=False)
-class AgentEngine:
-    """An engine on an IAgent. Of the time-outs it applies only the total one."""
+class AgentClient:
+    """A client on an IAgent. Of the time-outs it applies only the total one."""
 
     _agent: Any
     _clock: IReactorTime

@@ -1,4 +1,4 @@
-"""Sends jobs to the engine when it is polite to, and acts on what comes back."""
+"""Sends jobs to the client when it is polite to, and acts on what comes back."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from evserve.fetch.breaker import Breakers, Peer
 from evserve.fetch.errors import sink_error
-from evserve.fetch.interfaces import Engine
+from evserve.fetch.interfaces import HTTPClient
 from evserve.fetch.job import Job
 from evserve.fetch.policy import Decider, Decision, Finish, Redirect, Retry
 from evserve.fetch.robots import RobotsFilter
@@ -33,7 +33,7 @@ class Downloader:
     for its next try, and in `_held` while its proxy is paused.
     """
 
-    engine: Engine
+    client: HTTPClient
     clock: IReactorTime
     decider: Decider
     timeouts: Timeouts
@@ -60,13 +60,13 @@ class Downloader:
         self._admit(job)
 
     def close(self) -> None:
-        """Close the engine and cancel all jobs."""
+        """Close the client and cancel all jobs."""
         for timer in (*self._timers.values(), *([self._timer] if self._timer else ())):
             timer.cancel()
         self._timers.clear()
         self._timer = None
         self._is_starting = True  # start nothing more
-        self.engine.close()
+        self.client.close()
         for job in tuple(self.jobs):
             self._finish(job, Cancelled("cancelled"))
 
@@ -101,7 +101,7 @@ class Downloader:
 
     def _enqueue(self, job: Job, delay: float = 0.0) -> None:
         origin, now = job.request.url.origin, self.clock.seconds()
-        proxy = self.engine.proxy_for(origin)
+        proxy = self.client.proxy_for(origin)
         down = self._breakers.error(origin, proxy, now)
         if down is not None:
             self._finish(job, down if job.error is None else job.error)
@@ -115,7 +115,7 @@ class Downloader:
         now = self.clock.seconds()
         job.sent_at = now
         try:
-            job.send(self.engine, job.timed_request(now, self.timeouts), self._response_ended)
+            job.send(self.client, job.timed_request(now, self.timeouts), self._response_ended)
         except Exception as error:
             job.close_writers(error)
             self.scheduler.release(job.request.url.origin, now)
@@ -199,7 +199,7 @@ class Downloader:
 
     def _update_breakers(self, job: Job, error: Exception | None, now: float) -> None:
         origin = job.request.url.origin
-        proxy = self.engine.proxy_for(origin)
+        proxy = self.client.proxy_for(origin)
         if job.head is not None:
             self._breakers.answered(origin, proxy)
             return
@@ -218,7 +218,7 @@ class Downloader:
             return self.scheduler.drain(peer)
         waiting: list[Job] = []
         for origin in self.scheduler.origins:
-            if self.engine.proxy_for(origin) == peer:
+            if self.client.proxy_for(origin) == peer:
                 waiting += self.scheduler.drain(origin)
         return waiting
 

@@ -1,4 +1,4 @@
-"""Why a URL failed although the HTTP engine did its part, or was not asked at all.
+"""Why a URL failed although the HTTP client did its part, or was not asked at all.
 
 The class names are in rows and summaries, next to those of `evserve.http.errors`.
 """

@@ -11,9 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
-from evserve.fetch.agents import AgentEngine
+from evserve.fetch.agents import AgentClient
 from evserve.fetch.downloader import Downloader
-from evserve.fetch.interfaces import Engine, Sink
+from evserve.fetch.interfaces import HTTPClient, Sink
 from evserve.fetch.job import Callback, Job, Result
 from evserve.fetch.policy import Decider, Policy
 from evserve.http.errors import BadURL
@@ -47,12 +47,12 @@ class Fetcher:
     _runs: "list[Deferred[None]]" = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
-        engine: Engine = self._agent
+        client: HTTPClient = self._agent
         if IAgent.providedBy(self._agent):
-            engine = AgentEngine(self._agent, self._clock, self.policy.user_agent.encode())
+            client = AgentClient(self._agent, self._clock, self.policy.user_agent.encode())
         decider = Decider(self.policy, self._random, self._wall)
         self._downloader = Downloader(
-            engine, self._clock, decider, self.timeouts, on_finish=self._proceed
+            client, self._clock, decider, self.timeouts, on_finish=self._proceed
         )
 
     def fetch(

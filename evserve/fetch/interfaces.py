@@ -1,10 +1,10 @@
-"""The seams of the fetcher: HTTP engines below it, sources before it, sinks behind it.
+"""The seams of the fetcher: HTTP clients below it, sources before it, sinks behind it.
 
-| seam     | implementations                                                                |
-|----------|--------------------------------------------------------------------------------|
-| `Engine` | `evserve.http.client.Client`, `agents.AgentEngine`, `testing.MemoryEngine`     |
-| `Source` | `ListSource`, `FileSource`, `StreamSource` and `SitemapSource` in `sources`    |
-| `Sink`   | `output.files.FileSink`, `output.warc.WARCSink`; `robots`, `sources`: their own |
+| seam         | implementations                                                            |
+|--------------|----------------------------------------------------------------------------|
+| `HTTPClient` | `evserve.http.Client`, `agents.AgentClient`, `testing.MemoryHTTPClient`    |
+| `Source`     | `ListSource`, `FileSource`, `StreamSource` and `SitemapSource` in `sources` |
+| `Sink`       | `output.files.FileSink`, `output.warc.WARCSink`; `robots`, `sources`: their own |
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -34,7 +34,7 @@ class Exchange(Protocol):
         """End the request; the receiver's `finished` gets `error`."""
 
 
-class Engine(Protocol):
+class HTTPClient(Protocol):
     """Sends single requests; it follows no redirects and retries nothing."""
 
     def fetch(self, request: Request, receiver: Receiver) -> Exchange:

@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from evserve.fetch.errors import BadStatus, ProxyDown
-from evserve.fetch.interfaces import Engine, Exchange, ResponseWriter, Sink
+from evserve.fetch.interfaces import Exchange, HTTPClient, ResponseWriter, Sink
 from evserve.fetch.policy import TRANSIENT_STATUSES
 from evserve.http.errors import Cancelled, TotalTimeout
 from evserve.http.headers import Head
@@ -84,7 +84,7 @@ Callback = Callable[[Result], object]
 class Job:
     """The state of one URL, and the receiver of its responses, one after the other.
 
-    The downloader sends it, the HTTP engine calls `started`, `received` and `finished` (see
+    The downloader sends it, the HTTP client calls `started`, `received` and `finished` (see
     `evserve.http.request.Receiver`), and sinks read `url`, `sent`, `count`, `hasher` and
     `exchange`, and set `path` and `resends`.
     """
@@ -114,7 +114,10 @@ class Job:
     _on_end: "Callable[[Job, Exception | None], None] | None" = field(default=None, init=False)
 
     def send(
-        self, engine: Engine, request: Request, on_end: Callable[["Job", Exception | None], None]
+        self,
+        client: HTTPClient,
+        request: Request,
+        on_end: Callable[["Job", Exception | None], None],
     ) -> None:
         """Send `request`; `on_end` is called once when it ends, perhaps before this returns."""
         self.tries += 1
@@ -128,7 +131,7 @@ class Job:
         self.exchange = None
         self.sent = request
         try:
-            exchange = engine.fetch(request, self)
+            exchange = client.fetch(request, self)
         except BaseException:
             self._on_end = None  # the caller learns it from the exception
             raise

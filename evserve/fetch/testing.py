@@ -1,8 +1,8 @@
-"""MemoryEngine: an HTTP engine without a network, for tests of what uses a fetcher.
+"""MemoryHTTPClient: an HTTP client without a network, for tests of what uses a fetcher.
 
 clock = Clock()
-engine = MemoryEngine(clock, {"http://a/": Page(b"hello")})
-result = Fetcher(engine, clock, Policy(obey_robots=False)).fetch("http://a/")
+client = MemoryHTTPClient(clock, {"http://a/": Page(b"hello")})
+result = Fetcher(client, clock, Policy(obey_robots=False)).fetch("http://a/")
 clock.advance(0)
 """
 
@@ -37,7 +37,7 @@ Answer = Page | Callable[[Request], Page]
 
 
 @define(eq=False)
-class MemoryEngine:
+class MemoryHTTPClient:
     """Answers from a mapping; other URLs refuse connections.
 
     chunk: bytes of a body that arrive at once.  proxies: what `proxy_for` chooses from; nothing
@@ -80,7 +80,7 @@ class MemoryEngine:
 class MemoryExchange:
     """A request in flight."""
 
-    engine: MemoryEngine
+    client: MemoryHTTPClient
     request: Request
     receiver: Receiver
     page: Page
@@ -114,7 +114,7 @@ class MemoryExchange:
             self._end(error)
 
     def _deliver(self) -> None:
-        size = self.engine.chunk
+        size = self.client.chunk
         while self._body and not self.is_paused:
             chunk, self._body = self._body[:size], self._body[size:]
             self.receiver.received(chunk)
@@ -124,5 +124,5 @@ class MemoryExchange:
     def _end(self, error: Exception | None) -> None:
         if not self.has_ended:
             self.has_ended = True
-            self.engine.in_flight.remove(self)
+            self.client.in_flight.remove(self)
             self.receiver.finished(error)

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.policy import Policy, RetryPolicy
-from evserve.fetch.testing import MemoryEngine, Page
+from evserve.fetch.testing import MemoryHTTPClient, Page
 
 
 def redirect(target):
@@ -21,13 +21,13 @@ class World:
     sinks: list = field(factory=list)
     clock: Clock = field(factory=Clock)
     results: list = field(factory=list)
-    engine: MemoryEngine = field(init=False)
+    client: MemoryHTTPClient = field(init=False)
     fetcher: Fetcher = field(init=False)
 
     def __attrs_post_init__(self):
-        self.engine = MemoryEngine(self.clock, self.pages)
+        self.client = MemoryHTTPClient(self.clock, self.pages)
         self.fetcher = Fetcher(
-            self.engine,
+            self.client,
             self.clock,
             self.policy,
             self.sinks,

@@ -22,13 +22,13 @@ class RetryTests(SynchronousTestCase):
     def test_retries_back_off(self):
         world = World()
         world.start("http://a/")
-        self.assertEqual(len(world.engine.requests), 1)
+        self.assertEqual(len(world.client.requests), 1)
         world.run(1.0)
-        self.assertEqual(len(world.engine.requests), 2)
+        self.assertEqual(len(world.client.requests), 2)
         world.run(1.875)
-        self.assertEqual(len(world.engine.requests), 2)
+        self.assertEqual(len(world.client.requests), 2)
         world.run(0.125)
-        self.assertEqual(len(world.engine.requests), 3)
+        self.assertEqual(len(world.client.requests), 3)
         self.assertEqual(world.results[0].error, "ConnectFailed: http://a refuses connections")
         self.assertEqual(world.results[0].tries, 3)
 
@@ -64,7 +64,7 @@ class RetryTests(SynchronousTestCase):
     def test_a_retry_has_only_the_time_that_is_left(self):
         world = World()
         world.fetch("http://a/", 4)
-        totals = [request.timeouts and request.timeouts.total for request in world.engine.requests]
+        totals = [request.timeouts and request.timeouts.total for request in world.client.requests]
         self.assertIsNone(totals[0])
         self.assertAlmostEqual(totals[1], 299.0)
         self.assertAlmostEqual(totals[2], 297.0)
@@ -86,17 +86,17 @@ class BreakerTests(SynchronousTestCase):
         world.start(*(f"http://a/{number}" for number in range(500)), "http://b/")
         world.run(30)
         self.assertEqual(len(world.results), 501)
-        self.assertLess(len(world.engine.requests), 60)
+        self.assertLess(len(world.client.requests), 60)
         down = [each for each in world.results if "OriginDown" in (each.error or "")]
         self.assertGreater(len(down), 450)
-        before = len(world.engine.requests)
+        before = len(world.client.requests)
         self.assertIn("OriginDown", world.fetch("http://a/late", 0).error)
-        self.assertEqual(len(world.engine.requests), before)
+        self.assertEqual(len(world.client.requests), before)
 
     def world_behind_a_proxy(self):
         world = World()
         proxy = parse_proxy("http://proxy:3128")
-        world.engine.proxies = Proxies(proxy, proxy, exempt=("direct",))
+        world.client.proxies = Proxies(proxy, proxy, exempt=("direct",))
         return world
 
     def test_a_proxy_that_is_down_gets_no_requests(self):
@@ -107,7 +107,7 @@ class BreakerTests(SynchronousTestCase):
         world.start(*urls, "http://direct/")
         world.run(60)
         self.assertEqual(len(world.results), 1001)
-        self.assertLess(len(world.engine.requests), 500)
+        self.assertLess(len(world.client.requests), 500)
         errors = Counter((each.error or "").partition(":")[0] for each in world.results)
         self.assertGreaterEqual(errors["ProxyDown"], 700)
         self.assertEqual((errors[""], errors["OriginDown"]), (1, 0))
@@ -121,7 +121,7 @@ class BreakerTests(SynchronousTestCase):
         world.pages.update(dict.fromkeys(urls, dead))
         world.start(*urls)
         world.run(0.5)
-        self.assertLess(len(world.engine.requests), 110)
+        self.assertLess(len(world.client.requests), 110)
         world.pages.update({url: Page(b"back") for url in urls})
         world.run(20)
         self.assertEqual([each.error for each in world.results], [None] * 200)

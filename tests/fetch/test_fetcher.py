@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.job import Job
 from evserve.fetch.policy import Policy
-from evserve.fetch.testing import MemoryEngine, Page
+from evserve.fetch.testing import MemoryHTTPClient, Page
 from evserve.http.errors import Cancelled, CorruptBody, TruncatedBody
 from tests.fetch.memory_world import World, redirect
 
@@ -39,7 +39,7 @@ class ResultTests(SynchronousTestCase):
         world = World({"http://a/": redirect("/")})
         result = world.fetch("http://a/")
         self.assertIn("TooManyRedirects", result.error)
-        self.assertEqual(len(world.engine.requests), 21)
+        self.assertEqual(len(world.client.requests), 21)
         self.assertIsNone(result.sha256)
 
     def test_an_invalid_url_fails_at_once(self):
@@ -92,7 +92,7 @@ class LibraryTests(SynchronousTestCase):
         answer = world.fetcher.fetch("http://a/", headers=[(b"X-A", b"1")])
         world.run(0)
         self.assertEqual(self.successResultOf(answer).content_length, 5)
-        self.assertEqual(world.engine.requests[0].headers.get(b"x-a"), b"1")
+        self.assertEqual(world.client.requests[0].headers.get(b"x-a"), b"1")
 
     def test_cancelling_the_deferred_cancels_the_request(self):
         world = World({"http://a/": Page(takes=9.0)})
@@ -100,7 +100,7 @@ class LibraryTests(SynchronousTestCase):
         world.run(1)
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
-        self.assertEqual(world.engine.in_flight, [])
+        self.assertEqual(world.client.in_flight, [])
 
     def test_cancelling_the_deferred_cancels_a_waiting_job(self):
         world = World({"http://a/": Page(takes=9.0)}, Policy(obey_robots=False, concurrency=1))
@@ -109,7 +109,7 @@ class LibraryTests(SynchronousTestCase):
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
         world.run(20)
-        self.assertEqual(len(world.engine.requests), 1)
+        self.assertEqual(len(world.client.requests), 1)
 
     def test_callbacks_may_add_more_before_run_is_over(self):
         world = World({"http://a/": Page(b"1"), "http://a/more": Page(b"22")})
@@ -122,7 +122,7 @@ class LibraryTests(SynchronousTestCase):
 
         world.fetcher.add("http://a/", callback)
         world.run(1)
-        self.assertEqual(world.engine.requests, [])  # nothing begins before run()
+        self.assertEqual(world.client.requests, [])  # nothing begins before run()
         done = world.fetcher.run()
         self.assertNoResult(done)
         world.run(1)
@@ -141,7 +141,7 @@ class LibraryTests(SynchronousTestCase):
         world.fetcher.close()
         for answer in answers:
             self.assertIn("Cancelled", self.successResultOf(answer).error)
-        self.assertTrue(world.engine.is_closed)
+        self.assertTrue(world.client.is_closed)
         self.assertEqual([call for call in world.clock.getDelayedCalls() if call.active()][1:], [])
 
     def test_an_engine_that_raises_ends_a_job_once(self):
@@ -152,7 +152,7 @@ class LibraryTests(SynchronousTestCase):
             raise ValueError("no")
 
         world = World()
-        self.patch(MemoryEngine, "fetch", lambda _, *asked: fetch(*asked))
+        self.patch(MemoryHTTPClient, "fetch", lambda _, *asked: fetch(*asked))
         answer = world.fetcher.fetch("http://a/")
         self.assertEqual(self.successResultOf(answer).error, "ValueError: no")
         receivers[0].finished(Cancelled("closed"))
@@ -165,7 +165,7 @@ class LibraryTests(SynchronousTestCase):
         world.fetcher.close()
         self.assertIn("Cancelled", self.successResultOf(answer).error)
         world.run(10)
-        self.assertEqual(len(world.engine.requests), 1)
+        self.assertEqual(len(world.client.requests), 1)
 
 
 class LimitTests(SynchronousTestCase):
@@ -174,10 +174,10 @@ class LimitTests(SynchronousTestCase):
         policy = Policy(obey_robots=False, concurrency=7, per_origin=3)
         world = World(pages, evolve(policy))
         world.start(*pages)
-        self.assertEqual(len(world.engine.in_flight), 7)
+        self.assertEqual(len(world.client.in_flight), 7)
         for host in "abc":
             in_flight = [
-                each for each in world.engine.in_flight if f"{host}/" in str(each.request)
+                each for each in world.client.in_flight if f"{host}/" in str(each.request)
             ]
             self.assertLessEqual(len(in_flight), 3)
         world.run(10)

@@ -120,14 +120,14 @@ class ConsumerServiceTests(SynchronousTestCase):
         self.start()
         self.put(b'{"url": "http://a/slow", "timeout": 3}')
         self.world.run(0.5)
-        self.assertEqual(self.world.engine.requests[0].timeouts.total, 3)
+        self.assertEqual(self.world.client.requests[0].timeouts.total, 3)
 
     def test_a_long_fetch_keeps_its_event(self):
         self.start()
         self.put(b"http://a/slow", ttr=10)
         self.world.run(60)
         self.assertEqual(self.depth(), Depth(reserved=1))
-        self.assertEqual(len(self.world.engine.requests), 1)
+        self.assertEqual(len(self.world.client.requests), 1)
 
     def test_a_slow_disk_keeps_its_event_too(self):
         self.start()
@@ -136,7 +136,7 @@ class ConsumerServiceTests(SynchronousTestCase):
         self.assertEqual(self.depth(), Depth(reserved=1))
         self.slow.sync()
         self.assertEqual(self.depth(), Depth())
-        self.assertEqual(len(self.world.engine.requests), 1)
+        self.assertEqual(len(self.world.client.requests), 1)
 
     def test_a_queue_that_is_down_is_retried(self):
         self.start()

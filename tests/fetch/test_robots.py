@@ -82,13 +82,13 @@ class RobotsTests(SynchronousTestCase):
         world = self.world({"http://a/robots.txt": self.ROBOTS, **dict.fromkeys(urls, Page())})
         world.start(*urls)
         world.run(1)
-        self.assertEqual(world.engine.urls, ["http://a/robots.txt", *urls])
+        self.assertEqual(world.client.urls, ["http://a/robots.txt", *urls])
 
     def test_a_disallowed_url_is_not_fetched(self):
         world = self.world({"http://a/robots.txt": self.ROBOTS})
         result = world.fetch("http://a/private/x")
         self.assertIn("RobotsDenied", result.error)
-        self.assertEqual(world.engine.urls, ["http://a/robots.txt"])
+        self.assertEqual(world.client.urls, ["http://a/robots.txt"])
 
     def test_a_redirect_to_a_disallowed_url_is_not_followed(self):
         world = self.world(
@@ -99,12 +99,12 @@ class RobotsTests(SynchronousTestCase):
             }
         )
         self.assertIn("RobotsDenied", world.fetch("http://a/").error)
-        self.assertNotIn("http://b/private", world.engine.urls)
+        self.assertNotIn("http://b/private", world.client.urls)
 
     def test_a_server_error_refuses_every_url(self):
         world = self.world({"http://a/robots.txt": Page(status=500), "http://a/": Page()})
         self.assertIn("RobotsUnavailable", world.fetch("http://a/").error)
-        self.assertNotIn("http://a/", world.engine.urls)
+        self.assertNotIn("http://a/", world.client.urls)
 
     def test_a_connection_error_is_the_error_of_the_url(self):
         result = self.world({}).fetch("http://a/")

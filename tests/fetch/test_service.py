@@ -313,13 +313,13 @@ class CrawlTests(SynchronousTestCase):
     def test_spellings_of_one_url_are_fetched_once(self):
         self.run_urls(["http://a/", "http://a", "HTTP://A:80/#x", "http://a/b", "no url"])
         self.world.run(5)
-        self.assertEqual(self.world.engine.urls, ["http://a/", "http://a/b"])
+        self.assertEqual(self.world.client.urls, ["http://a/", "http://a/b"])
         self.assertEqual(list(self.recorded), ["no url", "http://a/", "http://a/b"])
 
     def test_a_url_is_fetched_once_for_each_account(self):
         self.run_urls(["http://a/", "http://u:p@a/", "http://u:q@a/", "http://u:%70@a/"])
         self.world.run(5)
-        self.assertEqual(self.world.engine.urls, ["http://a/"] * 3)
+        self.assertEqual(self.world.client.urls, ["http://a/"] * 3)
         self.assertEqual(list(self.recorded), ["http://a/", "http://u:p@a/", "http://u:q@a/"])
 
     def test_urls_of_earlier_runs_are_not_fetched(self):

@@ -111,7 +111,7 @@ class FileTests(Case):
     def test_files_are_requested_uncompressed(self):
         world = self.world({"http://a/": Page()})
         world.fetch("http://a/")
-        self.assertEqual(world.engine.requests[0].headers.get(b"accept-encoding"), b"identity")
+        self.assertEqual(world.client.requests[0].headers.get(b"accept-encoding"), b"identity")
 
     def test_a_truncated_download_is_resumed_with_the_right_checksum(self):
         server = Versioned()
@@ -163,7 +163,7 @@ class FileTests(Case):
         world.start("http://a/x")
         self.assertEqual(self.files(), [])
         world.run(5)
-        self.assertIsNone(world.engine.requests[1].headers.get(b"range"))
+        self.assertIsNone(world.client.requests[1].headers.get(b"range"))
         self.assertEqual([path.read_bytes() for path in self.files()], [b"whole"])
 
     def test_an_unrequested_206_is_an_error(self):
@@ -173,7 +173,7 @@ class FileTests(Case):
 
     def test_two_fetches_of_a_url_at_once_have_a_part_each(self):
         world = self.world({"http://a/x": Page(BODY, headers=(ETAG,))})
-        world.engine.chunk = 1000
+        world.client.chunk = 1000
         world.start("http://a/x", "http://a/x")
         world.run(1)
         self.assertEqual({result.error for result in world.results}, {None})
@@ -279,8 +279,8 @@ class AtOnceTests(Case):
 
     def begin_run(self, **how):
         self.world_ = self.world({PAGE: lambda _: self.pages.pop(0)}, out=self.pausing, **how)
-        self.engine = self.world_.engine
-        self.engine.chunk = SIZE // 2
+        self.client = self.world_.client
+        self.client.chunk = SIZE // 2
 
     def pausing(self, out):
         test = self
@@ -293,7 +293,7 @@ class AtOnceTests(Case):
             def write(self, data):
                 if self.is_first:
                     self.is_first = False
-                    test.engine.in_flight[-1].pause()
+                    test.client.in_flight[-1].pause()
                 return out.write(data)
 
             def close(self):
@@ -309,7 +309,7 @@ class AtOnceTests(Case):
         """Begin a download, up to the middle of its body; return what lets it go on."""
         self.pages.append(Page(BODIES[number], headers=(ETAG,)))
         self.world_.start(PAGE)
-        exchange = self.engine.in_flight[-1]
+        exchange = self.client.in_flight[-1]
         self.assertTrue(exchange.is_paused)
         return exchange.resume
 
