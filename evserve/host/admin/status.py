@@ -136,7 +136,7 @@ def unready_reason(root: RootService) -> str | None:
         each.limiter.name for each in root.listeners if len(each.ports) < len(each.endpoints)
     ]
     if waiting:
-        return f"starting: {', '.join(waiting)} does not listen yet"
+        return f"starting: waiting for {', '.join(waiting)} to listen"
     return "starting" if root.phase is Phase.STARTING else None
 
 

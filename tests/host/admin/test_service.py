@@ -86,7 +86,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.client.request("/healthz")[::2], (200, b"ok\n"))
 
     def test_not_ready_before_every_service_listens(self):
-        expected = (503, b"starting: one, two does not listen yet\n")
+        expected = (503, b"starting: waiting for one, two to listen\n")
         self.assertEqual(self.client.request("/readyz")[::2], expected)
 
     def test_not_ready_before_the_reactor_runs(self):
