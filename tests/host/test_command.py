@@ -46,8 +46,8 @@ class Case(SynchronousTestCase):
 
 class CommandLineTests(Case):
     def test_without_a_service_it_is_echo(self):
-        (order,) = self.parse("--port 0").services
-        self.assertEqual((order.name, order.options["port"]), ("echo", 0))
+        (config,) = self.parse("--port 0").services
+        self.assertEqual((config.name, config.options["port"]), ("echo", 0))
 
     def test_options_of_the_host_may_stand_on_either_side(self):
         for words in ("--drain 3 --port 0 echo", "echo --port 0 --drain 3"):
@@ -88,7 +88,7 @@ class CommandLineTests(Case):
 class ConfigTests(Case):
     def test_each_table_is_a_service(self):
         words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
-        self.assertEqual([order.name for order in self.parse(words).services], ["a", "echo"])
+        self.assertEqual([config.name for config in self.parse(words).services], ["a", "echo"])
 
     def test_the_host_has_a_table_and_the_command_line_outranks_it(self):
         words = self.config("[evserve]\ndrain = 3\nlog_format = 'json'\n[services.echo]\nport = 0")

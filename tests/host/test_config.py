@@ -213,16 +213,16 @@ CATALOGUE = Catalogue(
 )
 
 
-class WordsTests(SynchronousTestCase):
-    def order(self, words, listening=()):
+class CommandLineTests(SynchronousTestCase):
+    def config(self, words, listening=()):
         name, *rest = words.split()
         return service_from_arguments(name, rest, list(listening), CATALOGUE, Host())
 
     def options(self, words, listening=()):
-        return self.order(words, listening)[0].options
+        return self.config(words, listening)[0].options
 
     def refusal(self, words, listening=()):
-        return str(self.assertRaises(usage.UsageError, self.order, words, listening))
+        return str(self.assertRaises(usage.UsageError, self.config, words, listening))
 
     def test_what_stands_after_the_name_is_the_services(self):
         options = self.options("shout --times 3 -l --port 7")
@@ -233,22 +233,22 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.options("shout --port 8", [("port", "7")])["port"], 8)
 
     def test_options_of_the_host_are_handed_back(self):
-        order, ours = self.order("shout --drain 3 --times 2 --check")
+        config, ours = self.config("shout --drain 3 --times 2 --check")
         self.assertEqual(ours, [("drain", "3"), ("check", None)])
-        self.assertEqual(order.options["times"], 2)
+        self.assertEqual(config.options["times"], 2)
 
     def test_options_may_stand_among_positional_arguments(self):
         options = self.options("fetch a --retries 3 b -- --c")
         self.assertEqual((options["urls"], options["retries"]), (("a", "b", "--c"), 3))
 
     def test_a_service_with_commands_of_its_own_gets_all_the_words(self):
-        order, ours = self.order("nested inner --retries 3 a")
-        self.assertEqual((order.options.subOptions["retries"], ours), (3, []))
+        config, ours = self.config("nested inner --retries 3 a")
+        self.assertEqual((config.options.subOptions["retries"], ours), (3, []))
 
     def test_the_host_is_the_parent_of_the_options(self):
-        order, _ = self.order("shout")
-        self.assertEqual(order.options.parent.subCommand, "shout")
-        self.assertEqual((order.name, order.plugin.name), ("shout", "shout"))
+        config, _ = self.config("shout")
+        self.assertEqual(config.options.parent.subCommand, "shout")
+        self.assertEqual((config.name, config.plugin.name), ("shout", "shout"))
 
     def test_each_mistake_names_the_service(self):
         table = {
@@ -284,23 +284,23 @@ class WordsTests(SynchronousTestCase):
             ("broken", "'broken' cannot be used: no luck"),
             ("bad", "'bad' cannot be used: no (/p/bad.py)"),
         ):
-            error = self.assertRaises(PluginError, self.order, name)
+            error = self.assertRaises(PluginError, self.config, name)
             self.assertEqual(str(error), message)
 
 
-class TableTests(SynchronousTestCase):
-    def order(self, plugin, **settings):
+class ServiceTableTests(SynchronousTestCase):
+    def config(self, plugin, **settings):
         table = ServiceTable("mine", plugin, settings, "f: [services.mine]")
         return service_from_table(table, CATALOGUE, Host())
 
     def refusal(self, plugin, **settings):
-        return str(self.assertRaises(usage.UsageError, self.order, plugin, **settings))
+        return str(self.assertRaises(usage.UsageError, self.config, plugin, **settings))
 
     def test_a_table_is_a_service_under_its_own_name(self):
-        order = self.order("shout", times=3, listen=["tcp:1", "tcp:2"])
-        self.assertEqual((order.name, order.plugin.name), ("mine", "shout"))
+        config = self.config("shout", times=3, listen=["tcp:1", "tcp:2"])
+        self.assertEqual((config.name, config.plugin.name), ("mine", "shout"))
         self.assertEqual(
-            (order.options["times"], order.options["listen"]), (3, ["tcp:1", "tcp:2"])
+            (config.options["times"], config.options["listen"]), (3, ["tcp:1", "tcp:2"])
         )
 
     def test_each_mistake_names_file_and_table(self):

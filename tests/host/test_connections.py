@@ -102,7 +102,7 @@ class Case(SynchronousTestCase):
         return registry.get_sample_value(name, labels)
 
 
-class PassingOnTests(Case):
+class ForwardingTests(Case):
     protocol = Drainable
 
     def test_the_protocol_gets_every_call(self):
@@ -345,7 +345,7 @@ class TimedTransport(StringTransport):
         return self.handle
 
 
-class SweepTests(SynchronousTestCase):
+class IdleSweepTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.open(4.0)
@@ -443,7 +443,7 @@ class NumberedTransport:
         return self.number
 
 
-class GuardTests(SynchronousTestCase):
+class DescriptorLimiterTests(SynchronousTestCase):
     limit = 1024
 
     def setUp(self):

@@ -48,7 +48,7 @@ class EndpointStringsTests(SynchronousTestCase):
         self.assertEqual(endpoint_strings(Nine()), ["tcp:9000"])
 
 
-class CompleteTests(SynchronousTestCase):
+class AddDefaultsTests(SynchronousTestCase):
     def make_folder(self):
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
@@ -110,7 +110,7 @@ class CompleteTests(SynchronousTestCase):
         self.assertEqual(str(error), "no folder 'nowhere' with certificates")
 
 
-class ParseTests(SynchronousTestCase):
+class ParseEndpointTests(SynchronousTestCase):
     def parse(self, written, interface="127.0.0.1"):
         return parse_endpoint(MemoryReactorClock(), written, interface)
 

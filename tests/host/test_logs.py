@@ -16,7 +16,7 @@ def logged(observe, text, *, namespace="evserve.host", level="info", **values):
     getattr(Logger(namespace=namespace, observer=observe), level)(text, **values)
 
 
-class FormatTests(SynchronousTestCase):
+class FormatEventTests(SynchronousTestCase):
     def text(self, *words, **how):
         events = []
         logged(events.append, *words, **how)
@@ -42,7 +42,7 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual(json.loads(line)["log_format"], "two\nlines {n}")
 
 
-class QuietTests(SynchronousTestCase):
+class NoiseTests(SynchronousTestCase):
     def dropped(self, text, **how):
         events = []
         logged(events.append, text, **how)
@@ -79,7 +79,7 @@ class QuietTests(SynchronousTestCase):
         raise AssertionError
 
 
-class PlaceTests(SynchronousTestCase):
+class MakeObserverTests(SynchronousTestCase):
     def setUp(self):
         self.out, self.err = io.StringIO(), io.StringIO()
         self.patch(sys, "stdout", self.out)

@@ -189,7 +189,7 @@ class SchemaTests(SynchronousTestCase):
         self.assertEqual(str(error), "'1': never")
 
 
-class SetTests(SynchronousTestCase):
+class SetOptionsTests(SynchronousTestCase):
     def test_the_first_invalid_value_is_named(self):
         arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
         for message, start in (("--{} {}", "--c 'x': "), ("{}: {}", "c: 'x': ")):
@@ -214,7 +214,7 @@ class DidYouMeanTests(SynchronousTestCase):
         self.assertEqual(did_you_mean("zzz", ["port", "drain"]), "")
 
 
-class ArgvTests(SynchronousTestCase):
+class FormatArgumentsTests(SynchronousTestCase):
     def test_what_is_spelt_is_read_back(self):
         options = Options()
         arguments = [("count", "3"), ("v", None), ("n", "-x"), ("label", ""), ("tag", "--help")]
@@ -225,7 +225,7 @@ class ArgvTests(SynchronousTestCase):
         self.assertEqual(format_arguments([("verbose", None)]), ["--verbose"])
 
 
-class ScanTests(SynchronousTestCase):
+class ParseArgumentsTests(SynchronousTestCase):
     def parse(self, words, *, permute=True):
         return parse_arguments(words.split(), [Options(), Other()], permute=permute)
 

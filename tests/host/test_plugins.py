@@ -52,7 +52,7 @@ class Case(SynchronousTestCase):
         return reason
 
 
-class AddTests(Case):
+class AddPluginFolderTests(Case):
     def test_a_folder_that_holds_twisted_plugins_gives_those(self):
         plugins = self.make("twisted/plugins")
         self.add(self.base)
@@ -86,7 +86,7 @@ class AddTests(Case):
         self.assertEqual(self.refusal("x" * 300), f"{'x' * 300}: File name too long")
 
 
-class WritableTests(Case):
+class WorldWritableTests(Case):
     def test_a_folder_that_everybody_may_write_to_is_refused(self):
         plugins = self.make("mine", 0o777)
         self.assertEqual(
@@ -143,7 +143,7 @@ LOADS = ServicePlugin("services", "evserve.host.plugins", "It loads.")
 FAILS = ServicePlugin("lame", "no_such_module", "It does not.")
 
 
-class TableTests(SynchronousTestCase):
+class ListPluginsTests(SynchronousTestCase):
     def test_each_service_is_a_line_with_its_file(self):
         lines = list(list_plugins(Catalogue({"services": FoundService(LOADS, "/p/a.py")}, ())))
         self.assertEqual(lines, ["services  It loads.  [/p/a.py]"])

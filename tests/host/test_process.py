@@ -31,7 +31,7 @@ class StreamTests(SynchronousTestCase):
             raise OSError
 
 
-class LimitTests(SynchronousTestCase):
+class FileLimitTests(SynchronousTestCase):
     def limit(self, soft, hard):
         """Return what is set, and what is returned, for such limits."""
         given = []
@@ -166,7 +166,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(explain(KeyError("x")), "KeyError: 'x'")
 
 
-class PlacesTests(SynchronousTestCase):
+class CheckPathsTests(SynchronousTestCase):
     def setUp(self):
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)

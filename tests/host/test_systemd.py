@@ -100,7 +100,7 @@ class NotifierTests(SynchronousTestCase):
             self.assertEqual(eventAsText(said.pop(), includeTimestamp=False)[-len(line) :], line)
 
 
-class ListedTests(SynchronousTestCase):
+class ParseListenFDsTests(SynchronousTestCase):
     def names(self, **environ):
         return parse_listen_fds({"LISTEN_PID": "7", **environ}, 7)
 
@@ -121,7 +121,7 @@ class ListedTests(SynchronousTestCase):
             self.assertEqual(self.names(**environ).inheritedDescriptors(), [])
 
 
-class CheckTests(SynchronousTestCase):
+class CheckInheritedSocketTests(SynchronousTestCase):
     def setUp(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(self.listener.close)

@@ -7,7 +7,7 @@
 
 The way of a request:
 
-    AdminService                  accepts the connection; its own limits, no descriptor guard
+    AdminService                  accepts the connection; its own limits, no descriptor limiter
     AdminResource.render          called by twisted.web for every request; adds the headers
     AdminResource._respond        checks the Host header and the method, picks the page by its path
     http.is_allowed_host          refuses a foreign name for a loopback address (DNS rebinding)

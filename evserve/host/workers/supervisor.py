@@ -279,15 +279,13 @@ class SupervisorRoot(RootService):
         self.supervisor = Supervisor(workers, self.reactor, launcher, self._start_failed)
         self._reactors: dict[SocketKey, BindOnlyReactor] = {}
 
-    def bind_only(self, order: ServiceConfig) -> ServiceConfig:
-        """Return an order for a service that binds the sockets; the workers accept from them."""
-        return evolve(order, loaded=LoadedService(order.loaded.options, self._make_bind_only))
+    def bind_only(self, config: ServiceConfig) -> ServiceConfig:
+        """Return `config` for a service that binds the sockets, from which the workers accept."""
+        return evolve(config, loaded=LoadedService(config.loaded.options, self._make_bind_only))
 
     def _make_bind_only(self, options: Options, host: IHost) -> IService:
         service: Any = host.listen(options, Factory())
-        host.metrics.unregister(
-            service.limiter
-        )  # it has no connections: those of the workers count
+        host.metrics.unregister(service.limiter)  # only the workers have connections
         host.metrics.register(ServiceTotals(self.supervisor.totals, service.limiter.name))
         return IService(service)
 
