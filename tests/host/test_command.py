@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +23,6 @@ class Case(SynchronousTestCase):
     def setUp(self):
         self.out = io.StringIO()
         self.patch(sys, "stdout", self.out)
-        self.patch(process, "open_standard_descriptors", lambda: None)
         self.patch(process, "raise_file_limit", lambda: 1024)
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)
@@ -42,6 +42,18 @@ class Case(SynchronousTestCase):
     def config(self, text):
         Path("c.toml").write_text(text)
         return "--config c.toml"
+
+
+class ImportTests(SynchronousTestCase):
+    def test_it_is_imported_without_a_reactor_and_without_what_runs_services(self):
+        program = (
+            "import sys, evserve.host.command; late = {'twisted.internet.reactor', "
+            "'evserve.host.application', 'evserve.host.listener'}; "
+            "sys.exit(not late.isdisjoint(sys.modules))"
+        )
+        self.assertEqual(
+            subprocess.run([sys.executable, "-c", program], check=False).returncode, 0
+        )
 
 
 class CommandLineTests(Case):

@@ -7,8 +7,8 @@ inherited sockets.
     roles       which role this process has; which services may run in workers
     supervisor  starts, replaces and stops the workers; binds the sockets for them
     worker      serves from inherited sockets; ends when the supervisor ends
-    sockets     sharing a listening socket; the descriptors that a worker inherits
-    messages    the control channel: messages between supervisor and worker
+    sockets     sharing a listening socket: bound by the supervisor, inherited by the workers
+    messages    what supervisor and worker tell each other: the assignment, the control channel
     totals      the metrics of all workers, summed
 
 The way of a worker through its life:
@@ -30,15 +30,15 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from evserve.host.workers.messages import current_assignment as current_assignment
     from evserve.host.workers.roles import check_shareable as check_shareable
     from evserve.host.workers.roles import choose_role as choose_role
-    from evserve.host.workers.sockets import current_assignment as current_assignment
     from evserve.host.workers.worker import set_worker_options as set_worker_options
 
 _MODULES = {
     "check_shareable": "roles",
     "choose_role": "roles",
-    "current_assignment": "sockets",
+    "current_assignment": "messages",
     "set_worker_options": "worker",
 }
 

@@ -7,7 +7,7 @@ from twisted.python.usage import Options, UsageError
 from evserve.host.application import RootService
 from evserve.host.config import ServiceConfig
 from evserve.host.logs import logs_to_terminal
-from evserve.host.workers.sockets import current_assignment
+from evserve.host.workers.messages import current_assignment
 from evserve.host.workers.supervisor import Launcher, SupervisorRoot
 from evserve.host.workers.worker import WorkerRoot
 

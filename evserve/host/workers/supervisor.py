@@ -27,15 +27,18 @@ from evserve.host.config import ServiceConfig
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
 from evserve.host.plugins import current_folder
-from evserve.host.workers.messages import Message, MessageDecoder, MessageKind, encode
-from evserve.host.workers.sockets import (
+from evserve.host.workers.messages import (
     COMMAND_FD,
     FIRST_SOCKET_FD,
     REPORT_FD,
     Assignment,
-    BindOnlyReactor,
+    Message,
+    MessageDecoder,
+    MessageKind,
     SocketKey,
+    encode,
 )
+from evserve.host.workers.sockets import BindOnlyReactor
 from evserve.host.workers.totals import ServiceTotals, Totals
 from evserve.interfaces import IHost, LoadedService
 
