@@ -21,7 +21,7 @@ The way of a worker through its life:
     WorkerRoot.endpoint              accepts from the inherited socket (sockets.InheritingReactor)
     ControlChannel.send              READY, then METRICS once a second
     WorkerProcess.childDataReceived  in the supervisor: Totals sums the metrics
-    WorkerProcess.processEnded       it died: another one starts after the delay of its Backoff
+    WorkerProcess.processEnded       it died: another one starts after a delay (RESTART_DELAYS)
     Supervisor.stopService           sends DRAIN; later ABORT, and SIGKILL if that does not help
 """
 

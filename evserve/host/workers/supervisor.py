@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options
 from typing_extensions import override
 
+from evserve.backoff import BackOff
 from evserve.host import process
 from evserve.host.application import GRACE, RootService
 from evserve.host.config import ServiceConfig
@@ -43,8 +44,7 @@ from evserve.host.workers.totals import ServiceTotals, Totals
 from evserve.interfaces import IHost, LoadedService
 
 
-MIN_BACKOFF = 0.25  # seconds
-MAX_BACKOFF = 30.0  # seconds
+RESTART_DELAYS = BackOff(initial=0.25, ceiling=30.0)
 STABLE_AFTER = 30.0  # seconds of life after which a worker's next death counts as its first
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
@@ -69,7 +69,7 @@ class Supervisor(Service):
     _sockets: Mapping[SocketKey, int] = field(init=False, factory=dict)
     _workers: dict[int, "WorkerProcess"] = field(init=False, factory=dict)  # by number
     _restarts: dict[int, IDelayedCall] = field(init=False, factory=dict)
-    _backoffs: dict[int, "Backoff"] = field(init=False, factory=lambda: defaultdict(Backoff))
+    _deaths: Counter[int] = field(init=False, factory=Counter)  # in a row, by number
     _stopped: Deferred[None] | None = field(init=False, default=None)  # set by stopService
 
     def start(self, sockets: Mapping[SocketKey, int]) -> None:
@@ -126,8 +126,10 @@ class Supervisor(Service):
             self.on_start_failed(worker)
 
     def _restart_later(self, worker: "WorkerProcess") -> None:
-        lifetime = self.reactor.seconds() - worker.started_at
-        delay = self._backoffs[worker.number].delay_after(lifetime)
+        if self.reactor.seconds() - worker.started_at >= STABLE_AFTER:
+            self._deaths[worker.number] = 0
+        self._deaths[worker.number] += 1
+        delay = RESTART_DELAYS.delay(self._deaths[worker.number], roll=1)
         _log.warn(
             "worker {number} (process {pid}) {end}: starting another in {wait:g} seconds",
             number=worker.number,
@@ -219,20 +221,6 @@ class WorkerProcess(ProcessProtocol):
         """End the process with SIGKILL."""
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
-
-
-@define
-class Backoff:
-    """Doubles the delay before a restart with each death in a row."""
-
-    _next: float = field(init=False, default=MIN_BACKOFF)
-
-    def delay_after(self, lifetime: float) -> float:
-        """Return the seconds to wait after a worker has lived for `lifetime` seconds."""
-        if lifetime >= STABLE_AFTER:
-            self._next = MIN_BACKOFF
-        delay, self._next = self._next, min(2 * self._next, MAX_BACKOFF)
-        return delay
 
 
 @frozen
