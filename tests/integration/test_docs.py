@@ -6,11 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from inspect import isfunction
 from pathlib import Path
 
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from evserve import options, testing
+from evserve.interfaces import IDrainable, IHandlerPlugin, IHost, IServicePlugin
 from tests.documents import ROOT, Page
 from tests.integration.processes import TWISTD, need_open_files, run_python
 
@@ -47,6 +50,18 @@ class FileTests(SynchronousTestCase):
         folder = self.mktemp()
         Page("docs/deployment.md").write_files(folder)
         self.assertTrue(Path(folder, "etc", "systemd", "system", "evserve.socket").exists())
+
+
+class PluginAPIPageTests(SynchronousTestCase):
+    def test_every_hook_is_listed(self):
+        page = (ROOT / "docs/plugin-api.md").read_text(encoding="utf-8")
+        for interface in (IHost, IServicePlugin, IHandlerPlugin, IDrainable):
+            for name in (interface.__name__, *interface.names()):
+                self.assertRegex(page, rf"\b{name}\b")
+        parsers = [name for name, value in vars(options).items() if isfunction(value)]
+        for name in (*parsers, *testing.__all__, "default_port", "one_process"):
+            if not name.startswith("_"):
+                self.assertRegex(page, rf"\b{name}\b")
 
 
 class PageTests(TestCase):
