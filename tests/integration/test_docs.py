@@ -1,4 +1,4 @@
-"""What the pages say is what a reader gets: their files are written, their commands are run."""
+"""The files and commands of the pages: written, run, and compared with what the pages show."""
 
 import os
 import re
@@ -76,7 +76,7 @@ class PageTests(TestCase):
         for command, shown in page.commands():
             said = await self.run_command(command, shown, folder)
             while "peek-ready" in command and "NOT_FOUND" in said:
-                # Somebody who reads the page is slower than the work that goes on beside him.
+                # A reader of the page would be slower than the work in the background.
                 said = await self.run_command(command, shown, folder)
             self.assertRegex(said, as_pattern(shown))
 

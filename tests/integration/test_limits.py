@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.certificates import make_certificates
 from tests.integration.commands import CommandCase
-from tests.integration.streams import Client
+from tests.integration.stream_client import StreamClient
 
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -31,7 +31,7 @@ class Limits:
     async def client(self):
         from twisted.internet import reactor
 
-        client = Client()
+        client = StreamClient()
         await connectProtocol(self.client_endpoint(reactor), client)
         self.addCleanup(client.hang_up)
         client.transport.write(b"hello")
@@ -73,7 +73,7 @@ class Limits:
         await self.start("--idle-timeout", "0.4")
         # On a slow machine a client may seem silent before it has said anything.
         while await (await self.client()).closed != b"hello":
-            """Try again."""
+            pass
         closed = re.compile(rb"closed \d+ idle connections")
         await self.server.until(lambda: closed.search(self.server.err))
 
@@ -137,7 +137,7 @@ class ResetTests(CommandCase):
         address = await server.listening()
         port = int(address.rpartition(":")[2])
         await deferToThread(reset, port, 2000)
-        await self.echoes(f"tcp:{address}")
+        await self.check_echo(f"tcp:{address}")
         before = self.usage(server)
         await deferToThread(reset, port, 10_000)
         await self.settle(server, address, before)
@@ -148,7 +148,7 @@ class ResetTests(CommandCase):
     async def settle(self, server, address, before):
         """Wait until the server has as many descriptors as before; see to its memory."""
         descriptors, memory = before
-        client = await self.echoes(f"tcp:{address}")
+        client = await self.check_echo(f"tcp:{address}")
         await client.hang_up()
         while self.usage(server)[0] > descriptors + 2:
             await pause(0.05)
@@ -198,7 +198,7 @@ class DescriptorTests(CommandCase):
             clients.pop(0).close()
             served += 1
         self.assertEqual(served, 100)
-        await self.echoes(f"tcp:{address}")
+        await self.check_echo(f"tcp:{address}")
         self.assertIn(b"accepting connections again", server.err)
         self.assertNotIn(b"Traceback", server.err)
         self.assertNotIn(b"EMFILE", server.err)

@@ -128,7 +128,7 @@ class CurrentFolderTests(Case):
     async def test_it_can_be_left_out(self):
         self.plugin("shout", SHOUT)
         self.assertNotIn("shout", await self.services("--no-cwd-plugins"))
-        await self.says(
+        await self.check_error(
             ["--no-cwd-plugins", "shout"],
             "no service named 'shout' ('twistd -n evserve services' lists them)",
         )
@@ -183,7 +183,7 @@ class BrokenTests(Case):
             for name, (path, cause) in self.causes.items()
             if name in ("syntax", "raising", "exiting")
         ]
-        await self.table(rows, self.says)
+        await self.check_rows(rows, self.check_error)
 
     async def test_a_server_says_at_its_start_which_files_it_left_out(self):
         server = self.evserve("shout")
@@ -219,7 +219,7 @@ class WritableTests(Case):
             f"not loading plugins from {path}: {path} is world-writable (fix: chmod o-w {path})"
         )
         server = self.evserve("--port", "0")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         self.assertIn(f"plugin left out: {path}: {cause}\n", server.err.decode())
         self.assertIn(cause, await self.services())
 
@@ -227,7 +227,7 @@ class WritableTests(Case):
         path = self.plugin("shout", SHOUT, root="elsewhere").parent
         path.chmod(0o777)
         cause = f"{path} is world-writable (fix: chmod o-w {path})"
-        await self.says(
+        await self.check_error(
             ["--plugin-dir", "elsewhere", "services"],
             f"plugin-dir: not loading plugins from {path}: {cause}",
         )
@@ -310,7 +310,7 @@ class TwistTests(Case):
         server = self.twist("evserve", "--port", "0")
         address = re.compile(rb'"tcp (127\.0\.0\.1:\d+)"')
         found = await server.until(lambda: b"names" in server.out and address.search(server.out))
-        await self.echoes(f"tcp:{found[1].decode()}")
+        await self.check_echo(f"tcp:{found[1].decode()}")
         self.assertEqual(await server.stop("INT"), 0)
 
     async def test_a_mistake_is_one_line(self):

@@ -131,5 +131,5 @@ class NotifyTests(Case):
     async def test_systemd_is_notified_of_start_life_and_end(self):
         await self.lives()
 
-    async def test_with_workers_only_the_parent_notifies(self):
+    async def test_with_workers_only_the_supervisor_notifies(self):
         await self.lives("--workers", "2")

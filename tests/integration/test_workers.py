@@ -19,7 +19,7 @@ from evserve.host.workers.supervisor import Launcher, Supervisor
 from evserve.host.workers.totals import Totals
 from tests.certificates import make_certificates
 from tests.integration.processes import TWISTD, on_chosen_reactor, spawn
-from tests.integration.streams import Client
+from tests.integration.stream_client import StreamClient
 
 
 WORKERS = re.compile(rb"workers: processes ([\d, ]+)\n")
@@ -73,7 +73,7 @@ class Case(TestCase):
         """Wait until /metrics contains a line; workers report once a second."""
         got = b""
         while line not in got:
-            client = Client()
+            client = StreamClient()
             await connectProtocol(clientFromString(self.reactor, f"tcp:{admin}"), client)
             client.transport.write(b"GET /metrics HTTP/1.0\r\n\r\n")
             got = await client.closed
@@ -236,7 +236,7 @@ class DrainTests(Case):
         words = ["echo", "--listen", f"unix:{path}", "--delay", "1000", "--workers", "2"]
         server = spawn(self, "--drain", drain, "--admin", "tcp:0", *words)
         admin = await server.listening()
-        client = Client()
+        client = StreamClient()
         await connectProtocol(clientFromString(self.reactor, f"unix:{path}"), client)
         self.addCleanup(client.hang_up)
         client.transport.write(b"more")

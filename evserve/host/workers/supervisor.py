@@ -27,7 +27,7 @@ from evserve.host.application import GRACE, RootService
 from evserve.host.config import ServiceConfig
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
-from evserve.host.plugins import current_folder
+from evserve.host.process import current_folder
 from evserve.host.workers.messages import (
     COMMAND_FD,
     FIRST_SOCKET_FD,

@@ -7,8 +7,8 @@ from zope.interface import implementer
 
 
 @implementer(IHalfCloseableProtocol)
-class Client(Protocol):
-    """Collects what comes back; `closed` fires with all of it when the server closes."""
+class StreamClient(Protocol):
+    """Collects what it receives; `closed` fires with that when the connection is closed."""
 
     def __init__(self):
         self.got = b""
@@ -16,7 +16,7 @@ class Client(Protocol):
         self._wanted = None
 
     def receive(self, count):
-        """Fire once `count` bytes have come."""
+        """Fire with all bytes received, once there are at least `count`."""
         self._wanted = count, Deferred()
         deferred = self._wanted[1]
         self._check()
