@@ -92,7 +92,7 @@ class CommandLineTests(Case):
         self.assertEqual(self.refusal("--check --port 0"), 0)
         self.assertEqual(self.out.getvalue(), "command line: OK (echo)\n")
 
-    def test_the_version_is_ours(self):
+    def test_the_version_is_that_of_evserve(self):
         self.assertEqual(self.refusal("--version"), 0)
         self.assertRegex(self.out.getvalue(), r"^evserve \S+ \(Twisted \S+\)\n$")
 
@@ -102,7 +102,7 @@ class ConfigTests(Case):
         words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
         self.assertEqual([config.name for config in self.parse(words).services], ["a", "echo"])
 
-    def test_the_host_has_a_table_and_the_command_line_outranks_it(self):
+    def test_the_command_line_overrides_the_table_of_the_host(self):
         words = self.config("[evserve]\ndrain = 3\nlog_format = 'json'\n[services.echo]\nport = 0")
         options = self.parse(words)
         self.assertEqual((options["drain"], options["log-format"]), (3, "json"))
@@ -128,10 +128,10 @@ class PidfileTests(Case):
     def test_in_the_foreground_none_is_written(self):
         self.assertEqual(self.parse("--port 0").parent["pidfile"], "")
 
-    def test_one_that_is_asked_for_is(self):
+    def test_one_that_is_asked_for_is_written(self):
         self.assertEqual(self.parse("--port 0", pidfile="my.pid").parent["pidfile"], "my.pid")
 
-    def test_a_daemon_has_one(self):
+    def test_a_daemon_writes_one(self):
         self.assertEqual(self.parse("--port 0", nodaemon=0).parent["pidfile"], "twistd.pid")
 
 
