@@ -34,11 +34,10 @@ _UNKNOWN = "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"
 
 
 class EndpointError(UsageError):
-    """An endpoint string that cannot be used: `endpoint`, and the `reason` in one line."""
+    """An endpoint string that cannot be used; `reason` is one line."""
 
     def __init__(self, endpoint: str, reason: str) -> None:
         super().__init__(f"bad endpoint {endpoint!r}: {reason}")
-        self.endpoint = endpoint
         self.reason = reason
 
 

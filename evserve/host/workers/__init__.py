@@ -18,7 +18,7 @@ The way of a worker through its life:
     Supervisor.start                 once the reactor runs
     Launcher.start                   the same command line, with an Assignment in its environment
     worker.set_worker_options        in the worker: what the supervisor has done is not done again
-    WorkerRoot.endpoint              accepts from the inherited socket (sockets.InheritingReactor)
+    WorkerRoot.endpoint              accepts on that socket (sockets.InheritedSocketReactor)
     ControlChannel.send              READY, then METRICS once a second
     WorkerProcess.childDataReceived  in the supervisor: Totals sums the metrics
     WorkerProcess.processEnded       it died: another one starts after a delay (RESTART_DELAYS)

@@ -69,7 +69,7 @@ class BindOnlyReactor:
 
 
 @define(eq=False)
-class InheritingReactor:
+class InheritedSocketReactor:
     """A worker's reactor for one endpoint: accepts from the inherited socket `fileno`.
 
     The address that the endpoint asks for is ignored: the supervisor has bound it.

@@ -26,7 +26,7 @@ from evserve.host.workers.messages import (
     Message,
     MessageKind,
 )
-from evserve.host.workers.sockets import InheritingReactor, without_systemd
+from evserve.host.workers.sockets import InheritedSocketReactor, without_systemd
 
 
 REPORT_INTERVAL = 1.0  # seconds between two reports of the metrics
@@ -74,7 +74,7 @@ class WorkerRoot(RootService):
         fileno = self._assignment.sockets.get((service, written))
         if fileno is None:
             raise UsageError(f"--workers: {written!r} is not among the endpoints of its options")
-        reactor = InheritingReactor(self.reactor, fileno)
+        reactor = InheritedSocketReactor(self.reactor, fileno)
         return parse_endpoint(reactor, without_systemd(written), interface)
 
     @override
