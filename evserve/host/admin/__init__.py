@@ -15,17 +15,3 @@ The way of a request:
     http.metrics_response         /metrics: the same metrics, as Prometheus text or OpenMetrics
     status.unready_reason         /readyz: None, or why clients should go elsewhere
 """
-
-from typing import TYPE_CHECKING, Any
-
-
-if TYPE_CHECKING:
-    from evserve.host.admin.service import make_admin as make_admin
-
-
-def __getattr__(name: str) -> Any:
-    if name == "make_admin":  # lazy: only a process with an admin port needs twisted.web
-        from evserve.host.admin.service import make_admin
-
-        return make_admin
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,27 +24,3 @@ The way of a worker through its life:
     WorkerProcess.processEnded       it died: another one starts after a delay (RESTART_DELAYS)
     Supervisor.stopService           sends DRAIN; later ABORT, and SIGKILL if that does not help
 """
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-
-if TYPE_CHECKING:
-    from evserve.host.workers.messages import current_assignment as current_assignment
-    from evserve.host.workers.roles import check_shareable as check_shareable
-    from evserve.host.workers.roles import choose_role as choose_role
-    from evserve.host.workers.worker import set_worker_options as set_worker_options
-
-_MODULES = {
-    "check_shareable": "roles",
-    "choose_role": "roles",
-    "current_assignment": "messages",
-    "set_worker_options": "worker",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Lazy: the command line is parsed, or refused, before the rest of the host is needed.
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
