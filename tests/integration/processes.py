@@ -107,6 +107,13 @@ class Child(ProcessProtocol):
                 deferred.callback(found)
 
 
+async def address_of(child, name):
+    """Return the address, such as `127.0.0.1:4711`, that a service of a child has logged."""
+    line = re.compile(rf"{name}: listening on tcp (\S+)\n".encode())
+    await child.until(lambda: b" serves " in child.err and line.search(child.err))
+    return line.search(child.err)[1].decode()
+
+
 def run_python(test, *words, folder=None, stdin=True):
     """Start Python in `folder`, or in a new one; it is killed at the end of `test`."""
     from twisted.internet import reactor

@@ -1,5 +1,5 @@
-"""A person's mistake is one line on standard error and status 1: the whole list."""
-# ruff: noqa: E501 - a row a line, however long, is a table
+"""Mistakes in options and config files: one line on standard error and status 1."""
+# ruff: noqa: E501 - one line per row of a table
 
 import socket
 import sys

@@ -22,7 +22,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
 class Limits:
-    """What holds for every kind of stream; each kind below is one TestCase."""
+    """Tests for every kind of stream; each kind below is one TestCase."""
 
     async def start(self, *words):
         self.server = self.evserve("--listen", self.endpoint(), *words)
@@ -43,12 +43,12 @@ class Limits:
         return client
 
     async def refused(self):
-        with contextlib.suppress(ConnectError):  # when the reset is quicker
+        with contextlib.suppress(ConnectError):  # if the reset arrives first
             client = await self.client()
             self.assertEqual(await client.closed, b"")
 
     async def leave(self, client):
-        """Go, and return when the server has seen it."""
+        """Close a client, and wait until the server has noticed."""
         client.transport.loseWriteConnection()
         await client.closed
 
@@ -71,7 +71,7 @@ class Limits:
 
     async def test_silent_clients_are_closed(self):
         await self.start("--idle-timeout", "0.4")
-        # On a slow machine a client may seem silent before it has said anything.
+        # On a slow machine a client may be closed before the server has read its bytes.
         while await (await self.client()).closed != b"hello":
             pass
         closed = re.compile(rb"closed \d+ idle connections")
@@ -146,7 +146,7 @@ class ResetTests(CommandCase):
         self.assertEqual(len(server.err.splitlines()), 3, server.err)
 
     async def settle(self, server, address, before):
-        """Wait until the server has as many descriptors as before; see to its memory."""
+        """Wait until the server has as many descriptors as before; check its memory."""
         descriptors, memory = before
         client = await self.check_echo(f"tcp:{address}")
         await client.hang_up()
@@ -229,7 +229,7 @@ class DescriptorTests(CommandCase):
         return client
 
     async def is_quiet(self, server):
-        """Check that a server uses next to no processor time, once it is done with all it got."""
+        """Check that a server uses almost no processor time once it has handled its input."""
         for _ in range(5):
             before = self.cpu(server)
             await pause(0.5)

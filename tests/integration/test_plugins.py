@@ -28,7 +28,7 @@ def makeService(options, host):
     return host.listen(options, factory)
 """
 
-# A service that misbehaves in one way, given as the body of its `Service`.
+# A service that misbehaves, by the body of its `Service` class or of makeService.
 MISBEHAVING = """
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -234,7 +234,7 @@ class WritableTests(Case):
 
 
 class MisbehavingTests(Case):
-    """Services that do what they should not."""
+    """Services that break the rules of the plugin API."""
 
     async def ends(self, name, *, status, err, **parts):
         self.misbehaving(name, **parts)

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, stops, and what it leaves behind."""
+"""The server as a process: its start, its stop, and the files that remain."""
 
 import os
 import select
@@ -182,8 +182,8 @@ def wait_for_the_end(process):
     assert poll.poll(120_000)
 
 
-class PlaceTests(CommandCase):
-    """Odd surroundings: closed streams, folders that cannot be written, another user."""
+class EnvironmentTests(CommandCase):
+    """Unusual environments: closed streams, folders without permissions, another user."""
 
     async def test_closed_standard_input(self):
         server = self.evserve("--port", "0", streams=(1, 2))
@@ -227,7 +227,7 @@ class PlaceTests(CommandCase):
     async def test_a_port_for_which_one_must_be_root(self):
         limit = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
         if int(limit) <= 1:
-            self.skipTest("here everybody may open every port")
+            self.skipTest("every user may open every port here")
         child = self.run_command(*unprivileged(), *EVSERVE, "--port", "1")
         self.assertEqual(await child.ended, 1)
         line = "evserve: echo: cannot listen on 127.0.0.1:1: Permission denied\n"
@@ -260,7 +260,7 @@ class PlaceTests(CommandCase):
 
 
 def unprivileged():
-    """Return what runs a command without the rights that only root has."""
+    """Return a command that runs another one without the capabilities of root."""
     if os.getuid() != 0:
         return ()
     return ("/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all")
@@ -325,7 +325,7 @@ class HelpTests(CommandCase):
     async def test_an_adapted_service_lists_its_own(self):
         self.assertIn("--wsgi=", await self.help("web", "--help"))
 
-    async def test_the_version_is_ours(self):
+    async def test_the_version_is_that_of_evserve(self):
         self.assertRegex(await self.help("--version"), r"^evserve \d\S* \(Twisted \d\S*\)\n$")
 
     async def test_options_of_the_host_may_stand_on_either_side(self):
