@@ -230,7 +230,7 @@ def discover(package: ModuleType = twisted.plugins) -> Catalogue:
 
 
 def _as_service(value: object) -> IServicePlugin | None:
-    """Return a service plugin, None if `value` is none; raises ValueError if it is unusable."""
+    """Return `value` as a service plugin, None if it is not one; raises ValueError if unusable."""
     if not IPlugin.providedBy(value):
         return None
     if not (IServicePlugin.providedBy(value) or IServiceMaker.providedBy(value)):

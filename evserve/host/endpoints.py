@@ -21,7 +21,7 @@ from evserve.options import port_number
 # With Twisted's default of 50, clients in a burst have to send their SYN again.
 BACKLOG = 1024
 
-# The arguments of Twisted's endpoints, in the order in which they may stand without their names.
+# The arguments of Twisted's endpoints, in their positional order.
 _ARGUMENTS = {
     "tcp": ("port", "interface", "backlog"),
     "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),

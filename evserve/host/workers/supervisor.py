@@ -116,7 +116,7 @@ class Supervisor(Service):
         del self._workers[worker.number]
         self.totals.retire(worker)
         if self._stopped is not None:
-            if worker.serving and worker.exit_status != 0:  # others had no clients to cut off
+            if worker.serving and worker.exit_status != 0:  # it aborted connections
                 self.clean = False
             if not self._workers and not self._stopped.called:
                 self._stopped.callback(None)
