@@ -116,7 +116,7 @@ class Supervisor(Service):
         del self._workers[worker.number]
         self.totals.retire(worker)
         if self._stopped is not None:
-            if worker.serving and worker.exit_status != 0:  # it aborted connections
+            if worker.serving and worker.exit_status != 0:  # its clients were cut off
                 self.clean = False
             if not self._workers and not self._stopped.called:
                 self._stopped.callback(None)
