@@ -450,11 +450,11 @@ class DescriptorLimiterTests(SynchronousTestCase):
         self.clock = Clock()
         self.descriptors = DescriptorLimiter(self.clock, self.limit)
         self.port = PausablePort()
-        self.descriptors.watch(self.port)
         self.lowest = 0
         self.probes = []
         self.patch(os, "open", self.open_null)
         self.patch(os, "close", self.probes.remove)
+        self.descriptors.watch(self.port)
 
     def open_null(self, path, flags):
         if self.lowest + len(self.probes) >= self.limit:
@@ -475,6 +475,18 @@ class DescriptorLimiterTests(SynchronousTestCase):
         self.descriptors.watch(other)
         self.fill()
         self.assertFalse(self.port.reading or other.reading)
+
+    def test_many_connections_count_although_low_numbers_are_free(self):
+        most = self.limit - self.descriptors.reserve
+        for _ in range(most - 1):
+            self.descriptors.opened(NumberedTransport(5))
+        self.assertTrue(self.port.reading)
+        self.descriptors.opened(NumberedTransport(5))
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertFalse(self.port.reading)
+        self.descriptors.closed()
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertTrue(self.port.reading)
 
     def test_ports_accept_again_once_descriptors_are_free(self):
         self.fill()
