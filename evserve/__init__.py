@@ -1,3 +1,24 @@
-"""evserve: an event-driven server on Twisted whose every service is a plugin file."""
+"""evserve: an event-driven server on Twisted whose every service is a plugin file.
+
+What plugin authors import:
+
+    plugin      ServicePlugin and Handler, the descriptors in plugin files; discovery
+    interfaces  IHost, what a service gets from the host; IDrainable
+    options     parsers of option values
+    testing     a host, clients and a queue in memory
+
+The rooms, which do not import each other (but the lab uses load):
+
+    host        the `twistd -n evserve` command: config, limits, drain, admin port, workers
+    echo        the echo service
+    queue       the queue service, which speaks beanstalkd's protocol
+    work        the work service, which runs handlers on events
+    fetch       the fetch service and the Fetcher
+    load, lab   the load generator; I/O models side by side
+    reactor     the uvloop reactor
+
+What they share: events (queues of events for Python programs, and their engines), http (the HTTP
+client), backoff, endpoints, progress and writing.
+"""
 
 __version__ = "0.1.0"

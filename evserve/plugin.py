@@ -230,7 +230,7 @@ def discover(package: ModuleType = twisted.plugins) -> Catalogue:
 
 
 def _as_service(value: object) -> IServicePlugin | None:
-    """Return a service plugin, None if `value` is none; raises ValueError if it is unusable."""
+    """Return `value` as a service plugin, None if it is not one; raises ValueError if unusable."""
     if not IPlugin.providedBy(value):
         return None
     if not (IServicePlugin.providedBy(value) or IServiceMaker.providedBy(value)):
@@ -264,7 +264,7 @@ def _plugin_modules(
         first = seen.setdefault(name, path)
         if first != path:
             # The same file in a checkout and in an installed copy is no conflict.
-            if not _same(first, path):
+            if not _same_content(first, path):
                 broken.append(BrokenPlugin(name, path, f"shadowed by {first}"))
             continue
         search_path = package.__path__
@@ -286,7 +286,7 @@ def _plugin_files(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
                 yield info.name, str(Path(folder, f"{info.name}.py"))
 
 
-def _same(first: str, second: str) -> bool:
+def _same_content(first: str, second: str) -> bool:
     try:
         return filecmp.cmp(first, second, shallow=False)
     except OSError:  # one is compiled, or may not be read

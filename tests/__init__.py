@@ -1,4 +1,4 @@
-"""Tests, for `trial` and `pytest` alike: what holds for all of them."""
+"""Settings of all tests, for `trial` and `pytest`."""
 
 import os
 
@@ -6,15 +6,15 @@ from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
 
-# Seconds that a test may take. The limit is there for what hangs, and must spare what is slow: a
-# machine with much else to do takes ten times as long as a quiet one.
+# Seconds that a test may take. The limit ends tests that hang, and must not end slow ones: a busy
+# machine takes ten times as long as an idle one.
 util.DEFAULT_TIMEOUT_DURATION = 300.0
-# Likewise Hypothesis, which would take such a machine for a slow test.
+# For the same reason, Hypothesis must not reject slow tests.
 settings.register_profile("evserve", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("evserve")
 
-# What would change the programs that tests start: proxies, a service manager, colours, a umask,
-# another mode of Python (not where it looks for modules, which is how they find this project).
+# Variables that would change the programs that tests start: proxies, a service manager, colours,
+# modes of Python. PYTHONPATH stays, because it may be how they find this project.
 _FOREIGN = {
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),

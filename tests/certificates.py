@@ -1,4 +1,4 @@
-"""A certificate authority of our own for the tests that need TLS."""
+"""A certificate authority for the tests that need TLS."""
 
 import trustme
 from attrs import frozen
@@ -15,7 +15,7 @@ NAME = "localhost"
 
 @frozen
 class Certificates:
-    """A server's certificate, and what a client needs to trust it."""
+    """A server's certificate, and that of the authority that a client must trust."""
 
     server_pem: bytes  # the private key and the chain
     authority_pem: bytes

@@ -1,4 +1,4 @@
-"""For pytest only; `trial` needs none of it: it has `--reactor` and its own folder."""
+"""For pytest only: `trial` has `--reactor` and a folder of its own."""
 
 import pytest
 from twisted.application.reactors import installReactor

@@ -1,4 +1,4 @@
-"""Reading the code blocks of a Markdown page, so that what it says can be run."""
+"""The code blocks of a Markdown page, so that tests can run them."""
 
 import re
 from pathlib import Path

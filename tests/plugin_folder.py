@@ -1,4 +1,4 @@
-"""Plugin files for tests: a package of our own stands in for `twisted.plugins`."""
+"""Plugin files for tests, in a package that takes the place of `twisted.plugins`."""
 
 import shutil
 import sys
@@ -32,7 +32,7 @@ class PluginFolder:
             del sys.modules[name]
 
     def folder(self):
-        """Add a folder that is searched after those before it."""
+        """Add a folder, which is searched last."""
         folder = self.root / f"folder{len(self.package.__path__)}"
         folder.mkdir()
         self.package.__path__.append(str(folder))
@@ -44,9 +44,11 @@ class PluginFolder:
         path.write_text(text)
         return str(path)
 
-    def service(self, name, text, **facts):
-        """Write a plugin file for a service, and its module."""
+    def service(self, name, text, **attributes):
+        """Write a plugin file for a service, and the module of the service."""
         module = f"{self.name}_{name}"
         (self.root / f"{module}.py").write_text(text)
-        words = "".join(f", {key}={value!r}" for key, value in facts.items())
-        return self.plugin(name, f"{SERVICE}it = ServicePlugin({name!r}, {module!r}, ''{words})\n")
+        keywords = "".join(f", {key}={value!r}" for key, value in attributes.items())
+        return self.plugin(
+            name, f"{SERVICE}it = ServicePlugin({name!r}, {module!r}, ''{keywords})\n"
+        )

@@ -1,4 +1,4 @@
-"""Ports for what has to name one before it listens, or listens there again."""
+"""Ports for servers whose port must be known before they listen."""
 
 import contextlib
 import socket
@@ -10,10 +10,9 @@ RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_port():
-    """Return a port of 127.0.0.1 that is free, and stays so as far as the kernel has a say.
+    """Return a free port of 127.0.0.1 that the kernel will not give to a client.
 
-    A port that `bind` has chosen may go to any client's connection the moment it is closed. This
-    one is below those that the kernel gives away.
+    The kernel chooses ports for clients from a range; this port is below it.
     """
     end = int(RANGE.read_text().split()[0]) if RANGE.exists() else 32_768
     while True:

@@ -93,7 +93,7 @@ class DiscoveryTests(Case):
         self.plugins.plugin("z", f"{SERVICE}a = ServicePlugin('a', 'x', '')")
         self.assertEqual(list(self.discover().services), ["a", "z"])
 
-    def test_what_is_no_plugin_is_passed_over(self):
+    def test_other_values_are_ignored(self):
         self.plugins.plugin("other", "number = 3\nfrom evserve.plugin import ServicePlugin\n")
         self.assertEqual(self.discover(), Catalogue({}, ()))
 
@@ -118,7 +118,7 @@ class DiscoveryTests(Case):
         )
         self.assertEqual(self.discover(), Catalogue({}, ()))
 
-    def test_our_own_plugins_outrank_those_of_twistd(self):
+    def test_evserve_plugins_precede_those_of_twistd(self):
         self.plugins.plugin("a_first", MAKER.format("same"))
         mine = self.plugins.plugin("b_second", f"{SERVICE}it = ServicePlugin('same', 'x', '')")
         self.assertEqual(self.discover().services["same"].path, mine)
@@ -148,12 +148,12 @@ class BrokenTests(Case):
     def test_a_plugin_file_cannot_end_the_process(self):
         self.assertEqual(self.cause("import sys; sys.exit('bye')"), "SystemExit: bye")
 
-    def test_whatever_it_raises_it_breaks_nothing_else(self):
+    def test_any_exception_is_contained(self):
         for name in ("GeneratorExit", "BaseException"):
             self.plugins = PluginFolder(self)
             self.assertEqual(self.cause(f"raise {name}('odd')"), f"{name}: odd")
 
-    def test_but_ctrl_c_ends_it(self):
+    def test_ctrl_c_is_not_caught(self):
         self.assertRaises(KeyboardInterrupt, self.cause, "raise KeyboardInterrupt")
 
     def test_null_bytes_are_no_python(self):
@@ -173,7 +173,7 @@ class BrokenTests(Case):
         cause = self.cause(f"{SERVICE}it = ServicePlugin('x', 'x', None)")
         self.assertEqual(cause, "ValueError: 'x' has no description")
 
-    def test_the_first_on_the_path_wins_a_name_and_the_other_is_told(self):
+    def test_the_first_on_the_path_gets_a_name_and_the_other_is_broken(self):
         first = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('same', 'x', '')")
         second = self.plugins.plugin("b", f"{SERVICE}it = ServicePlugin('same', 'y', '')")
         catalogue = self.discover()
@@ -181,7 +181,7 @@ class BrokenTests(Case):
         cause = f"the name 'same' is taken by {first}"
         self.assertEqual(catalogue.broken, (BrokenPlugin("same", second, cause),))
 
-    def test_a_file_hidden_by_one_of_the_same_name_is_told(self):
+    def test_a_file_shadowed_by_one_of_the_same_name_is_broken(self):
         self.plugins.folder()
         first = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')")
         second = self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('y', 'y', '')", folder=1)
@@ -190,13 +190,13 @@ class BrokenTests(Case):
         cause = f"shadowed by {first}"
         self.assertEqual(catalogue.broken, (BrokenPlugin("a", second, cause),))
 
-    def test_two_copies_of_a_file_hide_nothing(self):
+    def test_two_copies_of_a_file_are_no_conflict(self):
         self.plugins.folder()
         for folder in (0, 1):
             self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')", folder=folder)
         self.assertEqual(self.discover().broken, ())
 
-    def test_a_copy_that_is_no_source_file_counts_as_another(self):
+    def test_a_compiled_copy_is_a_conflict(self):
         self.plugins.folder()
         self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('x', 'x', '')")
         (self.plugins.root / "folder1" / "a.pyc").write_bytes(b"")
@@ -217,7 +217,7 @@ class LoadTests(Case):
         self.assertIsInstance(loaded.options(), usage.Options)
         self.assertIsInstance(loaded.make_service(loaded.options(), None), Service)
 
-    def test_what_a_module_lacks_is_said(self):
+    def test_a_name_that_a_module_lacks_is_shown(self):
         module = f"{self.plugins.name}_it"
         self.assertEqual(self.refusal(""), f"{module} has no Options and no makeService")
 
@@ -310,7 +310,7 @@ class HandlerTests(SynchronousTestCase):
     def test_it_names_a_function_and_imports_it_when_loaded(self):
         self.assertIs(Handler("a", f"{__name__}.double").load(), double)
 
-    def test_a_function_that_cannot_be_had_is_one_line(self):
+    def test_a_missing_function_is_one_line(self):
         for function, cause in (
             ("no_such_module.f", "No module named 'no_such_module'"),
             (f"{__name__}.missing", "has no function missing"),
@@ -321,7 +321,7 @@ class HandlerTests(SynchronousTestCase):
             self.assertIn(cause, str(error))
             self.assertNotIn("\n", str(error))
 
-    def test_whatever_an_import_raises_is_one_line(self):
+    def test_any_error_of_an_import_is_one_line(self):
         for number, raising in enumerate(("SystemExit(3)", "asyncio.CancelledError('x\\ny')")):
             plugins, name = PluginFolder(self), f"raises_at_import_{number}"
             (plugins.root / f"{name}.py").write_text(f"import asyncio\nraise {raising}\n")
@@ -371,13 +371,13 @@ class HandlerDiscoveryTests(SynchronousTestCase):
         self.assertTrue(found.handlers["b"].path.endswith("one.py"))
         self.assertEqual((found.services, found.broken), ({}, ()))
 
-    def test_the_first_to_name_a_pattern_has_it(self):
+    def test_the_first_handler_gets_a_pattern(self):
         found = self.discover(one='a = Handler("a", "m.one")', two='a = Handler("a", "m.two")')
         self.assertEqual(found.handlers["a"].plugin.function, "m.one")
         self.assertIn("one.py", found.broken[0].cause)
         self.assertTrue(found.broken[0].path.endswith("two.py"))
 
-    def test_a_bad_pattern_breaks_its_file_alone(self):
+    def test_a_bad_pattern_breaks_only_its_file(self):
         found = self.discover(bad='a = Handler("*.a", "m.a")', good='b = Handler("b", "m.b")')
         self.assertEqual(list(found.handlers), ["b"])
         self.assertIn("'*.a'", found.broken[0].cause)

@@ -16,12 +16,12 @@ class PrintTests(SynchronousTestCase):
     def refusal(self, stream, *name):
         return str(self.assertRaises(UnwritableError, print_to, stream, "text", *name))
 
-    def test_text_is_there_at_once(self):
+    def test_text_is_flushed(self):
         stream = io.StringIO()
         print_to(stream, "text")
         self.assertEqual(stream.getvalue(), "text")
 
-    def test_what_cannot_be_written_is_named(self):
+    def test_an_unwritable_stream_is_named(self):
         self.assertEqual(self.refusal(Full()), "standard output: No space left on device")
         self.assertEqual(self.refusal(Full(), STDERR), "standard error: No space left on device")
 

@@ -8,7 +8,6 @@ event_queue.py  EventQueue: what every engine can do; Capability, Depth
 errors.py       QueueError and its kinds
 engines.py      open_queue: from a URL to an engine, which is imported only then
 consumer.py     Consumer: the loop that reserves events for handlers; Delivery
-backoff.py      BackOff: delays between attempts
 memory.py       MemoryQueue: the engine for tests (public in evserve.testing)
 beanstalk/      the engine for `beanstalk://`; `sqlite:` and `memory:` are in evserve.queue
 
@@ -18,7 +17,7 @@ Delivery.ack removes it, Delivery.retry makes it ready again later, and Delivery
 and puts a record of the reason under the type ERRORS.
 """
 
-from evserve.events.backoff import BackOff
+from evserve.backoff import BackOff
 from evserve.events.consumer import Consumer, Delivery
 from evserve.events.engines import QueueURL, open_queue
 from evserve.events.errors import (

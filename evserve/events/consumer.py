@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from evserve.events.backoff import BackOff
+from evserve.backoff import BackOff
 from evserve.events.errors import NotReserved, QueueError
 from evserve.events.event import Event
 from evserve.events.event_queue import EventQueue

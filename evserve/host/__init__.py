@@ -1,6 +1,6 @@
 """The host: the `twistd -n evserve` command, and everything that services have in common.
 
-- command: the options of `evserve`; builds the service tree
+- command: the options of the host; builds the service tree
 - config: command line or TOML file -> services with parsed options
 - options: the listening options of services; reading option classes
 - application: the service tree, its start and drain; the host that services see
@@ -8,8 +8,10 @@
 - connections: limits per service, idle time-outs, file descriptors, drain of connections
 - endpoints: endpoint strings
 - plugins: folders of plugin files; the `services` command
-- process: signals, exit status, one-line errors
-- logs, metrics, systemd: each its own subject
+- process: one-line errors, exit status, signals, standard streams, file limit, paths
+- logs: format and destination of the log
+- metrics: the metrics of all services, merged
+- systemd: readiness, watchdog, socket activation
 - admin: status page, metrics and health over HTTP
 - workers: `--workers N`
 

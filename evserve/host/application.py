@@ -24,7 +24,7 @@ from evserve.host import process
 from evserve.host.config import ServiceConfig
 from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.endpoints import endpoint_strings, parse_endpoint
-from evserve.host.listener import AdoptingReactor, ListenerService
+from evserve.host.listener import ListenerService, SharedSocketReactor
 from evserve.host.logs import logs_to_terminal, make_observer
 from evserve.host.metrics import Metrics
 from evserve.host.options import LOOPBACK, Limits
@@ -92,7 +92,7 @@ class RootService(MultiService):
 
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
         """Return the endpoint of a service's endpoint string; raises EndpointError."""
-        return parse_endpoint(AdoptingReactor(self.reactor), written, interface)
+        return parse_endpoint(SharedSocketReactor(self.reactor), written, interface)
 
     @override
     def privilegedStartService(self) -> None:

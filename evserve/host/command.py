@@ -37,7 +37,7 @@ from evserve.host.options import (
 )
 from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.host.process import check_paths, exit_without_traceback, open_standard_descriptors
-from evserve.host.workers import current_assignment
+from evserve.host.workers.messages import current_assignment
 from evserve.options import choice, positive_integer, seconds
 from evserve.plugin import (
     Catalogue,
@@ -162,7 +162,7 @@ class Options(usage.Options):
                 raise usage.UsageError(f"--config names the services to run (remove {extra[0]})")
             workers_location = self._read_config(own)
         if self["workers"]:
-            from evserve.host.workers import check_shareable
+            from evserve.host.workers.roles import check_shareable
 
             check_shareable(self.services, workers_location)
 
@@ -194,7 +194,7 @@ class Options(usage.Options):
         if current_assignment() is None:
             check_paths(twistd)
         else:
-            from evserve.host.workers import set_worker_options
+            from evserve.host.workers.worker import set_worker_options
 
             set_worker_options(twistd, self)
 
@@ -204,15 +204,16 @@ def makeService(options: Options) -> IService:
     with exit_without_traceback():
         from twisted.internet import reactor
 
-        from evserve.host.admin import make_admin
         from evserve.host.application import add_services
-        from evserve.host.workers import choose_role
+        from evserve.host.workers.roles import choose_role
 
         root, services = choose_role(options, options.services, reactor)
         add_services(services, root)
         if current_assignment() is None:  # the supervisor does this for its workers
             _warn_of_broken_plugins(options)
             if options["admin"] is not None:
+                from evserve.host.admin.service import make_admin
+
                 root.admin = make_admin(options["admin"], options.services, root)
         return root
 

@@ -25,7 +25,7 @@ from evserve.host.options import (
     set_options,
     with_listening_options,
 )
-from evserve.host.workers import current_assignment
+from evserve.host.workers.messages import current_assignment
 from evserve.interfaces import IServicePlugin, LoadedService
 from evserve.plugin import Catalogue, PluginError, load
 

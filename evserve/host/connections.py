@@ -132,6 +132,7 @@ class ConnectionLimiter(Factory):
     def closed(self, connection: "Connection") -> None:
         """Forget a connection that was lost."""
         self.connections.discard(connection)
+        self.descriptors.closed()
         self._received += connection.received
         peer = connection.peer
         if peer is not None:
@@ -372,6 +373,8 @@ class DescriptorLimiter:
     limit: int
     ports: set[Any] = field(init=False, factory=set)
     paused: bool = field(init=False, default=False)
+    _connections: int = field(init=False, default=0)
+    _others: int = field(init=False, default=0)  # descriptors in use before the first connection
 
     @property
     def reserve(self) -> int:
@@ -380,6 +383,9 @@ class DescriptorLimiter:
 
     def watch(self, port: Any) -> None:
         """Add a listening port."""
+        if not self.ports and not self._connections:
+            self._others = os.open(os.devnull, os.O_RDONLY)  # the lowest free number
+            os.close(self._others)
         self.ports.add(port)
         self._limit_batch(port)
         if self.paused:
@@ -390,15 +396,25 @@ class DescriptorLimiter:
         self.ports.discard(port)
 
     def opened(self, transport: Any) -> None:
-        """Check the descriptor of a new connection.
+        """Count a new connection, and pause if few descriptors are free.
 
-        The kernel hands out the lowest free number, so a high one means that few are free.
+        The kernel hands out the lowest free number, so a high one means that few are free. A low
+        one may be that of a closed connection, so the open connections are counted as well.
         """
+        self._connections += 1
         for port in self.ports:
             self._limit_batch(port)  # it grows with every full batch
         fileno = getattr(transport, "fileno", None)
-        if fileno is not None and fileno() >= self.limit - self.reserve and not self.paused:
+        high = fileno is not None and fileno() >= self.limit - self.reserve
+        if not self.paused and (high or self._is_full()):
             self._pause()
+
+    def closed(self) -> None:
+        """Count a connection that was closed."""
+        self._connections -= 1
+
+    def _is_full(self) -> bool:
+        return self._others + self._connections >= self.limit - self.reserve
 
     def _pause(self) -> None:
         self.paused = True
@@ -430,7 +446,7 @@ class DescriptorLimiter:
         finally:
             for each in probes:
                 os.close(each)
-        return probes[-1] < self.limit - self.reserve
+        return probes[-1] < self.limit - self.reserve and not self._is_full()
 
     def _limit_batch(self, port: Any) -> None:
         if hasattr(port, "numberAccepts"):

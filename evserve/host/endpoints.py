@@ -21,7 +21,7 @@ from evserve.options import port_number
 # With Twisted's default of 50, clients in a burst have to send their SYN again.
 BACKLOG = 1024
 
-# The arguments of Twisted's endpoints, in the order in which they may stand without their names.
+# The arguments of Twisted's endpoints, in their positional order.
 _ARGUMENTS = {
     "tcp": ("port", "interface", "backlog"),
     "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),
@@ -34,11 +34,10 @@ _UNKNOWN = "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"
 
 
 class EndpointError(UsageError):
-    """An endpoint string that cannot be used: `endpoint`, and the `reason` in one line."""
+    """An endpoint string that cannot be used; `reason` is one line."""
 
     def __init__(self, endpoint: str, reason: str) -> None:
         super().__init__(f"bad endpoint {endpoint!r}: {reason}")
-        self.endpoint = endpoint
         self.reason = reason
 
 

@@ -164,7 +164,7 @@ def adopt_port(reactor: Any, fileno: int, family: int, factory: IProtocolFactory
 
 
 @define(eq=False)
-class AdoptingReactor:
+class SharedSocketReactor:
     """A reactor for endpoints, which adopts UNIX sockets as a SharedUnixPort."""
 
     reactor: Any

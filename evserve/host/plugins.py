@@ -16,7 +16,7 @@ import twisted.plugins
 from twisted.application.service import IService
 from twisted.python import usage
 
-from evserve.host.process import exit_without_traceback
+from evserve.host.process import current_folder, exit_without_traceback
 from evserve.interfaces import IHost
 from evserve.plugin import BrokenPlugin, Catalogue, PluginError, added_folders, load
 
@@ -69,14 +69,6 @@ def add_current_folder() -> tuple[BrokenPlugin, ...]:
     except OSError:  # the current folder was removed, or may not be read
         pass
     return ()
-
-
-def current_folder() -> Path | None:
-    """Return the current folder; None if it was removed."""
-    try:
-        return Path.cwd()
-    except OSError:
-        return None
 
 
 class Options(usage.Options):

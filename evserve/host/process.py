@@ -1,4 +1,4 @@
-"""The process: one-line errors, exit status, signals, standard streams, paths, file limit."""
+"""The process: one-line errors, exit status, signals, standard streams, file limit, paths."""
 
 import atexit
 import errno
@@ -125,6 +125,14 @@ def raise_file_limit() -> int:
         return soft if soft != resource.RLIM_INFINITY else MAX_DESCRIPTORS
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def current_folder() -> Path | None:
+    """Return the current folder; None if it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def check_paths(twistd: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from evserve.host.process import explain
 
 _log = Logger()
 
-_UNNAMED = "unknown"  # sd_listen_fds_with_names(3) calls a socket without a name so
+_UNNAMED = "unknown"  # for a socket without a name: sd_listen_fds_with_names(3)
 
 
 @define(eq=False)

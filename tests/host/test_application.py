@@ -110,7 +110,7 @@ class StartTests(Case):
         self.assertEqual(self.happened, ["privileged a", "privileged b", "start a", "start b"])
         self.assertEqual((self.reactor.stops, self.statuses), (0, []))
 
-    def test_it_says_what_it_serves(self):
+    def test_it_logs_what_it_serves(self):
         self.add("a")
         self.add("b")
         self.start()
@@ -190,7 +190,7 @@ class FailTests(Case):
             reactor.run()
             self.assertEqual((reactor.stops, self.statuses.pop()), (1, 1))
 
-    def test_in_the_foreground_it_is_said_once(self):
+    def test_in_the_foreground_it_is_shown_once(self):
         self.root.fail("why")
         self.assertEqual(self.logged, [])
 
@@ -303,7 +303,7 @@ class DaemonTests(Case):
 
 
 class LogTests(Case):
-    def test_it_brings_its_observer_in_the_foreground(self):
+    def test_it_sets_its_observer_in_the_foreground(self):
         parent = MultiService()
         parent.setComponent = lambda interface, _: self.happened.append(interface)
         self.root.setServiceParent(parent)
@@ -357,7 +357,7 @@ class HostTests(HostCase):
     def test_the_reactor_is_that_of_the_root(self):
         self.assertIs(self.host.reactor, self.reactor)
 
-    def test_a_failure_bears_the_name_of_the_service(self):
+    def test_a_failure_names_the_service(self):
         self.host.fail("no luck")
         self.assertEqual(self.root.failure, "echo: no luck")
 

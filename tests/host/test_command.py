@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +23,6 @@ class Case(SynchronousTestCase):
     def setUp(self):
         self.out = io.StringIO()
         self.patch(sys, "stdout", self.out)
-        self.patch(process, "open_standard_descriptors", lambda: None)
         self.patch(process, "raise_file_limit", lambda: 1024)
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)
@@ -44,10 +44,22 @@ class Case(SynchronousTestCase):
         return "--config c.toml"
 
 
+class ImportTests(SynchronousTestCase):
+    def test_it_is_imported_without_a_reactor_and_without_what_runs_services(self):
+        program = (
+            "import sys, evserve.host.command; late = {'twisted.internet.reactor', "
+            "'evserve.host.application', 'evserve.host.listener'}; "
+            "sys.exit(not late.isdisjoint(sys.modules))"
+        )
+        self.assertEqual(
+            subprocess.run([sys.executable, "-c", program], check=False).returncode, 0
+        )
+
+
 class CommandLineTests(Case):
     def test_without_a_service_it_is_echo(self):
-        (order,) = self.parse("--port 0").services
-        self.assertEqual((order.name, order.options["port"]), ("echo", 0))
+        (config,) = self.parse("--port 0").services
+        self.assertEqual((config.name, config.options["port"]), ("echo", 0))
 
     def test_options_of_the_host_may_stand_on_either_side(self):
         for words in ("--drain 3 --port 0 echo", "echo --port 0 --drain 3"):
@@ -80,7 +92,7 @@ class CommandLineTests(Case):
         self.assertEqual(self.refusal("--check --port 0"), 0)
         self.assertEqual(self.out.getvalue(), "command line: OK (echo)\n")
 
-    def test_the_version_is_ours(self):
+    def test_the_version_is_that_of_evserve(self):
         self.assertEqual(self.refusal("--version"), 0)
         self.assertRegex(self.out.getvalue(), r"^evserve \S+ \(Twisted \S+\)\n$")
 
@@ -88,9 +100,9 @@ class CommandLineTests(Case):
 class ConfigTests(Case):
     def test_each_table_is_a_service(self):
         words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
-        self.assertEqual([order.name for order in self.parse(words).services], ["a", "echo"])
+        self.assertEqual([config.name for config in self.parse(words).services], ["a", "echo"])
 
-    def test_the_host_has_a_table_and_the_command_line_outranks_it(self):
+    def test_the_command_line_overrides_the_table_of_the_host(self):
         words = self.config("[evserve]\ndrain = 3\nlog_format = 'json'\n[services.echo]\nport = 0")
         options = self.parse(words)
         self.assertEqual((options["drain"], options["log-format"]), (3, "json"))
@@ -116,10 +128,10 @@ class PidfileTests(Case):
     def test_in_the_foreground_none_is_written(self):
         self.assertEqual(self.parse("--port 0").parent["pidfile"], "")
 
-    def test_one_that_is_asked_for_is(self):
+    def test_one_that_is_asked_for_is_written(self):
         self.assertEqual(self.parse("--port 0", pidfile="my.pid").parent["pidfile"], "my.pid")
 
-    def test_a_daemon_has_one(self):
+    def test_a_daemon_writes_one(self):
         self.assertEqual(self.parse("--port 0", nodaemon=0).parent["pidfile"], "twistd.pid")
 
 

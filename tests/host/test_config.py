@@ -67,11 +67,11 @@ class ReadTests(SynchronousTestCase):
     def test_the_host_table_may_be_left_out(self):
         self.assertEqual(self.read("[services.echo]").host, {})
 
-    def test_editors_of_windows_are_forgiven(self):
+    def test_a_byte_order_mark_is_ignored(self):
         (table,) = self.read(b"\xef\xbb\xbf[services.echo]\r\nport = 1\r\n").services
         self.assertEqual(table.settings, {"port": 1})
 
-    def test_a_name_may_be_any_that_can_be_printed(self):
+    def test_a_name_may_have_any_printable_characters(self):
         (table,) = self.read("[services.'Büro 2']\nplugin = 'echo'").services
         self.assertEqual(
             (table.name, table.location), ("Büro 2", f'{self.path}: [services."Büro 2"]')
@@ -118,7 +118,7 @@ class PathTests(SynchronousTestCase):
     def test_a_folder_is_no_file(self):
         self.assertEqual(self.refusal("/"), "/: Is a directory")
 
-    def test_an_empty_name_is_shown_as_such(self):
+    def test_an_empty_path_is_shown_in_quotes(self):
         self.assertEqual(self.refusal(""), "'': Is a directory")
 
 
@@ -213,42 +213,42 @@ CATALOGUE = Catalogue(
 )
 
 
-class WordsTests(SynchronousTestCase):
-    def order(self, words, listening=()):
+class CommandLineTests(SynchronousTestCase):
+    def config(self, words, listening=()):
         name, *rest = words.split()
         return service_from_arguments(name, rest, list(listening), CATALOGUE, Host())
 
     def options(self, words, listening=()):
-        return self.order(words, listening)[0].options
+        return self.config(words, listening)[0].options
 
     def refusal(self, words, listening=()):
-        return str(self.assertRaises(usage.UsageError, self.order, words, listening))
+        return str(self.assertRaises(usage.UsageError, self.config, words, listening))
 
-    def test_what_stands_after_the_name_is_the_services(self):
+    def test_options_after_the_name_belong_to_the_service(self):
         options = self.options("shout --times 3 -l --port 7")
         self.assertEqual((options["times"], options["loud"], options["port"]), (3, 1, 7))
 
-    def test_what_stands_before_it_counts_too_and_the_later_wins(self):
+    def test_listening_options_before_the_name_count_and_later_ones_win(self):
         self.assertEqual(self.options("shout", [("port", "7")])["port"], 7)
         self.assertEqual(self.options("shout --port 8", [("port", "7")])["port"], 8)
 
-    def test_options_of_the_host_are_handed_back(self):
-        order, ours = self.order("shout --drain 3 --times 2 --check")
+    def test_options_of_the_host_are_returned(self):
+        config, ours = self.config("shout --drain 3 --times 2 --check")
         self.assertEqual(ours, [("drain", "3"), ("check", None)])
-        self.assertEqual(order.options["times"], 2)
+        self.assertEqual(config.options["times"], 2)
 
     def test_options_may_stand_among_positional_arguments(self):
         options = self.options("fetch a --retries 3 b -- --c")
         self.assertEqual((options["urls"], options["retries"]), (("a", "b", "--c"), 3))
 
     def test_a_service_with_commands_of_its_own_gets_all_the_words(self):
-        order, ours = self.order("nested inner --retries 3 a")
-        self.assertEqual((order.options.subOptions["retries"], ours), (3, []))
+        config, ours = self.config("nested inner --retries 3 a")
+        self.assertEqual((config.options.subOptions["retries"], ours), (3, []))
 
     def test_the_host_is_the_parent_of_the_options(self):
-        order, _ = self.order("shout")
-        self.assertEqual(order.options.parent.subCommand, "shout")
-        self.assertEqual((order.name, order.plugin.name), ("shout", "shout"))
+        config, _ = self.config("shout")
+        self.assertEqual(config.options.parent.subCommand, "shout")
+        self.assertEqual((config.name, config.plugin.name), ("shout", "shout"))
 
     def test_each_mistake_names_the_service(self):
         table = {
@@ -267,40 +267,40 @@ class WordsTests(SynchronousTestCase):
         for words, message in table.items():
             self.assertEqual(self.refusal(words), message)
 
-    def test_listening_options_mean_nothing_to_a_job(self):
+    def test_a_job_has_no_listening_options(self):
         for option in ("listen", "port", "max-connections"):
             message = f"fetch: no such option --{option}"
             self.assertEqual(self.refusal("fetch", [(option, "1")]), message)
 
-    def test_a_refused_folder_may_be_why_a_service_is_not_there(self):
+    def test_an_unknown_service_shows_that_a_folder_was_refused(self):
         catalogue = Catalogue({}, (BrokenPlugin("", "/p", "not loading plugins from /p"),))
         error = self.assertRaises(
             usage.UsageError, service_from_arguments, "zzz", [], [], catalogue, Host()
         )
         self.assertEqual(str(error), "no service named 'zzz'; not loading plugins from /p")
 
-    def test_a_broken_plugin_says_why(self):
+    def test_a_broken_plugin_is_refused_with_its_cause(self):
         for name, message in (
             ("broken", "'broken' cannot be used: no luck"),
             ("bad", "'bad' cannot be used: no (/p/bad.py)"),
         ):
-            error = self.assertRaises(PluginError, self.order, name)
+            error = self.assertRaises(PluginError, self.config, name)
             self.assertEqual(str(error), message)
 
 
-class TableTests(SynchronousTestCase):
-    def order(self, plugin, **settings):
+class ServiceTableTests(SynchronousTestCase):
+    def config(self, plugin, **settings):
         table = ServiceTable("mine", plugin, settings, "f: [services.mine]")
         return service_from_table(table, CATALOGUE, Host())
 
     def refusal(self, plugin, **settings):
-        return str(self.assertRaises(usage.UsageError, self.order, plugin, **settings))
+        return str(self.assertRaises(usage.UsageError, self.config, plugin, **settings))
 
     def test_a_table_is_a_service_under_its_own_name(self):
-        order = self.order("shout", times=3, listen=["tcp:1", "tcp:2"])
-        self.assertEqual((order.name, order.plugin.name), ("mine", "shout"))
+        config = self.config("shout", times=3, listen=["tcp:1", "tcp:2"])
+        self.assertEqual((config.name, config.plugin.name), ("mine", "shout"))
         self.assertEqual(
-            (order.options["times"], order.options["listen"]), (3, ["tcp:1", "tcp:2"])
+            (config.options["times"], config.options["listen"]), (3, ["tcp:1", "tcp:2"])
         )
 
     def test_each_mistake_names_file_and_table(self):

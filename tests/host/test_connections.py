@@ -102,7 +102,7 @@ class Case(SynchronousTestCase):
         return registry.get_sample_value(name, labels)
 
 
-class PassingOnTests(Case):
+class ForwardingTests(Case):
     protocol = Drainable
 
     def test_the_protocol_gets_every_call(self):
@@ -141,7 +141,7 @@ class PassingOnTests(Case):
     def test_twisteds_own_lines_about_the_port_can_be_recognized(self):
         self.assertEqual(self.limiter.logPrefix(), "evserve limiter")
 
-    def test_optional_interfaces_of_the_protocol_show(self):
+    def test_optional_interfaces_of_the_protocol_are_provided(self):
         for interface in (IHandshakeListener, IFileDescriptorReceiver):
             self.assertFalse(interface.providedBy(self.connect()))
             inner = Recorder()
@@ -194,7 +194,7 @@ class LimitTests(Case):
         self.lose(first)
         self.assertFalse(self.refused("192.0.2.3"))
 
-    def test_an_address_has_its_share_and_others_have_theirs(self):
+    def test_each_address_has_its_own_limit(self):
         self.open(max_per_peer=1)
         first = self.connect()
         self.assertTrue(self.refused())
@@ -202,7 +202,7 @@ class LimitTests(Case):
         self.lose(first)
         self.assertFalse(self.refused())
 
-    def test_clients_of_a_unix_socket_have_no_address_to_share(self):
+    def test_max_per_peer_does_not_apply_to_a_unix_socket(self):
         self.open(max_per_peer=1)
         self.connect(None)
         self.assertIsInstance(self.connect(None), Connection)
@@ -289,7 +289,7 @@ class MetricsTests(Case):
         self.lose(first)
         self.assertEqual(self.metric("evserve_received_bytes_total"), 5)
 
-    def test_a_transport_that_counts_itself_is_believed(self):
+    def test_the_count_of_a_transport_is_used(self):
         class Knowing(StringTransport):
             bytes_received = 7
 
@@ -301,7 +301,7 @@ class MetricsTests(Case):
         self.lose(connection)
         self.assertEqual(self.metric("evserve_received_bytes_total"), 7)
 
-    def test_a_layer_that_only_passes_questions_on_is_not_believed(self):
+    def test_the_count_below_a_layer_is_not_used(self):
         class Layer(StringTransport):
             def __getattr__(self, name):
                 return {"bytes_received": 7}[name]
@@ -345,7 +345,7 @@ class TimedTransport(StringTransport):
         return self.handle
 
 
-class SweepTests(SynchronousTestCase):
+class IdleSweepTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.open(4.0)
@@ -374,14 +374,14 @@ class SweepTests(SynchronousTestCase):
         self.advance(1)
         self.assertTrue(connection.transport.disconnected)
 
-    def test_bytes_that_arrive_start_the_time_anew(self):
+    def test_received_bytes_restart_the_time_out(self):
         connection = self.connect()
         for _ in range(5):
             self.advance(3)
             connection.dataReceived(b"x")
         self.assertFalse(connection.transport.disconnected)
 
-    def test_bytes_that_are_sent_count_as_well(self):
+    def test_sent_bytes_restart_the_time_out(self):
         connection = self.connect(Handle(3.9))
         self.advance(20)
         self.assertFalse(connection.transport.disconnected)
@@ -408,12 +408,12 @@ class SweepTests(SynchronousTestCase):
 
 
 class SecondsSinceSentTests(SynchronousTestCase):
-    def test_the_kernel_is_asked_beneath_every_layer(self):
+    def test_layers_around_the_connection_are_removed(self):
         layer = type("Layer", (), {})()
         layer.transport = TimedTransport(Handle(2.5))
         self.assertEqual(seconds_since_sent(layer), 2.5)
 
-    def test_what_is_not_tcp_cannot_tell(self):
+    def test_other_transports_have_no_answer(self):
         for transport in (StringTransport(), TimedTransport(Handle(1, size=8)), object()):
             self.assertIsNone(seconds_since_sent(transport))
 
@@ -443,18 +443,18 @@ class NumberedTransport:
         return self.number
 
 
-class GuardTests(SynchronousTestCase):
+class DescriptorLimiterTests(SynchronousTestCase):
     limit = 1024
 
     def setUp(self):
         self.clock = Clock()
         self.descriptors = DescriptorLimiter(self.clock, self.limit)
         self.port = PausablePort()
-        self.descriptors.watch(self.port)
         self.lowest = 0
         self.probes = []
         self.patch(os, "open", self.open_null)
         self.patch(os, "close", self.probes.remove)
+        self.descriptors.watch(self.port)
 
     def open_null(self, path, flags):
         if self.lowest + len(self.probes) >= self.limit:
@@ -476,7 +476,19 @@ class GuardTests(SynchronousTestCase):
         self.fill()
         self.assertFalse(self.port.reading or other.reading)
 
-    def test_it_goes_on_once_there_is_room(self):
+    def test_many_connections_count_although_low_numbers_are_free(self):
+        most = self.limit - self.descriptors.reserve
+        for _ in range(most - 1):
+            self.descriptors.opened(NumberedTransport(5))
+        self.assertTrue(self.port.reading)
+        self.descriptors.opened(NumberedTransport(5))
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertFalse(self.port.reading)
+        self.descriptors.closed()
+        self.clock.advance(DESCRIPTOR_RETRY)
+        self.assertTrue(self.port.reading)
+
+    def test_ports_accept_again_once_descriptors_are_free(self):
         self.fill()
         self.lowest = self.limit
         self.clock.advance(DESCRIPTOR_RETRY)

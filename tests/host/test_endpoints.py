@@ -33,7 +33,7 @@ class EndpointStringsTests(SynchronousTestCase):
             self.strings("--listen tcp:1 --listen unix:x --port 2"), ["tcp:2", "tcp:1", "unix:x"]
         )
 
-    def test_the_default_port_is_for_those_who_do_not_say(self):
+    def test_the_default_port_is_used_if_none_is_given(self):
         self.assertEqual(self.strings("", Nine), ["tcp:9000"])
         self.assertEqual(self.strings("--listen unix:x", Nine), ["unix:x"])
         self.assertEqual(self.strings("--port 7", Nine), ["tcp:7"])
@@ -44,11 +44,11 @@ class EndpointStringsTests(SynchronousTestCase):
             str(error), "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)"
         )
 
-    def test_options_that_know_nothing_of_listening_use_the_default_port(self):
+    def test_options_without_listening_options_use_the_default_port(self):
         self.assertEqual(endpoint_strings(Nine()), ["tcp:9000"])
 
 
-class CompleteTests(SynchronousTestCase):
+class AddDefaultsTests(SynchronousTestCase):
     def make_folder(self):
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
@@ -58,7 +58,7 @@ class CompleteTests(SynchronousTestCase):
         for written, expected in pairs.items():
             self.assertEqual(add_defaults(written, interface), expected)
 
-    def test_what_is_left_out_is_loopback_and_a_long_queue(self):
+    def test_loopback_and_a_long_backlog_are_the_defaults(self):
         pem = self.make_folder()
         rest = "interface=127.0.0.1:backlog=1024"
         self.completed(
@@ -71,7 +71,7 @@ class CompleteTests(SynchronousTestCase):
             }
         )
 
-    def test_what_is_given_is_kept_by_name_or_by_place(self):
+    def test_named_and_positional_arguments_are_kept(self):
         pem = self.make_folder()
         for written in (
             "tcp:9000:interface=0.0.0.0:backlog=5",
@@ -82,7 +82,7 @@ class CompleteTests(SynchronousTestCase):
             self.completed({written: written})
         self.completed({"tcp:1:0.0.0.0": "tcp:1:0.0.0.0:backlog=1024"})
 
-    def test_a_unix_socket_has_a_queue_but_no_interface(self):
+    def test_a_unix_socket_has_a_backlog_but_no_interface(self):
         self.completed({"unix:/run/x": "unix:/run/x:backlog=1024"})
         self.completed({"unix:address=x": "unix:address=x:backlog=1024"})
 
@@ -110,7 +110,7 @@ class CompleteTests(SynchronousTestCase):
         self.assertEqual(str(error), "no folder 'nowhere' with certificates")
 
 
-class ParseTests(SynchronousTestCase):
+class ParseEndpointTests(SynchronousTestCase):
     def parse(self, written, interface="127.0.0.1"):
         return parse_endpoint(MemoryReactorClock(), written, interface)
 

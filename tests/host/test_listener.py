@@ -155,8 +155,8 @@ class StopTests(Case):
         self.assertTrue(connection.transport.disconnected)
 
 
-class DescribeTests(SynchronousTestCase):
-    def test_addresses_are_shown_as_people_write_them(self):
+class FormatAddressTests(SynchronousTestCase):
+    def test_addresses_are_shown_as_users_write_them(self):
         for kind, address, text in (
             ("tcp", IPv4Address("TCP", "127.0.0.1", 1), "tcp 127.0.0.1:1"),
             ("ssl", IPv6Address("TCP", "::1", 2), "ssl [::1]:2"),

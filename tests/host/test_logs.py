@@ -16,7 +16,7 @@ def logged(observe, text, *, namespace="evserve.host", level="info", **values):
     getattr(Logger(namespace=namespace, observer=observe), level)(text, **values)
 
 
-class FormatTests(SynchronousTestCase):
+class FormatEventTests(SynchronousTestCase):
     def text(self, *words, **how):
         events = []
         logged(events.append, *words, **how)
@@ -28,11 +28,11 @@ class FormatTests(SynchronousTestCase):
             r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d echo: hello\n$",
         )
 
-    def test_a_warning_from_elsewhere_says_where_it_is_from(self):
+    def test_a_warning_of_another_package_shows_its_namespace(self):
         self.assertRegex(self.text("x", namespace="other", level="warn"), r" \[other\] x\n$")
         self.assertRegex(self.text("x", namespace="other"), r"\d\d x\n$")
 
-    def test_an_event_without_words_is_no_line(self):
+    def test_an_event_without_text_is_no_line(self):
         self.assertEqual(self.text(None), "")
 
     def test_json_is_one_object_a_line(self):
@@ -42,13 +42,13 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual(json.loads(line)["log_format"], "two\nlines {n}")
 
 
-class QuietTests(SynchronousTestCase):
+class NoiseTests(SynchronousTestCase):
     def dropped(self, text, **how):
         events = []
         logged(events.append, text, **how)
         return drop_noise(events[0]) is PredicateResult.no
 
-    def test_lines_that_say_nothing_are_dropped(self):
+    def test_noise_is_dropped(self):
         for text in (
             "evserve limiter starting on 9000",
             "evserve limiter (TLS) starting on 9000",
@@ -62,11 +62,11 @@ class QuietTests(SynchronousTestCase):
             self.assertTrue(self.dropped(text, namespace="log_legacy"), text)
         self.assertTrue(self.dropped("x", namespace="twisted.scripts._twistd_unix.UnixAppLogger"))
 
-    def test_all_others_stay(self):
+    def test_all_other_lines_are_kept(self):
         for text in ("Site starting on 8080", "echo: listening on x", ""):
             self.assertFalse(self.dropped(text))
 
-    def test_what_twistd_says_about_broken_plugin_files_is_dropped(self):
+    def test_tracebacks_of_twistd_about_broken_plugin_files_are_dropped(self):
         for key in ("log_failure", "failure"):
             self.assertTrue(self.dropped("x", **{key: self.failure_in_discovery()}))
             self.assertFalse(self.dropped("x", **{key: Failure(ValueError())}))
@@ -79,7 +79,7 @@ class QuietTests(SynchronousTestCase):
         raise AssertionError
 
 
-class PlaceTests(SynchronousTestCase):
+class MakeObserverTests(SynchronousTestCase):
     def setUp(self):
         self.out, self.err = io.StringIO(), io.StringIO()
         self.patch(sys, "stdout", self.out)
@@ -96,7 +96,7 @@ class PlaceTests(SynchronousTestCase):
         self.assertTrue(self.write({"nodaemon": 1}))
         self.assertTrue(self.err.getvalue().endswith(" x\n"))
 
-    def test_text_for_any_other_place_is_twistds_business(self):
+    def test_text_to_any_other_place_is_left_to_twistd(self):
         for twistd in ({}, {"nodaemon": 1, "logfile": "x"}, {"logger": "x"}, {"syslog": 1}):
             self.assertFalse(self.write(twistd))
 

@@ -38,7 +38,7 @@ class ListeningOptionsTests(SynchronousTestCase):
         self.assertEqual(parsed["listen"], ["tcp:1", "unix:/x"])
         self.assertEqual(parsed["interface"], "127.0.0.1")
 
-    def test_what_a_service_defines_itself_stays_as_it_is(self):
+    def test_options_that_a_service_defines_itself_stay(self):
         class Options(usage.Options):
             optParameters = [["port", None, "none", "Something else"]]
 
@@ -54,14 +54,14 @@ class ListeningOptionsTests(SynchronousTestCase):
 
         self.assertIn("[default: 9200]", str(with_listening_options(Options)()))
 
-    def test_the_class_keeps_its_name_and_its_words(self):
+    def test_the_class_keeps_its_name_and_docstring(self):
         class Options(usage.Options):
             """Words."""
 
         made = with_listening_options(Options)
         self.assertEqual((made.__name__, made.__doc__), ("Options", "Words."))
 
-    def test_what_is_no_class_is_left_alone(self):
+    def test_a_callable_that_is_no_class_is_returned_unchanged(self):
         def make_options():
             return usage.Options()
 
@@ -123,20 +123,20 @@ class ArgumentTests(SynchronousTestCase):
     def refusal(self, name, value):
         return str(self.assertRaises(ValueError, self.arguments, name, value))
 
-    def test_a_number_becomes_the_text_that_would_be_typed(self):
+    def test_a_number_becomes_text(self):
         self.assertEqual(self.arguments("count", 7), [("count", "7")])
         self.assertEqual(self.arguments("ratio", 0.5), [("ratio", "0.5")])
         self.assertEqual(self.arguments("ratio", 2), [("ratio", "2")])
 
-    def test_an_option_without_a_type_takes_whatever_can_be_typed(self):
+    def test_an_option_without_a_parser_takes_text_and_numbers(self):
         for value in ("x", 3, 2.5):
             self.assertEqual(self.arguments("name", value), [("name", str(value))])
 
-    def test_a_flag_that_is_true_is_given_and_one_that_is_false_is_not(self):
+    def test_a_flag_is_given_if_it_is_true(self):
         self.assertEqual(self.arguments("verbose", True), [("verbose", None)])
         self.assertEqual(self.arguments("verbose", False), [])
 
-    def test_a_flag_takes_nothing_else(self):
+    def test_a_flag_takes_only_true_and_false(self):
         self.assertEqual(self.refusal("verbose", "yes"), "expected true or false, not 'yes'")
 
     def test_a_list_repeats_an_option_that_may_be_repeated(self):
@@ -147,14 +147,14 @@ class ArgumentTests(SynchronousTestCase):
     def test_other_options_take_no_list(self):
         self.assertEqual(self.refusal("count", [1]), "expected a whole number, not [1]")
 
-    def test_the_type_comes_from_the_coercion_or_from_what_it_is_annotated_to_return(self):
+    def test_the_type_is_the_parser_or_its_annotated_result(self):
         self.assertEqual(self.refusal("count", "7"), "expected a whole number, not '7'")
         self.assertEqual(self.refusal("size", 1.5), "expected a whole number, not 1.5")
         self.assertEqual(self.refusal("ratio", "x"), "expected a number, not 'x'")
         self.assertEqual(self.refusal("label", 3), "expected a string, not 3")
         self.assertEqual(self.refusal("name", {}), "expected a string, not {}")
 
-    def test_true_is_not_a_number_although_python_thinks_so(self):
+    def test_true_is_not_a_number(self):
         self.assertEqual(self.refusal("count", True), "expected a whole number, not true")
 
 
@@ -163,7 +163,7 @@ class SchemaTests(SynchronousTestCase):
         self.options = Options()
         self.schema = Schema(self.options)
 
-    def test_options_of_base_classes_count(self):
+    def test_options_of_base_classes_are_included(self):
         self.assertEqual(self.schema.get("name").name, "name")
 
     def test_an_underscore_may_stand_for_a_hyphen(self):
@@ -172,7 +172,7 @@ class SchemaTests(SynchronousTestCase):
 
         self.assertEqual(Schema(Hyphenated()).get("idle_timeout").name, "idle-timeout")
 
-    def test_an_unknown_name_brings_the_nearest_valid_one(self):
+    def test_an_unknown_name_suggests_the_nearest_one(self):
         error = self.assertRaises(KeyError, self.schema.get, "cuont")
         self.assertEqual(error.args, ("; did you mean 'count'?",))
 
@@ -181,7 +181,7 @@ class SchemaTests(SynchronousTestCase):
             error = self.assertRaises(KeyError, self.schema.get, name)
             self.assertEqual(error.args, ("",))
 
-    def test_a_coercion_may_raise_usage_error(self):
+    def test_a_parser_may_raise_usage_error(self):
         def refuse(text):
             raise usage.UsageError("never")
 
@@ -189,7 +189,7 @@ class SchemaTests(SynchronousTestCase):
         self.assertEqual(str(error), "'1': never")
 
 
-class SetTests(SynchronousTestCase):
+class SetOptionsTests(SynchronousTestCase):
     def test_the_first_invalid_value_is_named(self):
         arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
         for message, start in (("--{} {}", "--c 'x': "), ("{}: {}", "c: 'x': ")):
@@ -209,13 +209,13 @@ class SetTests(SynchronousTestCase):
 
 
 class DidYouMeanTests(SynchronousTestCase):
-    def test_near_names_are_offered_and_far_ones_are_not(self):
+    def test_only_similar_names_are_suggested(self):
         self.assertEqual(did_you_mean("prot", ["port", "drain"]), "; did you mean 'port'?")
         self.assertEqual(did_you_mean("zzz", ["port", "drain"]), "")
 
 
-class ArgvTests(SynchronousTestCase):
-    def test_what_is_spelt_is_read_back(self):
+class FormatArgumentsTests(SynchronousTestCase):
+    def test_parse_arguments_reads_it_back(self):
         options = Options()
         arguments = [("count", "3"), ("v", None), ("n", "-x"), ("label", ""), ("tag", "--help")]
         words = format_arguments(arguments, ["--rest"])
@@ -225,7 +225,7 @@ class ArgvTests(SynchronousTestCase):
         self.assertEqual(format_arguments([("verbose", None)]), ["--verbose"])
 
 
-class ScanTests(SynchronousTestCase):
+class ParseArgumentsTests(SynchronousTestCase):
     def parse(self, words, *, permute=True):
         return parse_arguments(words.split(), [Options(), Other()], permute=permute)
 
@@ -248,13 +248,13 @@ class ScanTests(SynchronousTestCase):
     def test_after_a_double_dash_nothing_is_an_option(self):
         self.assertEqual(self.parse("-v -- --count 3"), ([("v", None)], ["--count", "3"]))
 
-    def test_a_unique_beginning_is_enough(self):
+    def test_an_option_may_be_abbreviated(self):
         self.assertEqual(self.parse("--rat=2")[0], [("ratio", "2")])
 
-    def test_an_unknown_option_brings_the_nearest_valid_one(self):
+    def test_an_unknown_option_suggests_the_nearest_one(self):
         self.assertEqual(
             self.refusal("--cuont 3"), "option --cuont not recognized; did you mean 'count'?"
         )
 
-    def test_a_missing_value_is_said(self):
+    def test_a_missing_value_is_an_error(self):
         self.assertEqual(self.refusal("--count"), "option --count requires argument")

@@ -52,20 +52,20 @@ class Case(SynchronousTestCase):
         return reason
 
 
-class AddTests(Case):
-    def test_a_folder_that_holds_twisted_plugins_gives_those(self):
+class AddPluginFolderTests(Case):
+    def test_a_folder_that_contains_twisted_plugins(self):
         plugins = self.make("twisted/plugins")
         self.add(self.base)
         self.assertEqual(added_folders(self.package), [str(plugins)])
         self.assertIn(str(self.base), sys.path)
 
-    def test_a_folder_of_plugin_files_gives_itself(self):
+    def test_a_folder_of_plugin_files(self):
         plugins = self.make("mine")
         self.add("mine")
         self.assertEqual(added_folders(self.package), [str(plugins)])
         self.assertIn(str(plugins), sys.path)
 
-    def test_twisted_plugins_may_be_named_itself(self):
+    def test_the_folder_twisted_plugins_itself(self):
         self.make("twisted/plugins")
         self.add("twisted/plugins")
         self.assertIn(str(self.base), sys.path)
@@ -76,18 +76,18 @@ class AddTests(Case):
         self.add("mine")
         self.assertEqual(len(added_folders(self.package)), 1)
 
-    def test_a_folder_that_is_not_there_is_named(self):
+    def test_a_missing_folder_is_an_error(self):
         self.assertEqual(self.refusal("nowhere"), "no plugin folder 'nowhere'")
 
     def test_an_empty_name_is_not_the_current_folder(self):
         self.assertEqual(self.refusal(""), "no plugin folder ''")
 
-    def test_a_folder_that_cannot_be_looked_at_is_named(self):
+    def test_an_unreadable_folder_is_an_error(self):
         self.assertEqual(self.refusal("x" * 300), f"{'x' * 300}: File name too long")
 
 
-class WritableTests(Case):
-    def test_a_folder_that_everybody_may_write_to_is_refused(self):
+class WorldWritableTests(Case):
+    def test_a_world_writable_folder_is_refused(self):
         plugins = self.make("mine", 0o777)
         self.assertEqual(
             self.refusal("mine"),
@@ -95,27 +95,27 @@ class WritableTests(Case):
             f"(fix: chmod o-w {plugins})",
         )
 
-    def test_so_is_one_whose_modules_everybody_may_write(self):
+    def test_modules_in_a_world_writable_folder_are_refused(self):
         self.make("twisted/plugins")
         self.base.chmod(0o777)
         self.assertIn(f": {self.base} is world-writable ", self.refusal(self.base))
 
-    def test_so_is_one_that_everybody_may_replace(self):
+    def test_a_folder_that_any_user_may_replace_is_refused(self):
         self.make("twisted", 0o777)
         self.make("twisted/plugins")
         self.assertIn(f": {self.base}/twisted is world-writable ", self.refusal(self.base))
 
-    def test_what_is_in_a_sticky_folder_cannot_be_replaced(self):
+    def test_a_folder_in_a_sticky_folder_is_accepted(self):
         self.base.chmod(0o1777)
         plugins = self.make("mine")
         self.add("mine")
         self.assertEqual(added_folders(self.package), [str(plugins)])
 
-    def test_a_sticky_folder_of_plugins_is_refused_all_the_same(self):
+    def test_a_sticky_world_writable_folder_of_plugins_is_refused(self):
         self.make("mine", 0o1777)
         self.assertIn("is world-writable", self.refusal("mine"))
 
-    def test_a_link_is_as_safe_as_what_it_points_to(self):
+    def test_a_link_is_checked_by_its_target(self):
         self.make("open", 0o777)
         (self.base / "link").symlink_to("open")
         self.assertIn(f": {self.base}/link is world-writable ", self.refusal("link"))
@@ -143,12 +143,12 @@ LOADS = ServicePlugin("services", "evserve.host.plugins", "It loads.")
 FAILS = ServicePlugin("lame", "no_such_module", "It does not.")
 
 
-class TableTests(SynchronousTestCase):
+class ListPluginsTests(SynchronousTestCase):
     def test_each_service_is_a_line_with_its_file(self):
         lines = list(list_plugins(Catalogue({"services": FoundService(LOADS, "/p/a.py")}, ())))
         self.assertEqual(lines, ["services  It loads.  [/p/a.py]"])
 
-    def test_what_cannot_be_used_follows_with_its_cause(self):
+    def test_unusable_plugins_follow_with_their_causes(self):
         catalogue = Catalogue(
             {"lame": FoundService(FAILS, "/p/l.py"), "services": FoundService(LOADS, "/p/a.py")},
             (BrokenPlugin("bad", "/p/bad.py", "SyntaxError"),),
@@ -164,12 +164,12 @@ class TableTests(SynchronousTestCase):
             ],
         )
 
-    def test_files_here_are_shown_without_the_folder(self):
+    def test_files_below_the_current_folder_are_shown_relative_to_it(self):
         path = str(Path.cwd() / "twisted" / "plugins" / "x.py")
         (line,) = list_plugins(Catalogue({"services": FoundService(LOADS, path)}, ()))
         self.assertTrue(line.endswith("  [twisted/plugins/x.py]"), line)
 
-    def test_nothing_installed_is_no_line(self):
+    def test_without_plugins_there_is_no_line(self):
         self.assertEqual(list(list_plugins(Catalogue({}, ()))), [])
 
 

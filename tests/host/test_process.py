@@ -31,7 +31,7 @@ class StreamTests(SynchronousTestCase):
             raise OSError
 
 
-class LimitTests(SynchronousTestCase):
+class FileLimitTests(SynchronousTestCase):
     def limit(self, soft, hard):
         """Return what is set, and what is returned, for such limits."""
         given = []
@@ -42,7 +42,7 @@ class LimitTests(SynchronousTestCase):
     def test_the_soft_limit_becomes_the_hard_one(self):
         self.assertEqual(self.limit(1024, 4096), ([(4096, 4096)], 4096))
 
-    def test_no_limit_is_too_many(self):
+    def test_an_unlimited_hard_limit_is_capped(self):
         most, none = process.MAX_DESCRIPTORS, resource.RLIM_INFINITY
         self.assertEqual(self.limit(1024, none), ([(most, none)], most))
         self.assertEqual(self.limit(1024, most * 4), ([(most, most * 4)], most))
@@ -119,7 +119,7 @@ class ExplainTests(SynchronousTestCase):
             "cannot listen on [::1]:9000: Address already in use",
         )
 
-    def test_every_interface_is_a_star(self):
+    def test_all_interfaces_are_a_star(self):
         for interface in ("", None):
             self.assertEqual(
                 explain(CannotListenError(interface, 9000, IN_USE)),
@@ -147,7 +147,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(explain(link), "No such file: /run/x.lock")
         self.assertEqual(explain(IN_USE), "Address already in use")
 
-    def test_a_mistake_of_the_user_is_said_without_its_type(self):
+    def test_a_user_error_is_shown_without_its_type(self):
         for error in (UsageError("no such thing"), ValueError("no such thing")):
             self.assertEqual(explain(error), "no such thing")
         self.assertEqual(
@@ -158,7 +158,7 @@ class ExplainTests(SynchronousTestCase):
     def test_a_message_of_several_lines_becomes_one(self):
         self.assertEqual(explain(UsageError("first\n second")), "first second")
 
-    def test_an_error_without_words_is_named(self):
+    def test_an_error_without_a_message_is_its_type(self):
         self.assertEqual(explain(ValueError()), "ValueError")
         self.assertEqual(explain(OSError()), "OSError")
 
@@ -166,7 +166,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(explain(KeyError("x")), "KeyError: 'x'")
 
 
-class PlacesTests(SynchronousTestCase):
+class CheckPathsTests(SynchronousTestCase):
     def setUp(self):
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)
@@ -177,7 +177,7 @@ class PlacesTests(SynchronousTestCase):
         texts = {name: str(value) for name, value in options.items()}
         return str(self.assertRaises(UsageError, check_paths, texts))
 
-    def test_what_can_be_used_is_no_mistake(self):
+    def test_usable_paths_are_accepted(self):
         for options in (
             {},
             {"logfile": None, "nodaemon": 1, "pidfile": "", "rundir": "."},

@@ -72,7 +72,7 @@ class NotifierTests(SynchronousTestCase):
     def test_a_watchdog_without_a_pid_is_ours(self):
         self.assertEqual(self.notifier(WATCHDOG_USEC="500000").watchdog, 0.5)
 
-    def test_a_watchdog_of_another_process_or_without_sense_is_left_alone(self):
+    def test_a_watchdog_of_another_process_or_a_malformed_one_is_ignored(self):
         self.assertIsNone(self.notifier(WATCHDOG_USEC="500000", WATCHDOG_PID="8").watchdog)
         for nonsense in ("", "0", "x"):
             self.assertIsNone(self.notifier(WATCHDOG_USEC=nonsense).watchdog)
@@ -100,7 +100,7 @@ class NotifierTests(SynchronousTestCase):
             self.assertEqual(eventAsText(said.pop(), includeTimestamp=False)[-len(line) :], line)
 
 
-class ListedTests(SynchronousTestCase):
+class ParseListenFDsTests(SynchronousTestCase):
     def names(self, **environ):
         return parse_listen_fds({"LISTEN_PID": "7", **environ}, 7)
 
@@ -116,12 +116,12 @@ class ListedTests(SynchronousTestCase):
         found = self.names(LISTEN_FDS="2", LISTEN_FDNAMES="web")
         self.assertEqual(found.inheritedNamedDescriptors(), {"web": 3, "unknown": 4})
 
-    def test_what_is_for_another_process_or_makes_no_sense_is_nothing(self):
+    def test_variables_of_another_process_and_malformed_ones_are_ignored(self):
         for environ in ({"LISTEN_FDS": "1", "LISTEN_PID": "8"}, {"LISTEN_FDS": "x"}, {}):
             self.assertEqual(self.names(**environ).inheritedDescriptors(), [])
 
 
-class CheckTests(SynchronousTestCase):
+class CheckInheritedSocketTests(SynchronousTestCase):
     def setUp(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(self.listener.close)
@@ -146,7 +146,7 @@ class CheckTests(SynchronousTestCase):
     def test_a_wrong_domain_says_the_right_one(self):
         self.assertIn("needs domain=INET", self.refusal(domain="UNIX", index="0"))
 
-    def test_no_sockets_at_all_is_said(self):
+    def test_no_sockets_at_all_is_an_error(self):
         self.passed = ListenFDs([])
         self.assertIn("systemd passed no sockets", self.refusal(domain="INET", index="0"))
 

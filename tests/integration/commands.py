@@ -1,4 +1,4 @@
-"""Any command in a child process: other users, limits, folders, streams that are closed."""
+"""Commands in child processes, with other limits, folders or standard streams."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.trial.unittest import TestCase
 
 from tests.integration.processes import TWISTD, Child, on_chosen_reactor
-from tests.integration.streams import Client
+from tests.integration.stream_client import StreamClient
 
 
 EVSERVE = (sys.executable, str(TWISTD), "-n", "evserve")
 
 
 class CommandCase(TestCase):
-    """Each test has a folder of its own, in which its commands run."""
+    """A test case whose commands run in a folder of its own."""
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
@@ -30,7 +30,7 @@ class CommandCase(TestCase):
         return path
 
     def run_command(self, *words, streams=(0, 1, 2), folder=None, env=None):
-        """Start a command; of its standard streams, it has only `streams`."""
+        """Start a command; standard streams that are not in `streams` are closed."""
         from twisted.internet import reactor
 
         child = Child()
@@ -52,39 +52,39 @@ class CommandCase(TestCase):
         return self.run_command(*EVSERVE, *words, **how)
 
     def evserve_after(self, script, *words, **how):
-        """Start it from a shell, after `script`: `ulimit -n 64`, `umask 0`."""
+        """Start it from a shell, after `script`, such as `ulimit -n 64`."""
         return self.run_command(
             "/bin/sh", "-c", f'{script} && exec "$@"', "sh", *EVSERVE, *words, **how
         )
 
-    async def table(self, rows, check):
-        """Await `check(*row)` for each row, a few at a time; show every failure."""
-        places = DeferredSemaphore(4)
+    async def check_rows(self, rows, check):
+        """Await `check(*row)` for each row, four at a time; show every failure."""
+        limit = DeferredSemaphore(4)
         results = await DeferredList(
-            [places.run(Deferred.fromCoroutine, check(*row)) for row in rows], consumeErrors=True
+            [limit.run(Deferred.fromCoroutine, check(*row)) for row in rows], consumeErrors=True
         )
         failures = [str(result.value) for succeeded, result in results if not succeeded]
         self.assertEqual(failures, [], "\n".join(failures))
 
-    async def says(self, words, line, *, status=1):
-        """Check that a command writes one line to standard error, and nothing else."""
+    async def check_error(self, words, line, *, status=1):
+        """Check that `evserve WORDS...` fails, with one line on standard error as its output."""
         child = self.evserve(*words)
         ended = await child.ended
         self.assertEqual((child.err.decode(), child.out), (f"evserve: {line}\n", b""), words)
         self.assertEqual(ended, status, words)
 
     async def connect(self, endpoint):
-        """Return a client that is connected to an endpoint such as `tcp:127.0.0.1:4711`."""
+        """Return a client of an endpoint such as `tcp:127.0.0.1:4711`."""
         from twisted.internet import reactor
         from twisted.internet.endpoints import clientFromString, connectProtocol
 
-        client = Client()
+        client = StreamClient()
         await connectProtocol(clientFromString(reactor, endpoint), client)
         self.addCleanup(client.hang_up)
         return client
 
-    async def echoes(self, endpoint):
-        """Check that a server sends back what it is sent."""
+    async def check_echo(self, endpoint):
+        """Check that a server is an echo server; return the client."""
         client = await self.connect(endpoint)
         client.transport.write(b"hello")
         self.assertEqual(await client.receive(5), b"hello")

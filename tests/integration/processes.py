@@ -22,16 +22,16 @@ TWISTD = Path(sys.executable).with_name("twistd")
 
 
 def need_open_files(count):
-    """Skip the test if a process may not have that many open files here."""
+    """Skip the test if a process may not open that many files here."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < count:
-        raise SkipTest(f"{count} open files are needed, `ulimit -Hn` is {hard}")
+        raise SkipTest(f"needs {count} open files; `ulimit -Hn` is {hard}")
 
 
 def on_chosen_reactor(words):
     """Return a command whose `twistd` runs on the reactor that EVSERVE_TEST_REACTOR names.
 
-    Without that, or if the command names one itself, it is what it was.
+    A command that names a reactor itself is unchanged, as is every command without the variable.
     """
     name, words = os.environ.get("EVSERVE_TEST_REACTOR"), [*map(str, words)]
     if not name or str(TWISTD) not in words or any("--reactor" in word for word in words):
@@ -42,9 +42,9 @@ def on_chosen_reactor(words):
 
 @define(eq=False)
 class Child(ProcessProtocol):
-    """A process; `ended` fires with its exit status, None if a signal ended it.
+    """A child process; `exited` fires with its exit status, None if a signal ended it.
 
-    That is when all that it has written was read; `exited` fires before.
+    `ended` fires with the same, after all its output has been read.
     """
 
     out: bytes = b""
@@ -67,24 +67,24 @@ class Child(ProcessProtocol):
     def processEnded(self, reason):
         waiting, self._waiting = self._waiting, []
         for _, deferred in waiting:
-            deferred.errback(AssertionError(f"it ended too early:\n{self.err.decode()}"))
+            deferred.errback(AssertionError(f"ended too early:\n{self.err.decode()}"))
         self.ended.callback(reason.value.exitCode)
 
     def until(self, condition):
-        """Fire with what `condition()` returns as soon as output makes that true."""
+        """Fire with the result of `condition()` as soon as output makes that true."""
         deferred = Deferred()
         self._waiting.append((condition, deferred))
         self._look()
         return deferred
 
     def shows(self, text):
-        """Fire when `text` is on standard output."""
+        """Fire when standard output contains `text`."""
         return self.until(lambda: text in self.out)
 
     def listening(self, kind="tcp"):
-        """Fire with the address that it says it listens on: `127.0.0.1:4711`, `/run/echo`.
+        """Fire with the address in its log: `127.0.0.1:4711`, `/run/echo`.
 
-        It is then past its start, and takes a signal as a server should.
+        By then its start is complete, and it handles signals.
         """
         return self.until(lambda: b" serves " in self.err and self._addresses().get(kind.encode()))
 
@@ -107,8 +107,15 @@ class Child(ProcessProtocol):
                 deferred.callback(found)
 
 
+async def address_of(child, name):
+    """Return the address, such as `127.0.0.1:4711`, that a service of a child has logged."""
+    line = re.compile(rf"{name}: listening on tcp (\S+)\n".encode())
+    await child.until(lambda: b" serves " in child.err and line.search(child.err))
+    return line.search(child.err)[1].decode()
+
+
 def run_python(test, *words, folder=None, stdin=True):
-    """Start Python in `folder`, or in one of its own; it is killed at the end of `test`."""
+    """Start Python in `folder`, or in a new one; it is killed at the end of `test`."""
     from twisted.internet import reactor
 
     child = Child()
@@ -123,7 +130,7 @@ def run_python(test, *words, folder=None, stdin=True):
 
 
 def spawn(test, *words, folder=None, stdin=True):
-    """Start `twistd -n evserve WORDS...`; without `stdin` its descriptor 0 is closed."""
+    """Start `twistd -n evserve WORDS...`; `stdin=False` closes its descriptor 0."""
     return run_python(test, TWISTD, "-n", "evserve", *words, folder=folder, stdin=stdin)
 
 

@@ -1,4 +1,4 @@
-"""A terminal, as far as progress bars need one: what it shows after all that was written."""
+"""A terminal for tests of progress bars: what it shows after a program has written to it."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ _PART = re.compile(r"\x1b\[\??([0-9;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 
 
 class Terminal:
-    """`lines` and `cursor_is_shown`, once `show` was told everything; nothing wraps or scrolls."""
+    """Shows text in `lines`, as far as progress bars need it: nothing wraps or scrolls."""
 
     def __init__(self):
         self.lines = [""]
@@ -51,7 +51,7 @@ class Terminal:
 
 
 def run_on_terminal(test, *words):
-    """Start `twistd -n evserve WORDS...` on a terminal; what is written to it is typed."""
+    """Start `twistd -n evserve WORDS...` on a terminal; what is written to it is typed there."""
     from twisted.internet import reactor
 
     child = Child()

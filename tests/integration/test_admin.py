@@ -1,45 +1,17 @@
 """The admin port of a real process."""
 
-import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.protocol import Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
 
-from tests.integration.processes import spawn
-
-
-async def address_of(child, name):
-    """Return the address, such as `127.0.0.1:4711`, that a service of a child has logged."""
-    line = re.compile(rf"{name}: listening on tcp (\S+)\n".encode())
-    await child.until(lambda: b" serves " in child.err and line.search(child.err))
-    return line.search(child.err)[1].decode()
-
-
-async def send(test, address, data=b""):
-    """Connect to an address and send data; the connection is aborted at the end of `test`."""
-    from twisted.internet import reactor
-
-    protocol = Protocol()
-    gone = Deferred()
-    protocol.connectionLost = lambda _: gone.callback(None)
-    await connectProtocol(clientFromString(reactor, f"tcp:{address}"), protocol)
-    protocol.transport.write(data)
-
-    def abort():
-        protocol.transport.abortConnection()
-        return gone
-
-    test.addCleanup(abort)
-    return protocol
+from tests.integration.processes import address_of, spawn
+from tests.integration.stream_client import send
 
 
 class AdminTests(TestCase):

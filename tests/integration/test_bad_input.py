@@ -1,5 +1,5 @@
-"""A person's mistake is one line on standard error and status 1: the whole list."""
-# ruff: noqa: E501 - a row a line, however long, is a table
+"""Mistakes in options and config files: one line on standard error and status 1."""
+# ruff: noqa: E501 - one line per row of a table
 
 import socket
 import sys
@@ -74,30 +74,30 @@ FILES = [
 
 class BadInputTests(CommandCase):
     async def test_each_mistake_on_the_command_line_is_one_line(self):
-        await self.table(COMMAND_LINES, self.says)
+        await self.check_rows(COMMAND_LINES, self.check_error)
 
     async def test_each_mistake_in_a_config_file_is_one_line_that_names_it(self):
         rows = []
         for number, (text, line) in enumerate(FILES):
             self.write(f"{number}.toml", text)
             rows.append((["--config", f"{number}.toml"], f"{number}.toml: {line}"))
-        await self.table(rows, self.says)
+        await self.check_rows(rows, self.check_error)
 
     async def test_a_port_in_use_is_one_line(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             line = f"echo: cannot listen on 127.0.0.1:{port}: Address already in use"
-            await self.says(["--port", port], line)
+            await self.check_error(["--port", port], line)
 
     async def test_a_socket_in_use_is_one_line(self):
         server = self.evserve("--listen", "unix:echo.sock")
         await server.listening("unix")
         line = "echo: cannot listen on echo.sock: Cannot acquire lock"
-        await self.says(["--listen", "unix:echo.sock"], line)
+        await self.check_error(["--listen", "unix:echo.sock"], line)
 
     async def test_what_is_no_socket_is_one_line_and_is_left_as_it_was(self):
         self.write("plain", "text")
-        await self.says(
+        await self.check_error(
             ["--listen", "unix:plain"], "echo: cannot listen on plain: Address already in use"
         )
         self.assertEqual([each.name for each in self.folder.iterdir()], ["plain"])
@@ -117,7 +117,7 @@ class BadInputTests(CommandCase):
             f"[services.two]\nplugin = 'echo'\nport = {port}\n",
         )
         line = f"two: cannot listen on 127.0.0.1:{port}: Address already in use"
-        await self.says(["--config", "two.toml"], line)
+        await self.check_error(["--config", "two.toml"], line)
 
     async def test_checking_says_ok_and_starts_nothing(self):
         self.write("good.toml", "[services.a]\nplugin = 'echo'\nport = 0\n[services.web]\n")

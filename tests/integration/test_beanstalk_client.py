@@ -7,8 +7,8 @@ from twisted.trial.unittest import TestCase
 
 from evserve.events import Capability, Depth, NotReserved, QueueUnavailable, open_queue
 from tests.events.conformance import EventQueueConformance
+from tests.integration.beanstalkd import start_beanstalkd
 from tests.integration.processes import spawn
-from tests.integration.servers import start_beanstalkd
 
 
 class BeanstalkdTestCase(TestCase):

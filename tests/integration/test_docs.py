@@ -1,4 +1,4 @@
-"""What the pages say is what a reader gets: their files are written, their commands are run."""
+"""The files and commands of the pages: written, run, and compared with what the pages show."""
 
 import os
 import re
@@ -6,11 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from inspect import isfunction
 from pathlib import Path
 
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from evserve import options, testing
+from evserve.interfaces import IDrainable, IHandlerPlugin, IHost, IServicePlugin
 from tests.documents import ROOT, Page
 from tests.integration.processes import TWISTD, need_open_files, run_python
 
@@ -49,6 +52,18 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(Path(folder, "etc", "systemd", "system", "evserve.socket").exists())
 
 
+class PluginAPIPageTests(SynchronousTestCase):
+    def test_every_hook_is_listed(self):
+        page = (ROOT / "docs/plugin-api.md").read_text(encoding="utf-8")
+        for interface in (IHost, IServicePlugin, IHandlerPlugin, IDrainable):
+            for name in (interface.__name__, *interface.names()):
+                self.assertRegex(page, rf"\b{name}\b")
+        parsers = [name for name, value in vars(options).items() if isfunction(value)]
+        for name in (*parsers, *testing.__all__, "default_port", "one_process"):
+            if not name.startswith("_"):
+                self.assertRegex(page, rf"\b{name}\b")
+
+
 class PageTests(TestCase):
     """Each page is followed from top to bottom in an empty folder."""
 
@@ -61,7 +76,7 @@ class PageTests(TestCase):
         for command, shown in page.commands():
             said = await self.run_command(command, shown, folder)
             while "peek-ready" in command and "NOT_FOUND" in said:
-                # Somebody who reads the page is slower than the work that goes on beside him.
+                # A reader of the page would be slower than the work in the background.
                 said = await self.run_command(command, shown, folder)
             self.assertRegex(said, as_pattern(shown))
 

@@ -15,7 +15,7 @@ from evserve.echo.service import Options, makeService
 from evserve.host.options import with_listening_options
 from evserve.testing import MemoryHost
 from tests.certificates import make_certificates
-from tests.integration.streams import Client
+from tests.integration.stream_client import StreamClient
 
 
 PLAIN = Transform()
@@ -43,7 +43,7 @@ class EchoTestCase(TestCase):
             await deferLater(self.reactor, 0)
 
     async def connect(self):
-        client = Client()
+        client = StreamClient()
         await endpoints.connectProtocol(self.client_endpoint(), client)
         self.addCleanup(client.hang_up)
         return client

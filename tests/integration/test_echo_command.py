@@ -7,7 +7,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.integration.processes import spawn
-from tests.integration.streams import Client
+from tests.integration.stream_client import StreamClient
 from tests.ports import free_port
 
 
@@ -23,7 +23,7 @@ class EchoTestCase(TestCase):
     async def connect(self, server):
         from twisted.internet import reactor
 
-        client = Client()
+        client = StreamClient()
         address = await server.listening()
         await connectProtocol(clientFromString(reactor, f"tcp:{address}"), client)
         self.addCleanup(client.hang_up)

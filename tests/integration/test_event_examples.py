@@ -3,8 +3,8 @@
 from twisted.trial.unittest import TestCase
 
 from evserve.events import Depth, open_queue
+from tests.integration.beanstalkd import start_beanstalkd
 from tests.integration.processes import run_example
-from tests.integration.servers import start_beanstalkd
 
 
 class EventExampleTestCase(TestCase):

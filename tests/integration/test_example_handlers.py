@@ -7,8 +7,8 @@ from twisted.trial.unittest import TestCase
 
 from evserve.events import open_queue
 from tests.documents import ROOT
+from tests.integration.beanstalkd import start_beanstalkd
 from tests.integration.processes import run_python, spawn
-from tests.integration.servers import start_beanstalkd
 
 
 class WordCountTests(TestCase):

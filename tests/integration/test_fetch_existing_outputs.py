@@ -45,7 +45,7 @@ class KnownTests(Case):
         await self.check_archive(path)
         letter = self.write("y.warc", "a letter")
         what = "no WARC record at byte 0, so none can be added"
-        await self.says(
+        await self.check_error(
             ["fetch", "http://a/", "--warc", "y.warc", "--journal", "journal"],
             f"fetch: {what}: y.warc",
         )
@@ -76,7 +76,7 @@ class PipeTests(Case):
     async def test_a_pipe_instead_of_a_file_is_refused_without_waiting(self):
         for option in ("--warc", "--journal"):
             words = ["fetch", "http://a/", option, "pipe"]
-            await self.says(words, "fetch: it must be a file: pipe")
+            await self.check_error(words, "fetch: it must be a file: pipe")
 
 
 class ClaimTests(Case):
@@ -88,7 +88,7 @@ class ClaimTests(Case):
         for option in ("--warc", "--journal"):
             words = ["fetch", "http://a/", "-o", "rows", option, "link"]
             name = "link" if option == "--warc" else "rows"
-            await self.says(words, f"fetch: already being written to: {name}")
+            await self.check_error(words, f"fetch: already being written to: {name}")
 
     async def test_two_runs_do_not_write_to_one_file(self):
         self.site.answers["/big"] = Slowly(bytes(MB), first=1000)
@@ -96,7 +96,7 @@ class ClaimTests(Case):
         await child.until(lambda: b" serves " in child.err)
         for option, name in (("-o", "rows"), ("--warc", "x.warc"), ("--journal", "rows")):
             words = ["fetch", "http://a/", option, name]
-            await self.says(words, f"fetch: already being written to: {name}")
+            await self.check_error(words, f"fetch: already being written to: {name}")
         await child.stop("INT")
 
     async def are_under_way(self, count):

@@ -10,7 +10,7 @@ from tests.integration.fetch_proxy import Proxy, redirect
 from tests.integration.fetch_server import WebSite
 
 
-OWN_NAMES = Path(__file__).with_name("own_names.py")
+FAKE_DNS = Path(__file__).with_name("fake_dns.py")
 INSIDE = {
     "v4.example": ["127.0.0.1"],
     "v6.example": ["::1"],
@@ -46,7 +46,7 @@ class Case(CommandCase):
         self.queue = open_queue(url, reactor)
         self.addCleanup(self.queue.close)
         self.child = self.run_command(
-            *(sys.executable, OWN_NAMES, json.dumps(INSIDE), "fetch", "--no-robots"),
+            *(sys.executable, FAKE_DNS, json.dumps(INSIDE), "fetch", "--no-robots"),
             *("--retries", "0", "--queue", url, "--results-tube", "results", *words),
             env=environment,
         )
@@ -150,7 +150,7 @@ class AllowedTests(Case):
         names[3:] = "☃.example", "Bücher.example"
         urls = [f"http://{name}:{self.site.port}/" for name in names]
         child = self.run_command(
-            *(sys.executable, OWN_NAMES, json.dumps(known), "fetch", "--no-robots", *urls)
+            *(sys.executable, FAKE_DNS, json.dumps(known), "fetch", "--no-robots", *urls)
         )
         self.assertEqual(await child.ended, 0, child.out)
         self.assertEqual(self.site.hits["/"], 5)

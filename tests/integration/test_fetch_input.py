@@ -77,7 +77,7 @@ class InputTests(Case):
 
     async def test_usage_errors_are_one_line(self):
         say = "fetch: nothing to fetch (give URLs, -i FILE, --sitemap or --queue)"
-        await self.table(
+        await self.check_rows(
             [
                 (["fetch"], say),
                 (["fetch", "-i", "."], "fetch: Is a directory: ."),
@@ -96,7 +96,7 @@ class InputTests(Case):
                 ),
                 (["fetch", "http://a/", "-o", "no/x"], "fetch: No such file or directory: no/x"),
             ],
-            self.says,
+            self.check_error,
         )
 
 

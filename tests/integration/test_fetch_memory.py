@@ -9,7 +9,7 @@ from tests.integration.fetch_server import MB, Big
 from tests.integration.processes import run_python
 
 
-MILLION = Path(__file__).with_name("million.py")
+MILLION = Path(__file__).with_name("fetch_million_urls.py")
 
 
 def rss(pid, key="VmHWM"):

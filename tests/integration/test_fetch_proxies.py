@@ -85,7 +85,7 @@ class ProxyTests(Case):
             ),
         ):
             line = f"fetch: --proxy: cannot use the proxy {why}"
-            await self.says(["fetch", "http://a/", "--proxy", given], line)
+            await self.check_error(["fetch", "http://a/", "--proxy", given], line)
         child = self.evserve(
             "fetch", "http://a/", env={**NONE, "ALL_PROXY": "socks5://u:secret@x"}
         )
@@ -95,7 +95,7 @@ class ProxyTests(Case):
 
     async def test_errors_of_a_config_file_do_not_show_the_password(self):
         self.write("e.toml", '[services.fetch]\nqueue = "memory:"\nproxy = "ftp://u:secret@x"\n')
-        await self.says(
+        await self.check_error(
             ["--config", "e.toml"],
             "e.toml: [services.fetch] --proxy: cannot use the proxy 'ftp://...@x': "
             "unsupported scheme ftp (use http or https)",

@@ -15,14 +15,14 @@ from twisted.internet.threads import deferToThread
 
 from tests.certificates import make_certificates
 from tests.integration.commands import CommandCase
-from tests.integration.streams import Client
+from tests.integration.stream_client import StreamClient
 
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
 class Limits:
-    """What holds for every kind of stream; each kind below is one TestCase."""
+    """Tests for every kind of stream; each kind below is one TestCase."""
 
     async def start(self, *words):
         self.server = self.evserve("--listen", self.endpoint(), *words)
@@ -31,7 +31,7 @@ class Limits:
     async def client(self):
         from twisted.internet import reactor
 
-        client = Client()
+        client = StreamClient()
         await connectProtocol(self.client_endpoint(reactor), client)
         self.addCleanup(client.hang_up)
         client.transport.write(b"hello")
@@ -43,12 +43,12 @@ class Limits:
         return client
 
     async def refused(self):
-        with contextlib.suppress(ConnectError):  # when the reset is quicker
+        with contextlib.suppress(ConnectError):  # if the reset arrives first
             client = await self.client()
             self.assertEqual(await client.closed, b"")
 
     async def leave(self, client):
-        """Go, and return when the server has seen it."""
+        """Close a client, and wait until the server has noticed."""
         client.transport.loseWriteConnection()
         await client.closed
 
@@ -71,9 +71,9 @@ class Limits:
 
     async def test_silent_clients_are_closed(self):
         await self.start("--idle-timeout", "0.4")
-        # On a slow machine a client may seem silent before it has said anything.
+        # On a slow machine a client may be closed before the server has read its bytes.
         while await (await self.client()).closed != b"hello":
-            """Try again."""
+            pass
         closed = re.compile(rb"closed \d+ idle connections")
         await self.server.until(lambda: closed.search(self.server.err))
 
@@ -137,7 +137,7 @@ class ResetTests(CommandCase):
         address = await server.listening()
         port = int(address.rpartition(":")[2])
         await deferToThread(reset, port, 2000)
-        await self.echoes(f"tcp:{address}")
+        await self.check_echo(f"tcp:{address}")
         before = self.usage(server)
         await deferToThread(reset, port, 10_000)
         await self.settle(server, address, before)
@@ -146,9 +146,9 @@ class ResetTests(CommandCase):
         self.assertEqual(len(server.err.splitlines()), 3, server.err)
 
     async def settle(self, server, address, before):
-        """Wait until the server has as many descriptors as before; see to its memory."""
+        """Wait until the server has as many descriptors as before; check its memory."""
         descriptors, memory = before
-        client = await self.echoes(f"tcp:{address}")
+        client = await self.check_echo(f"tcp:{address}")
         await client.hang_up()
         while self.usage(server)[0] > descriptors + 2:
             await pause(0.05)
@@ -198,7 +198,7 @@ class DescriptorTests(CommandCase):
             clients.pop(0).close()
             served += 1
         self.assertEqual(served, 100)
-        await self.echoes(f"tcp:{address}")
+        await self.check_echo(f"tcp:{address}")
         self.assertIn(b"accepting connections again", server.err)
         self.assertNotIn(b"Traceback", server.err)
         self.assertNotIn(b"EMFILE", server.err)
@@ -229,7 +229,7 @@ class DescriptorTests(CommandCase):
         return client
 
     async def is_quiet(self, server):
-        """Check that a server uses next to no processor time, once it is done with all it got."""
+        """Check that a server uses almost no processor time once it has handled its input."""
         for _ in range(5):
             before = self.cpu(server)
             await pause(0.5)

@@ -28,7 +28,7 @@ def makeService(options, host):
     return host.listen(options, factory)
 """
 
-# A service that misbehaves in one way, given as the body of its `Service`.
+# A service that misbehaves, by the body of its `Service` class or of makeService.
 MISBEHAVING = """
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -128,7 +128,7 @@ class CurrentFolderTests(Case):
     async def test_it_can_be_left_out(self):
         self.plugin("shout", SHOUT)
         self.assertNotIn("shout", await self.services("--no-cwd-plugins"))
-        await self.says(
+        await self.check_error(
             ["--no-cwd-plugins", "shout"],
             "no service named 'shout' ('twistd -n evserve services' lists them)",
         )
@@ -183,7 +183,7 @@ class BrokenTests(Case):
             for name, (path, cause) in self.causes.items()
             if name in ("syntax", "raising", "exiting")
         ]
-        await self.table(rows, self.says)
+        await self.check_rows(rows, self.check_error)
 
     async def test_a_server_says_at_its_start_which_files_it_left_out(self):
         server = self.evserve("shout")
@@ -219,7 +219,7 @@ class WritableTests(Case):
             f"not loading plugins from {path}: {path} is world-writable (fix: chmod o-w {path})"
         )
         server = self.evserve("--port", "0")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         self.assertIn(f"plugin left out: {path}: {cause}\n", server.err.decode())
         self.assertIn(cause, await self.services())
 
@@ -227,14 +227,14 @@ class WritableTests(Case):
         path = self.plugin("shout", SHOUT, root="elsewhere").parent
         path.chmod(0o777)
         cause = f"{path} is world-writable (fix: chmod o-w {path})"
-        await self.says(
+        await self.check_error(
             ["--plugin-dir", "elsewhere", "services"],
             f"plugin-dir: not loading plugins from {path}: {cause}",
         )
 
 
 class MisbehavingTests(Case):
-    """Services that do what they should not."""
+    """Services that break the rules of the plugin API."""
 
     async def ends(self, name, *, status, err, **parts):
         self.misbehaving(name, **parts)
@@ -310,7 +310,7 @@ class TwistTests(Case):
         server = self.twist("evserve", "--port", "0")
         address = re.compile(rb'"tcp (127\.0\.0\.1:\d+)"')
         found = await server.until(lambda: b"names" in server.out and address.search(server.out))
-        await self.echoes(f"tcp:{found[1].decode()}")
+        await self.check_echo(f"tcp:{found[1].decode()}")
         self.assertEqual(await server.stop("INT"), 0)
 
     async def test_a_mistake_is_one_line(self):

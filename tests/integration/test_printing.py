@@ -36,7 +36,7 @@ class OutputTests(CommandCase):
         return [(words, unbuffered) for words in self.printing for unbuffered in ("", "1")]
 
     async def test_a_full_disk_is_one_line(self):
-        await self.table(self.rows(), self.full)
+        await self.check_rows(self.rows(), self.full)
 
     async def full(self, words, unbuffered):
         child = self.shell('exec "$@" >/dev/full', words, unbuffered)
@@ -45,7 +45,7 @@ class OutputTests(CommandCase):
         self.assertEqual(child.err.count(b"\n"), 1, child.err)
 
     async def test_a_closed_pipe_is_silent(self):
-        await self.table(self.rows(), self.left)
+        await self.check_rows(self.rows(), self.left)
 
     async def left(self, words, unbuffered):
         # The reader is gone before anything is written.
@@ -55,7 +55,7 @@ class OutputTests(CommandCase):
         self.assertEqual((await child.ended, child.err), (1, b""), words)
 
     async def test_closed_standard_output_is_silent(self):
-        await self.table([(words,) for words in self.printing], self.closed)
+        await self.check_rows([(words,) for words in self.printing], self.closed)
 
     async def closed(self, words):
         child = self.evserve(*words, streams=(0, 2))
@@ -68,7 +68,7 @@ class OutputTests(CommandCase):
             ["--listen", "unix:/nowhere/x"],
         )
         redirections = (">/dev/full 2>&1", ">/dev/full 2>&-")
-        await self.table(
+        await self.check_rows(
             [(job, where) for job in jobs for where in redirections], self.unprintable
         )
 

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, stops, and what it leaves behind."""
+"""The server as a process: its start, its stop, and the files that remain."""
 
 import os
 import select
@@ -57,13 +57,13 @@ class StopTests(CommandCase):
     async def test_idle_clients_do_not_hold_it_up(self):
         server = self.evserve("--port", "0")
         address = await server.listening()
-        client = await self.echoes(f"tcp:{address}")
+        client = await self.check_echo(f"tcp:{address}")
         self.assertEqual(await server.stop(), 0)
         await client.closed
 
     async def test_without_a_drain_an_idle_server_still_ends_with_status_0(self):
         server = self.evserve("--port", "0", "--drain", "0")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         self.assertEqual(await server.stop(), 0, server.err)
 
     async def test_an_unread_answer_keeps_it_until_the_drain_ends(self):
@@ -126,7 +126,7 @@ class PidfileTests(CommandCase):
 
     async def test_two_run_in_one_folder(self):
         for server in [self.evserve("--port", "0"), self.evserve("--port", "0")]:
-            await self.echoes(f"tcp:{await server.listening()}")
+            await self.check_echo(f"tcp:{await server.listening()}")
 
     async def test_a_pidfile_that_is_asked_for_is_written_and_removed(self):
         words = (sys.executable, TWISTD, "-n", "--pidfile", "my.pid", "evserve", "--port", "0")
@@ -155,7 +155,7 @@ class DaemonTests(CommandCase):
     async def test_it_starts_behind_the_terminal_and_stops_on_sigterm(self):
         child = self.daemon("--port", self.port)
         self.assertEqual((await child.ended, child.out, child.err), (0, b"", b""))
-        client = await self.echoes(f"tcp:127.0.0.1:{self.port}")
+        client = await self.check_echo(f"tcp:127.0.0.1:{self.port}")
         pid = int((self.folder / "twistd.pid").read_text())
         with os.fdopen(os.pidfd_open(pid)) as process:
             os.kill(pid, signal.SIGTERM)
@@ -182,16 +182,16 @@ def wait_for_the_end(process):
     assert poll.poll(120_000)
 
 
-class PlaceTests(CommandCase):
-    """Odd surroundings: closed streams, folders that cannot be written, another user."""
+class EnvironmentTests(CommandCase):
+    """Unusual environments: closed streams, folders without permissions, another user."""
 
     async def test_closed_standard_input(self):
         server = self.evserve("--port", "0", streams=(1, 2))
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
 
     async def test_closed_standard_output(self):
         server = self.evserve("--port", "0", streams=(0, 2))
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         self.assertEqual(await server.stop(), 0)
         self.assertNotIn(b"Traceback", server.err)
 
@@ -220,14 +220,14 @@ class PlaceTests(CommandCase):
     async def test_a_folder_that_cannot_be_written(self):
         self.folder.chmod(0o555)
         server = self.run_command(*unprivileged(), *EVSERVE, "--port", "0")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         self.assertEqual(await server.stop(), 0)
         self.assertEqual((server.out, server.err.count(b"\n")), (b"", 3), server.err)
 
     async def test_a_port_for_which_one_must_be_root(self):
         limit = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
         if int(limit) <= 1:
-            self.skipTest("here everybody may open every port")
+            self.skipTest("every user may open every port here")
         child = self.run_command(*unprivileged(), *EVSERVE, "--port", "1")
         self.assertEqual(await child.ended, 1)
         line = "evserve: echo: cannot listen on 127.0.0.1:1: Permission denied\n"
@@ -239,18 +239,18 @@ class PlaceTests(CommandCase):
         script = 'cd closed && chmod 0 . && exec "$@"'
         twistd = (sys.executable, TWISTD, "--rundir", "/", "-n", "evserve", "--port", "0")
         server = self.run_command("/bin/sh", "-c", script, "sh", *unprivileged(), *twistd)
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
 
     def in_no_folder(self, *words):
         return self.evserve_after("mkdir gone && cd gone && rmdir ../gone", *words)
 
     async def test_a_current_folder_that_is_gone(self):
         server = self.in_no_folder("--port", "0")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
 
     async def test_there_workers_serve_as_well(self):
         server = self.in_no_folder("--port", "0", "--workers", "1")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         self.assertEqual(await server.stop(), 0, server.err)
 
     async def test_there_services_are_listed_as_well(self):
@@ -260,7 +260,7 @@ class PlaceTests(CommandCase):
 
 
 def unprivileged():
-    """Return what runs a command without the rights that only root has."""
+    """Return a command that runs another one without the capabilities of root."""
     if os.getuid() != 0:
         return ()
     return ("/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all")
@@ -300,9 +300,9 @@ class SeveralTests(CommandCase):
 
     async def test_several_endpoints_lead_to_one_service(self):
         server = self.evserve("--listen", "unix:a.sock", "--port", "0", "--listen", "unix:b.sock")
-        await self.echoes(f"tcp:{await server.listening()}")
+        await self.check_echo(f"tcp:{await server.listening()}")
         for name in ("a", "b"):
-            await self.echoes(f"unix:{self.folder}/{name}.sock")
+            await self.check_echo(f"unix:{self.folder}/{name}.sock")
 
 
 class HelpTests(CommandCase):
@@ -325,7 +325,7 @@ class HelpTests(CommandCase):
     async def test_an_adapted_service_lists_its_own(self):
         self.assertIn("--wsgi=", await self.help("web", "--help"))
 
-    async def test_the_version_is_ours(self):
+    async def test_the_version_is_that_of_evserve(self):
         self.assertRegex(await self.help("--version"), r"^evserve \d\S* \(Twisted \d\S*\)\n$")
 
     async def test_options_of_the_host_may_stand_on_either_side(self):

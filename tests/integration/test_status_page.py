@@ -8,8 +8,8 @@ from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.integration.browser import CHROMIUM, start_browser
-from tests.integration.processes import spawn
-from tests.integration.test_admin import address_of, send
+from tests.integration.processes import address_of, spawn
+from tests.integration.stream_client import send
 
 
 PLUGIN = """\

@@ -1,4 +1,4 @@
-"""Under something that behaves like systemd."""
+"""Socket activation and notifications, with the test in the role of systemd."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.integration.processes import TWISTD, Child, on_chosen_reactor
-from tests.integration.test_workers import OneEcho
+from tests.integration.stream_client import echo_once
 
 
 # LISTEN_PID must be the server's own, so it is set by the process that becomes the server.
@@ -50,12 +50,6 @@ class Case(TestCase):
         )
         return child
 
-    async def echo_once(self, address):
-        client = OneEcho()
-        await connectProtocol(clientFromString(self.reactor, address), client)
-        await client.done
-        await client.closed
-
 
 class ActivationTests(Case):
     def tcp(self):
@@ -66,7 +60,7 @@ class ActivationTests(Case):
     async def serves(self, listener, *words, **environ):
         server = self.spawn(*words, sockets=[listener], **environ)
         address = await server.listening("systemd")
-        await self.echo_once(f"tcp:{address}")
+        await echo_once(f"tcp:{address}")
         self.assertEqual(await server.stop(), 0)
         return server
 
@@ -97,7 +91,7 @@ class ActivationTests(Case):
                 listen = "systemd:domain=UNIX:index=0"
                 server = self.spawn(*words, "--listen", listen, sockets=[listener])
                 await server.listening("systemd")
-                await self.echo_once(f"unix:{path}")
+                await echo_once(f"unix:{path}")
                 self.assertEqual(await server.stop(), 0)
                 self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o640)
                 await connectProtocol(clientFromString(self.reactor, f"unix:{path}"), Protocol())
@@ -131,5 +125,5 @@ class NotifyTests(Case):
     async def test_systemd_is_notified_of_start_life_and_end(self):
         await self.lives()
 
-    async def test_with_workers_only_the_parent_notifies(self):
+    async def test_with_workers_only_the_supervisor_notifies(self):
         await self.lives("--workers", "2")

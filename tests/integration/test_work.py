@@ -7,8 +7,8 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from evserve.events import ERRORS, Depth, open_queue
+from tests.integration.beanstalkd import start_beanstalkd
 from tests.integration.processes import spawn
-from tests.integration.servers import start_beanstalkd
 from tests.ports import free_port
 
 

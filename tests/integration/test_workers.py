@@ -12,39 +12,18 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import clientFromString, connectProtocol, wrapClientTLS
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import TestCase
 
 from evserve.host.workers.supervisor import Launcher, Supervisor
 from evserve.host.workers.totals import Totals
 from tests.certificates import make_certificates
 from tests.integration.processes import TWISTD, on_chosen_reactor, spawn
-from tests.integration.streams import Client
+from tests.integration.stream_client import OneEcho, StreamClient, echo_once
 
 
 WORKERS = re.compile(rb"workers: processes ([\d, ]+)\n")
 REPLACED = re.compile(rb"worker (\d+) serves \(process (\d+)\)\n")
-
-
-class OneEcho(Protocol):
-    """Sends `hello`, waits for the echo and closes; `done` fires when the echo has arrived."""
-
-    def __init__(self):
-        self.got, self.done, self.closed = b"", Deferred(), Deferred()
-
-    def connectionMade(self):
-        self.transport.write(b"hello")
-
-    def dataReceived(self, data):
-        self.got += data
-        if self.got == b"hello":
-            self.done.callback(None)
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason=connectionDone):
-        if not self.done.called:
-            self.done.errback(reason)
-        self.closed.callback(None)
 
 
 def pids(server):
@@ -63,17 +42,11 @@ class Case(TestCase):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
-    async def echo_once(self, address):
-        client = OneEcho()
-        await connectProtocol(clientFromString(self.reactor, address), client)
-        await client.done
-        await client.closed
-
     async def published(self, admin, line):
         """Wait until /metrics contains a line; workers report once a second."""
         got = b""
         while line not in got:
-            client = Client()
+            client = StreamClient()
             await connectProtocol(clientFromString(self.reactor, f"tcp:{admin}"), client)
             client.transport.write(b"GET /metrics HTTP/1.0\r\n\r\n")
             got = await client.closed
@@ -90,7 +63,7 @@ class WorkersTests(Case):
         server = spawn(self, "--port", "0", "--workers", "2")
         address = await server.listening()
         for _ in range(20):
-            await self.echo_once(f"tcp:{address}")
+            await echo_once(f"tcp:{address}")
         self.assertEqual(len(set(pids(server).values())), 2)
         self.assertEqual(await server.stop(), 0)
         self.assertEqual(server.err.count(b"listening on"), 1)
@@ -112,7 +85,7 @@ class WorkersTests(Case):
         server = spawn(self, "--config", config)
         await server.listening()
         for found in re.findall(rb"listening on tcp (\S+)", server.err):
-            await self.echo_once(f"tcp:{found.decode()}")
+            await echo_once(f"tcp:{found.decode()}")
         self.assertEqual(await server.stop(), 0)
 
 
@@ -162,7 +135,7 @@ class EndpointTests(Case):
         await self.replaced(server, 1, signal.SIGTERM)
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         for _ in range(10):
-            await self.echo_once(f"unix:{path}")
+            await echo_once(f"unix:{path}")
         self.assertEqual(await server.stop(), 0)
         self.assertFalse(path.exists())
 
@@ -185,7 +158,7 @@ class AdminTests(Case):
         server = spawn(self, *words)
         admin = await server.listening()
         for _ in range(10):
-            await self.echo_once(f"unix:{path}")
+            await echo_once(f"unix:{path}")
         await self.replaced(server, 1, signal.SIGTERM)
         await self.published(admin, b'evserve_connections_accepted_total{service="echo"} 10.0\n')
         self.assertEqual(await server.stop(), 0)
@@ -199,7 +172,7 @@ class LifeTests(Case):
         await self.replaced(server, 2, signal.SIGKILL)
         self.assertIn(f"worker 2 (process {before[2]}) was ended by SIGKILL".encode(), server.err)
         for _ in range(20):
-            await self.echo_once(f"tcp:{address}")
+            await echo_once(f"tcp:{address}")
         self.assertEqual(await server.stop(), 0)
 
     async def test_workers_do_not_outlive_a_killed_supervisor(self):
@@ -217,7 +190,7 @@ class LifeTests(Case):
 
         async def client():
             while running:
-                await self.echo_once(f"tcp:{address}")
+                await echo_once(f"tcp:{address}")
                 counts.append(1)
 
         clients = gatherResults([Deferred.fromCoroutine(client()) for _ in range(20)])
@@ -236,7 +209,7 @@ class DrainTests(Case):
         words = ["echo", "--listen", f"unix:{path}", "--delay", "1000", "--workers", "2"]
         server = spawn(self, "--drain", drain, "--admin", "tcp:0", *words)
         admin = await server.listening()
-        client = Client()
+        client = StreamClient()
         await connectProtocol(clientFromString(self.reactor, f"unix:{path}"), client)
         self.addCleanup(client.hang_up)
         client.transport.write(b"more")

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from evserve.events.backoff import BackOff
+from evserve.backoff import BackOff
 from evserve.events.beanstalk.connection import Connection
 from evserve.events.errors import QueueClosed, QueueUnavailable
 

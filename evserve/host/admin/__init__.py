@@ -7,7 +7,7 @@
 
 The way of a request:
 
-    AdminService                  accepts the connection; its own limits, no descriptor guard
+    AdminService                  accepts the connection; its own limits, no descriptor limiter
     AdminResource.render          called by twisted.web for every request; adds the headers
     AdminResource._respond        checks the Host header and the method, picks the page by its path
     http.is_allowed_host          refuses a foreign name for a loopback address (DNS rebinding)
@@ -15,17 +15,3 @@ The way of a request:
     http.metrics_response         /metrics: the same metrics, as Prometheus text or OpenMetrics
     status.unready_reason         /readyz: None, or why clients should go elsewhere
 """
-
-from typing import TYPE_CHECKING, Any
-
-
-if TYPE_CHECKING:
-    from evserve.host.admin.service import make_admin as make_admin
-
-
-def __getattr__(name: str) -> Any:
-    if name == "make_admin":  # lazy: only a process with an admin port needs twisted.web
-        from evserve.host.admin.service import make_admin
-
-        return make_admin
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

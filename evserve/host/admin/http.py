@@ -51,14 +51,14 @@ def _line(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
 
 
 class AdminResource(Resource):
-    """Responds to every request about the services that `orders` asked for and `root` runs."""
+    """Responds to every request about the services of `configs`, which `root` runs."""
 
     isLeaf = True
 
-    def __init__(self, root: RootService, orders: list[ServiceConfig]) -> None:
+    def __init__(self, root: RootService, configs: list[ServiceConfig]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
         self._root = root
-        self._orders = orders
+        self._configs = configs
         self._started_at = root.reactor.seconds()
         page, registry = status_page(), metrics_registry(root.metrics)
         # Each is called with the request's Accept header, "" if it has none.
@@ -94,7 +94,7 @@ class AdminResource(Resource):
         return page(",".join(request.requestHeaders.getRawHeaders("accept", [])))
 
     def _status(self) -> Response:
-        status = current_status(self._root, self._orders, self._started_at)
+        status = current_status(self._root, self._configs, self._started_at)
         return Response(status.as_json(), content_type="application/json")
 
     def _readiness(self) -> Response:

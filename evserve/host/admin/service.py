@@ -15,7 +15,7 @@ from evserve.host.listener import ListenerService
 from evserve.host.options import LOOPBACK, Limits
 
 
-# So few that the descriptors which the host keeps free are enough for them.
+# Few enough for the descriptors that the host keeps free.
 LIMITS = Limits(max_connections=24, idle_timeout=60)
 
 
@@ -43,18 +43,13 @@ class _UnlimitedDescriptors(DescriptorLimiter):
         pass
 
 
-def make_admin(endpoint: str, orders: list[ServiceConfig], root: RootService) -> AdminService:
+def make_admin(endpoint: str, configs: list[ServiceConfig], root: RootService) -> AdminService:
     """Return the admin port of `root`, on an endpoint string that `valid_endpoint` accepted."""
     make_site: Any = AdminSite  # its constructor has no annotations
-    site = make_site(AdminResource(root, orders), reactor=root.reactor)
-    door = ConnectionLimiter(
-        "admin",
-        site,
-        LIMITS,
-        root.reactor,
-        _UnlimitedDescriptors(root.reactor, root.descriptors.limit),
-    )
+    site = make_site(AdminResource(root, configs), reactor=root.reactor)
+    descriptors = _UnlimitedDescriptors(root.reactor, root.descriptors.limit)
+    limiter = ConnectionLimiter("admin", site, LIMITS, root.reactor, descriptors)
     endpoints = {endpoint: parse_endpoint(root.reactor, endpoint, LOOPBACK)}
-    service = AdminService(ServiceHost("admin", root), endpoints, door)
+    service = AdminService(ServiceHost("admin", root), endpoints, limiter)
     service.name = "admin"
     return service

@@ -88,13 +88,13 @@ class Status:
         return json.dumps(fields, allow_nan=False).encode()
 
 
-def current_status(root: RootService, orders: list[ServiceConfig], started_at: float) -> Status:
+def current_status(root: RootService, configs: list[ServiceConfig], started_at: float) -> Status:
     """Return the status now; `started_at` is in the reactor's seconds."""
     families = list(root.metrics.collect())
     return Status(
         phase=root.phase,
         reason=unready_reason(root),
-        services=tuple(_service_status(order, root, families) for order in orders),
+        services=tuple(_service_status(config, root, families) for config in configs),
         version=__version__,
         pid=os.getpid(),
         uptime=round(root.reactor.seconds() - started_at, 3),
@@ -105,14 +105,14 @@ def current_status(root: RootService, orders: list[ServiceConfig], started_at: f
 
 
 def _service_status(
-    order: ServiceConfig, root: RootService, families: list[Metric]
+    config: ServiceConfig, root: RootService, families: list[Metric]
 ) -> ServiceStatus:
-    counts, own = service_metrics(order.name, families)
-    listening = [each for each in root.listeners if each.limiter.name == order.name]
+    counts, own = service_metrics(config.name, families)
+    listening = [each for each in root.listeners if each.limiter.name == config.name]
     return ServiceStatus(
-        name=order.name,
-        plugin=order.plugin.name,
-        description=order.plugin.description,
+        name=config.name,
+        plugin=config.plugin.name,
+        description=config.plugin.description,
         listening=tuple(address for each in listening for address in each.addresses),
         metrics=own,
         **counts,
@@ -136,7 +136,7 @@ def unready_reason(root: RootService) -> str | None:
         each.limiter.name for each in root.listeners if len(each.ports) < len(each.endpoints)
     ]
     if waiting:
-        return f"starting: {', '.join(waiting)} does not listen yet"
+        return f"starting: waiting for {', '.join(waiting)} to listen"
     return "starting" if root.phase is Phase.STARTING else None
 
 

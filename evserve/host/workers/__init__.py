@@ -7,8 +7,8 @@ inherited sockets.
     roles       which role this process has; which services may run in workers
     supervisor  starts, replaces and stops the workers; binds the sockets for them
     worker      serves from inherited sockets; ends when the supervisor ends
-    sockets     sharing a listening socket; the descriptors that a worker inherits
-    messages    the control channel: messages between supervisor and worker
+    sockets     sharing a listening socket: bound by the supervisor, inherited by the workers
+    messages    what supervisor and worker tell each other: the assignment, the control channel
     totals      the metrics of all workers, summed
 
 The way of a worker through its life:
@@ -18,33 +18,9 @@ The way of a worker through its life:
     Supervisor.start                 once the reactor runs
     Launcher.start                   the same command line, with an Assignment in its environment
     worker.set_worker_options        in the worker: what the supervisor has done is not done again
-    WorkerRoot.endpoint              accepts from the inherited socket (sockets.InheritingReactor)
+    WorkerRoot.endpoint              accepts on that socket (sockets.InheritedSocketReactor)
     ControlChannel.send              READY, then METRICS once a second
     WorkerProcess.childDataReceived  in the supervisor: Totals sums the metrics
-    WorkerProcess.processEnded       it died: another one starts after the delay of its Backoff
+    WorkerProcess.processEnded       it died: another one starts after a delay (RESTART_DELAYS)
     Supervisor.stopService           sends DRAIN; later ABORT, and SIGKILL if that does not help
 """
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-
-if TYPE_CHECKING:
-    from evserve.host.workers.roles import check_shareable as check_shareable
-    from evserve.host.workers.roles import choose_role as choose_role
-    from evserve.host.workers.sockets import current_assignment as current_assignment
-    from evserve.host.workers.worker import set_worker_options as set_worker_options
-
-_MODULES = {
-    "check_shareable": "roles",
-    "choose_role": "roles",
-    "current_assignment": "sockets",
-    "set_worker_options": "worker",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Lazy: the command line is parsed, or refused, before the rest of the host is needed.
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,16 @@
-"""The control channel: messages between the supervisor and a worker over two pipes.
+"""What the supervisor and a worker tell each other.
 
-A message is one line of JSON. It is not a pickle, so that a broken worker cannot make the
-supervisor run anything.
+At its start, a worker finds its assignment in the environment. From then on they exchange messages
+over two pipes, the control channel. A message is one line of JSON. It is not a pickle, so that a
+broken worker cannot make the supervisor run anything.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from attrs import define, field, frozen
@@ -15,6 +19,50 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
+
+
+# The descriptors that a worker inherits besides standard input, output and error.
+REPORT_FD = 3  # the worker writes messages to this one
+COMMAND_FD = 4  # and reads messages from this one; end of file means that the supervisor is gone
+FIRST_SOCKET_FD = 5
+
+_VARIABLE = "EVSERVE_WORKER"
+# systemd talks to one process: a worker that answered would confuse it.
+_SYSTEMD_VARIABLE = re.compile(r"LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET|WATCHDOG_(PID|USEC)")
+
+SocketKey = tuple[str, str]  # the name of a service, and an endpoint as the user wrote it
+
+
+@frozen
+class Assignment:
+    """What a worker is told at its start.
+
+    number: from 1.  sockets: the descriptor that the worker inherits for each socket.
+    """
+
+    number: int
+    sockets: Mapping[SocketKey, int]
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the worker: the supervisor's, plus this assignment."""
+        rows = [[*key, fileno] for key, fileno in self.sockets.items()]
+        kept = {k: v for k, v in environ.items() if not _SYSTEMD_VARIABLE.fullmatch(k)}
+        return {**kept, _VARIABLE: json.dumps([self.number, rows])}
+
+
+def take_assignment(environ: MutableMapping[str, str]) -> Assignment | None:
+    """Remove the assignment from an environment and return it; None if there is none."""
+    text = environ.pop(_VARIABLE, None)
+    if text is None:
+        return None
+    number, rows = json.loads(text)
+    return Assignment(number, {(service, endpoint): fileno for service, endpoint, fileno in rows})
+
+
+@cache
+def current_assignment() -> Assignment | None:
+    """Return the assignment of this process; None if it is no worker."""
+    return take_assignment(os.environ)
 
 
 class MessageKind(Enum):

@@ -4,64 +4,17 @@ Both sides give an endpoint a wrapper in place of the reactor, so that what the 
 its socket (TLS, the PROXY protocol) works in each worker as it does in a single process.
 """
 
-import json
 import os
 import re
 import socket
-from collections.abc import Mapping, MutableMapping
-from functools import cache
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from evserve.host.listener import SharedUnixPort, adopt_port, port_from_descriptor
-
-
-# The descriptors that a worker inherits besides standard input, output and error.
-REPORT_FD = 3  # the worker writes messages to this one
-COMMAND_FD = 4  # and reads messages from this one; end of file means that the supervisor is gone
-FIRST_SOCKET_FD = 5
-
-_VARIABLE = "EVSERVE_WORKER"
-# systemd talks to one process: a worker that answered would confuse it.
-_SYSTEMD_VARIABLE = re.compile(r"LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET|WATCHDOG_(PID|USEC)")
-
-SocketKey = tuple[str, str]  # the name of a service, and an endpoint as the user wrote it
-
-
-@frozen
-class Assignment:
-    """What a worker is told at its start.
-
-    number: from 1.  sockets: the descriptor that the worker inherits for each socket.
-    """
-
-    number: int
-    sockets: Mapping[SocketKey, int]
-
-    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of the worker: the supervisor's, plus this assignment."""
-        rows = [[*key, fileno] for key, fileno in self.sockets.items()]
-        kept = {k: v for k, v in environ.items() if not _SYSTEMD_VARIABLE.fullmatch(k)}
-        return {**kept, _VARIABLE: json.dumps([self.number, rows])}
-
-
-def take_assignment(environ: MutableMapping[str, str]) -> Assignment | None:
-    """Remove the assignment from an environment and return it; None if there is none."""
-    text = environ.pop(_VARIABLE, None)
-    if text is None:
-        return None
-    number, rows = json.loads(text)
-    return Assignment(number, {(service, endpoint): fileno for service, endpoint, fileno in rows})
-
-
-@cache
-def current_assignment() -> Assignment | None:
-    """Return the assignment of this process; None if it is no worker."""
-    return take_assignment(os.environ)
 
 
 class _BoundTCPPort(tcp.Port):
@@ -116,7 +69,7 @@ class BindOnlyReactor:
 
 
 @define(eq=False)
-class InheritingReactor:
+class InheritedSocketReactor:
     """A worker's reactor for one endpoint: accepts from the inherited socket `fileno`.
 
     The address that the endpoint asks for is ignored: the supervisor has bound it.

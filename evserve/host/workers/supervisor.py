@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,27 +21,30 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options
 from typing_extensions import override
 
+from evserve.backoff import BackOff
 from evserve.host import process
 from evserve.host.application import GRACE, RootService
 from evserve.host.config import ServiceConfig
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
-from evserve.host.plugins import current_folder
-from evserve.host.workers.messages import Message, MessageDecoder, MessageKind, encode
-from evserve.host.workers.sockets import (
+from evserve.host.process import current_folder
+from evserve.host.workers.messages import (
     COMMAND_FD,
     FIRST_SOCKET_FD,
     REPORT_FD,
     Assignment,
-    BindOnlyReactor,
+    Message,
+    MessageDecoder,
+    MessageKind,
     SocketKey,
+    encode,
 )
+from evserve.host.workers.sockets import BindOnlyReactor
 from evserve.host.workers.totals import ServiceTotals, Totals
 from evserve.interfaces import IHost, LoadedService
 
 
-MIN_BACKOFF = 0.25  # seconds
-MAX_BACKOFF = 30.0  # seconds
+RESTART_DELAYS = BackOff(initial=0.25, ceiling=30.0)
 STABLE_AFTER = 30.0  # seconds of life after which a worker's next death counts as its first
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
@@ -66,7 +69,7 @@ class Supervisor(Service):
     _sockets: Mapping[SocketKey, int] = field(init=False, factory=dict)
     _workers: dict[int, "WorkerProcess"] = field(init=False, factory=dict)  # by number
     _restarts: dict[int, IDelayedCall] = field(init=False, factory=dict)
-    _backoffs: dict[int, "Backoff"] = field(init=False, factory=lambda: defaultdict(Backoff))
+    _deaths: Counter[int] = field(init=False, factory=Counter)  # in a row, by number
     _stopped: Deferred[None] | None = field(init=False, default=None)  # set by stopService
 
     def start(self, sockets: Mapping[SocketKey, int]) -> None:
@@ -113,7 +116,7 @@ class Supervisor(Service):
         del self._workers[worker.number]
         self.totals.retire(worker)
         if self._stopped is not None:
-            if worker.serving and worker.exit_status != 0:  # others had no clients to cut off
+            if worker.serving and worker.exit_status != 0:  # its clients were cut off
                 self.clean = False
             if not self._workers and not self._stopped.called:
                 self._stopped.callback(None)
@@ -123,8 +126,10 @@ class Supervisor(Service):
             self.on_start_failed(worker)
 
     def _restart_later(self, worker: "WorkerProcess") -> None:
-        lifetime = self.reactor.seconds() - worker.started_at
-        delay = self._backoffs[worker.number].delay_after(lifetime)
+        if self.reactor.seconds() - worker.started_at >= STABLE_AFTER:
+            self._deaths[worker.number] = 0
+        self._deaths[worker.number] += 1
+        delay = RESTART_DELAYS.delay(self._deaths[worker.number], roll=1)
         _log.warn(
             "worker {number} (process {pid}) {end}: starting another in {wait:g} seconds",
             number=worker.number,
@@ -218,20 +223,6 @@ class WorkerProcess(ProcessProtocol):
             self.transport.signalProcess("KILL")
 
 
-@define
-class Backoff:
-    """Doubles the delay before a restart with each death in a row."""
-
-    _next: float = field(init=False, default=MIN_BACKOFF)
-
-    def delay_after(self, lifetime: float) -> float:
-        """Return the seconds to wait after a worker has lived for `lifetime` seconds."""
-        if lifetime >= STABLE_AFTER:
-            self._next = MIN_BACKOFF
-        delay, self._next = self._next, min(2 * self._next, MAX_BACKOFF)
-        return delay
-
-
 @frozen
 class Launcher:
     """Starts the process of a worker: the supervisor's command line with inherited descriptors.
@@ -279,15 +270,13 @@ class SupervisorRoot(RootService):
         self.supervisor = Supervisor(workers, self.reactor, launcher, self._start_failed)
         self._reactors: dict[SocketKey, BindOnlyReactor] = {}
 
-    def bind_only(self, order: ServiceConfig) -> ServiceConfig:
-        """Return an order for a service that binds the sockets; the workers accept from them."""
-        return evolve(order, loaded=LoadedService(order.loaded.options, self._make_bind_only))
+    def bind_only(self, config: ServiceConfig) -> ServiceConfig:
+        """Return `config` for a service that binds the sockets, from which the workers accept."""
+        return evolve(config, loaded=LoadedService(config.loaded.options, self._make_bind_only))
 
     def _make_bind_only(self, options: Options, host: IHost) -> IService:
         service: Any = host.listen(options, Factory())
-        host.metrics.unregister(
-            service.limiter
-        )  # it has no connections: those of the workers count
+        host.metrics.unregister(service.limiter)  # only the workers have connections
         host.metrics.register(ServiceTotals(self.supervisor.totals, service.limiter.name))
         return IService(service)
 

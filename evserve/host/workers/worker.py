@@ -18,14 +18,15 @@ from evserve.host import process
 from evserve.host.application import GRACE, RootService
 from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
-from evserve.host.workers.messages import ControlChannel, Message, MessageKind
-from evserve.host.workers.sockets import (
+from evserve.host.workers.messages import (
     COMMAND_FD,
     REPORT_FD,
     Assignment,
-    InheritingReactor,
-    without_systemd,
+    ControlChannel,
+    Message,
+    MessageKind,
 )
+from evserve.host.workers.sockets import InheritedSocketReactor, without_systemd
 
 
 REPORT_INTERVAL = 1.0  # seconds between two reports of the metrics
@@ -73,7 +74,7 @@ class WorkerRoot(RootService):
         fileno = self._assignment.sockets.get((service, written))
         if fileno is None:
             raise UsageError(f"--workers: {written!r} is not among the endpoints of its options")
-        reactor = InheritingReactor(self.reactor, fileno)
+        reactor = InheritedSocketReactor(self.reactor, fileno)
         return parse_endpoint(reactor, without_systemd(written), interface)
 
     @override

@@ -24,7 +24,7 @@ class ChatTests(SynchronousTestCase):
         self.assertEqual(self.ben.received, b"Hello guest2\n")
 
     def test_others_hear_what_is_said(self) -> None:
-        """A line goes to everybody but its speaker, and is counted."""
+        """A line goes to everyone but its speaker, and is counted."""
         self.anna.send(b"good mor")
         self.anna.send(b"ning\r\n")
         self.assertTrue(self.ben.received.endswith(b"guest1: good morning\n"))
@@ -32,12 +32,12 @@ class ChatTests(SynchronousTestCase):
         self.assertEqual(self.host.metric("chat_lines_total"), 1)
 
     def test_name_can_be_chosen(self) -> None:
-        """`/name` renames the guest for everybody."""
+        """`/name` renames the guest for everyone."""
         self.ben.send(b"/name Ben\nhi\n")
         self.assertTrue(self.anna.received.endswith(b"* guest2 is now Ben\nBen: hi\n"))
 
     def test_leaving_is_announced(self) -> None:
-        """Who disconnects is gone from the room."""
+        """A client that disconnects leaves the room."""
         self.ben.disconnect()
         self.assertTrue(self.anna.received.endswith(b"* guest2 has left\n"))
 

@@ -12,7 +12,7 @@ from wordcount import count_words
 
 
 class CountTests(SynchronousTestCase):
-    """What counting leaves behind."""
+    """The file that `count_words` writes."""
 
     def setUp(self) -> None:
         """Upload a text."""
@@ -22,7 +22,7 @@ class CountTests(SynchronousTestCase):
         self.event = Event("1", "text.uploaded", bytes(self.path))
 
     def test_number_is_written_beside_the_text(self) -> None:
-        """Words are what blanks and line ends separate."""
+        """Blanks and line ends separate words."""
         count_words(self.event)
         self.assertEqual(self.path.with_suffix(".count").read_text(encoding="utf-8"), "3\n")
 
@@ -32,6 +32,6 @@ class CountTests(SynchronousTestCase):
         self.test_number_is_written_beside_the_text()
 
     def test_missing_text_is_an_error(self) -> None:
-        """So the event is retried, and buried in the end."""
+        """The event is then retried, and finally buried."""
         self.path.unlink()
         self.assertRaises(FileNotFoundError, count_words, self.event)

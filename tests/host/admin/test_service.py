@@ -29,7 +29,7 @@ def listener(options, host):
     return host.listen(options, Factory.forProtocol(Protocol))
 
 
-def order_of(name):
+def config_of(name):
     options = with_listening_options(Options)()
     options.parseOptions(["--port", "0"])
     plugin = ServicePlugin("stub", "stub.service", "Accepts connections.")
@@ -64,9 +64,9 @@ class AdminTests(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactorClock()
         self.root = RootService(self.reactor, {"nodaemon": True})
-        orders = [order_of("one"), order_of("two")]
-        add_services(orders, self.root)
-        self.admin = self.root.admin = make_admin("tcp:0", orders, self.root)
+        configs = [config_of("one"), config_of("two")]
+        add_services(configs, self.root)
+        self.admin = self.root.admin = make_admin("tcp:0", configs, self.root)
         self.client = Client(self.admin.limiter)
 
     def start(self):
@@ -86,7 +86,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.client.request("/healthz")[::2], (200, b"ok\n"))
 
     def test_not_ready_before_every_service_listens(self):
-        expected = (503, b"starting: one, two does not listen yet\n")
+        expected = (503, b"starting: waiting for one, two to listen\n")
         self.assertEqual(self.client.request("/readyz")[::2], expected)
 
     def test_not_ready_before_the_reactor_runs(self):

@@ -3,8 +3,13 @@
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.python.failure import Failure
 
-from evserve.host.workers.messages import Message, MessageDecoder, MessageKind, encode
-from evserve.host.workers.sockets import REPORT_FD
+from evserve.host.workers.messages import (
+    REPORT_FD,
+    Message,
+    MessageDecoder,
+    MessageKind,
+    encode,
+)
 
 
 class MemoryProcess:

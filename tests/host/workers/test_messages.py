@@ -1,16 +1,33 @@
-"""Messages between supervisor and worker, and the worker's end of the channel."""
+"""The assignment of a worker, messages, and the worker's end of the control channel."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.workers.messages import (
+    Assignment,
     ControlChannel,
     Message,
     MessageDecoder,
     MessageKind,
     encode,
+    take_assignment,
 )
+
+
+class AssignmentTests(SynchronousTestCase):
+    def test_it_passes_through_the_environment_and_is_removed_from_it(self):
+        assignment = Assignment(2, {("echo", "tcp:0"): 5, ("echo", "unix:a b"): 6})
+        environ = assignment.environment({"HOME": "/"})
+        self.assertEqual(take_assignment(environ), assignment)
+        self.assertEqual(environ, {"HOME": "/"})
+        self.assertIsNone(take_assignment(environ))
+
+    def test_the_variables_of_systemd_are_not_for_workers(self):
+        told = {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "1", "LISTEN_FDS": "1", "LANG": "C"}
+        environ = Assignment(1, {}).environment(told)
+        take_assignment(environ)
+        self.assertEqual(environ, {"LANG": "C"})
 
 
 class MessageTests(SynchronousTestCase):

@@ -14,7 +14,7 @@ class Opts(Options):
     one_process = ("console",)
 
 
-def order(name, *flags, **kinds):
+def config(name, *flags, **kinds):
     options = Opts()
     options.parseOptions([f"--{flag}" for flag in flags])
     plugin = ServicePlugin(name, "x", "", **kinds)
@@ -22,26 +22,26 @@ def order(name, *flags, **kinds):
 
 
 class CheckShareableTests(SynchronousTestCase):
-    def refusal(self, *orders):
-        return str(self.assertRaises(UsageError, check_shareable, list(orders)))
+    def refusal(self, *configs):
+        return str(self.assertRaises(UsageError, check_shareable, list(configs)))
 
     def test_stateless_services_may(self):
-        check_shareable([order("echo", stateless=True), order("loud", stateless=True)])
+        check_shareable([config("echo", stateless=True), config("loud", stateless=True)])
 
     def test_one_with_state_may_not_even_among_others(self):
         self.assertEqual(
-            self.refusal(order("echo", stateless=True), order("queue")),
+            self.refusal(config("echo", stateless=True), config("queue")),
             "--workers: 'queue' keeps its state in one process, so it cannot run in several",
         )
 
     def test_one_that_does_not_listen_may_not(self):
         self.assertEqual(
-            self.refusal(order("fetch", listens=False)),
+            self.refusal(config("fetch", listens=False)),
             "--workers: 'fetch' does not listen through the host, so there is nothing to share",
         )
 
     def test_an_option_that_needs_one_process_is_named(self):
         self.assertEqual(
-            self.refusal(order("echo", "console", stateless=True)),
+            self.refusal(config("echo", "console", stateless=True)),
             "--workers: 'echo' needs one process for --console",
         )

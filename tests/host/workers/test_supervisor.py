@@ -7,28 +7,11 @@ from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.workers.messages import MessageKind
-from evserve.host.workers.supervisor import (
-    MAX_BACKOFF,
-    MIN_BACKOFF,
-    STABLE_AFTER,
-    Backoff,
-    Supervisor,
-)
+from evserve.host.workers.supervisor import RESTART_DELAYS, STABLE_AFTER, Supervisor
 from tests.host.workers.memory_processes import MemoryLauncher
 
 
-class BackoffTests(SynchronousTestCase):
-    def test_each_death_in_a_row_doubles_the_delay_up_to_a_limit(self):
-        backoff = Backoff()
-        waits = [backoff.delay_after(0) for _ in range(20)]
-        self.assertEqual(waits[:4], [MIN_BACKOFF * 2**n for n in range(4)])
-        self.assertEqual(waits[-1], MAX_BACKOFF)
-
-    def test_a_worker_that_lived_long_enough_resets_the_delay(self):
-        backoff = Backoff()
-        for _ in range(5):
-            backoff.delay_after(0)
-        self.assertEqual(backoff.delay_after(STABLE_AFTER), MIN_BACKOFF)
+MIN_DELAY, MAX_DELAY = RESTART_DELAYS.initial, RESTART_DELAYS.ceiling
 
 
 class SupervisorTests(SynchronousTestCase):
@@ -87,26 +70,39 @@ class SupervisorTests(SynchronousTestCase):
         self.serve_all()[1].end(signal=9)
         self.assertTrue(self.said("worker 2 (process 101) was ended by SIGKILL: starting another"))
         self.assertEqual(len(self.processes), 3)
-        self.clock.advance(MIN_BACKOFF)
+        self.clock.advance(MIN_DELAY)
         self.processes[3].serve()
         self.assertTrue(self.said("worker 2 serves (process 103)"))
 
-    def test_deaths_in_a_row_wait_longer(self):
-        self.serve_all()[1].end(1)
-        self.clock.advance(MIN_BACKOFF)
-        self.processes[3].end(1)
-        self.clock.advance(MIN_BACKOFF)
-        self.assertEqual(len(self.processes), 4)
-        self.clock.advance(MIN_BACKOFF)
-        self.assertEqual(len(self.processes), 5)
+    def delay_after_death(self, process):
+        """End a worker; return how long it took until the next one started."""
+        process.end(1)
+        (call,) = self.clock.getDelayedCalls()
+        delay = call.getTime() - self.clock.seconds()
+        self.clock.advance(delay)
+        return delay
+
+    def test_each_death_in_a_row_doubles_the_delay_up_to_a_limit(self):
+        self.serve_all()
+        delays = [self.delay_after_death(self.processes[1])]
+        delays += [self.delay_after_death(self.processes[-1]) for _ in range(19)]
+        self.assertEqual(delays[:4], [MIN_DELAY * 2**n for n in range(4)])
+        self.assertEqual(delays[-1], MAX_DELAY)
+
+    def test_a_worker_that_lived_long_enough_resets_the_delay(self):
+        self.serve_all()
+        self.delay_after_death(self.processes[1])
+        self.delay_after_death(self.processes[-1])
+        self.clock.advance(STABLE_AFTER)
+        self.assertEqual(self.delay_after_death(self.processes[-1]), MIN_DELAY)
 
     def test_a_start_that_fails_is_tried_again(self):
         self.serve_all()[1].end(1)
         self.launcher.broken = OSError(errno.EAGAIN, "Resource temporarily unavailable")
-        self.clock.advance(MIN_BACKOFF)
+        self.clock.advance(MIN_DELAY)
         self.assertTrue(self.said("could not start (Resource temporarily unavailable)"))
         self.launcher.broken = None
-        self.clock.advance(2 * MIN_BACKOFF)
+        self.clock.advance(2 * MIN_DELAY)
         self.assertEqual(len(self.processes), 4)
 
     def test_stopping_tells_all_to_drain_and_waits(self):
@@ -139,7 +135,7 @@ class SupervisorTests(SynchronousTestCase):
     def test_no_worker_is_replaced_while_stopping(self):
         self.serve_all()[0].end(1)
         self.supervisor.stopService()
-        self.clock.advance(MAX_BACKOFF)
+        self.clock.advance(MAX_DELAY)
         self.assertEqual(len(self.processes), 3)
 
     def test_a_worker_that_serves_after_the_stop_starts_no_others(self):

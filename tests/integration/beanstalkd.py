@@ -1,4 +1,4 @@
-"""Real servers for integration tests: started on a free port, and stopped by the test."""
+"""beanstalkd in a child process."""
 
 import re
 import shutil
@@ -16,10 +16,11 @@ BEANSTALKD = shutil.which("beanstalkd")
 
 
 class Server(ProcessProtocol):
-    """A child process; `port` fires once it says where it listens."""
+    """beanstalkd; `port` fires once it has logged where it listens."""
 
-    def __init__(self, pattern):
-        self.pattern = pattern
+    pattern = rb"bind \d+ [\d.]+:(\d+)"
+
+    def __init__(self):
         self.output = b""
         self.port = Deferred()
         self.reason = None
@@ -39,7 +40,7 @@ class Server(ProcessProtocol):
             each.callback(reason.value)
 
     def stop(self, signal="KILL"):
-        """Send `signal`, and wait for the end, whatever brought it."""
+        """Send `signal`; fire when the process has ended, for whatever reason."""
         if self.reason is not None:
             return succeed(self.reason)
         with suppress(ProcessExitedAlready):
@@ -49,10 +50,10 @@ class Server(ProcessProtocol):
 
 
 def start_beanstalkd(test, reactor, port=None):
-    """Start beanstalkd for `test`, on any port unless it had one before."""
+    """Start beanstalkd for `test`, on a free port if none is given."""
     if BEANSTALKD is None:
         raise SkipTest("beanstalkd is not installed")
-    server = Server(rb"bind \d+ [\d.]+:(\d+)")
+    server = Server()
     command = [BEANSTALKD, "-V", "-l", "127.0.0.1", "-p", str(port or free_port())]
     reactor.spawnProcess(server, command[0], command, env={})
     test.addCleanup(server.stop)

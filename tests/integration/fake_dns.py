@@ -1,6 +1,6 @@
-"""evserve, whose names are a test's: `own_names.py '{"a.example": ["127.0.0.1"]}' WORDS...`.
+"""evserve with DNS names of the test: `fake_dns.py '{"a.example": ["127.0.0.1"]}' WORDS...`.
 
-A name that is not there does not exist.
+No other names exist.
 """
 
 import json
@@ -22,7 +22,7 @@ def main():
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return found
 
-    socket.getaddrinfo = getaddrinfo  # before Twisted's resolver takes it
+    socket.getaddrinfo = getaddrinfo  # before Twisted's resolver keeps a reference
 
     from twisted.scripts.twistd import run
 

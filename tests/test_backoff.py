@@ -1,8 +1,10 @@
+"""Delays between attempts."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import BackOff
+from evserve.backoff import BackOff
 
 
 class BackOffTests(SynchronousTestCase):

@@ -18,7 +18,8 @@ class BackOff:
         """Return the seconds to wait after `failures` in a row (at least 1).
 
         `roll` is a random number from 0 to 1. It scales the exponential delay to between a half
-        and all of it, so that clients that failed together do not come back together.
+        and all of it, so that clients that failed together do not come back together. 1 is no
+        jitter.
         """
         # The exponent is bounded, because a float would overflow; 64 doublings reach any ceiling.
         exponential = self.initial * self.factor ** min(failures - 1, 64)
