@@ -7,7 +7,7 @@ What plugin authors import:
     options     parsers of option values
     testing     a host, clients and a queue in memory
 
-The rooms, which do not import each other (but the lab uses load):
+The command, and its services, which do not import each other (but the lab uses load):
 
     host        the `twistd -n evserve` command: config, limits, drain, admin port, workers
     echo        the echo service
