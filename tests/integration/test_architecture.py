@@ -13,9 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.documents import ROOT
 from tests.integration.fetch_server import WebSite
-from tests.integration.processes import TWISTD, run_python
-from tests.integration.streams import Client
-from tests.integration.test_admin import address_of
+from tests.integration.processes import TWISTD, address_of, run_python
+from tests.integration.stream_client import StreamClient
 
 
 ITEM = re.compile(r"^\d+\. `(\S+\.py): (\S+)`", re.MULTILINE)
@@ -75,7 +74,7 @@ def listed(title):
     return [tuple(pair) for pair in ITEM.findall(section)]
 
 
-class Asking(Client):
+class Asking(StreamClient):
     """A client of a queue that asks one thing after another."""
 
     async def ask(self, command, *ends):
