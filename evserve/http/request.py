@@ -21,7 +21,7 @@ _WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
 
 @frozen
 class Request:
-    """A request for one resource. The client's settings hold for what is None."""
+    """A request for one resource. None means the client's setting."""
 
     url: URL
     method: bytes = b"GET"

@@ -9,7 +9,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.documents import ROOT
 from tests.integration.fetch_server import WebSite
@@ -84,6 +84,17 @@ class Asking(StreamClient):
         while not self.got.endswith(ends or b"\r\n"):
             await self.receive(len(self.got) + 1)
         return self.got
+
+
+class NameTests(SynchronousTestCase):
+    def test_every_name_on_the_page_is_in_its_file(self):
+        page = ROOT.joinpath("docs", "architecture.md").read_text(encoding="utf-8")
+        for file, name in re.findall(r"`(\S+\.py): (\w+)", page):
+            text = ROOT.joinpath("evserve", file).read_text(encoding="utf-8")
+            defined = rf"^(class |def |async def )?{name}\b"
+            self.assertTrue(re.search(defined, text, re.MULTILINE), f"{file}: {name}")
+        for file in re.findall(r"`((?:evserve|tests|examples)/\S+?/?)`", page):
+            self.assertTrue(ROOT.joinpath(file).exists(), file)
 
 
 class WayTests(TestCase):
