@@ -1,4 +1,7 @@
-"""What CI runs, a session each: `nox -l` lists them, `nox -s lint` runs one, `nox -j 3` all."""
+"""What CI runs, a session each: `nox -l` lists them, `nox -s lint` runs one, `nox -j 3` all.
+
+They start in this order, the longest first.
+"""
 
 import os
 import re
@@ -44,24 +47,23 @@ def fresh_copy(session: nox.Session) -> Iterator[None]:
             yield
 
 
+def run_pytest(session: nox.Session, *words: str) -> None:
+    """Run pytest, with the branches that are taken counted for the session `coverage`."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "run", "-m", "pytest", "-q", *words, env=FEWER_CRASHES)
+
+
+@nox.session(python=python("3.13"))
+def pytest_integration(session: nox.Session) -> None:
+    """The integration tests under pytest."""
+    run_pytest(session, "tests/integration")
+
+
 @nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
     """README's test command, word for word."""
     with fresh_copy(session):
         session.run("/bin/sh", "-c", README_COMMAND, external=True)
-
-
-@nox.session(venv_backend="none")
-def bare(session: nox.Session) -> None:
-    """README's test command on a machine that has Python, a shell, coreutils and nothing else."""
-    files = session.run("dpkg", "-L", "coreutils", external=True, silent=True).split()
-    programs = [path for path in map(Path, files) if path.parent.name in ("bin", "sbin")]
-    with TemporaryDirectory() as folder, fresh_copy(session):
-        for program in programs:
-            Path(folder, program.name).symlink_to(program)
-        Path(folder, "python3").symlink_to(Path(sys.executable).resolve())
-        environment = {"PATH": folder, **FEWER_CRASHES}
-        session.run("/bin/sh", "-c", README_COMMAND, external=True, env=environment)
 
 
 @nox.session(python=python("3.12"))
@@ -75,16 +77,17 @@ def uvloop(session: nox.Session) -> None:
     )
 
 
-def run_pytest(session: nox.Session, *words: str) -> None:
-    """Run pytest, with the branches that are taken counted for the session `coverage`."""
-    session.install("-e", ".[dev]")
-    session.run("coverage", "run", "-m", "pytest", "-q", *words, env=FEWER_CRASHES)
-
-
-@nox.session(python=python("3.13"))
-def pytest_integration(session: nox.Session) -> None:
-    """The integration tests under pytest."""
-    run_pytest(session, "tests/integration")
+@nox.session(venv_backend="none")
+def bare(session: nox.Session) -> None:
+    """README's test command on a machine that has Python, a shell, coreutils and nothing else."""
+    files = session.run("dpkg", "-L", "coreutils", external=True, silent=True).split()
+    programs = [path for path in map(Path, files) if path.parent.name in ("bin", "sbin")]
+    with TemporaryDirectory() as folder, fresh_copy(session):
+        for program in programs:
+            Path(folder, program.name).symlink_to(program)
+        Path(folder, "python3").symlink_to(Path(sys.executable).resolve())
+        environment = {"PATH": folder, **FEWER_CRASHES}
+        session.run("/bin/sh", "-c", README_COMMAND, external=True, env=environment)
 
 
 @nox.session(python=python("3.13"))
