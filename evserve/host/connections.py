@@ -360,6 +360,14 @@ def seconds_since_sent(transport: Any) -> float | None:
     return float(milliseconds) / 1000
 
 
+def count_open_descriptors() -> int | None:
+    """Return how many descriptors the process has open, or None if they cannot be listed."""
+    try:
+        return len(os.listdir("/dev/fd"))  # noqa: PTH208 - only the number counts
+    except OSError:
+        return None
+
+
 @define(eq=False)
 class DescriptorLimiter:
     """Pauses all listening ports of the process while few of its `limit` descriptors are free.
@@ -373,8 +381,9 @@ class DescriptorLimiter:
     limit: int
     ports: set[Any] = field(init=False, factory=set)
     paused: bool = field(init=False, default=False)
+    count_open: Callable[[], int | None] = count_open_descriptors
     _connections: int = field(init=False, default=0)
-    _others: int = field(init=False, default=0)  # descriptors in use before the first connection
+    _others: int = field(init=False, default=0)  # descriptors in use that are no connections
 
     @property
     def reserve(self) -> int:
@@ -414,7 +423,16 @@ class DescriptorLimiter:
         self._connections -= 1
 
     def _is_full(self) -> bool:
-        return self._others + self._connections >= self.limit - self.reserve
+        most = self.limit - self.reserve
+        if self._others + self._connections < most:
+            return False
+        # A protocol that replaced itself did not report the end of its connection, so a count that
+        # has become too high is corrected before it pauses anything.
+        in_use = self.count_open()
+        if in_use is not None and in_use < most:
+            self._others = in_use - self._connections
+            return False
+        return True
 
     def _pause(self) -> None:
         self.paused = True

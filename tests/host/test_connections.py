@@ -448,7 +448,10 @@ class DescriptorLimiterTests(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.descriptors = DescriptorLimiter(self.clock, self.limit)
+        self.in_use = None
+        self.descriptors = DescriptorLimiter(
+            self.clock, self.limit, count_open=lambda: self.in_use
+        )
         self.port = PausablePort()
         self.lowest = 0
         self.probes = []
@@ -487,6 +490,18 @@ class DescriptorLimiterTests(SynchronousTestCase):
         self.descriptors.closed()
         self.clock.advance(DESCRIPTOR_RETRY)
         self.assertTrue(self.port.reading)
+
+    def test_connections_that_never_reported_their_end_do_not_count(self):
+        """A protocol may replace itself, so that nothing is told of the connection's end."""
+        most = self.limit - self.descriptors.reserve
+        self.in_use = 10
+        for _ in range(most + 1):
+            self.descriptors.opened(NumberedTransport(5))
+        self.assertTrue(self.port.reading)
+        self.in_use = most
+        for _ in range(most):
+            self.descriptors.opened(NumberedTransport(5))
+        self.assertFalse(self.port.reading)
 
     def test_ports_accept_again_once_descriptors_are_free(self):
         self.fill()
