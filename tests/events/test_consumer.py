@@ -1,6 +1,6 @@
 """The consumer loop on a queue in memory and a clock."""
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -191,6 +191,50 @@ class TypesTests(ConsumerTestCase):
         self.clock.pump([1, 1])
         self.assertEqual(self.bodies(), [b"late"])
 
+    def test_types_without_events_are_forgotten_when_there_are_many(self):
+        """A queue server keeps a type for as long as a consumer asks for it."""
+        reserved, names = [], [f"image.{number:03}" for number in range(150)]
+
+        class Kept(MemoryQueue):
+            def types(self):
+                return succeed(names)
+
+            def reserve(self, types, timeout=None):
+                reserved.append(types)
+                return super().reserve(types, timeout)
+
+        self.queue = Kept(self.clock)
+        self.put(b"later", kind="image.007", delay=60)
+        self.start(select=self.select)
+        self.clock.pump([1])
+        self.assertEqual(reserved[-1], {"image.007"})
+        self.put(b"again", kind="image.100")
+        self.clock.pump([1, 1])
+        self.assertEqual(self.bodies(), [b"again"])
+
+    def test_a_few_types_are_reserved_without_being_counted(self):
+        class Uncounted(MemoryQueue):
+            depth = None
+
+        self.queue = Uncounted(self.clock)
+        self.put(b"cat", kind="image.png")
+        self.start(select=self.select)
+        self.assertEqual(self.bodies(), [b"cat"])
+
+    def test_an_outage_while_the_types_are_counted_is_one_failure(self):
+        class Away(MemoryQueue):
+            def types(self):
+                return succeed([f"image.{number}" for number in range(150)])
+
+            def depth(self, event_type):
+                return fail(QueueUnavailable("away"))
+
+        self.queue = Away(self.clock)
+        with capturedLogs() as events:
+            self.start(select=self.select)
+        self.assertEqual(self.logged(events), ["cannot reserve events: away; trying again"])
+        self.successResultOf(self.consumer.stop())
+
     def test_all_loops_share_one_look_up_a_second(self):
         look_ups = []
 
@@ -230,6 +274,17 @@ class OutageTests(ConsumerTestCase):
         self.put(b"2")
         self.clock.advance(5)
         self.assertEqual(self.connected, [True, False, True])
+
+    def test_loops_that_know_no_type_yet_do_not_end_an_outage(self):
+        self.queue.go_away()
+        with capturedLogs() as events:
+            self.start(select=frozenset, concurrency=8)
+            self.consumer.types = frozenset()
+            self.clock.pump([0.5] * 60)
+        self.assertEqual(
+            self.logged(events), ["cannot reserve events: the connection was lost; trying again"]
+        )
+        self.assertEqual(set(self.connected), {False})
 
     def test_attempts_grow_rarer(self):
         attempts = []
