@@ -1,7 +1,7 @@
 """Interfaces between plugins and the host, looked up at run time.
 
 A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
-that may have work in flight provides IDrainable.
+that may have work in flight provides IDrainable, and a service IAbortable.
 """
 
 from collections.abc import Callable
@@ -73,6 +73,16 @@ class IHandlerPlugin(Interface):
 
     def load() -> Callable[[Any], object]:
         """Import the function, which takes an evserve.events.Event; raises PluginError."""
+
+
+class IAbortable(Interface):
+    """A service with work in flight that is no connection: the host closes those itself."""
+
+    def abort() -> str:
+        """Give up the work in flight: the time to drain is over, and the process is about to end.
+
+        Returns what was given up, such as `2 handlers`, or an empty string.
+        """
 
 
 class IDrainable(Interface):

@@ -79,8 +79,17 @@ class Delivery:
 
     def stop_touching(self) -> None:
         """Stop touching the event."""
-        if self._touching.running:
+        if self.is_held:
             self._touching.stop()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the event has been neither settled nor lost."""
+        return bool(self._touching.running)
+
+    def not_given_back(self, failure: Failure) -> None:
+        """Log that the event comes back later, when its TTR ends or the connection does."""
+        self._warn("could not be given back", failure)
 
     def _touch(self) -> Deferred[None]:
         return self._queue.touch(self.event).addErrback(self._not_touched)
@@ -135,6 +144,7 @@ class Consumer:
     _resume: float = field(init=False, default=float("-inf"))
     _stopping: bool = field(init=False, default=False)
     _waits: set[Deferred[Any]] = field(init=False, factory=set)
+    _deliveries: set[Delivery] = field(init=False, factory=set)
     _loops: list[Deferred[None]] = field(init=False, factory=list)
 
     def start(self) -> None:
@@ -148,6 +158,16 @@ class Consumer:
         for wait in list(self._waits):
             wait.cancel()
         return DeferredList(self._loops).addCallback(lambda _: None)
+
+    def give_back(self) -> int:
+        """Make the events in the handlers' hands ready again, for a process that is about to end.
+
+        Returns their number. A handler that goes on can no longer settle its event.
+        """
+        held = [each for each in self._deliveries if each.is_held]
+        for delivery in held:
+            delivery.retry(0).addErrback(delivery.not_given_back)
+        return len(held)
 
     async def until_stopped(self, wait: Deferred[T]) -> T:
         """Return the result of `wait`, which `stop` cancels."""
@@ -212,6 +232,7 @@ class Consumer:
     async def _deliver(self, event: Event) -> None:
         delivery = Delivery(event, self.queue)
         delivery.start_touching(self.clock)
+        self._deliveries.add(delivery)
         try:
             await self.handle(delivery)
         except QueueError as error:
@@ -222,6 +243,7 @@ class Consumer:
                 _log.failure("{event} was not settled", event=event)
         finally:
             delivery.stop_touching()
+            self._deliveries.discard(delivery)
 
     def _is_stop(self, error: Exception) -> bool:
         """Whether `stop` cancelled a wait. A wait that was cancelled for another reason failed."""

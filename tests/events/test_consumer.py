@@ -323,6 +323,27 @@ class StopTests(ConsumerTestCase):
         self.successResultOf(self.deliveries[0].ack())
         self.assertEqual(self.depth(), Depth())
 
+    def test_what_handlers_still_hold_can_be_given_back(self):
+        self.start(concurrency=3)
+        self.put(b"held", b"settled", b"lost", ttr=100)
+        self.consumer.stop()
+        self.successResultOf(self.deliveries[1].ack())
+        self.assertEqual(self.consumer.give_back(), 2)
+        self.assertEqual(self.depth(), Depth(ready=2))
+        self.failureResultOf(self.deliveries[0].ack(), NotReserved)
+        self.assertEqual(self.consumer.give_back(), 0)
+
+    def test_an_event_that_cannot_be_given_back_is_logged(self):
+        self.start()
+        self.put(b"")
+        self.queue.go_away()
+        with capturedLogs() as events:
+            self.assertEqual(self.consumer.give_back(), 1)
+        self.assertEqual(
+            self.logged(events),
+            ["event 1 (mail) could not be given back: the connection was lost"],
+        )
+
     def test_a_consumer_stops_during_an_outage(self):
         self.start()
         self.queue.go_away()

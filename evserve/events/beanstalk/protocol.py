@@ -127,7 +127,7 @@ def _expect(reply: Reply, word: bytes) -> Reply:
     """Return `reply` if it begins with `word`; raises the QueueError that it means otherwise."""
     if reply.word == word:
         return reply
-    line = b" ".join((reply.word, *reply.arguments)).decode("ascii", "backslashreplace")
+    line = ascii(b" ".join((reply.word, *reply.arguments)).decode("latin-1"))[1:-1]
     kind, meaning = _REFUSALS.get(reply.word, (QueueError, "an unexpected reply"))
     raise kind(f"{meaning} ({line})")
 
