@@ -1,7 +1,8 @@
 """Interfaces between plugins and the host, looked up at run time.
 
 A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
-that may have work in flight provides IDrainable, and a service IAbortable.
+that may have work in flight provides IDrainable, and IBusy if it may be silent meanwhile; a
+service with other work in flight provides IAbortable.
 """
 
 from collections.abc import Callable
@@ -82,6 +83,16 @@ class IAbortable(Interface):
         """Give up the work in flight: the time to drain is over, and the process is about to end.
 
         Returns what was given up, such as `2 handlers`, or an empty string.
+        """
+
+
+class IBusy(Interface):
+    """A protocol whose connection may be silent for long and in use all the same."""
+
+    def busy() -> bool:
+        """Return whether the server owes an answer, or the client works on what it was given.
+
+        The idle time-out runs only while it is False.
         """
 
 
