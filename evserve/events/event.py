@@ -157,7 +157,7 @@ def check_binding(source: str, target: str) -> tuple[str, str]:
 
 def check_event(event: Event) -> Event:
     """Return `event` if it is one; raises BadEvent."""
-    if not (isinstance(event, Event) and isinstance(event.id, str) and event.id.isprintable()):
+    if not (isinstance(event, Event) and type(event.id) is str and event.id.isprintable()):
         raise BadEvent(f"{_shown(event)} is not an event that was reserved")
     return event
 

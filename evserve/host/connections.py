@@ -371,9 +371,11 @@ def _is_busy(protocol: Any) -> bool:
     busy = IBusy(protocol, None)
     if busy is not None:
         return bool(busy.busy())
-    # A request that twisted.web has received and not answered; its Site wraps the channel.
+    # A request that twisted.web has received and not answered; its Site wraps the channel, which
+    # has streams if it is one of HTTP/2.
     channel = getattr(protocol, "_channel", protocol)
-    return bool(getattr(channel, "_handlingRequest", False))
+    streams = getattr(channel, "streams", False) if channel is not protocol else False
+    return bool(getattr(channel, "_handlingRequest", streams))
 
 
 def seconds_since_sent(transport: Any) -> float | None:

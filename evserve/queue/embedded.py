@@ -4,11 +4,10 @@ The same core and store as the server's, without a port: for a program that is i
 producer and consumer. One process at a time can open a path.
 """
 
-import re
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
@@ -59,8 +58,6 @@ from evserve.queue.store import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_ID: Final = re.compile("[1-9][0-9]{,19}")
 
 # How many events of one kick go into one commit.
 _CHUNK: Final = 256
@@ -113,13 +110,16 @@ def _deferred(
     return call
 
 
+class _Receipt(NamedTuple):
+    """Of one reservation: a later one of the event has a higher `reserves`."""
+
+    id: int
+    reserves: int
+
+
 @define(eq=False, repr=False)
 class EmbeddedQueue(EventQueue):
-    """An EventQueue on a broker. One client of the core holds what was reserved.
-
-    The receipt of an event is its id and how often it has been reserved: a later reservation has
-    another.
-    """
+    """An EventQueue on a broker. One client of the core holds what was reserved."""
 
     broker: Broker
     _calls: "_Calls" = field(init=False)
@@ -258,16 +258,16 @@ class EmbeddedQueue(EventQueue):
         return self.broker.core.tubes.get(check_type(event_type))
 
     def _held(self, event: Event) -> model.Event:
-        number = check_event(event).id
-        # The caller may have changed it, and int() reads more than the ids that are given out.
-        held = self.broker.core.events.get(int(number)) if _ID.fullmatch(number) else None
-        if (
-            held is None
-            or held.owner is not self._client
-            or (held.id, held.reserves) != event.receipt
-        ):
-            raise NotReserved(f"{event} is not reserved here any more")
-        return held
+        receipt = check_event(event).receipt
+        if isinstance(receipt, _Receipt) and event.id == str(receipt.id):
+            held = self.broker.core.events.get(receipt.id)
+            if (
+                held is not None
+                and held.owner is self._client
+                and held.reserves == receipt.reserves
+            ):
+                return held
+        raise NotReserved(f"{event} is not reserved here any more")
 
     async def _commit(self, change: Change | Refusal) -> None:
         assert isinstance(change, Change)  # `_held` has made sure
@@ -397,5 +397,5 @@ def _consumer_event(event: model.Event, body: bytes) -> Event:
         releases=event.releases,
         buries=event.buries,
         kicks=event.kicks,
-        receipt=(event.id, event.reserves),
+        receipt=_Receipt(event.id, event.reserves),
     )

@@ -323,8 +323,9 @@ class _ShownFailure(Failure):
         error = self.value
         assert error is not None
         shown = TracebackException(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
+        # Indented, so that no line of a message looks like a line of the log.
         lines = [
-            printable(line)
+            f"  {printable(line)}"
             for chunk in islice(shown.format(), _MAX_CHUNKS)
             for line in chunk[:MAX_TEXT].rstrip("\n").split("\n")
         ]

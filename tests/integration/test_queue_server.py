@@ -38,6 +38,21 @@ class InputTests(SynchronousTestCase):
         ):
             self.assertEqual(self.client.word(line), reply, line[:40])
 
+    def test_consumers_that_wait_or_work_are_not_idle(self):
+        server = QueueServer(self, "--idle-timeout", "0.2")
+        working, waiting, producer, silent = (server.connect() for _ in range(4))
+        for each in (working, waiting, producer, silent):
+            self.addCleanup(each.close)
+        producer.put(b"1")
+        self.assertEqual(working.ask(b"reserve")[1], b"1")
+        waiting.send(b"reserve\r\n")
+        # The others have been as silent as this one when it is closed.
+        self.assertEqual(silent.file.read(), b"")
+        self.assertEqual(working.ask(b"delete 1")[0], [b"DELETED"])
+        with server.connect() as other:
+            other.put(b"2")
+        self.assertEqual(waiting.reply()[1], b"2")
+
     def test_every_byte_alone(self):
         for byte in b"put 0 0 60 3\r\na\r\n\r\nreserve\r\n":
             self.client.send(bytes([byte]))

@@ -621,6 +621,7 @@ class UnusualHandlerTests(RunnerTestCase):
         shown = eventAsText(events[-1])
         self.assertIn("is buried after attempt 2", shown)
         self.assertIn("in fails", shown)
+        self.assertTrue(all(line.startswith("  ") for line in shown.split("\n")[1:-1]))
         self.assertIn("ValueError: invalid literal", shown)
         self.assertIn("The above exception was the direct cause", shown)
         self.assertTrue(shown.replace("\n", "").isprintable())

@@ -143,9 +143,9 @@ def _command(line: str, word: bytes) -> Command[None]:
 
 def put(body: bytes, priority: int, delay: float, ttr: int) -> Command[str]:
     """Store a new job in the tube in use; the result is its id."""
-    head = f"put {priority} {ceil(delay)} {ttr} {len(body)}\r\n"
+    head = b"put %d %d %d %d\r\n" % (priority, ceil(delay), ttr, len(body))
     return Command(
-        head.encode() + body + b"\r\n",
+        head + body + b"\r\n",
         lambda reply: _expect(reply, b"INSERTED").arguments[0].decode(),
     )
 
@@ -235,7 +235,7 @@ def touch(event: Event) -> Command[None]:
 def kick(limit: int) -> Command[int]:
     """Make up to `limit` jobs of the tube in use ready; the result is how many there were."""
     return Command(
-        f"kick {limit}\r\n".encode(), lambda reply: int(_expect(reply, b"KICKED").arguments[0])
+        b"kick %d\r\n" % limit, lambda reply: int(_expect(reply, b"KICKED").arguments[0])
     )
 
 
