@@ -3,9 +3,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.auth import Auth
-from evserve.http.errors import BadRedirect, Cancelled, RequestBodyFailed, TooManyRedirects
+from evserve.http.errors import BadRedirect, RequestBodyFailed, TooManyRedirects
 from evserve.http.headers import Head, Headers
-from evserve.http.redirects import check_discarded, is_redirect, next_request
+from evserve.http.redirects import is_redirect, next_request
 from evserve.http.request import Request
 from evserve.http.url import parse_url
 
@@ -82,10 +82,6 @@ class RedirectTests(SynchronousTestCase):
         ):
             head = Head(status, b"", "1.1", Headers(lines), 0, None)
             self.assertIs(is_redirect(head), expected)
-
-    def test_an_unwanted_body_is_read_up_to_a_limit(self):
-        check_discarded(64 * 1024)
-        self.assertRaises(Cancelled, check_discarded, 64 * 1024 + 1)
 
     def test_an_invalid_location_is_an_error(self):
         for location in (b"ftp://a/", b"http://", b"file:///etc/passwd", b"http://a:b/"):
