@@ -37,20 +37,7 @@ _DATE_DELIMITERS = re.compile(rb"[\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
 _TIME = re.compile(rb"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?![0-9])")
 _DAY = re.compile(rb"([0-9]{1,2})(?![0-9])")
 _YEAR = re.compile(rb"([0-9]{2,4})(?![0-9])")
-_MONTHS = (
-    b"jan",
-    b"feb",
-    b"mar",
-    b"apr",
-    b"may",
-    b"jun",
-    b"jul",
-    b"aug",
-    b"sep",
-    b"oct",
-    b"nov",
-    b"dec",
-)
+_MONTHS = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
 _FIRST_YEAR = 1601
 
 
