@@ -257,7 +257,7 @@ class CommandLineTests(SynchronousTestCase):
             "shout --times 10": "shout: that is too often",
             "shout extra": "shout: unexpected argument 'extra'",
             "shout --listen smoke:": "shout: bad endpoint 'smoke:': unknown kind "
-            "(known: tcp, ssl, tls, unix, systemd, haproxy)",
+            "(known: tcp, tcp6, ssl, tls, unix, systemd, haproxy)",
             "quiet": "quiet: no port and no endpoint to listen on "
             "(give --port N or --listen ENDPOINT)",
             "fetch --port 7": "fetch: no such option --port",

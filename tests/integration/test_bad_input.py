@@ -11,7 +11,7 @@ from tests.ports import free_port
 
 PORT = "not a port number (0 to 65535)"
 SECONDS = "not a number of seconds (such as 2 or 0.5)"
-KINDS = "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"
+KINDS = "unknown kind (known: tcp, tcp6, ssl, tls, unix, systemd, haproxy)"
 COMMAND_LINES = [
     (["--port", "99999"], f"echo: --port '99999': {PORT}"),
     (["--port", "abc"], f"echo: --port 'abc': {PORT}"),
@@ -28,7 +28,7 @@ COMMAND_LINES = [
     (["--listen", "stdio:", "--workers", "2"], "echo: bad endpoint 'stdio:': standard input accepts no connections"),
     (["--listen", "smoke:1"], f"echo: bad endpoint 'smoke:1': {KINDS}"),
     (["--listen", "tls:nowhere"], "echo: bad endpoint 'tls:nowhere': no folder 'nowhere' with certificates"),
-    (["--listen", "unix:/nowhere/x"], "echo: cannot listen on unix:/nowhere/x: No such file or directory: /nowhere/x.lock"),
+    (["--listen", "unix:/nowhere/x"], "echo: cannot listen on /nowhere/x: No such file or directory"),
     (["--interface", "192.0.2.1", "--port", "0"], "echo: cannot listen on 192.0.2.1:0: Cannot assign requested address"),
     (["echo", "--transform", "shout"], "echo: --transform 'shout': expected none or upper"),
     (["--max-connections", "0"], "echo: --max-connections '0': not a whole number above 0"),
@@ -92,7 +92,7 @@ class BadInputTests(CommandCase):
     async def test_a_socket_in_use_is_one_line(self):
         server = self.evserve("--listen", "unix:echo.sock")
         await server.listening("unix")
-        line = "echo: cannot listen on echo.sock: Cannot acquire lock"
+        line = "echo: cannot listen on echo.sock: Address already in use"
         await self.check_error(["--listen", "unix:echo.sock"], line)
 
     async def test_what_is_no_socket_is_one_line_and_is_left_as_it_was(self):
