@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import define, frozen
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
@@ -121,7 +121,7 @@ def add_defaults(endpoint: str, interface: str) -> str:
         except ValueError as error:
             raise ValueError(f"{port!r} is {error}") from error
     folder = given.get("path")
-    if folder is not None and not Path(re.sub(r"\\(.)", r"\1", folder)).is_dir():
+    if folder is not None and not Path(_unquoted(folder)).is_dir():
         raise ValueError(f"no folder {folder!r} with certificates")
     if kind == "tcp6" and "interface" not in given and not isIPv6Address(interface):
         if interface != LOOPBACK:
@@ -131,6 +131,40 @@ def add_defaults(endpoint: str, interface: str) -> str:
     names = _ARGUMENTS.get(kind, ())
     missing = [f"{k}={v}" for k, v in defaults.items() if k in names and k not in given]
     return ":".join([endpoint, *missing])
+
+
+@frozen
+class Claim:
+    """What an endpoint takes for itself, to see whether two services ask for the same."""
+
+    kind: str  # "tcp" for all that listen on a port
+    name: str  # the port, the path or the socket of systemd
+    interface: str = ""
+
+    @classmethod
+    def of(cls, endpoint: str, interface: str) -> "Claim":
+        """Return the claim of an endpoint string that `parse_endpoint` accepts."""
+        kind, _, rest = add_defaults(endpoint, interface).removeprefix("haproxy:").partition(":")
+        given = {key: _unquoted(value) for key, value in _arguments(kind, rest).items()}
+        if "port" in given:
+            return cls("tcp", given["port"], given["interface"])
+        return cls(kind, given.get("address", rest))
+
+    def excludes(self, other: "Claim") -> bool:
+        """Say whether one process cannot have both."""
+        what = self.kind, self.name
+        if what != (other.kind, other.name) or what == _ANY_PORT:
+            return False
+        interfaces = {self.interface, other.interface}
+        return len(interfaces) == 1 or not interfaces.isdisjoint(_ALL_INTERFACES)
+
+
+_ANY_PORT = ("tcp", "0")
+_ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - to recognise them; :: takes IPv4, too
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def _arguments(kind: str, text: str) -> dict[str, str]:
