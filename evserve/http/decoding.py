@@ -191,8 +191,8 @@ class Coding:
             assert stream is not None
             try:
                 yield from stream.pieces(data)
-            except self._error as error:
-                raise CorruptBody(f"the {self._name} body is corrupt: {error}") from None
+            except self._error:
+                raise CorruptBody(f"the {self._name} body is corrupt") from None
             data = b""
             if stream.eof:
                 data, self._stream, self._has_ended = stream.unused_data, None, True

@@ -236,7 +236,10 @@ class ResponseParser:
                     codings += b"," + value.lower()
                 else:
                     encoding += b"," + value
-        is_odd = codings and (codings != b",chunked" or head.version == "1.0")
+        # In the last case, llhttp would take chunks without noticing that there should be none.
+        is_odd = codings and (
+            codings != b",chunked" or head.version == "1.0" or self._method == b"HEAD"
+        )
         if is_odd or head.version not in _VERSIONS:
             raise _Irregular
         if encoding:

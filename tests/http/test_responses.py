@@ -10,8 +10,13 @@ import zlib
 
 import brotli
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.http.auth import Auth
+from evserve.http.cookies import Cookies
+from evserve.http.errors import FetchError
 from tests.http.cut_bytes import cut
 from tests.http.memory_network import HOST, Network
 from tests.http.recording_receiver import fetch
@@ -121,7 +126,7 @@ HEAD_REQUESTS = {
         SHUT,
     ),
     "no length": (OK + b"\r\n", 200, b"", SHUT),
-    "chunked": (OK + b"Transfer-Encoding: chunked\r\n\r\n", 200, b"", KEPT),
+    "chunked": (OK + b"Transfer-Encoding: chunked\r\n\r\n", 200, b"", SHUT),
     "unknown transfer coding": (OK + b"Transfer-Encoding: gzip\r\n\r\n", 200, b"", SHUT),
     "unknown content coding": (
         OK + b"Content-Encoding: foo\r\nContent-Length: 5\r\n\r\n",
@@ -131,6 +136,7 @@ HEAD_REQUESTS = {
     ),
     "a body": (OK + FIVE, 200, b"", SHUT),
     "a body in chunks": (CHUNKED + CHUNKS, 200, b"", SHUT),
+    "no chunks": (CHUNKED + b"0\r\n\r\n", 200, b"", SHUT),
     "a body without a length": (OK + b"\r\nhello", 200, b"", SHUT),
     "another response": (OK + b"Content-Length: 0\r\n\r\n" + OK + FIVE, 200, b"", SHUT),
 }
@@ -402,6 +408,35 @@ def play(pieces, **options):
     return call.head and call.head.status, call.outcome, connection
 
 
+WIRES = [
+    row[0]
+    for table in (
+        STATUS_LINES,
+        STATUSES,
+        HEADER_LINES,
+        LENGTHS,
+        TRANSFER_CODINGS,
+        CHUNK_LINES,
+        CONTENT_CODINGS,
+    )
+    for row in table.values()
+    if len(row[0]) < 1000
+]
+SPLINTERS = [
+    b"",
+    b"\r",
+    b"\n",
+    b" ",
+    b":",
+    b",",
+    b"5",
+    b"\0",
+    b"\x80",
+    b"chunked",
+    b"HTTP/1.1 100 x\r\n\r\n",
+]
+
+
 class ResponseTests(SynchronousTestCase):
     maxDiff = None
 
@@ -413,6 +448,29 @@ class ResponseTests(SynchronousTestCase):
             if len(wire) < 10_000:
                 pieces = cut(wire, range(len(wire)))
                 self.assertEqual((name, *play(pieces, **options)), (name, *expected[name]))
+
+    @given(
+        st.sampled_from(WIRES),
+        st.integers(0, 1000),
+        st.integers(0, 2),
+        st.sampled_from(SPLINTERS),
+        st.lists(st.integers(0, 1000), max_size=4),
+    )
+    def test_a_damaged_response_is_the_same_however_it_is_cut(
+        self, wire, place, size, splinter, places
+    ):
+        place %= len(wire) + 1
+        wire = wire[:place] + splinter + wire[place + size :]
+        self.assertEqual(play([wire])[:2], play(cut(wire, places))[:2])
+        network = Network()
+        client = network.client(Cookies())
+        call = fetch(client, HOST, auth=Auth("u", "p", digest=True))
+        peer = network.accept()
+        peer.answer(wire)
+        peer.close()
+        if not call.is_over:  # it follows a redirect
+            call.call.cancel()
+        self.assertTrue(call.error is None or isinstance(call.error, FetchError), call.error)
 
     def test_status_lines(self):
         self.check(STATUS_LINES)
