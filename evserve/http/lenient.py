@@ -30,7 +30,7 @@ FINAL = 200  # lower statuses announce another response
 CONNECT_OK = range(200, 300)
 _SWITCHING_PROTOCOLS = 101
 _MAX_LENGTH = 2**63 - 1  # bytes; no file system has larger files
-_LENGTH_DIGITS = 20  # as many make a larger number
+_LENGTH_DIGITS = 20  # enough to tell that a number is larger
 _CHUNK_DIGITS = 16
 
 _BEGINNING = b"HTTP/"
@@ -59,7 +59,7 @@ class _Part(Enum):
 
 
 class LenientParser:
-    """Reads one response.
+    """Reads one response; nothing that follows it on the connection means anything.
 
     head, received: what the listener has got already, if another parser has given up after that.
     """
