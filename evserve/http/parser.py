@@ -196,6 +196,7 @@ class ResponseParser:
             if self._lines:
                 self._head.trailers = Headers(self._lines)
             self.done = True
+            self._pieces = None
 
     def _take_head(self) -> None:
         parser = self._parser

@@ -273,8 +273,17 @@ class LyingServerTests(Case):
 
     def test_a_listener_may_refuse_a_head(self):
         listener = RecordingListener(refuse=BodyTooLarge("no"))
-        with self.assertRaises(BodyTooLarge):
-            self.parse(OK + b"Content-Length: 2\r\n\r\nhi", listener=listener)
+        for line in (b"Content-Length: 2", b"Content-Length: 2, 2"):
+            with self.assertRaises(BodyTooLarge):
+                self.parse(OK + line + b"\r\n\r\nhi", listener=listener)
+
+    def test_a_listener_may_refuse_a_head_while_another_error_is_handled(self):
+        listener = RecordingListener(refuse=BodyTooLarge("no"))
+        try:
+            raise ConnectionLost("of another connection")
+        except ConnectionLost:
+            with self.assertRaises(BodyTooLarge):
+                self.parse(OK + b"Content-Length: 2\r\n\r\nhi", listener=listener)
 
     @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=3))
     def test_noise_never_gives_anything_but_named_errors(self, noise, places):
