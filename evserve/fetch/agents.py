@@ -112,12 +112,6 @@ class AgentExchange(Protocol):
             self._end(explain_connecting(failure, self._request.url.origin))
 
     @override
-    def connectionMade(self) -> None:
-        # The request was cancelled, or the body is not wanted.
-        if self._has_ended and self.transport is not None:
-            self.transport.loseConnection()
-
-    @override
     def dataReceived(self, data: bytes) -> None:
         if self._has_ended:
             return

@@ -29,20 +29,6 @@ class Response:
         protocol.connectionLost(Failure(self.end))
 
 
-class EndlessResponse(Response):
-    """Its end has to be asked for, as that of Twisted's."""
-
-    is_lost = False
-
-    def deliverBody(self, protocol):
-        self.protocol = protocol
-        protocol.makeConnection(self)
-
-    def loseConnection(self):
-        self.is_lost = True
-        self.protocol.connectionLost(Failure(ResponseFailed([])))
-
-
 @implementer(IAgent)
 class StubAgent:
     def __init__(self, answer):
@@ -79,14 +65,6 @@ class AgentTests(SynchronousTestCase):
         ]
         for answer, error in table:
             self.assertIn(error, self.successResultOf(self.fetch(answer)).error)
-
-    def test_a_response_that_is_refused_is_not_read_on(self):
-        response = EndlessResponse()
-        response.code = 302
-        response.headers = Headers({b"Location": [b"ftp://a/"]})
-        result = self.successResultOf(self.fetch(succeed(response)))
-        self.assertIn("BadRedirect", result.error)
-        self.assertTrue(response.is_lost)
 
     def test_the_total_timeout_holds(self):
         result = self.fetch(Deferred())
