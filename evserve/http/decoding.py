@@ -26,7 +26,7 @@ from evserve.http.errors import (
 PIECE = 64 * 1024  # bytes
 _MAX_CODINGS = 5  # the limit of curl
 _NO_CODING = re.compile(
-    rb"|identity|none|null|undefined|plain|text|binary|[78]bit"
+    rb"|identity|none|null|undefined|off|no|raw|plain|text|binary|[78]bit|(?:aws-)?chunked"
     rb"|(?:utf|ucs|iso|us-ascii|ascii|latin|windows|cp\d|koi8|gb\d|gbk|big5|shift_jis|euc)[\w.:-]*"
     rb"|[\w.+-]+/[\w.+-]+"
 )
@@ -120,8 +120,8 @@ class BodyFlow:
 def content_codings(value: bytes) -> list[bytes]:
     """Return the codings that a Content-Encoding names, in lower case.
 
-    Many servers write there what is no coding: a character set, a media type, or that there is
-    none.
+    Many servers write there what is no coding: a character set, a media type, that there is
+    none, or how the body once came to them (aws-chunked).
     """
     names = [name.strip() for name in value.lower().split(b",")]
     return [name for name in names if not _NO_CODING.fullmatch(name)]

@@ -83,7 +83,16 @@ class DecodingTests(SynchronousTestCase):
                     self.assertEqual(b"".join(decode(coding, *chunks)), b"x")
 
     def test_what_names_no_coding_is_none(self):
-        for coding in ("", "none", "UTF-8", "iso-8859-15", "Windows-1252", "8bit", "text/html"):
+        for coding in (
+            "",
+            "none",
+            "UTF-8",
+            "iso-8859-15",
+            "Windows-1252",
+            "8bit",
+            "text/html",
+            "aws-chunked",
+        ):
             self.assertEqual(b"".join(decode(coding, b"text")), b"text")
         self.assertEqual(b"".join(decode("utf-8, gzip", gzip.compress(b"text"))), b"text")
 

@@ -139,6 +139,11 @@ class GoodResponseTests(Case):
         self.assertIn(b"x-one", head.headers)
         self.assertEqual(next(iter(head.headers)), (b"X-One", b"1"))
 
+    def test_blanks_around_a_value_are_not_a_part_of_it(self):
+        for end in (b"\r\n", b"\n", b"\r\nY : 2\r\n"):
+            head = self.parse(OK + b"X: \t 1 2 \t" + end + b"\r\n").head
+            self.assertEqual(head.headers.get(b"x"), b"1 2")
+
     def test_trailers_come_with_the_end(self):
         head = self.parse(CHUNKED).head
         self.assertEqual(list(head.trailers), [(b"Digest", b"1"), (b"X", b"2")])
