@@ -15,6 +15,7 @@ from prometheus_client.core import Metric, Sample
 from evserve import __version__
 from evserve.host.application import Phase, RootService
 from evserve.host.config import ServiceConfig
+from evserve.interfaces import IReadiness
 
 
 # The metrics of every listening service, for which ServiceStatus has fields.
@@ -137,7 +138,14 @@ def unready_reason(root: RootService) -> str | None:
     ]
     if waiting:
         return f"starting: waiting for {', '.join(waiting)} to listen"
-    return "starting" if root.phase is Phase.STARTING else None
+    if root.phase is Phase.STARTING:
+        return "starting"
+    for service in root:
+        readiness = IReadiness(service, None)
+        reason = None if readiness is None else readiness.unready_reason()
+        if reason is not None:
+            return f"{service.name}: {reason}"
+    return None
 
 
 def service_metrics(
