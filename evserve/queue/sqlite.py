@@ -115,7 +115,7 @@ _VACUUM_PAGES: Final = 512
 _VACUUM_STEP: Final = 64
 
 _PAGE: Final = 4096
-# The size of the disk reserve; at most one part in so many of the free space.
+# The size of the disk reserve; at most one part in so many of the space that a store could have.
 MAX_RESERVE: Final = 2048 * _PAGE
 _RESERVE_PART: Final = 8
 # Bytes that must be free beside the reserve for events to be put again.
@@ -465,7 +465,9 @@ class DiskReserve:
         return disk.f_bavail * disk.f_frsize
 
     def _affordable(self) -> int:
-        return min(MAX_RESERVE, (self._free() + self._size) // _RESERVE_PART)
+        # With the database, or each start on a full disk would make a smaller reserve.
+        space = self._free() + self._size + self.path.stat().st_size
+        return min(MAX_RESERVE, space // _RESERVE_PART)
 
     def _allocate(self) -> bool:
         if self._size < _PAGE:
