@@ -14,12 +14,12 @@ from typing import Any, Final
 from attrs import Factory, define, field
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from twisted.internet.interfaces import IReactorTime
 
 from evserve import __version__
+from evserve.queue.broker import Broker
 from evserve.queue.core import Core
 from evserve.queue.model import Event, State, Tube
-from evserve.queue.store import Batch, WriteResult
+from evserve.queue.store import Batch, Outcome, WriteResult
 
 
 # In the order in which `stats` lists them.
@@ -146,11 +146,11 @@ def _ok(text: str) -> bytes:
 
 @define(eq=False, repr=False)
 class Metrics:
-    """A prometheus_client collector; it reads the tubes when it is asked."""
+    """A prometheus_client collector; it reads the broker and the tubes when it is asked."""
 
-    core: Core
+    broker: Broker
     statistics: Statistics
-    clock: IReactorTime
+    _is_full: bool = field(default=False, init=False)
     _seconds: Histogram = field(init=False)
     _rows: Histogram = field(init=False)
 
@@ -175,12 +175,29 @@ class Metrics:
         self.statistics.records += rows
         self._seconds.observe(result.seconds)
         self._rows.observe(rows)
+        if batch.puts:
+            self._is_full = result.puts is Outcome.FULL
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics (prometheus_client's Collector)."""
         yield from self._seconds.collect()
         yield from self._rows.collect()
-        now = self.clock.seconds()
+        broker, now = self.broker, self.broker.now()
+        yield GaugeMetricFamily(
+            "evserve_queue_store_up",
+            "Whether the store takes changes: it is neither locked nor broken.",
+            value=broker.problem is None,
+        )
+        yield GaugeMetricFamily(
+            "evserve_queue_store_full",
+            "Whether the last put found the disk full.",
+            value=self._is_full,
+        )
+        yield CounterMetricFamily(
+            "evserve_queue_damaged",
+            "Events buried because the store had lost their bodies.",
+            value=broker.damaged,
+        )
         events = GaugeMetricFamily(
             "evserve_queue_events", "Events by tube and state.", labels=["tube", "state"]
         )
@@ -193,7 +210,7 @@ class Metrics:
         oldest = GaugeMetricFamily(
             "evserve_queue_oldest_seconds", "Age of the oldest event.", labels=["tube"]
         )
-        for tube in self.core.tubes.values():
+        for tube in broker.core.tubes.values():
             events.add_metric([tube.name, "ready"], tube.ready)
             events.add_metric([tube.name, "reserved"], tube.reserved)
             events.add_metric([tube.name, "delayed"], tube.delayed)

@@ -153,9 +153,20 @@ class ServiceTests(SynchronousTestCase):
             'evserve_queue_deletes_total{tube="default"} 1.0',
             'evserve_queue_oldest_seconds{tube="default"} 5.0',
             "evserve_queue_commit_rows_count 2.0",
+            "evserve_queue_store_up 1.0",
+            "evserve_queue_store_full 0.0",
+            "evserve_queue_damaged_total 0.0",
             "evserve_queue_commit_seconds_count 2.0",
         ):
             self.assertIn(line, text)
+
+    def test_a_store_that_takes_nothing_is_not_ready(self):
+        queue = self.start()
+        self.assertIsNone(queue.unready_reason())
+        queue.broker.problem = "store: waiting: database is locked"
+        self.assertEqual(queue.unready_reason(), "store: waiting: database is locked")
+        text = generate_latest(self.host.metrics).decode()
+        self.assertIn("evserve_queue_store_up 0.0", text)
 
     def test_metrics_of_an_empty_tube(self):
         self.start()
