@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisc
 from twisted.python.failure import Failure
 from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides, providedBy
 
 from evserve import __version__
 from evserve.host import process
@@ -22,7 +23,7 @@ from evserve.host.application import RootService, add_services
 from evserve.host.command import Options as HostOptions
 from evserve.host.config import ServiceConfig
 from evserve.host.options import with_listening_options
-from evserve.interfaces import LoadedService
+from evserve.interfaces import IReadiness, LoadedService
 from evserve.plugin import ServicePlugin
 
 
@@ -96,6 +97,16 @@ class AdminTests(SynchronousTestCase):
 
     def test_ready_once_everything_has_started(self):
         self.serve()
+        self.assertEqual(self.client.request("/readyz")[::2], (200, b"ready\n"))
+
+    def test_a_service_may_say_that_it_is_not_ready(self):
+        self.serve()
+        service = self.root.getServiceNamed("two")
+        service.unready_reason = lambda: "its store is locked"
+        directlyProvides(service, IReadiness, providedBy(service))
+        expected = (503, b"two: its store is locked\n")
+        self.assertEqual(self.client.request("/readyz")[::2], expected)
+        service.unready_reason = lambda: None
         self.assertEqual(self.client.request("/readyz")[::2], (200, b"ready\n"))
 
     def test_a_failure_is_a_reason(self):
