@@ -2,7 +2,7 @@
 
 A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
 that may have work in flight provides IDrainable, and IBusy if it may be silent meanwhile; a
-service with other work in flight provides IAbortable.
+service with other work in flight provides IAbortable, one that may not be ready IReadiness.
 """
 
 from collections.abc import Callable
@@ -94,6 +94,13 @@ class IBusy(Interface):
 
         The idle time-out runs only while it is False.
         """
+
+
+class IReadiness(Interface):
+    """A service that listens, but for a time may not do what clients come for."""
+
+    def unready_reason() -> str | None:
+        """Return one line that /readyz shows, None when the service is ready."""
 
 
 class IDrainable(Interface):

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from evserve.backoff import BackOff
-from evserve.events.errors import NotReserved, QueueError
+from evserve.events.errors import NotReserved, QueueError, QueueFull
 from evserve.events.event import Event
 from evserve.events.event_queue import EventQueue
 
@@ -47,23 +47,45 @@ class Delivery:
     """A reserved event that a handler works on.
 
     The consumer touches the event until `ack`, `retry` or `bury` settles it; these fail as the
-    methods of EventQueue do. An event that is not settled comes back when its TTR ends or the
-    queue is closed.
+    methods of EventQueue do. But `ack` and `retry` are repeated while the queue is out of room
+    for them, until the consumer is stopped: the work is done and need not be done again. An event
+    that is not settled comes back when its TTR ends or the queue is closed.
+
+    pause: waits, the longer the more failures there were; False if the consumer is stopping.
     """
 
     event: Event
     _queue: EventQueue
+    _pause: Callable[[int], Awaitable[bool]]
+    _settling: bool = field(init=False, default=False)
     _touching: LoopingCall = field(init=False)
 
     def ack(self) -> Deferred[None]:
         """Remove the event: the work is done."""
-        self.stop_touching()
-        return self._queue.ack(self.event)
+        return Deferred.fromCoroutine(self._settle(lambda: self._queue.ack(self.event)))
 
     def retry(self, delay: float) -> Deferred[None]:
         """Give the event back, to be ready after `delay` seconds."""
-        self.stop_touching()
-        return self._queue.retry(self.event, delay)
+        return Deferred.fromCoroutine(self._settle(lambda: self._queue.retry(self.event, delay)))
+
+    async def _settle(self, settle: Callable[[], Deferred[None]]) -> None:
+        failures = 0
+        try:
+            while True:
+                self._settling = True
+                try:
+                    await settle()
+                except QueueFull:
+                    failures += 1
+                    if failures == 1:
+                        self._warn("cannot be settled yet", Failure())
+                    self._settling = False
+                    if not await self._pause(failures):
+                        raise
+                else:
+                    return
+        finally:
+            self.stop_touching()
 
     def bury(self, reason: str) -> Deferred[None]:
         """Set the event aside, with a record of `reason`, until an operator kicks it."""
@@ -79,19 +101,21 @@ class Delivery:
 
     def stop_touching(self) -> None:
         """Stop touching the event."""
-        if self.is_held:
+        if self._touching.running:
             self._touching.stop()
 
     @property
     def is_held(self) -> bool:
         """Whether the event has been neither settled nor lost."""
-        return bool(self._touching.running)
+        return bool(self._touching.running) and not self._settling
 
     def not_given_back(self, failure: Failure) -> None:
         """Log that the event comes back later, when its TTR ends or the connection does."""
         self._warn("could not be given back", failure)
 
-    def _touch(self) -> Deferred[None]:
+    def _touch(self) -> Deferred[None] | None:
+        if self._settling:  # the queue would say that the event is not reserved any more
+            return None
         return self._queue.touch(self.event).addErrback(self._not_touched)
 
     def _not_touched(self, failure: Failure) -> None:
@@ -230,7 +254,7 @@ class Consumer:
         self._last_counted = counted[-1]
 
     async def _deliver(self, event: Event) -> None:
-        delivery = Delivery(event, self.queue)
+        delivery = Delivery(event, self.queue, self._pause_after)
         delivery.start_touching(self.clock)
         self._deliveries.add(delivery)
         try:
@@ -244,6 +268,10 @@ class Consumer:
         finally:
             delivery.stop_touching()
             self._deliveries.discard(delivery)
+
+    async def _pause_after(self, failures: int) -> bool:
+        await self._pause(self.back_off.delay(failures, self.roll()))
+        return not self._stopping
 
     def _is_stop(self, error: Exception) -> bool:
         """Whether `stop` cancelled a wait. A wait that was cancelled for another reason failed."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from evserve.http.errors import BadRequest
 
@@ -42,6 +42,9 @@ class Headers:
         return Headers([*self.lines, *lines])
 
 
+NO_HEADERS: Headers = Headers()
+
+
 @define(eq=False)
 class Head:
     """The status line and headers of a response, complete enough for a WARC record."""
@@ -51,15 +54,17 @@ class Head:
     version: str  # "1.1"
     headers: Headers
     length: int | None  # bytes of the body on the wire; None if only its end tells
-    encoding: bytes | None  # Content-Encoding, in lower case
-    trailers: Headers = field(factory=Headers)  # known after the body
+    encoding: bytes | None  # the codings in Content-Encoding, in lower case; None without any
+    trailers: Headers = NO_HEADERS  # known after the body
 
 
 def check_headers(lines: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise BadRequest for a line that could smuggle in another one."""
     for name, value in lines:
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise BadRequest(f"header {name!r}: {value!r} cannot be sent")
+        if not _TOKEN.fullmatch(name):
+            raise BadRequest(f"header {name!r} cannot be sent: that is not a name")
+        if not _VALUE.fullmatch(value):  # which may be secret, so the message does not quote it
+            raise BadRequest(f"header {name!r} cannot be sent: its value has a line end or a NUL")
 
 
 def check_method(method: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Redirects: the next request (Fetch standard, section 4.4), and what happens to the body.
+"""Redirects: the next request (Fetch standard, section 4.4).
 
 `Client` follows redirects by these rules. So do callers that send each hop as a request of its own
 (`Request.follow` is False), such as the fetcher.
@@ -9,7 +9,6 @@ from attrs import evolve
 from evserve.http.errors import (
     BadRedirect,
     BadURL,
-    Cancelled,
     RequestBodyFailed,
     TooManyRedirects,
 )
@@ -20,7 +19,6 @@ from evserve.http.url import parse_location
 
 REDIRECT_STATUSES = frozenset([301, 302, 303, 307, 308])
 _SEE_OTHER = 303
-_MAX_DISCARDED = 64 * 1024  # bytes; reading more costs more than another connection
 _BODY_HEADERS = (
     b"content-encoding",
     b"content-language",
@@ -33,8 +31,11 @@ _PRIVATE_HEADERS = (b"authorization", b"cookie", b"proxy-authorization", b"host"
 
 
 def is_redirect(head: Head) -> bool:
-    """Whether a response asks for another request, so that its body is not needed."""
-    return head.status in REDIRECT_STATUSES and b"location" in head.headers
+    """Whether a response asks for another request, so that its body is not needed.
+
+    Without a Location, or with an empty one, it is an answer like any other.
+    """
+    return head.status in REDIRECT_STATUSES and _location(head) is not None
 
 
 def next_request(request: Request, head: Head, hops_left: int) -> Request | None:
@@ -43,10 +44,11 @@ def next_request(request: Request, head: Head, hops_left: int) -> Request | None
     hops_left: redirects that may still be followed, this one included. Raises BadRedirect,
     TooManyRedirects, or RequestBodyFailed for a body that can be sent only once.
     """
-    if not is_redirect(head):
+    location = _location(head) if head.status in REDIRECT_STATUSES else None
+    if location is None:
         return None
     try:
-        url = parse_location(request.url, head.headers.all(b"location")[0])
+        url = parse_location(request.url, location)
     except BadURL as error:
         raise BadRedirect(f"invalid redirect target: {error}") from None
     if _becomes_get(request.method, head.status):
@@ -63,14 +65,10 @@ def next_request(request: Request, head: Head, hops_left: int) -> Request | None
     return evolve(request, url=url, headers=headers, auth=None)
 
 
-def check_discarded(count: int) -> None:
-    """Raise Cancelled when `count` bytes of an unwanted body are too many to read on.
-
-    Up to then, reading keeps the connection for other requests. The error is no failure: the
-    caller follows the redirect anyway.
-    """
-    if count > _MAX_DISCARDED:
-        raise Cancelled("the rest of the body is not wanted")
+def _location(head: Head) -> bytes | None:
+    """Return the first Location that is not blank."""
+    values = head.headers.all(b"location")
+    return next((value for value in values if value.strip()), None)
 
 
 def _becomes_get(method: bytes, status: int) -> bool:

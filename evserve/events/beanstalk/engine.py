@@ -14,7 +14,7 @@ from evserve.events.beanstalk import protocol
 from evserve.events.beanstalk.connection import Connection
 from evserve.events.beanstalk.pool import ConnectionPool
 from evserve.events.beanstalk.protocol import Command
-from evserve.events.errors import NotReserved, QueueError, QueueUnavailable
+from evserve.events.errors import NotReserved, QueueError, QueueFull, QueueUnavailable
 from evserve.events.event import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -58,12 +58,14 @@ class _Reservation:
     """The receipt of an event: the connection that can settle it, until it is settled.
 
     event: as the server described it.  until: the earliest time at which the TTR can run out.
+    shared: whether another consumer has been given the connection meanwhile.
     """
 
     connection: Connection
     event: Event
     until: float
     settled: bool = False
+    shared: bool = False
 
 
 @define(eq=False)
@@ -169,7 +171,7 @@ class BeanstalkQueue:
         except NotReserved:
             if not reservation.settled:
                 reservation.settled = True
-                self._pool.release(reservation.connection)
+                self._release(reservation)
             raise
         reservation.until = sent + reservation.event.ttr
 
@@ -196,12 +198,11 @@ class BeanstalkQueue:
         certain: bool = False,
         record: bytes | None = None,
     ) -> None:
-        """Run `command`, which ends the reservation unless the server refuses it.
+        """Run `command`, which ends the reservation unless the server has no room to do it.
 
         certain: only if the event is surely still reserved, because the server would not ask.
         record: put before.
         """
-        connection = reservation.connection
         try:
             # A command may be under way for as long as its reply is waited for.
             if certain and self.clock.seconds() + self.patience >= reservation.until:
@@ -209,17 +210,21 @@ class BeanstalkQueue:
                 self._check_ttr(reservation)
             if record is not None:
                 await self.put(ERRORS, record)
-            await connection.run(command(reservation.event))
-        except CancelledError:
-            connection.close_after_replies()  # the next user would get the reply
-            raise
         except NotReserved:
-            self._pool.release(connection)
+            self._release(reservation)
             raise
         except BaseException:
             reservation.settled = False
             raise
-        self._pool.release(connection)
+        done = reservation.connection.run(command(reservation.event))
+        # Released before the reply: a `reserve` that follows travels with the acknowledgement.
+        self._release(reservation)
+        try:
+            await done
+        except QueueFull:
+            reservation.settled = False
+            reservation.shared = not self._pool.withdraw(reservation.connection)
+            raise
 
     def _check_ttr(self, reservation: _Reservation) -> None:
         """Raise NotReserved if the TTR may be over, and let the event go back if it is not."""
@@ -227,6 +232,10 @@ class BeanstalkQueue:
             message = f"{reservation.event}: its TTR is shorter than the server's reply took"
             reservation.connection.close(QueueUnavailable(message))
             raise NotReserved(message)
+
+    def _release(self, reservation: _Reservation) -> None:
+        if not reservation.shared:
+            self._pool.release(reservation.connection)
 
     @_never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:

@@ -231,26 +231,13 @@ class ConsumerTests(EngineTestCase):
         self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
         self.assertIsNone(self.successResultOf(acked))
 
-    def test_the_wait_after_an_acknowledgement_uses_the_same_connection(self):
-        self.ack(self.take())
-        self.queue.reserve(["mail"], 9)
-        self.expect(0, b"reserve-with-timeout 9\r\n")
-        self.assertEqual(len(self.endpoint.servers), 1)
-
-    def test_a_refused_acknowledgement_leaves_the_event_reserved(self):
+    def test_an_acknowledgement_and_the_next_wait_share_a_connection(self):
         event = self.take()
         acked = self.queue.ack(event)
         self.queue.reserve(["mail"], 9)
-        self.expect(0, b"delete 7\r\n", b"OUT_OF_MEMORY\r\n")
-        self.failureResultOf(acked, QueueFull)
-        self.ack(event)
-
-    def test_a_cancelled_acknowledgement_leaves_no_reply_to_the_next_caller(self):
-        acked = self.queue.ack(self.take())
-        acked.cancel()
-        self.failureResultOf(acked, CancelledError)
-        self.queue.reserve(["mail"], 9)
-        self.expect(1, WATCH + b"reserve-with-timeout 9\r\n")
+        self.expect(0, b"delete 7\r\nreserve-with-timeout 9\r\n", b"DELETED\r\n")
+        self.assertIsNone(self.successResultOf(acked))
+        self.assertEqual(len(self.endpoint.servers), 1)
 
     def test_an_event_whose_ttr_may_be_over_is_touched_before_it_is_deleted(self):
         """The server would delete it although it is ready again."""
@@ -310,15 +297,41 @@ class ConsumerTests(EngineTestCase):
         self.queue.retry(evolve(event, priority="0 0\r\ndelete 8"))
         self.expect(0, b"release 7 3 0\r\n")
 
+    def test_an_acknowledgement_that_is_refused_can_be_repeated(self):
+        event = self.take()
+        acked = self.queue.ack(event)
+        self.expect(0, b"delete 7\r\n", b"OUT_OF_MEMORY\r\n")
+        self.failureResultOf(acked, QueueFull)
+        self.queue.reserve(["mail"], 9)
+        self.assertEqual(len(self.endpoint.servers), 2)
+        acked = self.queue.ack(event)
+        self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
+        self.successResultOf(acked)
+        self.queue.reserve(["mail"], 0)
+        self.expect(0, b"reserve-with-timeout 0\r\n")
+
+    def test_an_acknowledgement_can_be_repeated_on_a_connection_that_waits_again(self):
+        event = self.take()
+        refused = self.queue.ack(event)
+        waiting = self.queue.reserve(["mail"], 9)
+        self.expect(0, b"delete 7\r\nreserve-with-timeout 9\r\n", b"OUT_OF_MEMORY\r\n")
+        self.failureResultOf(refused, QueueFull)
+        acked = self.queue.ack(event)
+        self.queue.reserve(["mail"], 9)
+        self.assertEqual(len(self.endpoint.servers), 2)
+        self.expect(0, b"delete 7\r\n", b"TIMED_OUT\r\nDELETED\r\n")
+        self.assertNoResult(waiting)
+        self.successResultOf(acked)
+
     def test_a_reserved_event_keeps_its_connection(self):
         self.take()
         self.queue.reserve(["mail"], 9)
         self.assertEqual(len(self.endpoint.servers), 2)
 
     def test_other_types_are_watched_with_as_few_commands_as_possible(self):
-        self.ack(self.take())
+        self.queue.ack(self.take())
         self.queue.reserve(["mail", "fax"], 0)
-        self.expect(0, b"watch fax\r\nreserve-with-timeout 0\r\n")
+        self.expect(0, b"delete 7\r\nwatch fax\r\nreserve-with-timeout 0\r\n")
 
     def test_a_wait_that_ended_without_an_event_leaves_its_connection_to_the_next(self):
         waiting = self.queue.reserve(["mail"], 0)
@@ -379,6 +392,16 @@ class ConsumerTests(EngineTestCase):
         self.expect(0, WATCH + b"reserve-with-timeout 30\r\n", WATCHED)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
+        self.assertTrue(self.endpoint.servers[0].disconnecting)
+
+    def test_a_cancelled_wait_lets_the_acknowledgement_before_it_through(self):
+        acked = self.queue.ack(self.take())
+        waiting = self.queue.reserve(["mail"])
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertFalse(self.endpoint.servers[0].disconnecting)
+        self.endpoint.servers[0].protocol.dataReceived(b"DELETED\r\n")
+        self.assertIsNone(self.successResultOf(acked))
         self.assertTrue(self.endpoint.servers[0].disconnecting)
 
     def test_the_record_of_a_buried_event_comes_first(self):
