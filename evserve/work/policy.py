@@ -52,7 +52,7 @@ class RetryPolicy:
             return None
         return Bury(
             f"given up without a run: {event.attempts - 1} attempts, and the last ended because "
-            "its worker died or its TTR ran out"
+            "its worker died or lost the queue, or because its TTR ran out"
         )
 
     def after_failure(self, event: Event, reason: str, roll: float) -> Retry | Bury:
