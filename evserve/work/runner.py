@@ -15,6 +15,7 @@ from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from twisted.internet.defer import Deferred, execute, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -250,7 +251,8 @@ class _Attempt:
             self._cancel = result.cancel
             waiting = in_thread(result.result)
         elif asyncio.isfuture(result):
-            waiting = _from_asyncio(result)
+            # In a turn of the reactor: the first events come before it runs, and with it its loop.
+            waiting = deferLater(self.clock, 0, _from_asyncio, result)
         elif isawaitable(result):
             waiting = Deferred.fromCoroutine(_await(result))
         else:

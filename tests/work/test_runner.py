@@ -562,7 +562,9 @@ class UnusualHandlerTests(RunnerTestCase):
         done.set_result(None)
         failed.set_exception(ValueError("no such image"))
         futures = [lambda _: done, lambda _: failed, lambda _: pending]
-        depths = self.work_each(futures, max_attempts=1)
+        self.work_each(futures, max_attempts=1)
+        self.clock.pump([0, 0, 0])
+        depths = [self.depth(f"mail.{number}") for number in range(3)]
         self.assertEqual(depths, [{}, {"buried": 1}, {"buried": 1}])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         [failure] = self.flushLoggedErrors(TypeError)
