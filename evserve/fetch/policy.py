@@ -72,7 +72,9 @@ class Policy:
     """How the fetcher treats servers. Times are in seconds.
 
     concurrency, per_origin: requests at once.  delay: between the starts of two requests to one
-    origin.  max_retry_after: a URL whose server asks for a longer pause fails.
+    origin.  max_retry_after: a URL whose server asks for a longer pause fails.  max_body: bytes
+    of a body that a result keeps; a longer one fails with BodyTooLarge, unless a sink stores it.
+    None keeps no bodies, of any length.
     """
 
     concurrency: int = 100
@@ -83,6 +85,7 @@ class Policy:
     retry: RetryPolicy = field(factory=RetryPolicy)
     max_redirects: int = 20
     max_retry_after: float = 300.0
+    max_body: int | None = 10 * 1024 * 1024
 
 
 @frozen

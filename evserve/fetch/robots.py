@@ -8,8 +8,9 @@ from protego import Protego
 from twisted.internet.interfaces import IReactorTime
 
 from evserve.fetch.errors import RobotsDenied, RobotsUnavailable
-from evserve.fetch.job import Job, Result
+from evserve.fetch.job import Job
 from evserve.fetch.policy import Policy
+from evserve.fetch.result import Result
 from evserve.http.headers import Head
 from evserve.http.request import Request
 from evserve.http.url import URL, Origin

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.interfaces import Sink, Source
-from evserve.fetch.job import Job, Result
+from evserve.fetch.job import Job
 from evserve.fetch.output.journal import JournalError
 from evserve.fetch.output.recorder import (
     OnKept,
@@ -31,6 +31,7 @@ from evserve.fetch.output.recorder import (
 )
 from evserve.fetch.output.warc import MissingWarcio
 from evserve.fetch.policy import Policy, RetryPolicy
+from evserve.fetch.result import Result
 from evserve.fetch.scheduler import DuplicateFilter
 from evserve.fetch.sources import ListSource, SitemapSource, StreamSource, open_lines
 from evserve.http.client import Client
@@ -207,6 +208,7 @@ def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) ->
         obey_robots=not options["no-robots"],
         retry=RetryPolicy(options["retries"]),
         max_redirects=options["max-redirects"],
+        max_body=None,  # they go to sinks, in constant memory
     )
     client = Client(reactor, settings, Cookies() if options["cookies"] else None)
     return Fetcher(client, reactor, policy, sinks, timeouts)

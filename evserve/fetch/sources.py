@@ -21,7 +21,8 @@ from zope.interface import implementer
 from evserve.fetch.errors import SitemapFailed
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.interfaces import Source
-from evserve.fetch.job import Job, Result
+from evserve.fetch.job import Job
+from evserve.fetch.result import Result
 from evserve.fetch.scheduler import DuplicateFilter
 from evserve.http.decoding import Coding, make_coding
 from evserve.http.errors import BadURL, CorruptBody

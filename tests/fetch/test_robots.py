@@ -2,6 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.errors import RobotsDenied, RobotsUnavailable, error_text
 from evserve.fetch.policy import Policy
 from evserve.fetch.robots import RobotsCache, RobotsRules, parse_robots
 from evserve.fetch.testing import Page
@@ -87,7 +88,7 @@ class RobotsTests(SynchronousTestCase):
     def test_a_disallowed_url_is_not_fetched(self):
         world = self.world({"http://a/robots.txt": self.ROBOTS})
         result = world.fetch("http://a/private/x")
-        self.assertIn("RobotsDenied", result.error)
+        self.assertIsInstance(result.error, RobotsDenied)
         self.assertEqual(world.client.urls, ["http://a/robots.txt"])
 
     def test_a_redirect_to_a_disallowed_url_is_not_followed(self):
@@ -98,17 +99,17 @@ class RobotsTests(SynchronousTestCase):
                 "http://a/": redirect("http://b/private"),
             }
         )
-        self.assertIn("RobotsDenied", world.fetch("http://a/").error)
+        self.assertIsInstance(world.fetch("http://a/").error, RobotsDenied)
         self.assertNotIn("http://b/private", world.client.urls)
 
     def test_a_server_error_refuses_every_url(self):
         world = self.world({"http://a/robots.txt": Page(status=500), "http://a/": Page()})
-        self.assertIn("RobotsUnavailable", world.fetch("http://a/").error)
+        self.assertIsInstance(world.fetch("http://a/").error, RobotsUnavailable)
         self.assertNotIn("http://a/", world.client.urls)
 
     def test_a_connection_error_is_the_error_of_the_url(self):
         result = self.world({}).fetch("http://a/")
-        self.assertEqual(result.error, "ConnectFailed: http://a refuses connections")
+        self.assertEqual(error_text(result.error), "ConnectFailed: http://a refuses connections")
         self.assertEqual(result.tries, 3)
 
     def test_tries_for_its_robots_txt_count_after_a_redirect_too(self):
@@ -122,12 +123,12 @@ class RobotsTests(SynchronousTestCase):
                 "http://b/r.txt": self.ROBOTS,
             }
         )
-        self.assertIn("RobotsDenied", world.fetch("http://a/private").error)
+        self.assertIsInstance(world.fetch("http://a/private").error, RobotsDenied)
 
     def test_six_redirects_are_too_many(self):
         pages = {f"http://a/{number}": redirect(f"/{number + 1}") for number in range(9)}
         world = self.world({**pages, "http://a/robots.txt": redirect("/1")})
-        self.assertIn("RobotsUnavailable", world.fetch("http://a/x").error)
+        self.assertIsInstance(world.fetch("http://a/x").error, RobotsUnavailable)
 
     def test_a_crawl_delay_is_obeyed(self):
         urls = [f"http://a/{number}" for number in range(3)]
@@ -142,4 +143,4 @@ class RobotsTests(SynchronousTestCase):
     def test_a_long_robots_file_is_read_up_to_its_limit(self):
         robots = Page(b"User-agent: *\nDisallow: /private\n" + b"#" * 1_000_000)
         world = self.world({"http://a/robots.txt": robots})
-        self.assertIn("RobotsDenied", world.fetch("http://a/private").error)
+        self.assertIsInstance(world.fetch("http://a/private").error, RobotsDenied)

@@ -155,7 +155,7 @@ class SitemapSourceTests(SynchronousTestCase):
         }
         found, failed = self.read(pages, *reversed(pages), "no url")
         self.assertEqual(found, ["http://a/z"])
-        names = [result.error.partition(":")[0] for result in failed]
+        names = [type(result.error).__name__ for result in failed]
         expected = ["BadURL", "SitemapFailed", "SitemapFailed", "BadStatus", "SitemapFailed"]
         self.assertEqual(names, expected)
 

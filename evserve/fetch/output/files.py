@@ -239,8 +239,7 @@ class FileWriter:
             error.filename = self._part
             job.exchange.cancel(error)
             return
-        job.hasher.update(piece)
-        job.count += len(piece)
+        job.include(piece)
         if piece:
             clock.callLater(0, self.rehash, job, source, clock)
         else:

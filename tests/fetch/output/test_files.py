@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.errors import SaveFailed, error_text
 from evserve.fetch.output import files
 from evserve.fetch.output.files import (
     PartialFile,
@@ -168,7 +169,7 @@ class FileTests(Case):
 
     def test_an_unrequested_206_is_an_error(self):
         result = self.world({"http://a/": Page(b"x", status=206)}).fetch("http://a/")
-        self.assertIn("SaveFailed", result.error)
+        self.assertIsInstance(result.error, SaveFailed)
         self.assertEqual(self.files(), [])
 
     def test_two_fetches_of_a_url_at_once_have_a_part_each(self):
@@ -205,7 +206,7 @@ class FileTests(Case):
         world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})
         self.folder.mkdir()
         (self.folder / "a").write_text("a file where a folder should be")
-        error = world.fetch("http://a/x").error
+        error = error_text(world.fetch("http://a/x").error)
         self.assertEqual(error, f"SaveFailed: File exists: {self.folder / 'a'}")
         self.assertIsNone(world.fetch("http://b/x").error)
 
@@ -214,18 +215,18 @@ class FileTests(Case):
         Path(world.fetch("http://a/x").path).unlink()
         target = Path(world.results[0].path)
         target.mkdir()
-        self.assertIn("SaveFailed", world.fetch("http://a/x").error)
+        self.assertIsInstance(world.fetch("http://a/x").error, SaveFailed)
         self.assertEqual(self.files(), [])
 
     def test_a_full_disk_leaves_no_file(self):
         world = self.world({"http://a/x": Page(BODY)}, out=Full)
-        error = world.fetch("http://a/x").error
+        error = error_text(world.fetch("http://a/x").error)
         self.assertRegex(error, "SaveFailed: No space left on device: .*/a/x-.*[.]part$")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_file_that_fails_to_close_is_removed(self):
         world = self.world({"http://a/x": Page(b"x")}, out=Torn)
-        self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
+        self.assertIn("SaveFailed: Input/output", error_text(world.fetch("http://a/x").error))
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_validator_that_cannot_be_written_fails_the_url_without_leftovers(self):
@@ -234,7 +235,9 @@ class FileTests(Case):
             raise OSError(28, "No space left on device")
 
         self.patch(files, "write_validator", full)
-        error = self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
+        error = error_text(
+            self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
+        )
         self.assertRegex(error, "SaveFailed: No space left on device: .*[.]part[.]json$")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
@@ -258,7 +261,7 @@ class FileTests(Case):
         )
         world.run(2)  # much less than the time-out
         (result,) = world.results
-        self.assertEqual(result.error, f"SaveFailed: Input/output error: {part}")
+        self.assertEqual(error_text(result.error), f"SaveFailed: Input/output error: {part}")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_short_writes_are_completed(self):
@@ -337,7 +340,7 @@ class AtOnceTests(Case):
         second = self.begin(1)
         self.is_broken = True
         second()
-        self.assertIn("SaveFailed: Input/output error: ", self.world_.results[0].error)
+        self.assertIn("SaveFailed: Input/output error: ", error_text(self.world_.results[0].error))
         self.assertEqual(self.unfinished(), ["part", "part.json"])
 
     def test_parts_of_a_killed_run_are_overwritten(self):
@@ -392,13 +395,15 @@ class SyncedTests(Case):
     def test_a_failed_sync_fails_the_url(self):
         self.slow.sync(OSError(5, "Input/output error"))
         self.assertEqual(self.names(), [".part"])
-        self.assertEqual(self.world_.results[0].error, "SaveFailed: Input/output error")
+        self.assertEqual(
+            error_text(self.world_.results[0].error), "SaveFailed: Input/output error"
+        )
 
     def test_a_failed_rename_fails_the_url(self):
         (part,) = self.files()
         part.with_suffix("").mkdir()
         self.slow.sync()
-        self.assertIn("SaveFailed: Is a directory", self.world_.results[0].error)
+        self.assertIn("SaveFailed: Is a directory", error_text(self.world_.results[0].error))
         self.assertEqual(self.files(), [])
 
     def test_a_fetch_of_the_same_url_during_the_sync_has_its_own_part(self):
@@ -416,7 +421,7 @@ class SyncedTests(Case):
         self.world_.fetcher.sinks.append(archive)
         self.world_.start("http://a/x")
         self.world_.run(1)
-        self.assertEqual(self.world_.results[1].error, "SaveFailed: full")
+        self.assertEqual(error_text(self.world_.results[1].error), "SaveFailed: full")
         self.slow.sync()
 
 
