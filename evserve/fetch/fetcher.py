@@ -138,8 +138,13 @@ class Fetcher:
             callback(Result.not_sent(url, error))
             return None
         request = Request(parsed, method, headers, follow=False, timeouts=timeouts)
-        max_body = self.policy.max_body
-        return self.submit(Job(url, request, callback, self.sinks, max_body=max_body))
+        return self.fetch_page(url, request, callback)
+
+    def fetch_page(self, url: str, request: Request, callback: Callback) -> Job:
+        """Fetch a page that `url` names, and pass the response to the sinks."""
+        policy = self.policy
+        job = Job(url, request, callback, self.sinks, True, policy.max_size, policy.max_body)
+        return self.submit(job)
 
     def submit(self, job: Job) -> Job:
         """Run a job."""

@@ -38,7 +38,8 @@ class Job:
     callback: Callback
     sinks: Sequence[Sink] = ()
     obeys_robots: bool = True
-    max_body: int | None = None  # bytes of a body to keep; None keeps none, of any length
+    max_size: int | None = None  # see Policy, as for the next
+    max_body: int | None = None
     sent: Request = field(init=False)  # `request` after all `Sink.prepare`
     tries: int = field(default=0, init=False)
     redirects: int = field(default=0, init=False)
@@ -95,19 +96,21 @@ class Job:
         self.head = head
         if head.length is not None and head.length > LARGE:
             self.hasher = hash_thread.hasher()
+        leads_on = is_redirect(head)
+        if head.length is not None and not leads_on:
+            self._check_length(head.length, is_stored=bool(self.sinks))
         for sink in self.sinks:
             writer = sink.open(self, head)
             if writer is not None:
                 self.writers.append(writer)
-        self.discards_body = not self.writers and is_redirect(head)
-        if head.length is not None:
-            self._check_length(head.length)
+        self.discards_body = leads_on and not self.writers
 
     def received(self, data: bytes) -> None:
         self.include(data)
         if self.discards_body:
             check_discarded(self.count)
-        self._check_length(self.count)
+        else:
+            self._check_length(self.count, is_stored=bool(self.writers))
         for writer in self.writers:
             writer.write(data)
 
@@ -120,10 +123,11 @@ class Job:
             if self.count > self.max_body:
                 self.body = []
 
-    def _check_length(self, length: int) -> None:
-        """Raise BodyTooLarge if nothing could be done with a body of that length."""
-        is_unwanted = self.discards_body or self.writers
-        if self.max_body is not None and length > self.max_body and not is_unwanted:
+    def _check_length(self, length: int, *, is_stored: bool) -> None:
+        """Raise BodyTooLarge if a body of that length is refused."""
+        if self.max_size is not None and length > self.max_size:
+            raise BodyTooLarge(f"the body is longer than {self.max_size} bytes")
+        if self.max_body is not None and length > self.max_body and not is_stored:
             raise BodyTooLarge(f"the body is longer than {self.max_body} bytes (Policy.max_body)")
 
     def finished(self, error: Exception | None) -> None:
@@ -226,7 +230,7 @@ class HashThread:
         """Wait until everything that was taken is hashed."""
         self._hand_over()
         with self._busy:
-            forget_frames(error)
+            pass
 
     def _hand_over(self) -> None:
         pieces, self._pieces, self._size = self._pieces, [], 0

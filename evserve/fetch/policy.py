@@ -38,6 +38,18 @@ TRANSIENT_ERRORS = (
 )
 # RFC 9110, 6585 and 8470 allow a retry after the first four.
 TRANSIENT_STATUSES = frozenset([408, 425, 429, 503, 500, 502, 504])
+# Headers of a page's request that are not sent with those for its origin's robots.txt and for
+# sitemaps: they choose a part, a version or a form of the page.
+PAGE_HEADERS = (
+    b"accept",
+    b"accept-encoding",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"range",
+)
 _OVERLOADED = frozenset([429, 503])  # these concern the whole origin, not only one URL
 _FIRST_ERROR_STATUS = 400
 
@@ -72,9 +84,9 @@ class Policy:
     """How the fetcher treats servers. Times are in seconds.
 
     concurrency, per_origin: requests at once.  delay: between the starts of two requests to one
-    origin.  max_retry_after: a URL whose server asks for a longer pause fails.  max_body: bytes
-    of a body that a result keeps; a longer one fails with BodyTooLarge, unless a sink stores it.
-    None keeps no bodies, of any length.
+    origin.  max_retry_after: a URL whose server asks for a longer pause fails.  max_size: bytes of
+    a body; a longer one fails with BodyTooLarge.  max_body: bytes of a body that a result keeps; a
+    longer one fails, too, unless a sink stores it. None keeps no bodies, of any length.
     """
 
     concurrency: int = 100
@@ -85,6 +97,7 @@ class Policy:
     retry: RetryPolicy = field(factory=RetryPolicy)
     max_redirects: int = 20
     max_retry_after: float = 300.0
+    max_size: int | None = None
     max_body: int | None = 10 * 1024 * 1024
 
 

@@ -19,7 +19,6 @@ from typing_extensions import override
 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.interfaces import Sink, Source
-from evserve.fetch.job import Job
 from evserve.fetch.output.journal import JournalError
 from evserve.fetch.output.recorder import (
     OnKept,
@@ -43,7 +42,7 @@ from evserve.http.request import Request
 from evserve.http.settings import Settings, Timeouts
 from evserve.http.url import parse_url
 from evserve.interfaces import IHost
-from evserve.options import MAX_TIMER_SECONDS, integer_between, seconds_up_to
+from evserve.options import MAX_TIMER_SECONDS, integer_between, positive_integer, seconds_up_to
 
 
 # URLs that wait or are in flight. Enough for every origin of a mixed list to get its share.
@@ -87,7 +86,7 @@ class Options(usage.Options):
         ["connect-timeout", None, 15.0, "Seconds for connecting", _positive_seconds],
         ["idle-timeout", None, 30.0, "Seconds without data", _positive_seconds],
         ["max-redirects", None, 20, "Redirects to follow", _count],
-        ["max-size", None, None, "Bytes of a body; longer ones fail", _positive_count],
+        ["max-size", None, None, "Bytes of a body; longer ones fail", positive_integer],
         ["user-agent", None, "evserve", "User-Agent header, and name in robots.txt", _user_agent],
         ["proxy", None, None, "Proxy URL, instead of http_proxy and https_proxy"],
     ]
@@ -195,7 +194,6 @@ def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) ->
         per_origin=options["per-origin"],
         connections=options["concurrency"],
         timeouts=timeouts,
-        max_body=options["max-size"],
         user_agent=options["user-agent"].encode("ascii"),
         allow_private=allow_private,
         proxies=proxies,
@@ -208,6 +206,7 @@ def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) ->
         obey_robots=not options["no-robots"],
         retry=RetryPolicy(options["retries"]),
         max_redirects=options["max-redirects"],
+        max_size=options["max-size"],
         max_body=None,  # they go to sinks, in constant memory
     )
     client = Client(reactor, settings, Cookies() if options["cookies"] else None)
@@ -230,7 +229,7 @@ def _sources(
         def failed(result: Result) -> None:
             recorder.record(result.url, result, lambda _: None)
 
-        yield SitemapSource(fetcher, list(reversed(options["sitemap"])), failed)
+        yield SitemapSource(fetcher, options["sitemap"], failed, Headers(options["header"]))
 
 
 @define(eq=False)
@@ -272,13 +271,10 @@ class Crawl:
             return
         key = url.identity
         if self._is_new(key):
-            self._fetcher.submit(
-                Job(
-                    text,
-                    Request(url, headers=self._headers, follow=False),
-                    lambda result: self._record(key, result, self._kept),
-                    self._fetcher.sinks,
-                )
+            self._fetcher.fetch_page(
+                text,
+                Request(url, headers=self._headers, follow=False),
+                lambda result: self._record(key, result, self._kept),
             )
 
     def _is_new(self, key: str) -> bool:
