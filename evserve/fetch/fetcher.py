@@ -18,9 +18,9 @@ from evserve.fetch.agents import AgentClient
 from evserve.fetch.downloader import Downloader
 from evserve.fetch.interfaces import HTTPClient, Sink
 from evserve.fetch.job import Callback, Job
-from evserve.fetch.policy import Decider, Policy
+from evserve.fetch.policy import Decider, Policy, check_page_headers
 from evserve.fetch.result import Result
-from evserve.http.errors import BadURL, Cancelled
+from evserve.http.errors import Cancelled, FetchError
 from evserve.http.headers import Headers
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
@@ -134,7 +134,9 @@ class Fetcher:
         """Fetch `url` and call `callback`, perhaps at once; return the job, to cancel it."""
         try:
             parsed = parse_url(url)
-        except BadURL as error:
+            if headers.lines:
+                check_page_headers(headers)
+        except FetchError as error:
             callback(Result.not_sent(url, error))
             return None
         request = Request(parsed, method, headers, follow=False, timeouts=timeouts)

@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from evserve.fetch.errors import status_error
 from evserve.http.errors import (
+    BadRequest,
     ConnectFailed,
     ConnectionLost,
     ConnectTimeout,
@@ -21,7 +22,7 @@ from evserve.http.errors import (
     TruncatedBody,
     TunnelFailed,
 )
-from evserve.http.headers import Head
+from evserve.http.headers import Head, Headers, check_headers
 from evserve.http.redirects import next_request
 from evserve.http.request import IDEMPOTENT, Request
 
@@ -50,6 +51,20 @@ PAGE_HEADERS = (
     b"if-unmodified-since",
     b"range",
 )
+# Headers that say how a request is sent, which only its sender knows.
+_SENDER_HEADERS = (
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+)
+_SINGLE_HEADERS = (b"host", b"range", b"user-agent", b"authorization")
 _OVERLOADED = frozenset([429, 503])  # these concern the whole origin, not only one URL
 _FIRST_ERROR_STATUS = 400
 
@@ -172,6 +187,19 @@ class Decider:
             return Retry(wait, error, pause)
         # The URL fails, and still the origin gets the pause.
         return Retry(float("inf"), error, min(pause, policy.max_retry_after))
+
+
+def check_page_headers(headers: Headers) -> None:
+    """Raise BadRequest for headers that a user may not set, or may not set twice."""
+    check_headers(headers)
+    for name, _ in headers:
+        shown = name.decode("ascii")
+        if name.lower() == b"proxy-authorization":
+            raise BadRequest(f"header {shown}: the origin would get it (use the proxy's URL)")
+        if name.lower() in _SENDER_HEADERS:
+            raise BadRequest(f"header {shown}: the fetcher sets it itself (leave it out)")
+        if name.lower() in _SINGLE_HEADERS and len(headers.all(name)) > 1:
+            raise BadRequest(f"header {shown}: given twice")
 
 
 def parse_retry_after(value: bytes | None, now: float) -> float | None:

@@ -1,6 +1,7 @@
 """Result: what became of one URL, for callbacks and rows."""
 
 import json
+import os
 import re
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
@@ -16,6 +17,11 @@ from evserve.http.headers import Headers
 
 _NO_HEADERS = Headers()
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+
+
+def _utf_8(path: str) -> str:
+    """Return a path as its bytes on the disk read as UTF-8, whatever the locale."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def _key(error: Exception | None) -> str | None:
@@ -88,7 +94,7 @@ class Result:
     def as_json(self) -> str:
         """Return the row as one line of JSON, without its end."""
         # Formatted by hand: json.dumps would take a tenth of the time that a URL takes.
-        path = "" if self.path is None else f', "path": {_quote(self.path)}'
+        path = "" if self.path is None else f', "path": {_quote(_utf_8(self.path))}'
         return (
             f'{{"url": {_quote(self.url)}, '
             f'"status_code": {"null" if self.status_code is None else self.status_code}, '

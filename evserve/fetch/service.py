@@ -29,7 +29,7 @@ from evserve.fetch.output.recorder import (
     write_error_message,
 )
 from evserve.fetch.output.warc import MissingWarcio
-from evserve.fetch.policy import Policy, RetryPolicy
+from evserve.fetch.policy import Policy, RetryPolicy, check_page_headers
 from evserve.fetch.result import Result
 from evserve.fetch.scheduler import DuplicateFilter
 from evserve.fetch.sources import ListSource, SitemapSource, StreamSource, open_lines
@@ -119,6 +119,21 @@ class Options(usage.Options):
             raise usage.UsageError(f"--header {text!r}: {problem}") from None
         self["header"].append(line)
 
+    def _check_headers(self) -> None:
+        """Refuse headers that would be changed on the way."""
+        headers = Headers(self["header"])
+        try:
+            check_page_headers(headers)
+        except FetchError as error:
+            raise usage.UsageError(f"--{error}") from None  # which begins with "header NAME"
+        for name in ("Range", "If-Range"):
+            if self["save"] and name in headers:
+                raise usage.UsageError(f"--header {name}: --save fetches whole files")
+        for option in ("save", "warc"):
+            if self[option] and headers.get("accept-encoding") not in (None, "identity"):
+                problem = f"--{option} requests bodies uncompressed"
+                raise usage.UsageError(f"--header Accept-Encoding: {problem}")
+
     def parseArgs(self, *urls: str) -> None:
         self["urls"] += urls
 
@@ -142,6 +157,7 @@ class Options(usage.Options):
                 named_proxy(self["proxy"])
         except FetchError as error:
             raise usage.UsageError(f"--proxy: {error}") from None
+        self._check_headers()
         self._check_files()
 
     def _check_files(self) -> None:

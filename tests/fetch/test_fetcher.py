@@ -13,6 +13,7 @@ from evserve.fetch.job import Job
 from evserve.fetch.policy import Policy
 from evserve.fetch.testing import MemoryHTTPClient, Page
 from evserve.http.errors import (
+    BadRequest,
     BadURL,
     BodyTooLarge,
     Cancelled,
@@ -255,6 +256,13 @@ class LibraryTests(SynchronousTestCase):
         world.run(0)
         self.assertEqual(self.successResultOf(answer).url, "http://a/")
         self.assertEqual(world.client.requests[0].headers.get(b"x-a"), b"1")
+
+    def test_a_header_that_the_fetcher_sets_is_refused(self):
+        world = World({"http://a/": Page()})
+        for name in ("Content-Length", "transfer-encoding", "Connection", "Bad Name"):
+            result = self.successResultOf(world.fetcher.fetch("http://a/", headers={name: "1"}))
+            self.assertIsInstance(result.error, BadRequest)
+        self.assertEqual(world.client.requests, [])
 
     def test_what_is_no_url_at_all_is_refused_where_it_is_given(self):
         self.assertRaises(TypeError, World().fetcher.add, None, print)

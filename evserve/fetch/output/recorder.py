@@ -8,7 +8,7 @@ acknowledged event and a line on the terminal all say that a URL is done.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -458,6 +458,8 @@ def _standard_output() -> BinaryIO:
     return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
 
 
-def _print_to(stream: TextIO, lines: Iterable[str], on_done: OnDone) -> None:
-    stream.writelines(f"{line}\n" for line in lines)
+def _print_to(stream: TextIO | None, lines: Iterable[str], on_done: OnDone) -> None:
+    if stream is not None:  # it is not closed
+        with suppress(OSError):  # as for the log, there is nowhere to report it
+            stream.writelines(f"{line}\n" for line in lines)
     on_done(None)

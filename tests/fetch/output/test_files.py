@@ -1,6 +1,7 @@
 """Files, from a network in memory: names, partial files, syncs, several runs at once."""
 
 import os
+import re
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +109,12 @@ class FileTests(Case):
         result = world.fetch("http://a/r")
         self.assertEqual([path.read_bytes() for path in self.files()], [b"there"])
         self.assertIn("/r-", result.path)
+
+    def test_a_part_that_the_user_asks_for_is_refused(self):
+        world = self.world({"http://a/": Page()})
+        result = world.fetcher.fetch("http://a/", headers=[(b"Range", b"bytes=1-")])
+        self.assertIsInstance(self.successResultOf(result).error, SaveFailed)
+        self.assertEqual(world.client.requests, [])
 
     def test_files_are_requested_uncompressed(self):
         world = self.world({"http://a/": Page()})
@@ -451,6 +458,53 @@ class NameTests(SynchronousTestCase):
     def test_a_long_name_is_cut(self):
         self.assertLess(len(self.name("http://a/" + "x" * 5000)), 120)
         self.assertLess(len(self.name("http://a/x." + "y" * 5000)), 120)
+
+    def test_a_name_keeps_the_letters_of_any_script(self):
+        table = [
+            ("日本語.txt", "日本語", ".txt"),
+            ("caf%C3%A9.html", "café", ".html"),
+            ("caf%E9.html", "café", ".html"),
+            ("e\u0301te\u0301", "été", ""),
+            ("файл.док", "файл", ".док"),
+            ("हिन्दी", "हिन्दी", ""),
+            ("😀.png", "😀", ".png"),
+            ("🇩🇪", "🇩🇪", ""),
+            ("a b\u3000c\u2003d", "a_b_c_d", ""),
+        ]
+        for text, stem, extension in table:
+            name = self.name(f"http://a/x/{text}")
+            self.assertRegex(name, rf"^a/{stem}-[0-9a-f]{{10}}{extension}$")
+
+    def test_a_name_has_nothing_that_terminals_or_other_systems_dislike(self):
+        table = [
+            ("evil\u202egpj.exe", "evil_gpj", ".exe"),
+            ("a%00b%1B%5B2Jc%7F", "a_b_2Jc", ""),
+            ("a%C2%85b\u2028c\u200bd\ufeffe", "a_b_c_d_e", ""),
+            ("%2e%2e", "index", ""),
+            ("-rf", "rf", ""),
+            (".rc", "rc", ""),
+            ("a%5Cb%3Ac%2Ad%3Fe%22f%3Cg%3Eh%7Ci", "a_b_c_d_e_f_g_h_i", ""),
+            ("CON", "CON", ""),
+            ("x.", "x", ""),
+            ("%CC%81x", "x", ""),
+            ("\ufffd", "index", ""),
+            ("a\u2215b\uff0fc", "a\u2215b_c", ""),
+        ]
+        for text, stem, extension in table:
+            name = self.name(f"http://a/{text}")
+            self.assertRegex(name, rf"^a/{re.escape(stem)}-[0-9a-f]{{10}}{extension}$")
+
+    def test_every_part_of_a_name_has_255_bytes_at_most(self):
+        for text in ("é", "語", "😀", "x"):
+            for more in ("", ".ext", f".{text * 10}", f".{text * 11}"):
+                path = self.name(f"http://{'a.' * 126}b:8080/{text * 500}{more}")
+                for part in f"{path}.part.json".split("/"):
+                    self.assertLessEqual(len(part.encode()), 255)
+
+    def test_names_that_fold_to_one_are_two_files(self):
+        urls = ("/caf%C3%A9", "/cafe%CC%81", "/CAF%C3%89", "/caf%E9")
+        names = {self.name(f"http://a{path}").casefold() for path in urls}
+        self.assertEqual(len(names), 4)
 
     def test_an_ipv6_host_is_a_folder(self):
         self.assertRegex(self.name("http://[::1]:80/x"), r"^[0-9A-Za-z][^/]*/x-")
