@@ -28,18 +28,20 @@ class Headers:
         return [value for key, value in self.lines if key.lower() == name]
 
     @overload
-    def get(self, name: bytes) -> bytes | None: ...
+    def get(self, name: bytes, default: None = None) -> bytes | None: ...
     @overload
-    def get(self, name: str) -> str | None: ...
+    def get(self, name: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
 
-    def get(self, name: bytes | str) -> bytes | str | None:
-        """Return the values of `name` joined by commas (RFC 9110, section 5.3), or None.
+    def get(self, name: bytes | str, default: str | None = None) -> bytes | str | None:
+        """Return the values of `name` joined by commas (RFC 9110, section 5.3), or `default`.
 
         A name that is text gives text: each byte is a character (Latin-1).
         """
         if isinstance(name, str):
             found = self.get(name.encode("latin-1", "replace"))
-            return None if found is None else found.decode("latin-1")
+            return default if found is None else found.decode("latin-1")
         values = self.all(name)
         return b", ".join(values) if values else None
 
