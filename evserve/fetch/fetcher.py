@@ -92,7 +92,7 @@ class Fetcher:
         lines = headers.items() if isinstance(headers, Mapping) else headers
         wanted = Headers([(_as_bytes(name), _as_bytes(value)) for name, value in lines])
         answer: Deferred[Result] = Deferred(cancel)
-        started = self.start(_as_text(url), done, _as_bytes(method), wanted, timeouts)
+        started = self.start(_as_text(url), done, _as_bytes(method).upper(), wanted, timeouts)
         if not answer.called:
             job = started
         return answer

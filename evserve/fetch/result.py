@@ -12,6 +12,7 @@ from typing_extensions import override
 from evserve.fetch.errors import InvalidJSON, ProxyDown, error_text
 from evserve.fetch.policy import TRANSIENT_STATUSES
 from evserve.fetch.text import charset_of, decode
+from evserve.http.errors import BadURL
 from evserve.http.headers import Headers
 
 
@@ -85,10 +86,9 @@ class Result:
             return json.loads(self.text() if is_declared else self.body)
         except (ValueError, RecursionError) as error:
             problem = "too deep" if isinstance(error, RecursionError) else str(error)
+            url, failure = self._without_password()
             if not self.body:
-                cause = "" if self.error is None else f" ({error_text(self.error)})"
-                problem = f"no body{cause}"
-            url = self.final_url or _CREDENTIALS.sub("...@", self.url)
+                problem = "no body" if self.error is None else f"no body: {failure}"
             raise InvalidJSON(f"{url} is not JSON: {problem}") from None
 
     def as_json(self) -> str:
@@ -109,9 +109,16 @@ class Result:
     @override
     def __repr__(self) -> str:
         # For logs: without body, headers (which may set cookies) and passwords.
-        outcome = f"{self.content_length} bytes" if self.error is None else error_text(self.error)
-        text = f"<Result {self.url} status {self.status_code}: {outcome}>"
-        return _CREDENTIALS.sub("...@", text)
+        url, error = self._without_password()
+        outcome = f"{self.content_length} bytes" if self.error is None else error
+        return f"<Result {url!r} status {self.status_code}: {outcome}>"
+
+    def _without_password(self) -> tuple[str, str]:
+        """Return the URL and the error, as text."""
+        if isinstance(self.error, BadURL) and "@" in self.url:
+            # Where the password ends is unknown, and the message may quote it.
+            return f"...@{self.url.rpartition('@')[2]}", "BadURL"
+        return _CREDENTIALS.sub("...@", self.url), repr(self.error)
 
     @property
     def _content_type(self) -> str | None:

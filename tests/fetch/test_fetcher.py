@@ -252,10 +252,11 @@ class LibraryTests(SynchronousTestCase):
 
     def test_a_url_may_be_bytes_and_headers_text(self):
         world = World({"http://a/": Page(b"1")})
-        answer = world.fetcher.fetch(b"http://a/", "GET", {"X-A": "1"})
+        answer = world.fetcher.fetch(b"http://a/", "head", {"X-A": "1"})
         world.run(0)
         self.assertEqual(self.successResultOf(answer).url, "http://a/")
-        self.assertEqual(world.client.requests[0].headers.get(b"x-a"), b"1")
+        (request,) = world.client.requests
+        self.assertEqual((request.method, request.headers.get(b"x-a")), (b"HEAD", b"1"))
 
     def test_a_header_that_the_fetcher_sets_is_refused(self):
         world = World({"http://a/": Page()})

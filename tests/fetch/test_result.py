@@ -65,7 +65,7 @@ class JSONTests(SynchronousTestCase):
     def test_the_error_of_a_url_without_a_body_is_named(self):
         result = Result("http://me:secret@a/", error=ConnectFailed("refused"))
         error = self.assertRaises(InvalidJSON, result.json)
-        reason = "http://...@a/ is not JSON: no body (ConnectFailed: refused)"
+        reason = "http://...@a/ is not JSON: no body: ConnectFailed('refused')"
         self.assertEqual(str(error), reason)
 
 
@@ -73,9 +73,22 @@ class LogTests(SynchronousTestCase):
     def test_the_repr_has_neither_password_nor_body_nor_headers(self):
         headers = Headers([(b"Set-Cookie", b"id=secret")])
         result = Result("http://me:secret@a/x@y", 200, 6, headers=headers, body=b"secret")
-        self.assertEqual(repr(result), "<Result http://...@a/x@y status 200: 6 bytes>")
-        bad = Result("ftp://me:secret@a/", error=BadURL("'ftp://me:secret@a/': no"))
-        self.assertNotIn("secret", str(bad))
+        self.assertEqual(repr(result), "<Result 'http://...@a/x@y' status 200: 6 bytes>")
+
+    def test_the_repr_of_a_bad_url_has_no_password_wherever_that_is(self):
+        for url in (
+            "ftp://me:secret@a/",
+            "me:secret@a/",
+            "http://me:sec/secret@a/",
+            "//:x secret@a/",
+        ):
+            bad = Result(url, error=BadURL(f"{url!r}: no"))
+            self.assertEqual(str(bad), "<Result '...@a/' status None: BadURL>")
+            self.assertNotIn("secret", str(self.assertRaises(InvalidJSON, bad.json)))
+
+    def test_the_repr_can_be_printed(self):
+        result = Result("http://a/\x1b[2J\n\udcff", error=BadURL("\x1b"))
+        self.assertTrue(repr(result).isprintable())
 
     def test_a_result_can_be_pickled(self):
         headers = Headers([(b"A", b"b")])
