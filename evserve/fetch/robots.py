@@ -156,7 +156,9 @@ class RobotsFilter:
         self._submit(job)
 
     def _apply(self, rules: RobotsRules, job: Job) -> None:
-        user_agent = job.request.headers.get("user-agent") or self._policy.user_agent
+        headers, user_agent = job.request.headers, self._policy.user_agent
+        if headers.lines:
+            user_agent = headers.get("user-agent", user_agent)
         if rules.allows(str(job.request.url), user_agent):
             self._enqueue(job, rules.crawl_delay(user_agent))
         else:
