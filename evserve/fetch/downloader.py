@@ -191,7 +191,7 @@ class Downloader:
             self._finish(job, retry.error)
             return
         job.error = retry.error
-        job.body = []  # many jobs may wait
+        job.body = None  # many jobs may wait
         if retry.wait > retry.pause:
             self._timers[job] = self.clock.callLater(retry.wait, self._retry_now, job)
         else:  # the pause of the origin is enough

@@ -60,6 +60,8 @@ class Fetcher:
         client: HTTPClient = self._agent
         if IAgent.providedBy(self._agent):
             client = AgentClient(self._agent, self._clock, self.policy.user_agent.encode())
+        elif not hasattr(client, "proxy_for"):
+            raise TypeError(f"neither an IAgent nor an evserve.http.client.Client: {client!r}")
         decider = Decider(self.policy, self._random, self._wall)
         self._downloader = Downloader(
             client, self._clock, decider, self.timeouts, on_finish=self._proceed

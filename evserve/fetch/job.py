@@ -54,7 +54,7 @@ class Job:
     head: Head | None = field(default=None, init=False)
     count: int = field(default=0, init=False)  # bytes of the body so far
     hasher: Any = field(default=None, init=False)  # as those of hashlib
-    body: list[bytes] = field(factory=list, init=False)  # in pieces
+    body: list[bytes] | None = field(default=None, init=False)  # in pieces; None if not kept
     path: str | None = field(default=None, init=False)  # set by a sink
     exchange: Exchange | None = field(default=None, init=False)
     writers: list[ResponseWriter] = field(factory=list, init=False)
@@ -72,7 +72,7 @@ class Job:
         self.head = self.path = None
         self.resends = self.discards_body = False
         self.hasher = sha256()
-        self.body = []
+        self.body = None if self.max_body is None else []
         self._on_end = on_end
         for sink in self.sinks:
             request = sink.prepare(request, self.url)
@@ -118,10 +118,10 @@ class Job:
         """Count, hash and keep a part of the body: received now or, by a sink, before."""
         self.count += len(data)
         self.hasher.update(data)
-        if self.max_body is not None and not self.discards_body:
+        if self.body is not None and self.max_body is not None:
             self.body.append(data)
-            if self.count > self.max_body:
-                self.body = []
+            if self.discards_body or self.count > self.max_body:
+                self.body = None
 
     def _check_length(self, length: int, *, is_stored: bool) -> None:
         """Raise BodyTooLarge if a body of that length is refused."""
@@ -168,7 +168,7 @@ class Job:
 
     def result(self, error: Exception | None) -> Result:
         """Return the result; `error` is None if the URL was fetched."""
-        head, pieces, self.body = self.head, self.body, []
+        head, pieces, self.body = self.head, self.body, None
         is_complete = error is None or isinstance(error, BadStatus)
         if error is not None:
             forget_frames(error)

@@ -28,6 +28,7 @@ from evserve.events import (
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.output.recorder import Recorder, write_error_message
 from evserve.fetch.policy import check_page_headers
+from evserve.fetch.text import marked_encoding
 from evserve.http.errors import FetchError
 from evserve.http.headers import Headers
 from evserve.http.url import parse_url
@@ -165,7 +166,7 @@ class EventBody:
 
 def parse_body(data: bytes) -> EventBody:
     """Parse the body of a `fetch.url` event; raises BadEventBody with the reason in one line."""
-    text = data.decode("utf-8", "replace").strip()
+    text = data.decode(marked_encoding(data) or "utf-8", "replace").strip()
     body = _parse_object(text) if text.startswith("{") else EventBody(text)
     try:
         parse_url(body.url)

@@ -128,10 +128,12 @@ class Options(usage.Options):
             raise usage.UsageError(f"--{error}") from None  # which begins with "header NAME"
         for name in ("Range", "If-Range"):
             if self["save"] and name in headers:
-                raise usage.UsageError(f"--header {name}: --save fetches whole files")
+                raise usage.UsageError(
+                    f"--header {name}: --save fetches whole files (leave one out)"
+                )
         for option in ("save", "warc"):
             if self[option] and headers.get("accept-encoding") not in (None, "identity"):
-                problem = f"--{option} requests bodies uncompressed"
+                problem = f"--{option} requests bodies uncompressed (leave one out)"
                 raise usage.UsageError(f"--header Accept-Encoding: {problem}")
 
     def parseArgs(self, *urls: str) -> None:

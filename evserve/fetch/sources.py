@@ -241,7 +241,12 @@ class SitemapSource:
                 )
             self._failed(result)
         elif parser.problem:
-            _log.warn("{url}: {problem}, but readable", url=str(url), problem=parser.problem)
+            _log.warn(
+                "{url}: {problem}; all {count} URLs are used",
+                url=str(url),
+                problem=parser.problem,
+                count=len(pages) + len(sitemaps),
+            )
         if not parser.is_text:
             base = parse_url(result.final_url or text)
             pages, sitemaps = _absolute(base, pages), _absolute(base, sitemaps)

@@ -6,9 +6,11 @@ from hashlib import sha256
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.errors import error_text
+from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.job import Job
 from evserve.fetch.policy import Policy
 from evserve.fetch.testing import MemoryHTTPClient, Page
@@ -264,6 +266,9 @@ class LibraryTests(SynchronousTestCase):
             result = self.successResultOf(world.fetcher.fetch("http://a/", headers={name: "1"}))
             self.assertIsInstance(result.error, BadRequest)
         self.assertEqual(world.client.requests, [])
+
+    def test_what_is_no_agent_is_refused(self):
+        self.assertRaises(TypeError, Fetcher, object(), Clock())
 
     def test_what_is_no_url_at_all_is_refused_where_it_is_given(self):
         self.assertRaises(TypeError, World().fetcher.add, None, print)

@@ -189,6 +189,8 @@ class ConsumerServiceTests(SynchronousTestCase):
 class EventBodyTests(SynchronousTestCase):
     def test_a_body_is_a_url_or_an_object(self):
         self.assertEqual(parse_body(b" http://a/ \n").url, "http://a/")
+        self.assertEqual(parse_body(b"\xef\xbb\xbfhttp://a/").url, "http://a/")
+        self.assertEqual(parse_body('{"url": "http://a/"}'.encode("utf-16")).url, "http://a/")
         given = {"url": "http://a/", "method": "HEAD", "headers": {"X": "1"}, "timeout": 3}
         body = parse_body(json.dumps(given).encode())
         self.assertEqual((body.method, body.timeout), (b"HEAD", 3.0))

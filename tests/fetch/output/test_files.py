@@ -127,7 +127,7 @@ class FileTests(Case):
         self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
         self.assertEqual((result.error, result.tries), (None, 2))
         self.assertEqual(result.sha256, sha256(BODY).hexdigest())
-        self.assertEqual(result.content_length, len(BODY))
+        self.assertEqual((result.content_length, result.body == BODY), (len(BODY), True))
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
 
     def test_another_run_resumes_a_partial_file(self):
@@ -139,6 +139,7 @@ class FileTests(Case):
         result = self.world({"http://a/x": server}).fetch("http://a/x")
         self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
         self.assertEqual(result.sha256, sha256(BODY).hexdigest())
+        self.assertTrue(result.body == BODY)
 
     def test_a_changed_file_is_fetched_from_the_beginning(self):
         server = Versioned()
