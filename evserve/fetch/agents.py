@@ -95,21 +95,29 @@ class AgentExchange(Protocol):
         self._has_ended = False
         self._length: int | None = None
         self._received = 0
+        self._is_paused = False  # before there is a transport
+        self._undelivered: IResponse | None = None
         self.timer: IDelayedCall | None = None
         self.response: Deferred[Any] | None = None
 
     def pause(self) -> None:
+        self._is_paused = True
         if self.transport is not None:
             self.transport.pauseProducing()
 
     def resume(self) -> None:
+        self._is_paused = False
         if self.transport is not None:
             self.transport.resumeProducing()
+        elif self._undelivered is not None:
+            self._deliver(self._undelivered)
 
     def cancel(self, error: Exception | None = None) -> None:
         self._end(error or Cancelled("cancelled"))
         if self.transport is not None:
             self.transport.loseConnection()
+        elif self._undelivered is not None:
+            self._deliver(self._undelivered)  # which closes it
         elif self.response is not None:
             self.response.cancel()
 
@@ -129,6 +137,13 @@ class AgentExchange(Protocol):
                 self._receiver.started(head, self._request.url)
             except Exception as error:
                 self._end(error)
+        if self._is_paused and not self._has_ended:
+            self._undelivered = response  # agents do not heed a pause before they deliver
+        else:
+            self._deliver(response)
+
+    def _deliver(self, response: IResponse) -> None:
+        self._undelivered = None
         response.deliverBody(self)
 
     def failed(self, failure: Failure) -> None:

@@ -53,6 +53,7 @@ from tests.http.memory_network import HOST, Network
 
 class Response:
     code, phrase, length = 200, b"OK", UNKNOWN_LENGTH
+    transport = None
 
     def __init__(self, *chunks, end=None):
         self.headers = Headers({b"ETag": [b'"v"']})
@@ -66,6 +67,13 @@ class Response:
         for chunk in self.chunks:
             protocol.dataReceived(chunk)
         protocol.connectionLost(Failure(self.end))
+
+
+class Pausing:
+    """A sink that takes its time before the first byte."""
+
+    def open(self, job, head):
+        job.exchange.pause()
 
 
 @implementer(IAgent)
@@ -177,6 +185,23 @@ class AgentTests(SynchronousTestCase):
         self.fetcher.close()
         self.assertTrue(response.transport.disconnecting)
         self.assertIsInstance(self.successResultOf(result).error, Cancelled)
+
+    def test_a_body_that_is_paused_from_the_beginning_is_delivered_later(self):
+        for cancels in (False, True):
+            answer = Deferred()
+            result = self.fetch(answer)
+            (job,) = self.fetcher._downloader.jobs
+            job.sinks = [Pausing()]
+            response = Response(b"hello")
+            answer.callback(response)
+            self.assertNoResult(result)
+            self.assertEqual((response.transport, job.count), (None, 0))
+            if cancels:
+                self.fetcher.close()
+                self.assertTrue(response.transport.disconnecting)
+            else:
+                job.exchange.resume()
+                self.assertEqual(self.successResultOf(result).body, b"hello")
 
     def test_a_header_replaces_the_user_agent(self):
         self.fetch(Deferred(), headers=[(b"user-agent", b"other")])
