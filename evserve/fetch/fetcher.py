@@ -3,7 +3,7 @@
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import iscoroutine
 from typing import Any
@@ -12,6 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.web.http_headers import Headers as WebHeaders
 from twisted.web.iweb import IAgent
 
 from evserve.fetch.agents import AgentClient
@@ -31,7 +32,11 @@ _log = Logger(namespace="evserve.fetch")
 _NO_HEADERS = Headers()
 
 _Text = str | bytes
-HeaderLines = Iterable[tuple[_Text, _Text]] | Mapping[str, _Text] | Mapping[bytes, _Text]
+_Values = _Text | Sequence[_Text]
+# As treq and Twisted have them, too.
+AnyHeaders = (
+    Iterable[tuple[_Text, _Values]] | Mapping[str, _Values] | Mapping[bytes, _Values] | WebHeaders
+)
 
 
 @define(eq=False)
@@ -71,7 +76,7 @@ class Fetcher:
         self,
         url: str | bytes,
         method: str | bytes = b"GET",
-        headers: HeaderLines = (),
+        headers: AnyHeaders | None = None,
         timeouts: Timeouts | None = None,
     ) -> Deferred[Result]:
         """Fetch `url`. The Deferred does not fail, because errors are in the result.
@@ -91,10 +96,9 @@ class Fetcher:
             if not answer.called:
                 answer.callback(result)
 
-        lines = headers.items() if isinstance(headers, Mapping) else headers
-        wanted = Headers([(_as_bytes(name), _as_bytes(value)) for name, value in lines])
+        lines = Headers(list(_header_lines(headers or ())))
         answer: Deferred[Result] = Deferred(cancel)
-        started = self.start(_as_text(url), done, _as_bytes(method).upper(), wanted, timeouts)
+        started = self.start(_as_text(url), done, _as_bytes(method).upper(), lines, timeouts)
         if not answer.called:
             job = started
         return answer
@@ -205,6 +209,17 @@ def _as_text(url: str | bytes) -> str:
     if not isinstance(url, str):
         raise TypeError(f"a URL is text or bytes, not {type(url).__name__}")
     return url
+
+
+def _header_lines(headers: AnyHeaders) -> Iterator[tuple[bytes, bytes]]:
+    pairs: Any = headers
+    if isinstance(headers, WebHeaders):
+        pairs = headers.getAllRawHeaders()
+    elif isinstance(headers, Mapping):
+        pairs = headers.items()
+    for name, values in pairs:
+        for value in [values] if isinstance(values, str | bytes) else values:
+            yield _as_bytes(name), _as_bytes(value)
 
 
 def _as_bytes(text: str | bytes) -> bytes:

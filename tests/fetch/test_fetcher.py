@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers as WebHeaders
 
 from evserve.fetch.errors import error_text
 from evserve.fetch.fetcher import Fetcher
@@ -23,6 +24,7 @@ from evserve.http.errors import (
     TooManyRedirects,
     TruncatedBody,
 )
+from evserve.http.headers import Headers
 from tests.fetch.memory_world import World, redirect
 
 
@@ -260,6 +262,19 @@ class LibraryTests(SynchronousTestCase):
         (request,) = world.client.requests
         self.assertEqual((request.method, request.headers.get(b"x-a")), (b"HEAD", b"1"))
 
+    def test_headers_may_be_given_as_to_treq(self):
+        lines = [(b"X-A", b"1"), (b"X-A", b"2")]
+        for headers in (
+            lines,
+            {"X-A": ["1", b"2"]},
+            {b"X-A": (b"1", "2")},
+            Headers(lines),
+            WebHeaders({"X-A": ["1", "2"]}),
+        ):
+            world = World({"http://a/": Page()})
+            world.fetcher.fetch("http://a/", headers=headers)
+            self.assertEqual(world.client.requests[0].headers.lines, lines)
+
     def test_a_header_that_the_fetcher_sets_is_refused(self):
         world = World({"http://a/": Page()})
         for name in ("Content-Length", "transfer-encoding", "Connection", "Bad Name"):
@@ -273,7 +288,7 @@ class LibraryTests(SynchronousTestCase):
     def test_what_is_no_url_at_all_is_refused_where_it_is_given(self):
         self.assertRaises(TypeError, World().fetcher.add, None, print)
         self.assertRaises(TypeError, World().fetcher.fetch, None)
-        self.assertRaises(TypeError, World().fetcher.fetch, "http://a/", headers=[("X", 1)])
+        self.assertRaises(TypeError, World().fetcher.fetch, "http://a/", headers=[("X", [1])])
 
     def test_urls_that_callbacks_add_while_the_fetcher_closes_get_a_result(self):
         world = World({"http://a/": Page(takes=9.0)})
