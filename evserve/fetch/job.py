@@ -104,6 +104,8 @@ class Job:
             if writer is not None:
                 self.writers.append(writer)
         self.discards_body = leads_on and not self.writers
+        if self.discards_body:
+            self.body = None
 
     def received(self, data: bytes) -> None:
         self.include(data)
@@ -120,7 +122,7 @@ class Job:
         self.hasher.update(data)
         if self.body is not None and self.max_body is not None:
             self.body.append(data)
-            if self.discards_body or self.count > self.max_body:
+            if self.count > self.max_body:
                 self.body = None
 
     def _check_length(self, length: int, *, is_stored: bool) -> None:
