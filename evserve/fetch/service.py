@@ -32,7 +32,8 @@ from evserve.fetch.output.warc import MissingWarcio
 from evserve.fetch.policy import Policy, RetryPolicy, check_page_headers
 from evserve.fetch.result import Result
 from evserve.fetch.scheduler import DuplicateFilter
-from evserve.fetch.sources import ListSource, SitemapSource, StreamSource, open_lines
+from evserve.fetch.sitemaps import SitemapSource
+from evserve.fetch.sources import ListSource, StreamSource, open_lines
 from evserve.http.client import Client
 from evserve.http.cookies import Cookies
 from evserve.http.errors import BadURL, FetchError
