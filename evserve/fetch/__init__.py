@@ -10,7 +10,8 @@ policy       Policy, RetryPolicy; what follows a response; Retry-After
 robots       robots.txt: RobotsFilter, RobotsRules
 breaker      circuit breakers of origins and proxies that are down
 agents       any IAgent as a client
-sources      where URLs come from: lists, files, standard input; sitemaps: sitemaps
+sources      where URLs come from: lists, files, standard input
+sitemaps     sitemaps, which are a source too
 output/      where results go: files, WARC, rows, the journal, the terminal
 service      `twistd -n evserve fetch`: Options, makeService, Crawl
 queue        `--queue`: ConsumerService, URLs from events

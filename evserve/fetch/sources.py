@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,7 +28,6 @@ _READ_SIZE = 64 * 1024
 # Longer lines are cut to a length that is still too long for a URL: such a line is one error, and
 # neither many URLs nor a part of one.
 _TOO_LONG = MAX_LENGTH + 1
-_log = Logger(namespace="evserve.fetch")
 
 
 @define(eq=False)
