@@ -419,7 +419,7 @@ def read_partial(part: str, validator_path: str) -> PartialFile | None:
         size = os.stat(part).st_size
         with open(validator_path, "rb") as file:
             validator = Validator(**json.load(file))
-        is_part = 0 < size and (validator.length is None or size < validator.length)
+        is_part = size > 0 and (validator.length is None or size < validator.length)
         is_resumable = is_part and validator.if_range != b""
     except (OSError, ValueError, TypeError, AttributeError):
         return None
