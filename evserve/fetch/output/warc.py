@@ -38,6 +38,10 @@ class WARCSink:
     in_thread: as `deferToThread`, because a large record takes a while to compress.  size: after
     how many bytes to append; None for all that is there.  omit: names of headers that records
     leave out.  Raises OSError and MissingWarcio.
+
+    `size` is the size of the file up to the last record whose writer has been told. What follows
+    belongs to URLs without a result yet, so a journal that says where a result ends must not
+    include it.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class WARCSink:
     _user_agent: str
     _known_size: int | None = field(default=0, alias="size")
     _omit: Sequence[bytes] = ()
+    size: int = field(default=0, init=False)
     _file: BinaryIO = field(init=False)
     _records: "RecordFile" = field(init=False)
     _writer: Any = field(init=False)
@@ -59,18 +64,13 @@ class WARCSink:
         make_writer = _import_warcio()
         self._file = open_file(self.path)
         try:
-            size = append_position(self._file, self.path, self._known_size, gzip=gzip)
-            self._records = RecordFile(self._file, size)
+            self.size = append_position(self._file, self.path, self._known_size, gzip=gzip)
+            self._records = RecordFile(self._file, self.size)
             self._records.roll_back()  # cut off what follows
         except OSError:
             self._file.close()
             raise
         self._writer = make_writer(self._records, gzip=gzip, warc_version="1.1")
-
-    @property
-    def size(self) -> int:
-        """The size of the file up to the last complete record."""
-        return self._records.size
 
     def prepare(self, request: Request, url: str) -> Request:
         headers = request.headers
@@ -89,7 +89,7 @@ class WARCSink:
 
     def append(self, copies: "list[WireCopy]", url: str) -> Deferred[None]:
         """Write the records of responses and their requests, one pair at a time."""
-        done: Deferred[None] = self._lock.run(self._in_thread, self._write, copies, url)
+        done: Deferred[None] = self._lock.run(self._append, copies, url)
         return done
 
     def close(self) -> Deferred[None]:
@@ -102,9 +102,15 @@ class WARCSink:
         """For a sync."""
         return self._file.fileno()
 
+    def _append(self, copies: "list[WireCopy]", url: str) -> Deferred[None]:
+        return self._in_thread(self._write, copies, url).addCallback(self._appended)
+
+    def _appended(self, _: None) -> None:
+        self.size = self._records.size
+
     def _close(self) -> None:
         with self._file:
-            if self.size:
+            if self._records.size:
                 return
             try:  # a file without a record would not be an archive
                 self._write_warcinfo()

@@ -128,6 +128,25 @@ class WARCSinkTests(SynchronousTestCase):
             done.callback(None)
             self.assertEqual(len(world.results), number + 1)
 
+    def test_the_size_does_not_include_records_of_urls_without_a_result(self):
+        written = []
+
+        def later(function, *arguments):
+            function(*arguments)
+            written.append(Deferred())
+            return written[-1]
+
+        archive = self.archive("x.warc", later)
+        world = World({"http://a/": Page(b"one"), "http://b/": Page(b"two")}, sinks=[archive])
+        world.start("http://a/")
+        self.assertEqual(archive.size, 0)
+        written[0].callback(None)
+        size = self.path.stat().st_size
+        self.assertEqual((archive.size, len(world.results)), (size, 1))
+        world.start("http://b/")
+        self.assertGreater(self.path.stat().st_size, size)
+        self.assertEqual((archive.size, len(world.results)), (size, 1))
+
     def test_a_device_is_refused(self):
         error = self.assertRaises(OSError, WARCSink, Path("/dev/full"), at_once, "testbot")
         self.assertEqual((error.strerror, error.filename), ("it must be a file", "/dev/full"))
