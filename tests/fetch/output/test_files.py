@@ -582,7 +582,7 @@ class ResumeTests(Case):
             Page(b"x", 200, ((b"Content-Range", b"bytes 0-0/*"),)),
         ):
             result = self.world({"http://a/x": page}).fetch("http://a/x")
-            self.assertIn("SaveFailed: the server sent a part", result.error)
+            self.assertIn("SaveFailed: the server sent a part", result.as_json())
             self.assertEqual((result.tries, self.files()), (1, []))
 
     def test_the_rest_is_requested_from_the_same_url_only(self):

@@ -365,10 +365,10 @@ class WireTests(SynchronousTestCase):
         peer = self.begin()
         peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
         peer.close()
-        self.assertIn("TruncatedBody", str(self.successResultOf(self.fetched).error))
+        self.assertIn("TruncatedBody", self.successResultOf(self.fetched).as_json())
         self.assertEqual(self.records()["response"], [])
         self.begin(max_body=3).answer(b"HTTP/1.1 200 OK\r\n\r\nfour")
-        self.assertIn("BodyTooLarge", str(self.successResultOf(self.fetched).error))
+        self.assertIn("BodyTooLarge", self.successResultOf(self.fetched).as_json())
         self.assertEqual(self.records()["response"], [])
 
     def test_a_full_temporary_folder_fails_the_url(self):
@@ -378,8 +378,8 @@ class WireTests(SynchronousTestCase):
         full = SimpleNamespace(write=write, close=lambda: None)
         self.patch(tempfile, "SpooledTemporaryFile", lambda _: full)
         self.begin().ok()
-        error = str(self.successResultOf(self.fetched).error)
-        self.assertIn(f"No space left on device: {tempfile.gettempdir()}", error)
+        row = self.successResultOf(self.fetched).as_json()
+        self.assertIn(f"No space left on device: {tempfile.gettempdir()}", row)
 
     def test_a_record_has_the_address_and_the_time_of_the_request(self):
         self.patch(warc, "time", SimpleNamespace(time=lambda: 1.5))
