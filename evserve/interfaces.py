@@ -1,7 +1,7 @@
 """Interfaces between plugins and the host, looked up at run time.
 
 A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
-that may have work in flight provides IDrainable.
+that may have work in flight provides IDrainable, a service that may not be ready IReadiness.
 """
 
 from collections.abc import Callable
@@ -73,6 +73,13 @@ class IHandlerPlugin(Interface):
 
     def load() -> Callable[[Any], object]:
         """Import the function, which takes an evserve.events.Event; raises PluginError."""
+
+
+class IReadiness(Interface):
+    """A service that listens, but for a time may not do what clients come for."""
+
+    def unready_reason() -> str | None:
+        """Return one line that /readyz shows, None when the service is ready."""
 
 
 class IDrainable(Interface):

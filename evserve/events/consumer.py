@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from evserve.backoff import BackOff
-from evserve.events.errors import NotReserved, QueueError
+from evserve.events.errors import NotReserved, QueueError, QueueFull
 from evserve.events.event import Event
 from evserve.events.event_queue import EventQueue
 
@@ -34,23 +34,45 @@ class Delivery:
     """A reserved event that a handler works on.
 
     The consumer touches the event until `ack`, `retry` or `bury` settles it; these fail as the
-    methods of EventQueue do. An event that is not settled comes back when its TTR ends or the
-    queue is closed.
+    methods of EventQueue do. But `ack` and `retry` are repeated while the queue is out of room
+    for them, until the consumer is stopped: the work is done and need not be done again. An event
+    that is not settled comes back when its TTR ends or the queue is closed.
+
+    pause: waits, the longer the more failures there were; False if the consumer is stopping.
     """
 
     event: Event
     _queue: EventQueue
+    _pause: Callable[[int], Awaitable[bool]]
+    _settling: bool = field(init=False, default=False)
     _touching: LoopingCall = field(init=False)
 
     def ack(self) -> Deferred[None]:
         """Remove the event: the work is done."""
-        self.stop_touching()
-        return self._queue.ack(self.event)
+        return Deferred.fromCoroutine(self._settle(lambda: self._queue.ack(self.event)))
 
     def retry(self, delay: float) -> Deferred[None]:
         """Give the event back, to be ready after `delay` seconds."""
-        self.stop_touching()
-        return self._queue.retry(self.event, delay)
+        return Deferred.fromCoroutine(self._settle(lambda: self._queue.retry(self.event, delay)))
+
+    async def _settle(self, settle: Callable[[], Deferred[None]]) -> None:
+        failures = 0
+        try:
+            while True:
+                self._settling = True
+                try:
+                    await settle()
+                except QueueFull:
+                    failures += 1
+                    if failures == 1:
+                        self._warn("cannot be settled yet", Failure())
+                    self._settling = False
+                    if not await self._pause(failures):
+                        raise
+                else:
+                    return
+        finally:
+            self.stop_touching()
 
     def bury(self, reason: str) -> Deferred[None]:
         """Set the event aside, with a record of `reason`, until an operator kicks it."""
@@ -69,7 +91,9 @@ class Delivery:
         if self._touching.running:
             self._touching.stop()
 
-    def _touch(self) -> Deferred[None]:
+    def _touch(self) -> Deferred[None] | None:
+        if self._settling:  # the queue would say that the event is not reserved any more
+            return None
         return self._queue.touch(self.event).addErrback(self._not_touched)
 
     def _not_touched(self, failure: Failure) -> None:
@@ -166,7 +190,7 @@ class Consumer:
         return await self.queue.reserve(self.types, None if self.select is None else LOOK_UP)
 
     async def _deliver(self, event: Event) -> None:
-        delivery = Delivery(event, self.queue)
+        delivery = Delivery(event, self.queue, self._pause_after)
         delivery.start_touching(self.clock)
         try:
             await self.handle(delivery)
@@ -178,6 +202,10 @@ class Consumer:
                 _log.failure("{event} was not settled", event=event)
         finally:
             delivery.stop_touching()
+
+    async def _pause_after(self, failures: int) -> bool:
+        await self._pause(self.back_off.delay(failures, self.roll()))
+        return not self._stopping
 
     def _is_stop(self, error: Exception) -> bool:
         """Whether `stop` cancelled a wait. A wait that was cancelled for another reason failed."""

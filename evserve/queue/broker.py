@@ -12,22 +12,26 @@ for the clients who are about to be answered, because a sync that all share is w
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from evserve import events
+from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
-from evserve.queue.model import Client, Event, State
+from evserve.queue.model import Client, Event, Refusal, State, Wait
 from evserve.queue.store import (
     BATCH_ROWS,
     Batch,
     Binding,
+    DamagedEventError,
     OnCommit,
     Outcome,
     Store,
+    StoreError,
     Writer,
     WriteResult,
 )
@@ -42,11 +46,22 @@ COUNTERS_LAG: Final = 0.1
 # After a commit that took more seconds than this, the next batch waits for a quarter of its time.
 SLOW_COMMIT: Final = 0.001
 
+# Seconds between two attempts to write to a store that is busy, and those after which the client
+# is told to try again later.
+_BUSY_PAUSE: Final = 0.1
+_BUSY_PATIENCE: Final = 10.0
+
+# The most damaged events that one command buries, so that the others get their turn.
+_MAX_DAMAGED: Final = 100
+
+# The answer to a reserve, with the bodies.
+Delivered: TypeAlias = list[tuple[Event, bytes]] | Refusal
+
 
 class Receiver(Protocol):
     """Who gets a Client's answers: a connection, or a caller of the embedded queue."""
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Delivered) -> None:
         """Take the answer to a reserve that had to wait."""
 
     def resume(self) -> None:
@@ -61,7 +76,8 @@ class Broker:
     """Runs a core on a store.
 
     `observe` is called after each commit. `draining`: no puts are accepted. `broken`: the store
-    has failed, no changes are accepted.
+    has failed, no changes are accepted. `problem`: why the store takes no changes now, or None.
+    `damaged` counts the events that were buried because the store had lost their bodies.
     """
 
     core: Core
@@ -71,6 +87,8 @@ class Broker:
     observe: Callable[[Batch, WriteResult], None] | None = None
     draining: bool = field(default=False, init=False)
     broken: bool = field(default=False, init=False)
+    problem: str | None = field(default=None, init=False)
+    damaged: int = field(default=0, init=False)
     _receivers: dict[Client, Receiver] = field(factory=dict, init=False)
     _woken: dict[Receiver, None] = field(factory=dict, init=False)
     _pumping: bool = field(default=False, init=False)
@@ -89,6 +107,7 @@ class Broker:
     _is_lone: bool = field(default=False, init=False)
     _flush_call: IDelayedCall | None = field(default=None, init=False)
     _counters_due: float = field(default=0.0, init=False)
+    _busy_until: float = field(default=0.0, init=False)
 
     def now(self) -> float:
         """The time, in seconds since the epoch: delays outlive the process."""
@@ -106,8 +125,64 @@ class Broker:
         self.core.disconnect(client, self.now())
         self.pump()
 
+    def reserve(
+        self, client: Client, timeout: float | None = None, most: int = 1
+    ) -> Delivered | None:
+        """Reserve as Core.reserve does, and read the bodies; damaged events are buried."""
+        for _ in range(_MAX_DAMAGED):
+            answer = self.core.reserve(client, self.now(), timeout, most)
+            if not isinstance(answer, list):
+                return answer
+            delivered = self._read(client, answer)
+            if delivered:
+                return delivered
+        return Refusal.INTERNAL_ERROR
+
+    def reserve_job(self, client: Client, event_id: int) -> Delivered:
+        """Reserve one event as Core.reserve_job does, and read its body."""
+        answer = self.core.reserve_job(client, event_id, self.now())
+        if isinstance(answer, Refusal):
+            return answer
+        return self._read(client, answer) or Refusal.INTERNAL_ERROR
+
+    def _read(self, client: Client, reserved: list[Event]) -> Delivered:
+        """Return the events `reserved` with their bodies, without those that are damaged."""
+        delivered: list[tuple[Event, bytes]] = []
+        failed: list[Event] = []
+        for event in reserved:
+            try:
+                delivered.append((event, self.body(event)))
+            except DamagedEventError as error:
+                if self.broken:
+                    failed.append(event)
+                else:
+                    self._bury_damaged(client, event, str(error))
+            except StoreError as error:
+                _log.error("store: {error}", error=str(error))
+                failed.append(event)
+        for event in failed:
+            self.core.unreserve(event, self.now())
+        return Refusal.INTERNAL_ERROR if failed and not delivered else delivered
+
+    def _bury_damaged(self, client: Client, event: Event, reason: str) -> None:
+        """Bury an event whose body is lost, with a record of the reason."""
+        core, now = self.core, self.now()
+        _log.error("store: {reason}; it is buried", reason=reason)
+        self.damaged += 1
+        if event.tube.name != ERRORS:
+            known = events.Event(str(event.id), event.tube.name, b"", attempts=event.reserves)
+            record = error_record(known, reason, now)
+            changes = core.put(
+                core.tube(ERRORS), record, now, pri=DEFAULT_PRIORITY, ttr=DEFAULT_TTR
+            )
+            if isinstance(changes, list):
+                self.submit(_ignore, changes)
+        change = core.bury(client, event.id, now, pri=event.pri)
+        assert isinstance(change, Change)  # the client has just reserved it
+        self.submit(_ignore, [change])
+
     def body(self, event: Event) -> bytes:
-        """Return an event's body; raises StoreError."""
+        """Return an event's body; raises DamagedEventError, StoreError."""
         return self.store.body(event.id) if event.body is None else event.body
 
     def submit(
@@ -121,11 +196,9 @@ class Broker:
         Without any, `on_commit` is called in its turn. `pump` must follow.
         """
         gathered = self._gathered
-        if not gathered or len(gathered[-1].entries) >= BATCH_ROWS:
+        if not gathered or gathered[-1].is_full:
             gathered.append(Batch())
-        gathered[-1].add(on_commit, changes)
-        if binding is not None:
-            gathered[-1].bindings.append(binding)
+        gathered[-1].add(on_commit, changes, binding)
 
     def wake(self, receiver: Receiver) -> None:
         """Have `pump` call `receiver.resume`."""
@@ -145,10 +218,12 @@ class Broker:
         core = self.core
         while core.answers or self._woken:
             answers, core.answers = core.answers, []
-            for client, answer in answers:
+            for client, answer, wait in answers:
                 receiver = self._receivers.get(client)
                 if receiver is not None:
-                    _tell(receiver, receiver.answer, answer)
+                    delivered = self._deliver(client, answer, wait)
+                    if delivered is not None:
+                        _tell(receiver, receiver.answer, delivered)
             woken, self._woken = self._woken, {}
             for receiver in woken:
                 _tell(receiver, receiver.resume)
@@ -158,6 +233,13 @@ class Broker:
             self._set_timer()
         elif self._close_waiters and not (self._gathered or self._is_writing or core.dirty):
             self._finish()
+
+    def _deliver(self, client: Client, answer: Answer, wait: Wait) -> Delivered | None:
+        """Read the bodies of an answer; None if all are damaged and the client waits on."""
+        if isinstance(answer, Refusal):
+            return answer
+        timeout = None if wait.until is None else max(0.0, wait.until - self.now())
+        return self._read(client, answer) or self.reserve(client, timeout, wait.max_events)
 
     def _set_timer(self) -> None:
         when = self.core.deadlines.next
@@ -201,12 +283,13 @@ class Broker:
         if not self._gathered:
             if self.core.dirty:
                 self._flush_in(0 if self._closing else COUNTERS_LAG)
-        elif len(self._gathered[0].entries) >= self._expected and (
-            self._is_lone or self._patience
-        ):
+        elif (self._is_lone or self._patience) and self._is_expected(self._gathered[0]):
             self._flush()
         else:
             self._flush_in(0 if self._closing else self._patience)
+
+    def _is_expected(self, batch: Batch) -> bool:
+        return batch.is_full or len(batch.entries) >= self._expected
 
     def _flush_in(self, delay: float) -> None:
         if self._flush_call is None:
@@ -237,7 +320,7 @@ class Broker:
             return
         self._counters_due = now + COUNTERS_LAG
         batch = self._gathered[0] if self._gathered else Batch()
-        while dirty and len(batch.updates) < BATCH_ROWS:
+        while dirty and len(batch.updates) < BATCH_ROWS and not batch.is_full:
             event = dirty.popitem()[1]
             if event.state is not State.RESERVED or event.owner is not None:
                 batch.add_counters(event)
@@ -246,10 +329,16 @@ class Broker:
 
     def _batch_written(self, batch: Batch, result: WriteResult) -> None:
         """Start the next batch, then answer this one: the writer need not wait for replies."""
+        self._look_for_problem(batch, result)
+        if self._is_worth_waiting(result):
+            self.clock.callLater(_BUSY_PAUSE, self.writer.submit, batch, self._batch_written)
+            return
         self._is_writing = False
-        if Outcome.BROKEN in (result.puts, result.rest) and not self.broken:
-            self.broken = True
-            _log.error("store: failed; no changes are accepted until the server is restarted")
+        if result.rest is Outcome.FULL and batch.is_divisible:
+            # What is too much for a full disk at once may fit in parts, a checkpoint between them.
+            self._gathered.extendleft(reversed(batch.halves()))
+            self._flush()
+            return
         if self.observe is not None and batch.rows:
             self.observe(batch, result)
         gathered = len(self._gathered[0].entries) if self._gathered else 0
@@ -267,17 +356,43 @@ class Broker:
             self._written.popleft()
         self.pump()
 
+    def _is_worth_waiting(self, result: WriteResult) -> bool:
+        is_busy = Outcome.BUSY in (result.puts, result.rest)
+        return is_busy and not self._closing and self.now() < self._busy_until
+
+    def _look_for_problem(self, batch: Batch, result: WriteResult) -> None:
+        before, outcomes = self.problem, (result.puts, result.rest)
+        if self.broken or not batch.rows:
+            return
+        if Outcome.BROKEN in outcomes:
+            self.broken = True
+            self.problem = f"store: failed: {result.cause} (restart the server)"
+            _log.error("{problem}; no changes are accepted", problem=self.problem)
+        elif Outcome.BUSY in outcomes:
+            self.problem = f"store: waiting: {result.cause}"
+            if before is None:
+                self._busy_until = self.now() + _BUSY_PATIENCE
+                _log.warn("{problem}; trying again", problem=self.problem)
+        elif before is not None:
+            self.problem = None
+            _log.info("store: takes changes again")
+
     def _apply(self, batch: Batch, result: WriteResult) -> None:
         now, core = self.clock.seconds(), self.core
-        for on_commit, changes in batch.entries:
+        for on_commit, changes, _ in batch.entries:
             is_put = changes and changes[0].origin is None
             outcome = result.puts if is_put else result.rest
-            for change in changes:
-                if outcome is Outcome.COMMITTED:
+            if outcome is Outcome.COMMITTED:
+                for change in changes:
                     core.apply(change, now)
-                else:
+            else:
+                for change in reversed(changes):  # each becomes the first of the buried again
                     core.revert(change, now)
             on_commit(outcome)
+
+
+def _ignore(_outcome: Outcome) -> None:
+    """Do nothing: nobody waits for this commit."""
 
 
 def _tell(receiver: Receiver, call: Callable[..., None], *args: object) -> None:

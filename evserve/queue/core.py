@@ -44,6 +44,7 @@ Answer: TypeAlias = list[Event] | Refusal
 # that end in the same second must not stop the server for a second.
 MAX_DEADLINES_PER_TICK: Final = 1000
 MAX_DELAYED_PER_TICK: Final = 1000
+MAX_KICK_BYTES: Final = 256 * 1024
 
 
 @define(eq=False, repr=False, weakref_slot=False)
@@ -66,9 +67,13 @@ class Change:
 
 @frozen
 class Duplicate:
-    """The result of a put whose key the event `id` already has."""
+    """The result of a put whose key the event `id` already has.
+
+    is_settled: False while a commit may still undo the put of that event, or delete it.
+    """
 
     id: int
+    is_settled: bool
 
 
 @define(eq=False, repr=False)
@@ -124,9 +129,10 @@ class DeadlineHeap:
 class Core:
     """Every event, tube, client and binding, and the commands on them.
 
-    `answers` collects the answers to clients that waited. `dirty` holds the events whose
-    counters have changed since they were last written. `event_count` and `body_bytes` include
-    events that are being committed; `resident_bytes` is what the bodies in memory take.
+    `answers` collects the answers to clients that waited, with what they waited for. `dirty` holds
+    the events whose counters have changed since they were last written. `event_count` and
+    `body_bytes` include events that are being committed; `resident_bytes` is what the bodies in
+    memory take.
     """
 
     limits: Limits = Factory(Limits)
@@ -134,7 +140,7 @@ class Core:
     tubes: dict[str, Tube] = field(factory=dict, init=False)
     clients: set[Client] = field(factory=set, init=False)
     bindings: dict[str, dict[str, None]] = field(factory=dict, init=False)
-    answers: list[tuple[Client, Answer]] = field(factory=list, init=False)
+    answers: list[tuple[Client, Answer, Wait]] = field(factory=list, init=False)
     dirty: dict[int, Event] = field(factory=dict, init=False)
     deadlines: DeadlineHeap = field(factory=DeadlineHeap, init=False)
     next_id: int = field(default=1, init=False)
@@ -244,7 +250,7 @@ class Core:
     ) -> list[Change] | Duplicate | Refusal:
         """Prepare a new event, the first of those returned, and its copies in the bound tubes."""
         if key is not None and key in tube.keys:
-            return Duplicate(tube.keys[key])
+            return self._duplicate(tube.keys[key])
         targets = self.bindings.get(tube.name)
         tubes = [tube] if targets is None else [tube, *map(self.tube, targets)]
         if not self._has_room(tubes, len(body)):
@@ -258,6 +264,11 @@ class Core:
             tube.keys[key] = changes[0].event.id
             changes[0].event.key = key
         return changes
+
+    def _duplicate(self, event_id: int) -> Duplicate:
+        event = self.events.get(event_id)
+        changing = event is None or (event.state is State.RESERVED and event.owner is None)
+        return Duplicate(event_id, is_settled=not changing)
 
     def _has_room(self, tubes: list[Tube], size: int) -> bool:
         limits = self.limits
@@ -318,11 +329,16 @@ class Core:
         return self._change(Action.KICK, event_id, None)
 
     def kick(self, tube: Tube, state: State, most: int) -> list[Change]:
-        """Make up to `most` events of `tube` that are in `state`, BURIED or DELAYED, ready."""
+        """Make up to `most` events of `tube` that are in `state`, BURIED or DELAYED, ready.
+
+        Of large events fewer, but at least one: the store writes their bodies again.
+        """
         first = tube.first_buried if state is State.BURIED else tube.first_delayed
         changes: list[Change] = []
-        while len(changes) < most and (event := first()) is not None:
+        size = 0
+        while len(changes) < most and size < MAX_KICK_BYTES and (event := first()) is not None:
             changes.append(self._take_for(Action.KICK, event, State.READY))
+            size += event.size
         return changes
 
     def delete_unreserved(self, ids: Iterable[int]) -> list[Change]:
@@ -539,8 +555,9 @@ class Core:
             self._answer(client, self._reserve_ready(client, now, client.wait.max_events))
 
     def _answer(self, client: Client, answer: Answer) -> None:
+        assert client.wait is not None
+        self.answers.append((client, answer, client.wait))
         self._stop_waiting(client)
-        self.answers.append((client, answer))
 
     def _stop_waiting(self, client: Client) -> None:
         client.wait = None

@@ -38,8 +38,8 @@ from evserve.events import (
     error_record,
 )
 from evserve.queue import model
-from evserve.queue.broker import Broker
-from evserve.queue.core import Answer, Change, Core, Duplicate
+from evserve.queue.broker import Broker, Delivered
+from evserve.queue.core import Change, Core, Duplicate
 from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Client, Limits, Refusal, State, Tube
 from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.store import (
@@ -282,7 +282,7 @@ class _Calls:
         self._results.append((deferred, result))
         self.broker.wake(self)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Delivered) -> None:
         """Do nothing: this client never waits."""
 
     def resume(self) -> None:
@@ -310,6 +310,8 @@ class _Calls:
         failure: QueueError | None = None
         if outcome is Outcome.FULL:
             failure = QueueFull("the disk is full")
+        elif outcome is Outcome.BUSY:
+            failure = QueueFull("the store is busy (the log says why)")
         elif outcome is Outcome.BROKEN:
             failure = QueueUnavailable("the store has failed (the log says why)")
         self.fire(committed, failure)
@@ -324,7 +326,7 @@ class _Calls:
         call.client = broker.connect(call, types)
         call.reserved = Deferred(lambda _: call.leave())
         self.waits[call] = None
-        answer = broker.core.reserve(call.client, broker.now(), timeout)
+        answer = broker.reserve(call.client, timeout)
         if answer is not None:
             call.answer(answer)
         broker.pump()
@@ -346,19 +348,18 @@ class _ReserveCall:
     client: Client = field(init=False)
     reserved: Deferred[Event | None] = field(init=False)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Delivered) -> None:
         self.calls.fire(self.reserved, self._accept(answer))
 
-    def _accept(self, answer: Answer) -> Event | QueueError | None:
-        broker = self.calls.broker
+    def _accept(self, answer: Delivered) -> Event | QueueError | None:
         try:
+            if answer is Refusal.INTERNAL_ERROR:
+                return QueueUnavailable("the store could not be read (the log says why)")
             if isinstance(answer, Refusal):
                 return None
-            [event] = answer
-            broker.core.transfer(event, self.holder)
-            return _consumer_event(event, broker.body(event))
-        except StoreError as error:
-            return QueueUnavailable(str(error))
+            [(event, body)] = answer
+            self.calls.broker.core.transfer(event, self.holder)
+            return _consumer_event(event, body)
         finally:
             self.leave()
 

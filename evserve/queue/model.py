@@ -80,6 +80,7 @@ class Refusal(Enum):
     TIMED_OUT = b"TIMED_OUT\r\n"
     DEADLINE_SOON = b"DEADLINE_SOON\r\n"
     OUT_OF_MEMORY = b"OUT_OF_MEMORY\r\n"
+    INTERNAL_ERROR = b"INTERNAL_ERROR\r\n"
 
 
 @define(eq=False, repr=False, weakref_slot=False)

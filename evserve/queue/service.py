@@ -12,8 +12,9 @@ from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from typing_extensions import override
+from zope.interface import implementer
 
-from evserve.interfaces import IHost
+from evserve.interfaces import IHost, IReadiness
 from evserve.options import choice, integer_between, positive_integer
 from evserve.queue.broker import Broker
 from evserve.queue.core import Core
@@ -76,6 +77,7 @@ class Options(UsageOptions):
         )
 
 
+@implementer(IReadiness)
 @define(eq=False, repr=False, slots=False)
 class QueueService(MultiService):
     """Opens the store when it starts, so that a daemon does so after its fork."""
@@ -114,9 +116,10 @@ class QueueService(MultiService):
             core.bind(source, target)
         reactor = self.host.reactor
         statistics = Statistics(core, reactor.seconds())
-        metrics = Metrics(core, statistics, reactor)
+        self.broker = Broker(core, store, writer, reactor)
+        metrics = Metrics(self.broker, statistics)
+        self.broker.observe = metrics.observe
         self.host.metrics.register(metrics)
-        self.broker = Broker(core, store, writer, reactor, metrics.observe)
         self.factory.broker, self.factory.statistics = self.broker, statistics
 
     def _open_store(self) -> tuple[Store, Writer]:
@@ -127,6 +130,9 @@ class QueueService(MultiService):
             return memory, InlineWriter(memory)
         store = SQLiteStore.open(Path(path), sync=self.options["sync"])
         return store, ThreadWriter(store, self.host.reactor.callFromThread)
+
+    def unready_reason(self) -> str | None:
+        return None if self.broker is None else self.broker.problem
 
     def _watch_signal(self) -> None:
         """Drain on SIGUSR1, as beanstalkd does."""

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import define, field
 
-from evserve.queue.broker import Broker
-from evserve.queue.core import Answer, Change, Duplicate
-from evserve.queue.model import Client, Event, Refusal, State, Tube
+from evserve.queue.broker import Broker, Delivered
+from evserve.queue.core import Change, Duplicate
+from evserve.queue.model import Client, Event, Refusal, State
 from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
 from evserve.queue.store import Binding, Outcome, StoreError
@@ -28,7 +28,11 @@ _INTERNAL_ERROR: Final = b"INTERNAL_ERROR\r\n"
 _NOT_FOUND: Final = Refusal.NOT_FOUND.value
 _OUT_OF_MEMORY: Final = Refusal.OUT_OF_MEMORY.value
 
-_FAILURES: Final = {Outcome.FULL: _OUT_OF_MEMORY, Outcome.BROKEN: _INTERNAL_ERROR}
+_FAILURES: Final = {
+    Outcome.FULL: _OUT_OF_MEMORY,
+    Outcome.BROKEN: _INTERNAL_ERROR,
+    Outcome.BUSY: _OUT_OF_MEMORY,  # protocol.txt: "The client should try again later"
+}
 
 # A connection with more replies that wait for commits, or more bytes of commands that wait to run,
 # is not read from until there are fewer.
@@ -134,14 +138,19 @@ class Session:
     def _reply(self, text: bytes) -> None:
         """Send a reply, behind those that wait for a commit."""
         if self._outstanding:
-            self._reply_on_commit(text)
+            self._outstanding += 1
+            self.broker.submit(partial(self._in_turn, text))
             return
         self._out.append(text)
         self._out_size += len(text)
         if self._out_size > _MAX_UNSENT:
             self._flush()
 
-    def _reply_on_commit(self, text: bytes, changes: Sequence[Change] = ()) -> None:
+    def _in_turn(self, text: bytes, _outcome: Outcome) -> None:
+        # The command has been carried out, whatever becomes of the others in that commit.
+        self._committed(text, Outcome.COMMITTED)
+
+    def _reply_on_commit(self, text: bytes, changes: Sequence[Change]) -> None:
         """Send a reply when `changes` have been committed."""
         self._outstanding += 1
         self.broker.submit(partial(self._committed, text), changes)
@@ -224,20 +233,17 @@ class Session:
             tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
         if isinstance(made, Refusal):
-            return made.value
+            # This connection may have made room just now.
+            return _HOLD if self._outstanding else made.value
         if isinstance(made, Duplicate):
-            assert key is not None
-            self._outstanding += 1
-            broker.submit(partial(self._key_exists, tube, key, made.id))
-            return None
+            if not made.is_settled:  # look again when the commit has decided about it
+                self._outstanding += 1
+                broker.submit(partial(self._in_turn, b""))
+                return _HOLD
+            # A failed store may hold that event or not: only a restart tells.
+            return _INTERNAL_ERROR if broker.broken else b"EXISTS %d\r\n" % made.id
         self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
         return None
-
-    def _key_exists(self, tube: Tube, key: str, event_id: int, _outcome: Outcome) -> None:
-        # The commit of the event that has the key may have failed by now.
-        exists = tube.keys.get(key) == event_id
-        text = b"EXISTS %d\r\n" % event_id if exists else _OUT_OF_MEMORY
-        self._committed(text, Outcome.COMMITTED)
 
     def use(self, tube: str) -> _Reply:
         """Put into `tube` from now on."""
@@ -289,8 +295,7 @@ class Session:
             # The commands that settle the client's reservations follow, so this one must not wait.
             return Refusal.TIMED_OUT.value if self.client.reserved else _HOLD
         self._with_tube, self._in_batch = with_tube, in_batch
-        broker = self.broker
-        answer = broker.core.reserve(self.client, broker.now(), timeout, most)
+        answer = self.broker.reserve(self.client, timeout, most)
         if answer is None:
             self._busy = True
             return None
@@ -300,23 +305,19 @@ class Session:
         """Wait for an event, and take up to `most` that are ready."""
         return self.reserve(timeout, most, with_tube=True, in_batch=True)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Delivered) -> None:
         """Send the answer to a reserve that had to wait."""
         self._finish_busy(self._format(answer))
 
-    def _format(self, answer: Answer) -> bytes:
+    def _format(self, answer: Delivered) -> bytes:
         if isinstance(answer, Refusal):
             return answer.value
-        try:
-            texts = [self._format_event(event) for event in answer]
-        except StoreError:
-            return _INTERNAL_ERROR
+        texts = [self._format_event(event, body) for event, body in answer]
         if self._in_batch:
             texts.insert(0, b"RESERVED_BATCH %d\r\n" % len(texts))
         return b"".join(texts)
 
-    def _format_event(self, event: Event) -> bytes:
-        body = self.broker.body(event)
+    def _format_event(self, event: Event, body: bytes) -> bytes:
         if self._with_tube:
             tube = event.tube.name.encode()
             return b"RESERVED %d %d %b\r\n%b\r\n" % (event.id, len(body), tube, body)
@@ -327,8 +328,7 @@ class Session:
         if self._draining and not self.client.reserved:
             return _HOLD
         self._with_tube = self._in_batch = False
-        broker = self.broker
-        return self._format(broker.core.reserve_job(self.client, event_id, broker.now()))
+        return self._format(self.broker.reserve_job(self.client, event_id))
 
     def delete(self, event_id: int) -> _Reply:
         """Delete an event."""

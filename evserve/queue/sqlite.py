@@ -24,16 +24,25 @@ from typing_extensions import override
 
 from evserve.queue.core import Core
 from evserve.queue.model import Event, State
-from evserve.queue.store import Batch, Outcome, Store, StoreError, WriteResult
+from evserve.queue.store import (
+    Batch,
+    DamagedEventError,
+    Outcome,
+    Store,
+    StoreError,
+    WriteResult,
+    checksum,
+)
 
 
 _log = Logger()
 
 # "evsq" in ASCII, in the file's header, where file(1) can show it.
 _APPLICATION_ID: Final = 0x65767371
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 
-# The body comes last, so a pass over the index does not read the overflow pages of large bodies.
+# The body comes behind what a start reads, so that this skips the overflow pages of large bodies.
+# The checksum is NULL for events that schema version 1 stored.
 # No id is given twice, not even that of a deleted event: `next_id` is beyond all that were given.
 # It is moved by thousands, because AUTOINCREMENT would write a page of its own in every commit.
 _TABLES: Final = """
@@ -52,7 +61,8 @@ CREATE TABLE event (
     buries INTEGER NOT NULL DEFAULT 0,
     kicks INTEGER NOT NULL DEFAULT 0,
     key TEXT,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    checksum INTEGER
 );
 CREATE TABLE binding (
     source TEXT NOT NULL,
@@ -62,11 +72,13 @@ CREATE TABLE binding (
 CREATE TABLE next_id (value INTEGER NOT NULL);
 INSERT INTO next_id VALUES (1);
 """
+_FROM_VERSION_1: Final = "ALTER TABLE event ADD COLUMN checksum INTEGER;"
 
 _PUT: Final = (
-    "INSERT INTO event (id, tube, state, pri, delay, ttr, created, due, key, body) VALUES "
+    "INSERT INTO event "
+    "(id, tube, state, pri, delay, ttr, created, due, key, body, checksum) VALUES "
 )
-_PUT_ROW: Final = "(?,?,?,?,?,?,?,?,?,?)"
+_PUT_ROW: Final = "(?,?,?,?,?,?,?,?,?,?,?)"
 _MAX_PUT_ROWS: Final = 1000  # of one statement, which takes 32,766 values
 _NEXT_ID: Final = "UPDATE next_id SET value = ?"
 _IDS_AT_ONCE: Final = 10_000
@@ -99,17 +111,37 @@ FROM event WHERE NOT ({_UNTOUCHED}) ORDER BY id
 # Every so many commits, the file is shrunk by up to so many pages if much of it is unused.
 _VACUUM_COMMITS: Final = 256
 _VACUUM_PAGES: Final = 512
+# On a full disk it is shrunk by fewer pages at a time: each may cost four in the WAL.
+_VACUUM_STEP: Final = 64
 
 _PAGE: Final = 4096
-# The size of the disk reserve; at most one part in so many of the free space.
-MAX_RESERVE: Final = 1024 * _PAGE
+# The size of the disk reserve; at most one part in so many of the space that a store could have.
+MAX_RESERVE: Final = 2048 * _PAGE
 _RESERVE_PART: Final = 8
+# Bytes that must be free beside the reserve for events to be put again.
+_ROOM: Final = 32 * _PAGE
+
+# Milliseconds that a statement waits for another program's lock.
+_BUSY_TIMEOUT: Final = 2000
 
 # Seconds between two looks at a file's identity, which would slow down every commit.
 _IDENTITY_INTERVAL: Final = 1.0
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAYBE_NO_SPACE: Final = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+# Primary codes of errors that come before anything is written, and pass.
+_PASSING: Final = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+    *(sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM),
+)
+_PASSING_IO: Final = (sqlite3.SQLITE_IOERR_NOMEM, sqlite3.SQLITE_IOERR_BLOCKED)
+# Errors of one page.
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGE_IO: Final = (
+    *(sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ),
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+)
 
 
 @define(eq=False, repr=False)
@@ -125,6 +157,7 @@ class SQLiteStore(Store):
     _commits: int = field(default=0, init=False)
     _next_id: int = field(default=1, init=False)
     _last_id: int = field(default=1, init=False)
+    _cause: str = field(default="", init=False)
     durable: bool = field(default=True, init=False)
 
     @classmethod
@@ -132,11 +165,12 @@ class SQLiteStore(Store):
         """Open or create the store at `path`; sync: "full" or "normal". Raises StoreError."""
         lock = _lock(path)
         try:
+            absolute = path.absolute()  # because the process may change its folder
+            left = _remove_reserve(absolute)  # first: the disk may be full
             writer = _connect(path)
             _prepare(writer, path, sync=sync)
             reader = _connect(path)
-            absolute = path.absolute()  # because the process may change its folder
-            reserve, identity = DiskReserve(absolute, writer), FileIdentity(absolute)
+            reserve, identity = DiskReserve(absolute, writer, left), FileIdentity(absolute)
             return cls(path, lock, writer, reader, reserve, identity)
         except BaseException as error:
             os.close(lock)
@@ -165,25 +199,27 @@ class SQLiteStore(Store):
     def write(self, batch: Batch) -> WriteResult:
         started = perf_counter()
         if self._identity.has_changed():
-            _log.error("store {path}: was deleted, moved or replaced", path=str(self.path))
-            return WriteResult(Outcome.BROKEN, Outcome.BROKEN)
-        puts = self._try(batch, with_puts=True) if self._has_space(batch) else Outcome.FULL
-        if puts is Outcome.FULL and not self._reserve.is_released:
+            self._cause = f"{self.path} was deleted, moved or replaced"
+            return WriteResult(Outcome.BROKEN, Outcome.BROKEN, cause=self._cause)
+        puts = self._try(batch, with_puts=True) if self._has_room(batch) else Outcome.FULL
+        if puts is Outcome.FULL and batch.puts and not self._reserve.is_released:
+            # The WAL and the database's unused pages may be what fills the disk.
             self._reserve.release()
-            if self._has_space(batch):
+            if self._has_room(batch):
                 puts = self._try(batch, with_puts=True)
                 if puts is Outcome.FULL:
                     self._reserve.release()
         rest = puts
         if puts is Outcome.FULL and batch.rows > len(batch.puts):
             rest = self._try(batch, with_puts=False)
-        return WriteResult(puts, rest, perf_counter() - started)
+            if rest is Outcome.FULL:
+                self._reserve.release()
+                rest = self._try(batch, with_puts=False)
+        return WriteResult(puts, rest, perf_counter() - started, self._cause)
 
-    def _has_space(self, batch: Batch) -> bool:
-        """Whether the disk reserve, which puts must leave alone, is complete."""
-        if batch.puts:
-            self._reserve.reclaim()
-        return not (batch.puts and self._reserve.is_released)
+    def _has_room(self, batch: Batch) -> bool:
+        """Whether the events of `batch` can be put without using the disk reserve."""
+        return not batch.puts or self._reserve.leaves_room(batch.size)
 
     def _try(self, batch: Batch, *, with_puts: bool) -> Outcome:
         statements = list(_statements(batch, with_puts=with_puts))
@@ -196,7 +232,7 @@ class SQLiteStore(Store):
         try:
             for statement, values in statements:
                 self._writer.execute(statement, values)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             return self._failed(error)
         self._commits += 1
         self._next_id = next_id
@@ -204,17 +240,17 @@ class SQLiteStore(Store):
             self._last_id = batch.puts[-1][0] + 1
         return Outcome.COMMITTED
 
-    def _failed(self, error: sqlite3.Error) -> Outcome:
-        """Roll back; tell a full disk, which can recover, from a broken one."""
-        try:
+    def _failed(self, error: sqlite3.Error | MemoryError) -> Outcome:
+        """Roll back; tell what can pass, such as a full disk, from a broken store."""
+        with suppress(sqlite3.Error, MemoryError):
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-        except sqlite3.Error as another:
-            error = another
+        self._cause = f"{self.path}: {error or 'out of memory'}"
+        if self._writer.in_transaction:  # it would take in the next statement
+            return Outcome.BROKEN
         if self._reserve.is_space_error(error):
             return Outcome.FULL
-        _log.error("store {path}: {error}", path=str(self.path), error=error)
-        return Outcome.BROKEN
+        return Outcome.BUSY if _is_passing(error) else Outcome.BROKEN
 
     @override
     def maintain(self) -> None:
@@ -233,13 +269,19 @@ class SQLiteStore(Store):
     def body(self, event_id: int) -> bytes:
         try:
             row = self._reader.execute(
-                "SELECT body FROM event WHERE id = ?", (event_id,)
+                "SELECT body, checksum FROM event WHERE id = ?", (event_id,)
             ).fetchone()
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot read event {event_id} of {self.path}: {error}") from error
+        except (sqlite3.Error, MemoryError) as error:
+            kind = DamagedEventError if _is_damage(error) else StoreError
+            raise kind(f"cannot read event {event_id} of {self.path}: {error}") from error
         if row is None:
-            raise StoreError(f"event {event_id} is missing from {self.path}")
-        return bytes(row[0])
+            raise DamagedEventError(f"event {event_id} is missing from {self.path}")
+        body = row[0]
+        if not isinstance(body, bytes) or row[1] not in (None, checksum(event_id, body)):
+            raise DamagedEventError(
+                f"the body of event {event_id} in {self.path} is not what was put"
+            )
+        return body
 
     @override
     def close(self) -> None:
@@ -250,6 +292,21 @@ class SQLiteStore(Store):
         self._writer.close()
         self._reserve.remove()
         os.close(self._lock)
+
+
+def _code(error: BaseException) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code
+
+
+def _is_passing(error: BaseException) -> bool:
+    code = _code(error)
+    return isinstance(error, MemoryError) or code & 0xFF in _PASSING or code in _PASSING_IO
+
+
+def _is_damage(error: BaseException) -> bool:
+    code = _code(error)
+    return code & 0xFF in _DAMAGE or code in _DAMAGE_IO
 
 
 def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -314,8 +371,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=300
     )
-    connection.execute("PRAGMA busy_timeout = 2000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
     connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA temp_store = MEMORY")  # the disk of temporary files may be full
+    connection.execute(f"PRAGMA journal_size_limit = {MAX_RESERVE}")
+    # Debian's SQLite overwrites every page that becomes unused: 15 for a body of 60,000 bytes.
+    connection.execute("PRAGMA secure_delete = FAST")
     return connection
 
 
@@ -339,6 +400,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, sync: str) -> None:
     if mode != "wal":
         raise StoreError(f"cannot open store {path}: its disk does not support WAL mode")
     connection.execute(f"PRAGMA synchronous = {sync}")
+    if version == 1:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_FROM_VERSION_1} PRAGMA user_version = 2; COMMIT;"
+        )
     # A write, so that a read-only file is refused now and not at the first put.
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
@@ -353,32 +418,56 @@ def _vacuum(connection: sqlite3.Connection, pages: int) -> None:
     connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
+def _remove_reserve(path: Path) -> int:
+    """Remove the disk reserve that a killed server left; returns its size. Raises OSError."""
+    file = _reserve_file(path)
+    try:
+        size = file.stat().st_size
+        file.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+def _reserve_file(path: Path) -> Path:
+    return Path(f"{path}-ballast")
+
+
 @define(eq=False, repr=False)
 class DiskReserve:
     """A file of zeros beside the store, released when the disk is full.
 
     Deleting events needs space too: it writes to SQLite's WAL, and a checkpoint may have to let
-    the database grow before the WAL can be used again. The reserve is as large as the WAL gets.
-    While it is released, no events are put.
+    the database grow before the WAL can be used again. So the WAL is checkpointed when it is half
+    as large as the reserve, and a quarter once the reserve is released. While it is, no events
+    are put.
+
+    left: the size of the reserve that a killed server left.
     """
 
     path: Path  # of the database
     writer: sqlite3.Connection
+    left: int = 0
     is_released: bool = field(default=False, init=False)
     _file: Path = field(init=False)
     _size: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._file = Path(f"{self.path}-ballast")
-        self._file.unlink(missing_ok=True)
-        self._size = self._affordable()
+        self._file = _reserve_file(self.path)
+        self._checkpoint()  # what is in the WAL may need the space first
+        self._size = min(MAX_RESERVE, max(self.left, self._affordable()))
         while not self._allocate():  # a quota or a limit on files, which statvfs does not show
             self._size //= 2
         self._limit_wal()
 
-    def _affordable(self) -> int:
+    def _free(self) -> int:
         disk = os.statvfs(self.path.parent)
-        return min(MAX_RESERVE, (disk.f_bavail * disk.f_frsize + self._size) // _RESERVE_PART)
+        return disk.f_bavail * disk.f_frsize
+
+    def _affordable(self) -> int:
+        # With the database, or each start on a full disk would make a smaller reserve.
+        space = self._free() + self._size + self.path.stat().st_size
+        return min(MAX_RESERVE, space // _RESERVE_PART)
 
     def _allocate(self) -> bool:
         if self._size < _PAGE:
@@ -400,8 +489,15 @@ class DiskReserve:
                 raise
 
     def _limit_wal(self) -> None:
-        pages = max(self._size // _PAGE, 16)
-        self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        pages = self._size // _PAGE // (4 if self.is_released else 2)
+        self.writer.execute(f"PRAGMA wal_autocheckpoint = {max(pages, 16)}")
+
+    def _checkpoint(self) -> None:
+        with suppress(sqlite3.Error):  # the next write reports it
+            # Without a wait for another program that reads the store.
+            self.writer.execute("PRAGMA busy_timeout = 0")
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.writer.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
 
     def grow(self) -> None:
         """Double the reserve if the disk has the space: a server may start on a full disk."""
@@ -413,30 +509,53 @@ class DiskReserve:
                 self._limit_wal()
 
     def release(self) -> None:
-        """Free as much space as possible: the disk is full."""
+        """Make as much space as possible: the disk is full."""
         self.is_released = True
         self._file.unlink(missing_ok=True)
-        self._shrink()
+        self._limit_wal()
+        self._checkpoint()
 
-    def reclaim(self) -> None:
-        """Allocate a released reserve again, if there is space: there are events to put."""
-        if self.is_released:
-            self._shrink()
-            self.is_released = not self._allocate()
+    def leaves_room(self, size: int) -> bool:
+        """Whether bodies of `size` bytes together fit beside the reserve, made again if need be.
 
-    def _shrink(self) -> None:
-        with suppress(sqlite3.Error):  # the next write reports it
-            _vacuum(self.writer, 1024)
-            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        They are written to the WAL, and again to the database. If they are a good part of the
+        reserve, it could not do its duty when there is only space for the first.
+        """
+        need = 2 * size
+        if not self.is_released:
+            return 4 * size <= self._size or self._is_free(need)
+        self._checkpoint()
+        while not (self._is_free(self._size + need + _ROOM) and self._allocate()):
+            if not self._shrink():
+                return False
+        self.is_released = False
+        self._limit_wal()
+        return True
+
+    def _is_free(self, size: int) -> bool:
+        try:
+            return self._free() >= size
+        except OSError:  # the write will tell
+            return True
+
+    def _shrink(self) -> bool:
+        """Give some of the database's unused pages back to the disk; False if that fails."""
+        try:
+            unused = _pragma(self.writer, "freelist_count")
+            _vacuum(self.writer, _VACUUM_STEP)
+            self._checkpoint()
+            return _pragma(self.writer, "freelist_count") < unused
+        except sqlite3.Error:
+            return False
 
     def remove(self) -> None:
         """Remove the file: the store is being closed."""
         with suppress(OSError):  # the next server tries again
             self._file.unlink(missing_ok=True)
 
-    def is_space_error(self, error: sqlite3.Error) -> bool:
+    def is_space_error(self, error: BaseException) -> bool:
         """Whether `error` is for want of space. SQLite hides the errno of quotas and limits."""
-        code = getattr(error, "sqlite_errorcode", 0)
+        code = _code(error)
         return code == sqlite3.SQLITE_FULL or (code in _MAYBE_NO_SPACE and self._cannot_grow())
 
     def _cannot_grow(self) -> bool:

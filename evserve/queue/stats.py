@@ -5,21 +5,24 @@ are those of beanstalkd 1.13. Its binlog figures have no meaning here and are 0,
 number of records written.
 """
 
+import heapq
 import os
 import resource
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Final
 
 from attrs import Factory, define, field
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from twisted.internet.interfaces import IReactorTime
 
 from evserve import __version__
+from evserve.queue.broker import Broker
 from evserve.queue.core import Core
 from evserve.queue.model import Event, State, Tube
-from evserve.queue.store import Batch, WriteResult
+from evserve.queue.store import Batch, Outcome, WriteResult
 
 
 # In the order in which `stats` lists them.
@@ -144,13 +147,55 @@ def _ok(text: str) -> bytes:
     return b"OK %d\r\n%b\r\n" % (len(data), data)
 
 
+# Clients can make any number of tubes. Metrics show the largest ones, and the totals of all.
+MOST_TUBES: Final = 50
+# Tubes that are counted before the reactor gets its turn: about five milliseconds.
+_TUBES_AT_ONCE: Final = 5_000
+
+
+@define(eq=False, repr=False)
+class TubeCount:
+    """Counts `tubes` in steps: their events by state, and the MOST_TUBES with the most events."""
+
+    tubes: list[Tube]
+    states: Counter[str] = field(factory=Counter, init=False)
+    largest: list[Tube] = field(factory=list, init=False)
+    _done: int = field(default=0, init=False)
+
+    def step(self) -> bool:
+        """Count some more; return whether that is all."""
+        part = self.tubes[self._done : self._done + _TUBES_AT_ONCE]
+        self._done += len(part)
+        for tube in part:
+            for state, count in _events_by_state(tube):
+                self.states[state] += count
+        candidates = [*self.largest, *part]
+        self.largest = heapq.nlargest(MOST_TUBES, candidates, attrgetter("event_count"))
+        return self._done >= len(self.tubes)
+
+
+def _events_by_state(tube: Tube) -> tuple[tuple[str, int], ...]:
+    return (
+        ("ready", tube.ready),
+        ("reserved", tube.reserved),
+        ("delayed", tube.delayed),
+        ("buried", len(tube.buried)),
+    )
+
+
 @define(eq=False, repr=False)
 class Metrics:
-    """A prometheus_client collector; it reads the tubes when it is asked."""
+    """A prometheus_client collector; it reads the broker and the tubes when it is asked.
 
-    core: Core
+    If there are so many tubes that counting them would hold up clients, they are counted in steps
+    after the reply, which has the figures of the count before.
+    """
+
+    broker: Broker
     statistics: Statistics
-    clock: IReactorTime
+    _count: TubeCount = field(factory=lambda: TubeCount([]), init=False)
+    _is_counting: bool = field(default=False, init=False)
+    _is_full: bool = field(default=False, init=False)
     _seconds: Histogram = field(init=False)
     _rows: Histogram = field(init=False)
 
@@ -175,12 +220,37 @@ class Metrics:
         self.statistics.records += rows
         self._seconds.observe(result.seconds)
         self._rows.observe(rows)
+        if batch.puts:
+            self._is_full = result.puts is Outcome.FULL
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics (prometheus_client's Collector)."""
         yield from self._seconds.collect()
         yield from self._rows.collect()
-        now = self.clock.seconds()
+        broker, now = self.broker, self.broker.now()
+        yield GaugeMetricFamily(
+            "evserve_queue_store_up",
+            "Whether the store takes changes: it is neither locked nor broken.",
+            value=broker.problem is None,
+        )
+        yield GaugeMetricFamily(
+            "evserve_queue_store_full",
+            "Whether the last put found the disk full.",
+            value=self._is_full,
+        )
+        yield CounterMetricFamily(
+            "evserve_queue_damaged",
+            "Events buried because the store had lost their bodies.",
+            value=broker.damaged,
+        )
+        yield GaugeMetricFamily("evserve_queue_tubes", "Tubes.", value=len(broker.core.tubes))
+        count = self._count_tubes()
+        all_events = GaugeMetricFamily(
+            "evserve_queue_all_events", "Events of all tubes by state.", labels=["state"]
+        )
+        for state, number in count.states.items():
+            all_events.add_metric([state], number)
+        yield all_events
         events = GaugeMetricFamily(
             "evserve_queue_events", "Events by tube and state.", labels=["tube", "state"]
         )
@@ -193,13 +263,25 @@ class Metrics:
         oldest = GaugeMetricFamily(
             "evserve_queue_oldest_seconds", "Age of the oldest event.", labels=["tube"]
         )
-        for tube in self.core.tubes.values():
-            events.add_metric([tube.name, "ready"], tube.ready)
-            events.add_metric([tube.name, "reserved"], tube.reserved)
-            events.add_metric([tube.name, "delayed"], tube.delayed)
-            events.add_metric([tube.name, "buried"], len(tube.buried))
+        for tube in count.largest:
+            for state, number in _events_by_state(tube):
+                events.add_metric([tube.name, state], number)
             puts.add_metric([tube.name], tube.total)
             deletes.add_metric([tube.name], tube.deletes)
             first = tube.oldest()
             oldest.add_metric([tube.name], 0 if first is None else now - first.created)
         yield from (events, puts, deletes, oldest)
+
+    def _count_tubes(self) -> TubeCount:
+        """Return the last complete count: that of now, unless there are very many tubes."""
+        if not self._is_counting:
+            count = TubeCount(list(self.broker.core.tubes.values()))
+            self._is_counting = True
+            self._go_on(count)
+        return self._count
+
+    def _go_on(self, count: TubeCount) -> None:
+        if count.step():
+            self._count, self._is_counting = count, False
+        else:
+            self.broker.clock.callLater(0, self._go_on, count)

@@ -10,6 +10,7 @@ from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, Protocol, TypeAlias
+from zlib import crc32
 
 from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
@@ -21,17 +22,25 @@ from evserve.queue.model import Action, Event, State
 
 _log = Logger()
 
-# id, tube, state, priority, delay, ttr, created, due, key, body
-PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | None, bytes | None]
+# id, tube, state, priority, delay, ttr, created, due, key, body, checksum
+PutRow: TypeAlias = tuple[
+    int, str, int, int, float, int, float, float, str | None, bytes | None, int
+]
 # id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
 UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
 
 # The most entries of one commit: in a larger one, the first would wait needlessly for the last.
 BATCH_ROWS: Final = 256
+# Bytes of bodies after which a commit takes no more entries: the disk reserve has room for them.
+_BATCH_BYTES: Final = 1024 * 1024
 
 
 class StoreError(Exception):
     """A store cannot be opened or read; the message is one line that names it and the cause."""
+
+
+class DamagedEventError(StoreError):
+    """The store no longer has the body that was put."""
 
 
 class Outcome(Enum):
@@ -40,6 +49,7 @@ class Outcome(Enum):
     COMMITTED = 1
     FULL = 2  # rolled back, the disk is full
     BROKEN = 3  # the store failed and takes no more
+    BUSY = 4  # nothing was written, and another attempt may succeed
 
 
 # Called once with the outcome, in the order in which changes were submitted.
@@ -57,33 +67,54 @@ class Binding:
 
 @frozen
 class WriteResult:
-    """The outcome of a batch: of its puts, and of everything else in it."""
+    """The outcome of a batch: of its puts, and of everything else in it.
+
+    cause: why the outcome is BROKEN or BUSY.
+    """
 
     puts: Outcome
     rest: Outcome
     seconds: float = 0.0
+    cause: str = ""
 
 
 @define(eq=False, repr=False)
 class Batch:
-    """The rows of one commit, and in `entries` who waits for it, in order."""
+    """The rows of one commit, and in `entries` who waits for it, in order.
 
-    entries: list[tuple[OnCommit, Sequence[Change]]] = Factory(list)
+    size: the bytes of all bodies that it writes; an update writes a body again.
+    """
+
+    entries: list[tuple[OnCommit, Sequence[Change], Binding | None]] = Factory(list)
     puts: list[PutRow] = Factory(list)
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more entries should be added."""
+        return len(self.entries) >= BATCH_ROWS or self.size >= _BATCH_BYTES
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether parts of it may be committed where all of it is too much."""
+        return self.rows - len(self.puts) > 1 and len(self.entries) > 1
 
     @property
     def rows(self) -> int:
         """How many rows the commit writes."""
         return len(self.puts) + len(self.updates) + len(self.deletes) + len(self.bindings)
 
-    def add(self, on_commit: OnCommit, changes: Sequence[Change]) -> None:
-        """Add the rows of `changes`."""
+    def add(
+        self, on_commit: OnCommit, changes: Sequence[Change], binding: Binding | None = None
+    ) -> None:
+        """Add the rows of `changes` and of `binding`."""
         for change in changes:
             event = change.event
             if change.origin is None:
+                self.size += event.size
                 self.puts.append(
                     (
                         event.id,
@@ -96,13 +127,25 @@ class Batch:
                         event.due,
                         event.key,
                         event.body,
+                        checksum(event.id, event.body or b""),
                     )
                 )
             elif change.target is None:
                 self.deletes.append(event.id)
             else:
+                self.size += event.size
                 self.updates.append(_update_row(change, change.target))
-        self.entries.append((on_commit, changes))
+        if binding is not None:
+            self.bindings.append(binding)
+        self.entries.append((on_commit, changes, binding))
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """Return two batches with the entries of this one, without its counters."""
+        first, second = Batch(), Batch()
+        middle = len(self.entries) // 2
+        for number, entry in enumerate(self.entries):
+            (first if number < middle else second).add(*entry)
+        return first, second
 
     def add_counters(self, event: Event) -> None:
         """Add the row of `event` as it is; a reservation does not outlive the server."""
@@ -110,6 +153,7 @@ class Batch:
         if state is State.RESERVED:
             state, due = State.READY, 0.0
         counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
+        self.size += event.size
         self.updates.append((event.id, int(state), event.pri, event.delay, due, *counts))
 
 
@@ -129,6 +173,11 @@ def _update_row(change: Change, target: State) -> UpdateRow:
     )
 
 
+def checksum(event_id: int, body: bytes) -> int:
+    """Return what the store keeps beside a body; another event's body has another."""
+    return crc32(body, event_id & 0xFFFFFFFF)
+
+
 class Store(Protocol):
     """Keeps events."""
 
@@ -144,7 +193,7 @@ class Store(Protocol):
         """Do some housekeeping; called when a batch has been answered."""
 
     def body(self, event_id: int) -> bytes:
-        """Return the body of a committed event; raises StoreError."""
+        """Return the body of a committed event; raises DamagedEventError, StoreError."""
 
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
@@ -239,10 +288,10 @@ class ThreadWriter(Writer):
             batch, on_written = submitted
             try:
                 result = self.store.write(batch)
-            except Exception:
+            except Exception as error:
                 # The thread has to report it and go on, or clients wait forever.
                 _log.failure("store: unexpected error while writing")
-                result = WriteResult(Outcome.BROKEN, Outcome.BROKEN)
+                result = WriteResult(Outcome.BROKEN, Outcome.BROKEN, cause=repr(error))
             self.call_from_thread(on_written, batch, result)
             try:
                 self.store.maintain()

@@ -1,5 +1,7 @@
 """The consumer loop on a queue in memory and a clock."""
 
+from functools import partial
+
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
@@ -8,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.events import (
     BackOff,
     Consumer,
+    Delivery,
     Depth,
     NotReserved,
     QueueFull,
@@ -59,6 +62,18 @@ class ConsumerTestCase(SynchronousTestCase):
         return [formatEvent(event) for event in events]
 
 
+class Full(MemoryQueue):
+    """Has no room to settle events while it is `full`."""
+
+    full = True
+
+    def ack(self, event):
+        return fail(QueueFull("no room left")) if self.full else super().ack(event)
+
+    def retry(self, event, delay=0):
+        return fail(QueueFull("no room left")) if self.full else super().retry(event, delay)
+
+
 class DeliveryTests(ConsumerTestCase):
     def test_an_acknowledged_event_is_gone(self):
         self.start()
@@ -102,6 +117,32 @@ class DeliveryTests(ConsumerTestCase):
         self.assertEqual(self.depth(), Depth(reserved=1))
         self.clock.pump([1, 1, 1])
         self.assertEqual(self.deliveries[1].event.timeouts, 1)
+
+    def test_an_event_is_handled_once_though_the_queue_has_no_room_to_settle_it(self):
+        for settle in (Delivery.ack, partial(Delivery.retry, delay=99)):
+            self.setUp()
+            self.queue = Full(self.clock)
+            self.start()
+            self.put(b"", ttr=3)
+            with capturedLogs() as events:
+                settled = settle(self.deliveries[0])
+                self.clock.pump([0.5] * 100)
+                self.assertNoResult(settled)
+                self.queue.full = False
+                self.clock.pump([0.5] * 10)
+            self.successResultOf(settled)
+            self.assertEqual(
+                self.logged(events), ["event 1 (mail) cannot be settled yet: no room left"]
+            )
+            self.assertEqual((len(self.deliveries), self.depth().reserved), (1, 0))
+
+    def test_a_stop_ends_the_attempts_to_settle(self):
+        self.queue = Full(self.clock)
+        self.start()
+        self.put(b"", ttr=3)
+        settled = self.deliveries[0].ack()
+        self.consumer.stop()
+        self.failureResultOf(settled, QueueFull)
 
     def test_a_touch_that_fails_is_logged_and_not_the_last(self):
         class Full(MemoryQueue):

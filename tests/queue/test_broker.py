@@ -4,8 +4,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from evserve.queue.store import Batch, MemoryStore, ThreadWriter
-from tests.queue.memory_server import MemoryServer
+from evserve.queue.store import Batch, MemoryStore, Outcome, ThreadWriter, WriteResult
+from tests.queue.memory_server import HeldWriter, MemoryServer
 
 
 @define(eq=False)
@@ -66,6 +66,109 @@ class PumpTests(SynchronousTestCase):
         self.assertEqual(client.ask(b"put 0 0 1 0\r\n\r\n"), b"")
         client.lose()
         self.assertTrue(other.ask(b"reserve\r\n").startswith(b"RESERVED 1 "))
+
+
+WAITING = WriteResult(Outcome.BUSY, Outcome.BUSY, cause="q.db: database is locked")
+PUT = b"put 0 0 60 0\r\n\r\n"
+
+
+class BusyTests(SynchronousTestCase):
+    """A store that another program has locked: nothing was written, so it is tried again."""
+
+    def setUp(self):
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer)
+        self.broker = self.server.broker
+        self.client = self.server.connect()
+        self.client.ask(PUT)
+
+    def test_it_is_tried_again_until_it_is_written(self):
+        for _ in range(3):
+            self.writer.finish(WAITING)
+            self.assertIn("database is locked", self.broker.problem)
+            self.assertEqual(self.client.ask(PUT), b"")
+            self.server.clock.advance(1)
+        self.writer.finish()
+        self.assertEqual(self.client.transport.take(), b"INSERTED 1\r\n")
+        self.assertIsNone(self.broker.problem)
+        self.assertEqual(self.writer.finish().rows, 3)
+
+    def test_clients_do_not_wait_forever(self):
+        self.writer.finish(WAITING)
+        self.server.clock.advance(11)
+        self.writer.finish(WAITING)
+        self.assertEqual(self.client.transport.take(), b"OUT_OF_MEMORY\r\n")
+        self.client.ask(PUT)
+        self.assertIsNotNone(self.broker.problem)
+        self.writer.finish()
+        self.assertEqual(self.client.transport.take(), b"INSERTED 2\r\n")
+
+    def test_it_does_not_keep_the_server_from_stopping(self):
+        self.client.lose()
+        closing = self.broker.close()
+        self.writer.finish(WAITING)
+        self.server.turn()
+        self.successResultOf(closing)
+        self.assertTrue(self.writer.stopped)
+
+    def test_a_store_that_has_failed_stays_so(self):
+        self.writer.finish(WriteResult(Outcome.BROKEN, Outcome.BROKEN, cause="disk I/O error"))
+        self.assertEqual(self.client.transport.take(), b"INTERNAL_ERROR\r\n")
+        self.client.ask(PUT)
+        self.assertIn("disk I/O error", self.broker.problem)
+
+
+class DivisionTests(SynchronousTestCase):
+    def test_what_is_too_much_for_a_full_disk_is_written_in_parts(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
+        client.ask(PUT * 4)
+        writer.finish()
+        client.transport.take()
+        client.ask(b"".join(b"delete %d\r\n" % each for each in (1, 2, 3, 4)) + b"use a\r\n")
+        full = WriteResult(Outcome.FULL, Outcome.FULL)
+        self.assertEqual(writer.finish(full).deletes, [1, 2, 3, 4])
+        self.assertEqual(writer.finish().deletes, [1, 2])
+        self.assertEqual(writer.finish(full).deletes, [3, 4])
+        self.assertEqual(writer.finish().deletes, [3])
+        self.assertEqual(writer.finish(full).deletes, [4])
+        server.turn()
+        replies = b"DELETED\r\n" * 3 + b"OUT_OF_MEMORY\r\nUSING a\r\n"
+        self.assertEqual(client.transport.take(), replies)
+
+    def test_a_batch_is_full_by_its_bytes_too(self):
+        writer = HeldWriter()
+        client = MemoryServer(writer=writer).connect()
+        client.ask(b"put 0 0 60 60000\r\n%b\r\n" % bytes(60000) * 20)
+        self.assertEqual([writer.finish().rows for _ in range(2)], [18, 2])
+
+    def test_a_kick_takes_fewer_of_large_events(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
+        client.ask(b"put 0 9 60 60000\r\n%b\r\n" % bytes(60000) * 7)
+        writer.finish()
+        client.transport.take()
+        client.ask(b"kick 7\r\n")
+        self.assertEqual(writer.finish().rows, 5)
+        server.turn()
+        self.assertEqual(writer.finish().rows, 2)
+        self.assertEqual(client.transport.take(), b"KICKED 7\r\n")
+
+    def test_a_kick_that_fails_leaves_the_order_of_the_buried(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
+        client.ask(PUT * 2)
+        writer.finish()
+        for number in (2, 1):
+            client.ask(b"reserve-job %d\r\nbury %d 0\r\n" % (number, number))
+            writer.finish()
+        client.ask(b"kick 2\r\n")
+        writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
+        client.transport.take()
+        self.assertTrue(client.ask(b"peek-buried\r\n").startswith(b"FOUND 2 "))
 
 
 class FailingMaintenance(MemoryStore):

@@ -379,6 +379,11 @@ class PromiseTests(SynchronousTestCase):
             b"INSERTED 1\r\nUSING a\r\nUNKNOWN_COMMAND\r\nWATCHING 2\r\n",
         )
 
+    def test_a_commit_that_fails_is_not_the_reply_of_a_command_that_needs_none(self):
+        self.client.ask(PUT + b"use a\r\n")
+        self.commit(ALL_FULL)
+        self.assertEqual(self.client.transport.take(), b"OUT_OF_MEMORY\r\nUSING a\r\n")
+
     def test_commands_that_look_wait_for_what_was_put_before(self):
         for command in (
             *(b"peek 1", b"peek-ready", b"peek-delayed", b"peek-buried", b"stats", b"stats-job 1"),
@@ -697,18 +702,54 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(client.ask(self.PUT), b"INSERTED 2\r\n")
 
     def test_a_key_whose_event_could_not_be_stored_does_not_exist(self):
-        writer = HeldWriter()
-        server = MemoryServer(writer=writer)
-        first, second = server.connect(), server.connect()
-        first.ask(self.PUT)
-        second.ask(self.PUT)
-        writer.finish(WriteResult(Outcome.FULL, Outcome.FULL))
-        server.turn()
-        self.assertEqual(first.transport.take(), b"OUT_OF_MEMORY\r\n")
-        self.assertEqual(second.transport.take(), b"OUT_OF_MEMORY\r\n")
-        first.ask(self.PUT)
-        writer.finish()
-        self.assertEqual(first.transport.take(), b"INSERTED 2\r\n")
+        self.held()
+        self.first.ask(self.PUT)
+        self.second.ask(self.PUT)
+        self.commit(ALL_FULL)
+        self.assertEqual(self.first.transport.take(), b"OUT_OF_MEMORY\r\n")
+        self.commit()
+        self.assertEqual(self.second.transport.take(), b"INSERTED 2\r\n")
+
+    def held(self):
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer)
+        self.first, self.second = self.server.connect(), self.server.connect()
+
+    def commit(self, *written):
+        self.writer.finish(*written)
+        self.server.turn()
+
+    def test_a_key_whose_event_is_being_deleted_is_free_once_that_is_committed(self):
+        self.held()
+        self.first.ask(self.PUT)
+        self.commit()
+        self.first.transport.take()
+        self.first.ask(b"delete 1\r\n" + self.PUT + b"use a\r\n")
+        self.second.ask(self.PUT)
+        self.second.protocol.readConnectionLost()
+        self.commit()
+        self.commit()
+        self.assertEqual(self.first.transport.take(), b"DELETED\r\nINSERTED 2\r\nUSING a\r\n")
+        self.assertEqual(self.second.transport.take(), b"EXISTS 2\r\n")
+
+    def test_a_key_whose_event_could_not_be_deleted_exists(self):
+        self.held()
+        self.first.ask(self.PUT)
+        self.commit()
+        self.first.transport.take()
+        self.first.ask(b"delete 1\r\n" + self.PUT)
+        self.commit(ALL_FULL)
+        self.server.turn()
+        self.assertEqual(self.first.transport.take(), b"OUT_OF_MEMORY\r\nEXISTS 1\r\n")
+
+    def test_a_store_that_has_failed_promises_no_key(self):
+        self.held()
+        self.first.ask(self.PUT)
+        self.commit()
+        self.second.ask(b"delete 1\r\n")
+        self.commit(BROKEN)
+        self.first.transport.take()
+        self.assertEqual(self.first.ask(self.PUT), b"INTERNAL_ERROR\r\n")
 
 
 class TruncateTests(SynchronousTestCase):
@@ -747,6 +788,19 @@ class LimitTests(SynchronousTestCase):
         client.ask(b"reserve\r\ndelete 1\r\n")
         self.assertTrue(client.ask(self.PUT).startswith(b"INSERTED"))
         return client
+
+    def test_room_that_is_being_made_counts(self):
+        writer = HeldWriter()
+        server = MemoryServer(Limits(max_events=1), writer=writer)
+        client = server.connect()
+        client.ask(self.PUT)
+        writer.finish()
+        client.transport.take()
+        client.ask(b"delete 1\r\n" + self.PUT)
+        for _ in range(2):
+            writer.finish()
+            server.turn()
+        self.assertEqual(client.transport.take(), b"DELETED\r\nINSERTED 2\r\n")
 
     def test_max_events(self):
         self.refused(Limits(max_events=2), 2)

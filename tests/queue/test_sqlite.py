@@ -1,5 +1,6 @@
 """The store: what survives closing it, a full disk, failures, and why it cannot be opened."""
 
+import json
 import math
 import os
 import shutil
@@ -111,13 +112,115 @@ class SurvivalTests(StoreTests):
         server, client = self.reopen(server, client)
         self.assertIn(b"current-jobs-ready: 1\n", client.ask(b"stats\r\n"))
 
-    def test_a_body_that_is_missing_is_an_internal_error(self):
-        _, client = self.open(resident=0)
-        client.put()
-        with sqlite3.connect(self.path) as other:
-            other.execute("DELETE FROM event")
+    def test_a_store_of_the_former_version_keeps_its_events(self):
+        server, client = self.open(resident=0)
+        client.put(b"old")
+        client.ask(b"put-key k 0 0 1 1\r\nx\r\n")
+        client.lose()
+        server.broker.close()
+        server.turn()
+        self.stores.clear()
+        other = sqlite3.connect(self.path)
+        other.executescript("ALTER TABLE event DROP COLUMN checksum; PRAGMA user_version = 1;")
         other.close()
-        self.assertEqual(client.ask(b"peek 1\r\nreserve\r\n"), b"INTERNAL_ERROR\r\n" * 2)
+        server, client = self.open(resident=0)
+        self.assertEqual(client.ask(b"put-key k 0 0 1 1\r\nx\r\n"), b"EXISTS 2\r\n")
+        client.put(b"new")
+        client.ask(b"reserve-job 1\r\nbury 1 0\r\n")
+        server, client = self.reopen(server, client)
+        bodies = [client.ask(b"peek %d\r\n" % each).split(b"\r\n")[1] for each in (1, 2, 3)]
+        self.assertEqual(bodies, [b"old", b"x", b"new"])
+
+
+class DamageTests(StoreTests):
+    """A body that is not what was put is not delivered: its event is buried, with the reason."""
+
+    def setUp(self):
+        super().setUp()
+        self.server, self.client = self.open(resident=0)
+        for body in (b"first", b"second", b"third"):
+            self.client.put(body)
+
+    def execute(self, statement):
+        other = sqlite3.connect(self.path)
+        with other:
+            other.execute(statement)
+        other.close()
+
+    def check(self, reason):
+        self.assertEqual(self.client.ask(b"peek 1\r\n"), b"INTERNAL_ERROR\r\n")
+        reserved = self.client.ask(b"reserve\r\n")
+        self.assertEqual(reserved, b"RESERVED 2 6\r\nsecond\r\n")
+        self.assertIn(b"state: buried\n", self.client.ask(b"stats-job 1\r\n"))
+        self.client.ask(b"use evserve.errors\r\n")
+        record = json.loads(self.client.ask(b"peek-ready\r\n").split(b"\r\n")[1])
+        self.assertEqual((record["id"], record["type"]), ("1", "default"))
+        self.assertIn(reason, record["reason"])
+        self.assertEqual(self.server.broker.damaged, 1)
+
+    def test_another_body(self):
+        self.execute("UPDATE event SET body = 'fIrst' WHERE id = 1")
+        self.check("is not what was put")
+
+    def test_the_body_of_another_event(self):
+        for column in ("body", "checksum"):
+            self.execute(
+                f"UPDATE event SET {column} = (SELECT {column} FROM event WHERE id = 2) "
+                "WHERE id = 1"
+            )
+        self.check("is not what was put")
+
+    def test_no_body(self):
+        self.execute("DELETE FROM event WHERE id = 1")
+        self.check("is missing")
+
+    def test_a_page_that_cannot_be_read(self):
+        real, store = self.stores[0]._reader, self.stores[0]
+        store._reader = Failing(sqlite3.SQLITE_IOERR_READ)
+        self.client.ask(b"reserve-job 1\r\n")
+        store._reader = real
+        self.assertIn(b"state: buried\n", self.client.ask(b"stats-job 1\r\n"))
+
+    def test_a_client_that_waits_waits_on(self):
+        self.client.ask(b"reserve-batch 3 0\r\n")
+        self.client.send(b"reserve-with-timeout 9\r\n")
+        self.patch(sqlite, "checksum", lambda *_: 0)
+        other = self.server.connect()
+        other.ask(b"put 0 0 60 4\r\nlost\r\n")
+        self.assertEqual(self.client.transport.take(), b"")
+        self.server.clock.advance(9)
+        self.assertEqual(self.client.transport.take(), b"TIMED_OUT\r\n")
+        self.assertIn(b"state: buried\n", other.ask(b"stats-job 4\r\n"))
+
+    def test_the_others_of_a_batch_are_delivered(self):
+        self.execute("DELETE FROM event WHERE id = 2")
+        reply = self.client.ask(b"reserve-batch 3 0\r\n")
+        self.assertTrue(reply.startswith(b"RESERVED_BATCH 2\r\nRESERVED 1 "), reply)
+
+    def test_one_by_its_id_is_an_internal_error(self):
+        self.execute("DELETE FROM event WHERE id = 2")
+        self.assertEqual(self.client.ask(b"reserve-job 2\r\n"), b"INTERNAL_ERROR\r\n")
+        self.assertIn(b"state: buried\n", self.client.ask(b"stats-job 2\r\n"))
+
+    def test_an_event_that_cannot_be_read_now_is_ready_again(self):
+        store = self.stores[0]
+        real, store._reader = store._reader, Failing(sqlite3.SQLITE_BUSY)
+        self.assertEqual(self.client.ask(b"reserve\r\n"), b"INTERNAL_ERROR\r\n")
+        store._reader = real
+        self.assertEqual(self.client.ask(b"reserve\r\n"), b"RESERVED 1 5\r\nfirst\r\n")
+
+    def test_nothing_is_buried_in_a_store_that_has_failed(self):
+        self.server.broker.broken = True
+        self.execute("DELETE FROM event WHERE id = 1")
+        self.assertEqual(self.client.ask(b"reserve\r\n"), b"INTERNAL_ERROR\r\n")
+        self.assertIn(b"state: ready\n", self.client.ask(b"stats-job 1\r\n"))
+
+    def test_so_many_that_the_others_would_wait(self):
+        for _ in range(200):
+            self.client.put()
+        self.execute("DELETE FROM event")
+        self.assertEqual(self.client.ask(b"reserve\r\n"), b"INTERNAL_ERROR\r\n")
+        self.assertEqual(self.server.broker.damaged, 100)
 
 
 class SpaceTests(StoreTests):
@@ -137,7 +240,8 @@ class SpaceTests(StoreTests):
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         store._writer.execute(
-            "INSERT INTO event VALUES (1,'t',0,0,0,1,0,0,0,0,0,0,0,NULL,?)", (bytes(8_000_000),)
+            "INSERT INTO event VALUES (1,'t',0,0,0,1,0,0,0,0,0,0,0,NULL,?,NULL)",
+            (bytes(8_000_000),),
         )
         store.write(Batch(deletes=[1]))
         store._commits = 256
@@ -182,6 +286,32 @@ class SpaceTests(StoreTests):
         self.assertEqual(ballast.stat().st_size, sqlite.MAX_RESERVE)
         self.patch(os, "statvfs", real)
 
+    def test_the_reserve_of_a_killed_server_makes_room_for_the_next_start(self):
+        store = SQLiteStore.open(self.path)
+        store.close()
+        ballast = Path(f"{self.path}-ballast")
+        ballast.write_bytes(bytes(3 * 4096))
+        real = sqlite._prepare
+
+        def prepare(*args, **options):
+            self.assertFalse(ballast.exists())
+            real(*args, **options)
+
+        self.patch(sqlite, "_prepare", prepare)
+        self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+        self.stores.append(SQLiteStore.open(self.path))
+        self.assertEqual(ballast.stat().st_size, 3 * 4096)
+
+    def test_large_events_are_not_put_where_only_one_copy_fits(self):
+        """They are written to the WAL first; then the database would have no room to grow."""
+        _, client = self.open(max_job_size=4_000_000)
+        free = SimpleNamespace(f_bavail=1500, f_frsize=4096)
+        self.patch(os, "statvfs", lambda _: free)
+        large = b"put 0 0 1 4000000\r\n%b\r\n" % bytes(4_000_000)
+        self.assertEqual(client.ask(large), b"OUT_OF_MEMORY\r\n")
+        free.f_bavail = 10**6
+        self.assertEqual(client.ask(large), b"INSERTED 2\r\n")
+
     def test_a_disk_whose_space_cannot_be_asked_for_does_no_harm(self):
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
         store = SQLiteStore.open(self.path)
@@ -196,7 +326,7 @@ class Failing:
     """A connection whose statements fail with the given code."""
 
     code: int
-    in_transaction: bool = True
+    in_transaction = False
 
     def execute(self, statement, *args):
         error = sqlite3.OperationalError("no")
@@ -218,6 +348,28 @@ class FailureTests(StoreTests):
     def test_a_failed_sync_breaks_the_store(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_IOERR_FSYNC), Outcome.BROKEN)
 
+    def test_what_passes_is_told_from_what_does_not(self):
+        for code in (
+            *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY),
+            *(sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM),
+            sqlite3.SQLITE_IOERR_NOMEM,
+        ):
+            self.assertIs(self.outcome(code), Outcome.BUSY, code)
+        for code in (
+            *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_CORRUPT),
+            *(sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_DIR_FSYNC, sqlite3.SQLITE_MISUSE),
+        ):
+            self.assertIs(self.outcome(code), Outcome.BROKEN, code)
+
+    def test_memory_that_is_short_passes(self):
+        """Python has an error of its own for it."""
+        self.patch(Failing, "execute", _no_memory)
+        self.assertIs(self.outcome(0), Outcome.BUSY)
+
+    def test_a_transaction_that_cannot_be_rolled_back_breaks_the_store(self):
+        self.patch(Failing, "in_transaction", True)
+        self.assertIs(self.outcome(sqlite3.SQLITE_BUSY), Outcome.BROKEN)
+
     def test_a_full_disk_is_full(self):
         self.assertIs(self.outcome(sqlite3.SQLITE_FULL), Outcome.FULL)
 
@@ -233,6 +385,10 @@ class FailureTests(StoreTests):
         store._writer.close()
         store.maintain()
         store._writer = real
+
+
+def _no_memory(*_):
+    raise MemoryError
 
 
 def _no_quota(descriptor, *area):
@@ -281,8 +437,8 @@ class OpeningTests(StoreTests):
 
     def test_a_newer_schema(self):
         self.open_and_load()
-        self.execute("PRAGMA user_version = 2")
-        self.assertIn("schema version 2 is newer than", self.refusal())
+        self.execute("PRAGMA user_version = 3")
+        self.assertIn("schema version 3 is newer than", self.refusal())
 
     def test_another_programs_database(self):
         self.path.parent.mkdir(parents=True)
@@ -317,7 +473,7 @@ class OpeningTests(StoreTests):
 
     def test_an_unknown_state(self):
         self.open_and_load()
-        self.execute("INSERT INTO event VALUES (1,'t',9,0,0,1,0,0,0,0,0,0,0,NULL,x'')")
+        self.execute("INSERT INTO event VALUES (1,'t',9,0,0,1,0,0,0,0,0,0,0,NULL,x'',NULL)")
         self.assertIn("cannot read store", self.refusal())
 
     def test_bindings_are_idempotent(self):

@@ -4,17 +4,18 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from math import ceil
 from time import time
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.python.failure import Failure
 
 from evserve.events.beanstalk import protocol
 from evserve.events.beanstalk.connection import Connection
 from evserve.events.beanstalk.pool import ConnectionPool
 from evserve.events.beanstalk.protocol import Command
-from evserve.events.errors import NotReserved, QueueError
+from evserve.events.errors import NotReserved, QueueError, QueueFull
 from evserve.events.event import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -51,10 +52,14 @@ def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]
 
 @define(eq=False)
 class _Reservation:
-    """The receipt of an event: the connection that can settle it, until it is settled."""
+    """The receipt of an event: the connection that can settle it, until it is settled.
+
+    shared: whether another consumer has been given the connection meanwhile.
+    """
 
     connection: Connection
     settled: bool = False
+    shared: bool = False
 
 
 @define(eq=False)
@@ -172,8 +177,16 @@ class BeanstalkQueue:
         """Run `command`, which ends the reservation."""
         done = reservation.connection.run(command)
         # Released before the reply: a `reserve` that follows travels with the acknowledgement.
-        self._pool.release(reservation.connection)
-        return done
+        if not reservation.shared:
+            self._pool.release(reservation.connection)
+        return done.addErrback(self._refused, reservation)
+
+    def _refused(self, failure: Failure, reservation: _Reservation) -> NoReturn:
+        """Let the event be settled again if the server had no room to do it."""
+        if isinstance(failure.value, QueueFull):
+            reservation.settled = False
+            reservation.shared = not self._pool.withdraw(reservation.connection)
+        failure.raiseException()
 
     @_never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:

@@ -75,6 +75,13 @@ class ConnectionPool:
         if connection.error is None:
             self._idle.append(connection)
 
+    def withdraw(self, connection: Connection) -> bool:
+        """Undo `release`: there is still an event. False if another consumer has it by now."""
+        if connection not in self._idle:
+            return False
+        self._idle.remove(connection)
+        return True
+
     def on_shared(self, send: Callable[[Connection], Deferred[T]]) -> Deferred[T]:
         """Call `send` with the shared connection, once there is one."""
         if self._closed is not None:

@@ -9,7 +9,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Event, NotReserved, QueueClosed, QueueUnavailable
+from evserve.events import Event, NotReserved, QueueClosed, QueueFull, QueueUnavailable
 from evserve.events.beanstalk.engine import BeanstalkQueue
 
 
@@ -206,6 +206,32 @@ class ConsumerTests(EngineTestCase):
         self.expect(0, b"delete 7\r\nreserve-with-timeout 9\r\n", b"DELETED\r\n")
         self.assertIsNone(self.successResultOf(acked))
         self.assertEqual(len(self.endpoint.servers), 1)
+
+    def test_an_acknowledgement_that_is_refused_can_be_repeated(self):
+        event = self.take()
+        acked = self.queue.ack(event)
+        self.expect(0, b"delete 7\r\n", b"OUT_OF_MEMORY\r\n")
+        self.failureResultOf(acked, QueueFull)
+        self.queue.reserve(["mail"], 9)
+        self.assertEqual(len(self.endpoint.servers), 2)
+        acked = self.queue.ack(event)
+        self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
+        self.successResultOf(acked)
+        self.queue.reserve(["mail"], 0)
+        self.expect(0, b"reserve-with-timeout 0\r\n")
+
+    def test_an_acknowledgement_can_be_repeated_on_a_connection_that_waits_again(self):
+        event = self.take()
+        refused = self.queue.ack(event)
+        waiting = self.queue.reserve(["mail"], 9)
+        self.expect(0, b"delete 7\r\nreserve-with-timeout 9\r\n", b"OUT_OF_MEMORY\r\n")
+        self.failureResultOf(refused, QueueFull)
+        acked = self.queue.ack(event)
+        self.queue.reserve(["mail"], 9)
+        self.assertEqual(len(self.endpoint.servers), 2)
+        self.expect(0, b"delete 7\r\n", b"TIMED_OUT\r\nDELETED\r\n")
+        self.assertNoResult(waiting)
+        self.successResultOf(acked)
 
     def test_a_reserved_event_keeps_its_connection(self):
         self.take()
