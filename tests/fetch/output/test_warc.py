@@ -260,6 +260,8 @@ class WireTests(SynchronousTestCase):
             b"HTTP/1.1 404 Gone?\r\nX: \xe2\x82\xac\r\nX:\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2;a\r\nok\r\n00\r\nX:\r\n\r\n",
             b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: one\r\n two\r\n\tthree\r\nContent-Length: 2\r\n\r\nok",
+            b"http/1.1 200\r\nTransfer-Encoding: chunked \r\nX Y: z\n\r\n2 \nok\n0\n\n",
         ):
             for pieces in ([answer], [answer[i : i + 1] for i in range(len(answer))]):
                 peer = self.begin()
@@ -317,7 +319,7 @@ class WireTests(SynchronousTestCase):
         sent = peer.take()
         head = b"HTTP/1.1 200 OK\r\n%bX: set-cookie: z\r\nContent-Length: 17\r\n\r\n"
         body = b"\nset-cookie: a\n\r\n"
-        peer.answer(head % b"SET-cookie: secret\r\nset-cookie:\r\n" + body)
+        peer.answer(head % b"SET-cookie: a\r\n secret\n\tsecret\nset-cookie:\r\n" + body)
         records = self.records()
         self.assertEqual(records["response"], [head % b"" + body])
         kept = [line for line in sent.split(b"\r\n") if not line.startswith((b"Auth", b"x-key"))]
