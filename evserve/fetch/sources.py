@@ -5,29 +5,40 @@ A source returns a batch at a time, so that a million URLs need no more memory t
 
 import codecs
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
-from xml.parsers import expat
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from evserve.fetch.errors import SitemapFailed
+from evserve.fetch.errors import SitemapFailed, error_text
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.interfaces import Source
-from evserve.fetch.job import Job, Result
+from evserve.fetch.job import Job
+from evserve.fetch.policy import PAGE_HEADERS
+from evserve.fetch.result import Result
 from evserve.fetch.scheduler import DuplicateFilter
+from evserve.fetch.text import (
+    DECLARED_WITHIN,
+    MarkedDecoder,
+    declared_encoding,
+    make_decoder,
+    marked_encoding,
+)
 from evserve.http.decoding import Coding, make_coding
-from evserve.http.errors import BadURL, CorruptBody
-from evserve.http.headers import Head
+from evserve.http.errors import BadURL, CorruptBody, FetchError, shorten
+from evserve.http.headers import Head, Headers
 from evserve.http.request import Request
-from evserve.http.url import MAX_LENGTH, parse_url
+from evserve.http.url import MAX_LENGTH, URL, parse_url
 
 
 _BATCH = 500
@@ -35,32 +46,34 @@ _READ_SIZE = 64 * 1024
 # Longer lines are cut to a length that is still too long for a URL: such a line is one error, and
 # neither many URLs nor a part of one.
 _TOO_LONG = MAX_LENGTH + 1
-_BOM = codecs.BOM_UTF8  # some editors write one at the beginning of a file
+_log = Logger(namespace="evserve.fetch")
 
 
 @define(eq=False)
 class LineSplitter:
     """Splits bytes into lines, with the line ends of any system; skips blanks and comments.
 
-    Bytes that are not UTF-8 are kept, as surrogates.
+    They are UTF-8, or UTF-16 with a byte-order mark. Bytes that are not UTF-8 are kept, as
+    surrogates.
     """
 
-    _rest: bytes = field(default=b"", init=False)
-    _is_first: bool = field(default=True, init=False)
+    _decoder: MarkedDecoder = field(factory=MarkedDecoder, init=False)
+    _rest: str = field(default="", init=False)
 
     def feed(self, data: bytes) -> list[str]:
         """Return the URLs of the lines that `data` completes."""
-        *lines, rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
-        if self._is_first and lines:
-            lines[0] = lines[0].removeprefix(_BOM)
-            self._is_first = False
-        self._rest = rest[: 4 * _TOO_LONG]  # a character has four bytes at most
-        texts = (line.decode("utf-8", "surrogateescape")[:_TOO_LONG].strip() for line in lines)
-        return [text for text in texts if text and not text.startswith("#")]
+        return self.split(self._decoder.decode(data))
+
+    def split(self, text: str) -> list[str]:
+        """Return the URLs of the lines that `text` completes."""
+        *lines, rest = (self._rest + text).replace("\r", "\n").split("\n")
+        self._rest = rest[:_TOO_LONG]
+        urls = (line[:_TOO_LONG].strip() for line in lines)
+        return [url for url in urls if url and not url.startswith("#")]
 
     def finish(self) -> list[str]:
         """Return the URL of the last line, if that has no line end."""
-        return self.feed(b"\n")
+        return self.split(self._decoder.decode(b"", final=True) + "\n")
 
 
 @define(eq=False)
@@ -168,81 +181,123 @@ def open_lines(path: Path, reactor: Any) -> Source:
 
 _SUCCESS = range(200, 300)
 _GZIP = b"\x1f\x8b"
-_TEXT = b"http"  # how the text form begins, and XML does not
-_ROOTS = "urlset", "sitemapindex"
+_TEXT = "http"  # how the text form begins, and XML does not
 _MAX_BYTES = 100 * 1024 * 1024  # decompressed; twice what sitemaps.org allows
-_NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
-_MAX_LOC = 8192  # characters
+_MAX_DEPTH = 5  # of indexes; sitemaps.org allows one
+_RELATIVE = ("/", "?", "./", "../")
 
 
 @define(eq=False)
 class SitemapSource:
     """The URLs of a sitemap, or of all sitemaps of an index, one sitemap at a time.
 
-    failed: gets the result of a sitemap that cannot be read.
+    headers: of a page's request; those that concern only pages are not sent.  failed: gets the
+    result of a sitemap that cannot be read, or of which only the beginning can.
     """
 
     _fetcher: Fetcher
-    _waiting: list[str]  # sitemaps; the next one is last
+    _urls: Iterable[str]
     _failed: Callable[[Result], object]
+    _headers: Headers = field(factory=Headers)
     _duplicates: DuplicateFilter = field(factory=DuplicateFilter)
+    _waiting: list[tuple[str, int]] = field(init=False)  # with their depth; the next one is last
+
+    def __attrs_post_init__(self) -> None:
+        self._headers = self._headers.without(*PAGE_HEADERS)
+        self._waiting = [(url, 0) for url in reversed(list(self._urls))]
 
     async def next_batch(self) -> list[str]:
         while self._waiting:
-            url = self._waiting.pop()
+            url, depth = self._waiting.pop()
             if self._duplicates.add(url):
-                pages = await self._read(url)
+                pages = await self._read(url, depth)
                 if pages:
                     return pages
         return []
 
-    async def _read(self, url: str) -> list[str]:
+    async def _read(self, text: str, depth: int) -> list[str]:
         try:
-            request = Request(parse_url(url), follow=False)
-        except BadURL as error:
-            self._failed(Result.not_sent(url, error))
+            url = parse_url(text)
+            if depth > _MAX_DEPTH:
+                raise SitemapFailed(f"more than {_MAX_DEPTH} indexes lead to it")
+        except FetchError as error:
+            self._failed(Result.not_sent(text, error))
             return []
         sink = _SitemapSink()
         done: Deferred[Result] = Deferred()
+        request = Request(url, headers=self._headers, follow=False)
         # Sites publish sitemaps for robots, so robots.txt does not apply.
-        self._fetcher.submit(Job(url, request, done.callback, (sink,), obeys_robots=False))
+        self._fetcher.submit(Job(text, request, done.callback, (sink,), obeys_robots=False))
         result = await done
+        parser = sink.parser
+        pages, sitemaps = parser.pages, parser.sitemaps
         if result.error is not None:
+            if pages or sitemaps:
+                _log.warn(
+                    "{url}: {error}; the {count} URLs before that are used",
+                    url=str(url),
+                    error=error_text(result.error),
+                    count=len(pages) + len(sitemaps),
+                )
             self._failed(result)
-            return []
-        self._waiting += reversed(sink.parser.sitemaps)
-        return sink.parser.pages
+        elif parser.problem:
+            _log.warn(
+                "{url}: {problem}; all {count} URLs are used",
+                url=str(url),
+                problem=parser.problem,
+                count=len(pages) + len(sitemaps),
+            )
+        if not parser.is_text:
+            base = parse_url(result.final_url or text)
+            pages, sitemaps = _absolute(base, pages), _absolute(base, sitemaps)
+        self._waiting += ((each, depth + 1) for each in reversed(sitemaps))
+        return pages
+
+
+def _absolute(base: URL, found: list[str]) -> list[str]:
+    """Return the URLs with those that are relative made absolute, which no sitemap should need."""
+    return [_joined(base, url) if url.startswith(_RELATIVE) else url for url in found]
+
+
+def _joined(base: URL, reference: str) -> str:
+    try:
+        return str(base.join(reference))
+    except BadURL:
+        return reference  # which becomes a result with that error
 
 
 @define(eq=False)
 class SitemapParser:
-    """Parses sitemaps (sitemaps.org 0.9) and indexes of them, a piece at a time.
+    """Reads sitemaps (sitemaps.org 0.9) and indexes of them, a piece at a time.
 
     They are XML, or text with a URL a line; each plain or gzipped. Collects `pages` and, from an
-    index, `sitemaps`. `feed` and `finish` raise SitemapFailed.
+    index, `sitemaps`. `feed`, `flush` and `finish` raise SitemapFailed; what was collected until
+    then is whole. problem: what no XML may have, but did no harm.
     """
 
     pages: list[str] = field(factory=list)
     sitemaps: list[str] = field(factory=list)
     _start: bytes | None = b""  # until it is long enough to recognize gzip
     _gzip: Coding | None = None
-    _head: bytes | None = b""  # until it is long enough to recognize text
-    _splitter: LineSplitter | None = None  # for text
-    _parser: expat.XMLParserType = field(init=False)
     _size: int = 0
-    _namespace: str = ""
-    _stack: list[str] = field(factory=list)
-    _text: list[str] = field(factory=list)
+    _head: bytes = b""  # until it is long enough to recognize the encoding
+    _decoder: codecs.IncrementalDecoder | None = None
+    _text: str = ""  # what is not read yet
+    _lines: LineSplitter | None = None
+    _markup: "SitemapMarkup | None" = None
 
-    def __attrs_post_init__(self) -> None:
-        parser = self._parser = expat.ParserCreate(namespace_separator=" ")
-        parser.StartElementHandler = self._on_start
-        parser.EndElementHandler = self._on_end
-        parser.CharacterDataHandler = self._on_text
-        parser.EntityDeclHandler = self._on_entity
+    @property
+    def is_text(self) -> bool:
+        """Whether it is not XML."""
+        return self._lines is not None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with its XML, although nothing was lost; else an empty string."""
+        return "" if self._markup is None else self._markup.problem
 
     def feed(self, data: bytes) -> None:
-        """Parse a piece."""
+        """Read a piece."""
         if self._start is not None:
             self._start += data
             if len(self._start) < len(_GZIP):
@@ -257,68 +312,246 @@ class SitemapParser:
             for piece in self._gzip.feed(data):
                 self._take(piece)
         except CorruptBody as error:
+            self.flush()
             raise SitemapFailed(str(error)) from None
+
+    def flush(self) -> None:
+        """Read what waits for more to come."""
+        if self._start is not None:
+            self._head, self._start = self._start, None
+        self._decode(b"", final=True)
 
     def finish(self) -> None:
         """End the sitemap."""
+        self.flush()
         try:
             if self._gzip is not None:
                 self._gzip.finish()
         except CorruptBody as error:
             raise SitemapFailed(str(error)) from None
-        self._parse(self._head or b"", final=True)
+        if self._lines is not None:
+            self.pages += self._lines.finish()
+        elif self._markup is None:
+            raise SitemapFailed("neither XML nor a list of URLs")
+        else:
+            self._markup.finish()
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > _MAX_BYTES:
             raise SitemapFailed(f"longer than {_MAX_BYTES} bytes")
-        if self._head is not None:
-            self._head = (self._head + data).removeprefix(_BOM).lstrip()
-            if len(self._head) < len(_TEXT):
+        self._decode(data)
+
+    def _decode(self, data: bytes, *, final: bool = False) -> None:
+        if self._decoder is None:
+            self._head += data
+            if len(self._head) < DECLARED_WITHIN and not final:
                 return
-            data, self._head = self._head, None
-            if data[: len(_TEXT)].lower() == _TEXT:
-                self._splitter = LineSplitter()
-        self._parse(data)
+            data, self._head = self._head, b""
+            self._decoder = make_decoder(_sitemap_encoding(data))
+        self._read(self._decoder.decode(data, final), final=final)
 
-    def _parse(self, data: bytes, *, final: bool = False) -> None:
-        if self._splitter is not None:
-            self.pages += self._splitter.finish() if final else self._splitter.feed(data)
-            return
-        try:
-            self._parser.Parse(data, final)
-        except expat.ExpatError as error:
-            raise SitemapFailed(f"neither XML ({error}) nor a list of URLs") from None
+    def _read(self, text: str, *, final: bool) -> None:
+        if self._markup is None and self._lines is None:
+            text = self._text = (self._text + text).lstrip("\ufeff \t\r\n")
+            if len(text) < len(_TEXT) and not final:
+                return
+            if text[: len(_TEXT)].lower() == _TEXT:
+                self._lines = LineSplitter()
+            elif text.startswith("<"):
+                self._markup = SitemapMarkup(self.pages, self.sitemaps)
+            elif text:
+                raise SitemapFailed("neither XML nor a list of URLs")
+        if self._lines is not None:
+            self.pages += self._lines.split(text)
+        elif self._markup is not None:
+            self._markup.feed(text)
 
-    def _on_entity(self, *declaration: object) -> None:
-        raise SitemapFailed("it declares entities, which no sitemap needs")
 
-    def _on_start(self, name: str, attributes: object) -> None:
-        namespace, _, local = name.rpartition(" ")
-        if not self._stack:
+def _sitemap_encoding(data: bytes) -> str:
+    if data.startswith((b"<\0", b"\0<")):  # UTF-16 without a mark
+        return "utf-16-le" if data[:1] == b"<" else "utf-16-be"
+    return marked_encoding(data) or declared_encoding(data) or "utf-8"
+
+
+_ROOTS = "urlset", "sitemapindex"
+_NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
+_MAX_LOC = 8192  # pieces of text
+_MAX_TOKEN = 64 * 1024  # characters
+_MAX_OPEN = 100  # elements
+_MAX_BARE = 10_000  # of `<`; what has more is not meant to be XML
+_TAG = re.compile(r"<(/?)([A-Za-z_][^\s<>/]*+)([^<>]*+)>")
+_BEGUN_TAG = re.compile(r"</?(?:[A-Za-z_][^<>]*+)?\Z")
+_XMLNS = re.compile(r"""\bxmlns(?::([\w.-]+))?\s*=\s*["']?([^"'\s>]*)""")
+_REFERENCE = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6}));|&")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+# What is skipped or taken whole: how it begins and ends.
+_SECTIONS = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
+
+
+@frozen
+class _Element:
+    name: str  # in lower case
+    local: str  # without its prefix; empty if it is of another vocabulary
+    namespaces: dict[str, str]
+
+
+@define(eq=False)
+class SitemapMarkup:
+    """Finds the <loc> of a sitemap in text that should be XML.
+
+    Many sites write sitemaps without escaping, and an XML parser would give up at the first bare
+    `&`. So this reads tags as they come, as other crawlers do, and expands no entities but
+    XML's own five.
+    """
+
+    _pages: list[str]
+    _sitemaps: list[str]
+    problem: str = field(default="", init=False)
+    _rest: str = field(default="", init=False)
+    _open: list[_Element] = field(factory=list, init=False)
+    _root: str = field(default="", init=False)  # its name
+    _namespace: str = field(default="", init=False)  # the root's
+    _bare: int = field(default=0, init=False)
+    _loc: list[str] = field(factory=list, init=False)  # the text of an open <loc>
+
+    def feed(self, text: str) -> None:
+        """Read a piece. Raises SitemapFailed."""
+        text = self._rest + text
+        at = 0
+        while (start := text.find("<", at)) >= 0:
+            self._on_text(text[at:start])
+            end = self._read_token(text, start)
+            if end is None:
+                at = start
+                break
+            at = end
+        else:
+            self._on_text(text[at:])
+            at = len(text)
+        self._rest = text[at:]
+        if self._rest.startswith("<!--"):
+            self._rest = f"<!--{self._rest[4:][-2:]}"  # however long it is
+        elif len(self._rest) > _MAX_TOKEN:
+            raise SitemapFailed(f"a tag or section of more than {_MAX_TOKEN} characters")
+
+    def finish(self) -> None:
+        """End the sitemap. Raises SitemapFailed."""
+        if not self._root:
+            raise SitemapFailed("neither XML nor a list of URLs")
+        if self._open:
+            raise SitemapFailed(f"cut off: it ends before </{shorten(self._root)}>")
+
+    def _read_token(self, text: str, start: int) -> int | None:
+        """Read what a `<` begins; return where it ends, None if that is not there yet."""
+        tag = _TAG.match(text, start)
+        if tag is not None:
+            closes, name, rest = tag.groups()
+            if closes:
+                self._on_end(name)
+            else:
+                self._on_start(name, rest)
+                if rest.endswith("/"):
+                    self._on_end(name)
+            return tag.end()
+        if text.startswith(("<!", "<?"), start):
+            return self._read_section(text, start)
+        if _BEGUN_TAG.match(text, start):
+            return None
+        self.problem = "it has a bare <"
+        self._bare += 1
+        if self._bare > _MAX_BARE:
+            raise SitemapFailed(f"more than {_MAX_BARE} < that begin nothing")
+        self._on_text("&lt;")
+        return start + 1
+
+    def _read_section(self, text: str, start: int) -> int | None:
+        for begin, end in _SECTIONS:
+            if text.startswith(begin, start):
+                found = text.find(end, start + len(begin))
+                if found < 0:
+                    return None
+                if begin == "<![CDATA[":
+                    self._on_text(text[start + len(begin) : found].replace("&", "&amp;"))
+                return found + len(end)
+        if text[start : start + 8].upper() == "<!ENTITY":
+            raise SitemapFailed("it declares entities, which no sitemap needs")
+        ends = [at for mark in "[>" if (at := text.find(mark, start)) >= 0]
+        return min(ends) + 1 if ends else None
+
+    def _on_start(self, name: str, attributes: str) -> None:
+        if self._open and self._open[-1].local == "loc":  # which contains only text
+            self.problem = "it has a <loc> without its end"
+            self._close()
+        namespaces = self._open[-1].namespaces if self._open else {}
+        if "xmlns" in attributes:
+            namespaces = {**namespaces, **dict(_XMLNS.findall(attributes))}
+        name = name.lower()
+        prefix, _, local = name.rpartition(":")
+        if not self._open:
             if local not in _ROOTS:
+                if self._root:
+                    return
                 raise SitemapFailed(
-                    f"it begins with <{local}>, not with <urlset> or <sitemapindex>"
+                    f"it begins with <{shorten(name)}>, not with <urlset> or <sitemapindex>"
                 )
-            self._namespace = namespace
-        # Many sites omit or misspell the namespace. Elements of others, such as the one for
-        # images, keep theirs in the name, because they have a <loc> too.
-        self._stack.append(local if namespace in ("", self._namespace, _NAMESPACE) else name)
-        self._text.clear()
+            self._root, self._namespace = name, namespaces.get(prefix, "")
+        if len(self._open) >= _MAX_OPEN:
+            raise SitemapFailed(f"more than {_MAX_OPEN} elements in each other")
+        is_known = self._is_known(prefix, namespaces)
+        self._open.append(_Element(name, local if is_known else "", namespaces))
+
+    def _is_known(self, prefix: str, namespaces: dict[str, str]) -> bool:
+        """Whether an element is of a sitemap's own vocabulary.
+
+        Many sites omit or misspell its namespace. Elements of others, such as the one for images,
+        do not count, because they have a <loc> too.
+        """
+        is_declared = prefix in namespaces
+        if not is_declared:
+            return prefix in ("", self._root.rpartition(":")[0])
+        return namespaces[prefix] in ("", self._namespace, _NAMESPACE)
 
     def _on_text(self, text: str) -> None:
-        if self._stack[-1] == "loc" and len(self._text) < _MAX_LOC:
-            self._text.append(text)
+        if text and self._open and self._open[-1].local == "loc" and len(self._loc) < _MAX_LOC:
+            self._loc.append(text)
 
     def _on_end(self, name: str) -> None:
-        path = self._stack[-2:]
-        del self._stack[-1]
-        url = "".join(self._text).strip()
-        self._text.clear()
-        if url and path == ["url", "loc"]:
-            self.pages.append(url)
-        elif url and path == ["sitemap", "loc"]:
-            self.sitemaps.append(url)
+        name = name.lower()
+        if self._open and self._open[-1].name == name:
+            self._close()
+        elif any(element.name == name for element in self._open):
+            self.problem = f"it has elements that </{shorten(name)}> ends"
+            while self._close() != name:
+                pass
+        else:
+            self.problem = f"it has a </{shorten(name)}> too many"
+
+    def _close(self) -> str:
+        """End the innermost element; return its name."""
+        element = self._open.pop()
+        if element.local == "loc":
+            url = self._unescaped("".join(self._loc)).strip()
+            parent = self._open[-1].local if self._open else ""
+            if url and parent == "url":
+                self._pages.append(url)
+            elif url and parent == "sitemap":
+                self._sitemaps.append(url)
+        self._loc.clear()
+        return element.name
+
+    def _unescaped(self, text: str) -> str:
+        return _REFERENCE.sub(self._replaced, text) if "&" in text else text
+
+    def _replaced(self, reference: re.Match[str]) -> str:
+        name, decimal, hexadecimal = reference.groups()
+        if name:
+            return _NAMED[name]
+        if not (decimal or hexadecimal):
+            self.problem = "it has a bare &"
+            return "&"
+        code = int(decimal) if decimal else int(hexadecimal, 16)
+        return chr(code) if code <= sys.maxunicode else "\ufffd"
 
 
 @define(eq=False)
@@ -340,3 +573,5 @@ class _SitemapSink:
     def close(self, error: Exception | None) -> None:
         if error is None:
             self.parser.finish()
+        else:
+            self.parser.flush()
