@@ -38,7 +38,10 @@ class HTTPClient(Protocol):
     """Sends single requests; it follows no redirects and retries nothing."""
 
     def fetch(self, request: Request, receiver: Receiver) -> Exchange:
-        """Send `request`; `receiver.finished` is called once, perhaps before this returns."""
+        """Send `request`; `receiver.finished` is called once, perhaps before this returns.
+
+        A client that does not see the bytes of a connection ignores `request.tap`.
+        """
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
         """Return the proxy that requests to `origin` go through."""

@@ -102,6 +102,7 @@ class Options(usage.Options):
         self["urls"] = []
         self["sitemap"] = []
         self["header"] = []
+        self["warc-omit"] = []
 
     def opt_sitemap(self, url: str) -> None:
         """Fetch the pages of this sitemap or sitemap index (repeatable)"""  # noqa: D400 - shown by --help
@@ -119,6 +120,14 @@ class Options(usage.Options):
             problem = "not a header that can be sent (Name: value)"
             raise usage.UsageError(f"--header {text!r}: {problem}") from None
         self["header"].append(line)
+
+    def opt_warc_omit(self, name: str) -> None:
+        """Leave this header out of the archive, such as Cookie (repeatable)"""  # noqa: D400 - shown by --help
+        try:
+            check_headers([(name.encode(errors="replace"), b"")])
+        except FetchError:
+            raise usage.UsageError(f"--warc-omit {name!r}: not the name of a header") from None
+        self["warc-omit"].append(name.encode())
 
     def _check_headers(self) -> None:
         """Refuse headers that would be changed on the way."""
@@ -154,6 +163,8 @@ class Options(usage.Options):
             raise usage.UsageError("--queue: takes no journal (leave out --journal)")
         if self["results-tube"] and not self["queue"]:
             raise usage.UsageError("--results-tube: needs --queue")
+        if self["warc-omit"] and not self["warc"]:
+            raise usage.UsageError("--warc-omit: needs --warc")
         # Not in the parser of the value: its message would show the value, with a password.
         try:
             if self["proxy"] is not None:

@@ -23,7 +23,7 @@ class Page:
     """The response of a URL.
 
     takes: seconds until it comes.  error: what comes instead of a response or, if there is a
-    body, after that.
+    body, after that; then only a Content-Length tells how long the body should have been.
     """
 
     body: bytes = b""
@@ -107,7 +107,12 @@ class MemoryExchange:
             if page.error is None or page.body:
                 self._body = page.body
                 headers = Headers(list(page.headers))
-                head = Head(page.status, b"", "1.1", headers, len(page.body), None)
+                length = None if page.error else len(page.body)
+                if b"transfer-encoding" in headers:
+                    length = None
+                elif (stated := headers.get(b"content-length")) is not None:
+                    length = int(stated)
+                head = Head(page.status, b"", "1.1", headers, length, None)
                 self.receiver.started(head, self.request.url)
             self._deliver()
         except Exception as error:

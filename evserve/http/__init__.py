@@ -7,7 +7,7 @@ It knows nothing of crawling; `evserve.fetch` does.
 
     agent       Agent, treq_client: the client as other programs know it
     client      Client and Call: from a Request to calls of a Receiver
-    request     Request, Receiver, and the bytes of a request
+    request     Request, Receiver, Tap, and the bytes of a request
     headers     Headers, Head (of a response)
     redirects   the next request, and how many there may be
     auth        Auth, Basic and Digest
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from evserve.http.proxy import proxies_from as proxies_from
     from evserve.http.request import Receiver as Receiver
     from evserve.http.request import Request as Request
+    from evserve.http.request import Tap as Tap
     from evserve.http.settings import Settings as Settings
     from evserve.http.settings import Timeouts as Timeouts
     from evserve.http.url import URL as URL
@@ -71,7 +72,7 @@ _EXPORTS = {
     "errors": ("FetchError",),
     "headers": ("Head", "Headers"),
     "proxy": ("Proxies", "Proxy", "parse_proxy", "proxies_from"),
-    "request": ("Receiver", "Request"),
+    "request": ("Receiver", "Request", "Tap"),
     "settings": ("Settings", "Timeouts"),
     "url": ("URL", "Origin", "parse_url"),
 }

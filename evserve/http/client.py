@@ -197,7 +197,7 @@ class Call:
         self._active_at = self._client.deadlines.clock.seconds()
         data = self._client.serialize(request, pool)
         body = None if isinstance(request.body, bytes) else request.body
-        connection.start(self, request.method, data, body)
+        connection.start(self, request.method, data, body, request.tap)
 
     # Called by Connection and its parser.
 

@@ -18,6 +18,7 @@ from evserve.http.parser import LARGE, HeaderLimits, ResponseParser
 if TYPE_CHECKING:
     from evserve.http.client import Call
     from evserve.http.pool import OriginPool
+    from evserve.http.request import Tap
 
 
 _LARGE_READ = 256 * 1024  # bytes at a time of a large body, instead of Twisted's 64 KiB
@@ -35,18 +36,35 @@ class Connection(Protocol):
         self._is_tls = is_tls  # it begins with a handshake, the origin's or the proxy's
         self._call: Call | None = None
         self._upload: Upload | None = None
+        self._tap: Tap | None = None
         self._served = 0
         self._is_paused = False
         self.idle_since = 0.0
 
-    def start(self, call: "Call", method: bytes, data: bytes, body: Any = None) -> None:
+    def start(
+        self,
+        call: "Call",
+        method: bytes,
+        data: bytes,
+        body: Any = None,
+        tap: "Tap | None" = None,
+    ) -> None:
         """Send a request: `data`, then `body`, an IBodyProducer, if `data` does not hold it."""
         self._call = call
         self._parser.expect(method, call)
-        self.transport.write(data)
+        self._tap = tap
+        if tap is not None:
+            tap.began(getattr(self.transport.getPeer(), "host", None))
+        self.write(data)
         if body is not None:
             self._upload = Upload(body, self)
             self._upload.start()
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the request."""
+        if self._tap is not None:
+            self._tap.sent(data)
+        self.transport.write(data)
 
     def pause(self) -> None:
         """Read no more until `resume`."""
@@ -98,6 +116,8 @@ class Connection(Protocol):
             return
         call.active = True
         try:
+            if self._tap is not None:
+                self._tap.received(data)
             self._parser.feed(data)
         except Exception as error:
             self.fail(error)
@@ -130,6 +150,9 @@ class Connection(Protocol):
 
     def _finish(self, call: "Call") -> None:
         self._call = None
+        tap, self._tap = self._tap, None
+        if tap is not None:
+            tap.ended()
         self._served += 1
         upload, self._upload = self._upload, None
         if upload is not None and upload.active:
@@ -202,14 +225,14 @@ class Upload:
             return
         self._connection.note_progress()
         if self._is_chunked:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
             return
         self._left -= len(data)
         if self._left < 0:
             self._producer.stopProducing()
             self._fail("is longer than its length")
         else:
-            self._transport.write(data)
+            self._connection.write(data)
 
     def _complete(self, _: object) -> None:
         if self._left:
@@ -217,7 +240,7 @@ class Upload:
         elif self.active:
             self.active = False
             if self._is_chunked:
-                self._transport.write(b"0\r\n\r\n")
+                self._connection.write(b"0\r\n\r\n")
 
     def _failed(self, failure: Failure) -> None:
         self._fail(f"cannot be read: {failure.getErrorMessage()}")

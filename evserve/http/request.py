@@ -25,6 +25,26 @@ _FRAMING_HEADERS = (b"content-length", b"transfer-encoding", b"connection")  # o
 _WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
 
 
+class Tap(Protocol):
+    """Takes a copy of what passes the connection. What it raises fails the request."""
+
+    def began(self, peer: str | None) -> None:
+        """A request is about to be sent to this address: the first, or one that repeats it.
+
+        It is repeated if its connection had expired, with a password if the server asks for one,
+        and for the target of a redirect that the client follows.
+        """
+
+    def sent(self, data: bytes) -> None:
+        """Take a part of the request."""
+
+    def received(self, data: bytes) -> None:
+        """Take bytes that arrive: interim responses, the response, and what may follow it."""
+
+    def ended(self) -> None:
+        """The response is complete."""
+
+
 @frozen
 class Request:
     """A request for one resource. None means the client's setting."""
@@ -37,6 +57,7 @@ class Request:
     follow: bool = True  # redirects
     decode: bool = True  # undo Content-Encoding, and accept the codings that can be undone
     timeouts: Timeouts | None = None
+    tap: Tap | None = None
 
     @property
     def is_resendable(self) -> bool:

@@ -239,6 +239,10 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["header"], [(b"X-A", b"1")])
         self.assertEqual((options["sitemap"], options["urls"]), (["s", "t"], ["u", "v"]))
 
+    def test_headers_that_an_archive_leaves_out_are_collected(self):
+        options = self.parse("--warc", "x", "--warc-omit", "Cookie", "--warc-omit", "X-Key", "u")
+        self.assertEqual(options["warc-omit"], [b"Cookie", b"X-Key"])
+
     def test_invalid_options_are_usage_errors(self):
         table = [
             [],
@@ -260,6 +264,9 @@ class OptionsTests(SynchronousTestCase):
             ["--save", "", "u"],
             ["--journal", "", "u"],
             ["--warc", "", "u"],
+            ["--warc-omit", "Cookie", "u"],
+            ["--warc", "x", "--warc-omit", "Bad Name", "u"],
+            ["--warc", "x", "--warc-omit", "", "u"],
             ["--output", "x", "--journal", "./x", "u"],
             ["--output", "x", "--warc", "x", "u"],
             ["--output", "x", "--save", "x", "u"],

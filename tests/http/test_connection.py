@@ -112,6 +112,81 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual((self.call.outcome, self.body.stopped), ("IdleTimeout", 1))
 
 
+class Copies:
+    """A Tap that keeps what it gets, a list of what happened for each time a request is sent."""
+
+    def __init__(self):
+        self.all = []
+
+    def began(self, peer):
+        self.all.append([peer, b"", b""])
+
+    def sent(self, data):
+        self.all[-1][1] += data
+
+    def received(self, data):
+        self.all[-1][2] += data
+
+    def ended(self):
+        self.all[-1].append("ended")
+
+
+class TapTests(SynchronousTestCase):
+    def setUp(self):
+        self.network = Network()
+        self.client = self.network.client()
+        self.copies = Copies()
+
+    def fetch(self, url=HOST, **options):
+        return fetch(self.client, url, tap=self.copies, **options)
+
+    def test_it_gets_what_is_sent_and_received(self):
+        body = Body()
+        call = self.fetch(method=b"POST", body=body)
+        peer = self.network.accept()
+        body.consumer.write(b"hello")
+        body.done.callback(None)
+        interim, head = (
+            b"HTTP/1.1 103 \r\n\r\n",
+            b"HTTP/1.1 200 \xe9\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )
+        pieces = interim, head[:20], head[20:], b"2;x\r\nok\r\n0\r\n", b"\r\n"
+        for piece in pieces:
+            self.assertEqual(len(self.copies.all[0]), 3)
+            peer.answer(piece)
+        self.assertEqual(call.outcome, b"ok")
+        expected = ["192.0.2.1", peer.requests, b"".join(pieces), "ended"]
+        self.assertEqual(self.copies.all, [expected])
+        fetch(self.client, HOST)
+        peer.ok()
+        self.assertEqual(self.copies.all, [expected])
+
+    def test_it_is_told_when_the_request_is_sent_again(self):
+        self.fetch()
+        peer = self.network.accept()
+        peer.ok()
+        call = self.fetch("http://u:p@192.0.2.1/x")
+        peer.close()  # it had expired
+        peer = self.network.accept()
+        peer.ok(b"", b'WWW-Authenticate: Digest realm="r", nonce="n"', status=b"401 No")
+        peer.ok(b"", b"Location: /y", status=b"302 Found")
+        peer.ok(b"there")
+        self.assertEqual(call.outcome, b"there")
+        self.assertEqual([len(each) for each in self.copies.all], [4, 3, 4, 4, 4])
+        self.assertTrue(self.copies.all[3][1].startswith(b"GET /x "))
+        self.assertTrue(self.copies.all[4][1].startswith(b"GET /y "))
+
+    def test_what_it_raises_fails_the_call(self):
+        def received(_):
+            raise OSError(28, "No space left on device")
+
+        self.copies.received = received
+        call = self.fetch()
+        peer = self.network.accept()
+        peer.ok()
+        self.assertEqual((call.outcome, peer.is_open), ("OSError", False))
+
+
 class RaisingBody(Body):
     def startProducing(self, consumer):
         raise ValueError("no")

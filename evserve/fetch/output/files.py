@@ -15,7 +15,7 @@ from typing import BinaryIO
 from unicodedata import category, normalize
 from urllib.parse import unquote_to_bytes
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, asdict, define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -74,6 +74,8 @@ class FileSink:
         if b"range" in request.headers:
             raise SaveFailed("only whole files are saved (leave out the header Range)")
         partial = self._partial_file(_paths(self._top, url))
+        if partial is not None and not partial.validator.is_of(request.url):
+            partial = None  # ETags of different resources say nothing about each other
         if partial is None and not request.headers.lines:
             return evolve(request, headers=_ONLY_IDENTITY)
         headers = request.headers.without(b"accept-encoding", b"if-range")
@@ -82,15 +84,26 @@ class FileSink:
 
     def open(self, job: Job, head: Head) -> "FileWriter | None":
         asked_for_rest = b"range" in job.sent.headers
-        if head.status in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE) and asked_for_rest:
-            return self._resume(job, head)
         if head.status not in _SUCCESS:
-            return None
-        if head.status == _PARTIAL_CONTENT:
-            raise SaveFailed("the server sent a part, although the whole was requested")
-        return self._begin(job, head)
+            if not asked_for_rest or head.status != _RANGE_NOT_SATISFIABLE:
+                return None
+        elif not asked_for_rest:
+            if head.status == _PARTIAL_CONTENT or _is_part(head):
+                raise SaveFailed("the server sent a part, although the whole was requested")
+            return self._begin(job, head)
+        paths = _paths(self._top, job.url)
+        partial = self._partial_file(paths)
+        if partial is not None:
+            size = partial.whole_size(head)
+            if head.status == _PARTIAL_CONTENT and partial.is_continued_by(head):
+                return self._resume(job, size)
+            if partial.is_replaced_by(head):
+                return self._begin(job, head, size)
+            _remove(paths.validator)  # so that the next request is for the whole
+        job.resends = True
+        raise SaveFailed("the server did not send what the file lacks")
 
-    def _begin(self, job: Job, head: Head) -> "FileWriter":
+    def _begin(self, job: Job, head: Head, size: int | None = None) -> "FileWriter":
         paths = _paths(self._top, job.url)
         self._make_folder(paths.folder)
         part = self._free_part(paths)
@@ -100,7 +113,7 @@ class FileSink:
         out = open(part, "wb", buffering=0)
         try:
             if validator is not None:
-                write_validator(paths.validator, validator)
+                write_validator(paths.validator, evolve(validator, url=str(job.sent.url)))
             elif is_first:
                 _remove(paths.validator)
         except OSError as error:
@@ -109,24 +122,17 @@ class FileSink:
             _remove(paths.validator)
             error.filename = paths.validator
             raise
-        return self._writer(job, paths, part, out, is_resumable=validator is not None)
+        return self._writer(job, paths, part, out, size, is_resumable=validator is not None)
 
-    def _resume(self, job: Job, head: Head) -> "FileWriter":
+    def _resume(self, job: Job, size: int | None) -> "FileWriter":
         paths = _paths(self._top, job.url)
-        partial = self._partial_file(paths)
-        is_satisfiable = head.status != _RANGE_NOT_SATISFIABLE
-        if partial is None or not is_satisfiable or not partial.is_continued_by(head):
-            job.resends = True
-            if partial is not None:
-                _remove(paths.validator)
-            raise SaveFailed("the server's part does not begin where the file ends")
         source = open(paths.part, "rb")
         try:
             out = open(paths.part, "ab", buffering=0)
         except OSError:
             source.close()
             raise
-        writer = self._writer(job, paths, paths.part, out, is_resumable=True)
+        writer = self._writer(job, paths, paths.part, out, size, is_resumable=True)
         if job.exchange is not None:
             job.exchange.pause()
         self._clock.callLater(0, writer.rehash, job, source, self._clock)
@@ -155,11 +161,18 @@ class FileSink:
             self.disk.include(os.path.dirname(folder))
 
     def _writer(
-        self, job: Job, paths: FilePaths, part: str, out: BinaryIO, *, is_resumable: bool
+        self,
+        job: Job,
+        paths: FilePaths,
+        part: str,
+        out: BinaryIO,
+        size: int | None,
+        *,
+        is_resumable: bool,
     ) -> "FileWriter":
         self.in_use.add(part)
         job.path = paths.target
-        return FileWriter(paths, part, out, self.in_use, self.disk, is_resumable)
+        return FileWriter(job, paths, part, out, self.in_use, self.disk, size, is_resumable)
 
     def _partial_file(self, paths: FilePaths) -> "PartialFile | None":
         if paths.part in self.in_use or not self._resumes:
@@ -172,13 +185,16 @@ class FileWriter:
     """Writes a body to `part`, which gets its name when it is complete.
 
     in_use: contains `part` until this ends.  disk: syncs it; None to leave that to the system.
+    size: what the file must have in the end; None if the length of the response says enough.
     """
 
+    _job: Job
     _paths: FilePaths
     _part: str
     _out: BinaryIO  # unbuffered, so that what was received survives this process
     _in_use: set[str]
     _disk: Disk | None
+    _size: int | None
     _is_resumable: bool
     _is_closed: bool = field(default=False, init=False)
 
@@ -188,6 +204,8 @@ class FileWriter:
     def close(self, error: Exception | None) -> Deferred[None] | None:
         self._is_closed = True
         try:
+            if error is None:
+                self._check_size()
             self._out.close()
         except OSError as failure:
             self._release()
@@ -203,6 +221,18 @@ class FileWriter:
         else:
             return self._disk.sync(self._part).addCallbacks(self._complete, self._not_synced)
         return None
+
+    def _check_size(self) -> None:
+        """Raise SaveFailed if a response to a request with Range did not complete the file."""
+        if self._size is None:
+            return
+        found = os.stat(self._part).st_size
+        if found != self._size:
+            self._release()
+            self._out.close()
+            self._discard()
+            self._job.resends = True  # from the beginning
+            raise SaveFailed(f"the file has {found} bytes instead of {self._size}")
 
     def _not_synced(self, failure: Failure) -> Failure:
         self._release()
@@ -258,15 +288,20 @@ def _remove(path: str) -> None:
 # Partial files, and when the rest may be appended to one (RFC 9110, section 14).
 
 _STRONG_AGE = timedelta(minutes=1)  # from there on a Last-Modified is a strong validator
-_CONTENT_RANGE = re.compile(rb"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(rb"bytes +(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
 
 
 @frozen
 class Validator:
-    """Distinguishes the versions of a resource, byte for byte."""
+    """Distinguishes the versions of a resource, byte for byte.
+
+    url: the resource, after redirects.  length: of this version.  None: not known.
+    """
 
     etag: str | None = None
     last_modified: str | None = None
+    url: str | None = None
+    length: int | None = None
 
     @classmethod
     def of(cls, head: Head) -> "Validator | None":
@@ -281,21 +316,44 @@ class Validator:
         etag, modified = _strong_etag(head), _text(head, b"last-modified")
         if etag is None and not _is_strong(modified, _text(head, b"date")):
             return None
-        return cls(etag, modified)
+        return cls(etag, modified, length=head.length)
 
     @property
     def if_range(self) -> bytes:
         """The value for If-Range."""
         return (self.etag or self.last_modified or "").encode("latin-1")
 
+    def is_of(self, url: URL) -> bool:
+        """Whether it belongs to this resource: ETags of two resources may be equal."""
+        return self.url in (None, str(url))
+
     def matches(self, head: Head) -> bool:
         """Whether a response is of the same version, as far as it tells."""
         if head.encoding is not None:
             return False
-        etag = _strong_etag(head)
+        etag = _text(head, b"etag")
         if self.etag is not None and etag is not None:
-            return self.etag == etag
+            return self.etag == etag  # a weak one is of no version in particular
         return _text(head, b"last-modified") in (None, self.last_modified)
+
+
+def _is_part(head: Head) -> bool:
+    """Whether a 200 brings only a part, by its own words.
+
+    Content-Range has no meaning there (section 14.4), but servers that send it may mean it.
+    """
+    value = head.headers.get(b"content-range")
+    if value is None:
+        return _has_parts(head)
+    if head.length is not None:
+        return value.rpartition(b"/")[2].strip() != b"%d" % head.length
+    match = _CONTENT_RANGE.fullmatch(value)
+    return match is None or match[1] != b"0" or match[3] != b"%d" % (int(match[2]) + 1)
+
+
+def _has_parts(head: Head) -> bool:
+    kind = head.headers.get(b"content-type") or b""
+    return kind.lower().startswith(b"multipart/byteranges")
 
 
 def _text(head: Head, name: bytes) -> str | None:
@@ -332,11 +390,29 @@ class PartialFile:
         )
 
     def is_continued_by(self, head: Head) -> bool:
-        """Whether a 206 response begins where the file ends."""
+        """Whether a 206 response brings all that the file lacks."""
         match = _CONTENT_RANGE.fullmatch(head.headers.get(b"content-range") or b"")
-        if match is None or int(match[1]) != self.size or not self.validator.matches(head):
+        if match is None or _has_parts(head) or not self.validator.matches(head):
             return False
-        return match[3] == b"*" or int(match[2]) + 1 == int(match[3])
+        start, end = int(match[1]), int(match[2]) + 1
+        sizes = {self.validator.length, None if match[3] == b"*" else int(match[3])} - {None}
+        return start == self.size and sizes <= {end} and head.length in (None, end - start)
+
+    def is_replaced_by(self, head: Head) -> bool:
+        """Whether a 200 response brings everything: this version again, or another one."""
+        if head.status not in _SUCCESS or head.status == _PARTIAL_CONTENT or _is_part(head):
+            return False
+        if head.length is None or not self.validator.matches(head):
+            return True
+        known = self.validator.length
+        return head.length >= self.size if known is None else head.length == known
+
+    def whole_size(self, head: Head) -> int | None:
+        """Return the size that the file must have after a response; None if it is not known."""
+        if not self.validator.matches(head):
+            return None
+        match = _CONTENT_RANGE.fullmatch(head.headers.get(b"content-range") or b"")
+        return self.validator.length if match is None else int(match[2]) + 1
 
 
 def read_partial(part: str, validator_path: str) -> PartialFile | None:
@@ -344,18 +420,18 @@ def read_partial(part: str, validator_path: str) -> PartialFile | None:
     try:
         size = os.stat(part).st_size
         with open(validator_path, "rb") as file:
-            fields = json.load(file)
-        validator = Validator(fields["etag"], fields["last_modified"])
-    except (OSError, ValueError, KeyError, TypeError):
+            validator = Validator(**json.load(file))
+        is_part = size > 0 and (validator.length is None or size < validator.length)
+        is_resumable = is_part and validator.if_range != b""
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return PartialFile(size, validator) if size and validator.if_range else None
+    return PartialFile(size, validator) if is_resumable else None
 
 
 def write_validator(path: str, validator: Validator) -> None:
     """Remember which version a partial file is of."""
-    fields = {"etag": validator.etag, "last_modified": validator.last_modified}
     with open(path, "w") as file:
-        json.dump(fields, file)
+        json.dump(asdict(validator), file)
 
 
 # File names.

@@ -433,7 +433,8 @@ def _open_warc(options: usage.Options, host: IHost, sizes: OutputSizes) -> WARCS
     def in_thread(*call: Any) -> Any:
         return deferToThreadPool(reactor, reactor.getThreadPool(), *call)
 
-    return WARCSink(Path(options["warc"]), in_thread, options["user-agent"], sizes.warc)
+    path, user_agent = Path(options["warc"]), options["user-agent"]
+    return WARCSink(path, in_thread, user_agent, sizes.warc, options["warc-omit"])
 
 
 def _sync_targets(recorder: Recorder) -> Iterator[SyncTarget]:

@@ -1,25 +1,29 @@
-"""`--warc FILE`: requests and responses as WARC 1.1 records (ISO 28500:2017)."""
+"""`--warc FILE`: requests and responses, byte for byte, as WARC 1.1 records (ISO 28500:2017)."""
 
 import errno
 import os
+import re
 import tempfile
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 
 from evserve import __version__
 from evserve.fetch.job import Job
 from evserve.fetch.output.disk import open_file
 from evserve.http.headers import Head, Headers
-from evserve.http.request import Request
+from evserve.http.request import Request, serialize
 
 
-_IDENTITY = (b"Accept-Encoding", b"identity")
-_IN_MEMORY = 256 * 1024  # bytes of a body; longer ones are spooled to disk
+_ONLY_IDENTITY = Headers(((b"Accept-Encoding", b"identity"),))
+_IN_MEMORY = 256 * 1024  # bytes of a response; longer ones are spooled to disk
 _FLUSH_SIZE = 256 * 1024
 
 
@@ -32,51 +36,60 @@ class WARCSink:
     """A WARC file, compressed if its name ends in .gz.
 
     in_thread: as `deferToThread`, because a large record takes a while to compress.  size: after
-    how many bytes to append; None for all that is there.  Raises OSError and MissingWarcio.
+    how many bytes to append; None for all that is there.  omit: names of headers that records
+    leave out.  Raises OSError and MissingWarcio.
+
+    `size` is the size of the file up to the last record whose writer has been told. What follows
+    belongs to URLs without a result yet, so a journal that says where a result ends must not
+    include it.
     """
 
     path: Path
     _in_thread: Callable[..., Deferred[Any]]
     _user_agent: str
     _known_size: int | None = field(default=0, alias="size")
+    _omit: Sequence[bytes] = ()
+    size: int = field(default=0, init=False)
     _file: BinaryIO = field(init=False)
     _records: "RecordFile" = field(init=False)
     _writer: Any = field(init=False)
     _has_warcinfo: bool = field(default=False, init=False)
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
+    _omitted: re.Pattern[bytes] | None = field(
+        default=Factory(lambda self: _lines_named(self._omit), True), init=False
+    )
 
     def __attrs_post_init__(self) -> None:
-        try:
-            from warcio.warcwriter import WARCWriter
-        except ImportError:
-            raise MissingWarcio("--warc needs warcio: pip install 'evserve[warc]'") from None
         gzip = self.path.name.endswith(".gz")
+        make_writer = _import_warcio()
         self._file = open_file(self.path)
         try:
-            size = append_position(self._file, self.path, self._known_size, gzip=gzip)
-            self._records = RecordFile(self._file, size)
+            self.size = append_position(self._file, self.path, self._known_size, gzip=gzip)
+            self._records = RecordFile(self._file, self.size)
             self._records.roll_back()  # cut off what follows
         except OSError:
             self._file.close()
             raise
-        self._writer = WARCWriter(self._records, gzip=gzip, warc_version="1.1")
-
-    @property
-    def size(self) -> int:
-        """The size of the file up to the last complete record."""
-        return self._records.size
+        self._writer = make_writer(self._records, gzip=gzip, warc_version="1.1")
 
     def prepare(self, request: Request, url: str) -> Request:
-        # A record holds what the server sent, so nothing may decode it on the way.
-        headers = request.headers.without(b"accept-encoding").plus(_IDENTITY)
-        return evolve(request, headers=headers, decode=False)
+        headers = request.headers
+        if not headers.lines:
+            headers = _ONLY_IDENTITY  # always the same object, which the client recognizes
+        elif b"accept-encoding" not in headers:
+            headers = headers.plus(*_ONLY_IDENTITY)
+        # Rows and files are of what the archive holds, so nothing decodes it on the way.
+        return evolve(request, headers=headers, decode=False, tap=Recording(self))
 
-    def open(self, job: Job, head: Head) -> "SpooledResponse":
-        return SpooledResponse(self, job, head)
+    def open(self, job: Job, head: Head) -> "Recording":
+        recording = job.sent.tap
+        assert isinstance(recording, Recording)
+        recording.open(job.sent, head, self._user_agent)
+        return recording
 
-    def append(self, request: Request, head: Head, body: IO[bytes]) -> Deferred[None]:
-        """Write the records of a response and its request, one pair at a time."""
-        done: Deferred[None] = self._lock.run(self._in_thread, self._write, request, head, body)
+    def append(self, copies: "list[WireCopy]", url: str) -> Deferred[None]:
+        """Write the records of responses and their requests, one pair at a time."""
+        done: Deferred[None] = self._lock.run(self._append, copies, url)
         return done
 
     def close(self) -> Deferred[None]:
@@ -89,34 +102,62 @@ class WARCSink:
         """For a sync."""
         return self._file.fileno()
 
+    def _append(self, copies: "list[WireCopy]", url: str) -> Deferred[None]:
+        return self._in_thread(self._write, copies, url).addCallback(self._appended)
+
+    def _appended(self, _: None) -> None:
+        self.size = self._records.size
+
     def _close(self) -> None:
         with self._file:
-            if self.size:
+            if self._records.size:
                 return
             try:  # a file without a record would not be an archive
                 self._write_warcinfo()
             except OSError:  # a full disk, which other errors have reported; nothing is lost
                 self._records.roll_back()
 
-    def _write(self, request: Request, head: Head, body: IO[bytes]) -> None:
-        with body:
-            length = body.tell()
-            body.seek(0)
-            url = str(request.url)
-            create = self._writer.create_warc_record
-            response_record = create(
-                url, "response", payload=body, length=length, http_headers=_response_head(head)
-            )
-            request_record = create(url, "request", http_headers=self._request_head(request))
-            try:
-                self._write_warcinfo()
-                self._writer.write_request_response_pair(request_record, response_record)
-                self._records.commit()
-            except Exception as error:  # a torn record would make the next ones unreadable
-                self._records.roll_back()
-                if isinstance(error, OSError):
-                    error.filename = str(self.path)
-                raise
+    def _write(self, copies: "list[WireCopy]", url: str) -> None:
+        try:
+            self._write_warcinfo()
+            for copy in copies:
+                response, request = self._record(copy, url)
+                self._writer.write_request_response_pair(request, response)
+            self._records.commit()
+        except Exception as error:  # a torn record would make the next ones unreadable
+            self._records.roll_back()
+            if isinstance(error, OSError):
+                error.filename = str(self.path)
+            raise
+        finally:
+            for copy in copies:
+                copy.response.close()
+
+    def _record(self, copy: "WireCopy", url: str) -> tuple[Any, Any]:
+        date = datetime.fromtimestamp(copy.began_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        about = {"WARC-Date": date}
+        if copy.peer is not None:
+            about["WARC-IP-Address"] = copy.peer
+        create = self._writer.create_warc_record
+
+        def record(kind: str, head: bytes, payload: IO[bytes], length: int) -> Any:
+            if self._omitted is not None:
+                head = self._omitted.sub(b"", head)
+            raw = RawHead(head)
+            return create(url, kind, payload, length, warc_headers_dict=about, http_headers=raw)
+
+        head = _final_head(copy.response)
+        start = copy.response.tell()
+        end = copy.response.seek(0, os.SEEK_END)
+        if copy.length is not None and end - start > copy.length:  # bytes after the response
+            end = start + copy.length
+            copy.response.truncate(end)
+        copy.response.seek(start)
+        request_head, line_ends, content = b"".join(copy.request).partition(2 * _LINE_END)
+        return (
+            record("response", head, copy.response, end - start),
+            record("request", request_head + line_ends, BytesIO(content), len(content)),
+        )
 
     def _write_warcinfo(self) -> None:
         """Write, once in a run, the record about what wrote the following ones."""
@@ -126,27 +167,70 @@ class WARCSink:
             self._records.commit()
             self._has_warcinfo = True
 
-    def _request_head(self, request: Request) -> Any:
-        own = [
-            (b"Host", request.url.origin.authority.encode("ascii")),
-            (b"User-Agent", self._user_agent.encode()),
-            (b"Accept", b"*/*"),
-        ]
-        line = f"{request.method.decode('ascii')} {request.url.target} HTTP/1.1"
-        return _warcio_head(line, Headers([*own, *request.headers]))
+
+_HEAD = re.compile(rb"[\r\n]*([^\r\n].*?\n\r?\n)", re.DOTALL)  # and blank lines before it
+_INTERIM = re.compile(rb"HTTP/[0-9.]+[ \t]+1[0-9][0-9](?![0-9])", re.IGNORECASE)
+_CHUNKED = re.compile(rb"^transfer-encoding[ \t]*:.*chunked", re.IGNORECASE | re.MULTILINE)
 
 
-def _response_head(head: Head) -> Any:
-    line = f"HTTP/{head.version} {head.status} {head.reason.decode('latin-1')}"
-    # The body is stored without its transfer coding, so the header must not name one.
-    return _warcio_head(line, head.headers.without(b"transfer-encoding"))
+@frozen
+class RawHead:
+    """The head of a message as it was sent, where warcio expects its own StatusAndHeaders.
+
+    That would be written in another way than it was read.
+    """
+
+    headers_buff: bytes
+
+    def compute_headers_buffer(self, _: object = None) -> None:
+        """Do nothing, because nothing is to be changed."""
 
 
-def _warcio_head(line: str, headers: Headers) -> Any:
-    from warcio.statusandheaders import StatusAndHeaders
+def _import_warcio() -> Any:
+    """Return warcio's writer, which gives records their headers and digests."""
+    try:
+        from warcio.warcwriter import WARCWriter
+    except ImportError:
+        raise MissingWarcio("--warc needs warcio: pip install 'evserve[warc]'") from None
 
-    lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    return StatusAndHeaders(line, lines, is_http_request=True)
+    class Writer(WARCWriter):  # type: ignore[misc]  # warcio has no types
+        def ensure_digest(self, record: Any, block: bool = True, payload: bool = True) -> None:
+            # The payload is what the chunks contain, but readers compare the chunks themselves.
+            head = record.http_headers
+            if isinstance(head, RawHead) and _CHUNKED.search(head.headers_buff):
+                payload = False
+            super().ensure_digest(record, block, payload)
+
+    return Writer
+
+
+def _final_head(response: IO[bytes]) -> bytes:
+    """Return the head after all interim ones; the stream is then where the body begins."""
+    response.seek(0)
+    data, start = b"", 0
+    while piece := response.read(_PIECE):
+        data += piece
+        while (found := _HEAD.match(data, start)) is not None:
+            start = found.end()
+            if not _INTERIM.match(found[1]):
+                response.seek(start)
+                return found[1]
+    raise ValueError("a response without a head")
+
+
+def _compose_head(head: Head) -> bytes:
+    """Return a head for a body without transfer coding."""
+    lines = [b"HTTP/%b %d %b" % (head.version.encode(), head.status, head.reason)]
+    lines += (b"%b: %b" % line for line in head.headers.without(b"transfer-encoding"))
+    return b"".join(line + _LINE_END for line in (*lines, b""))
+
+
+def _lines_named(names: Sequence[bytes]) -> re.Pattern[bytes] | None:
+    """Return what matches the lines of these headers, with the lines that continue them."""
+    if not names:
+        return None
+    either = b"|".join(map(re.escape, names))
+    return re.compile(rb"^(?:%b)[ \t]*:.*\n(?:[ \t].*\n)*" % either, re.IGNORECASE | re.MULTILINE)
 
 
 def _temporary_file() -> IO[bytes]:
@@ -154,26 +238,84 @@ def _temporary_file() -> IO[bytes]:
 
 
 @define(eq=False)
-class SpooledResponse:
-    """A response on its way: a record begins with its length, so the body is spooled first."""
+class WireCopy:
+    """A request and its response, as they passed the connection.
+
+    peer: the address of the connection.  began_at: seconds since the epoch.  length: of the
+    response's body; None if all that arrived belongs to it.
+    """
+
+    peer: str | None
+    began_at: float
+    length: int | None = field(default=None, init=False)
+    request: list[bytes] = field(factory=list, init=False)
+    response: IO[bytes] = field(factory=_temporary_file, init=False)
+
+
+@define(eq=False)
+class Recording:
+    """Copies one exchange, and those that had to come before it: a Tap and a ResponseWriter.
+
+    A record begins with its length, so a response is spooled first.
+    """
 
     _sink: WARCSink
-    _job: Job
-    _head: Head
-    _body: IO[bytes] = field(factory=_temporary_file)
+    current: WireCopy | None = field(default=None, init=False)
+    _url: str = field(default="", init=False)
+    _is_composed: bool = field(default=False, init=False)
+    _copies: list[WireCopy] = field(factory=list, init=False)  # that are complete
 
-    def write(self, data: bytes) -> None:
+    def began(self, peer: str | None) -> None:
+        self._forget()
+        self.current = WireCopy(peer, time.time())
+
+    def sent(self, data: bytes) -> None:
+        assert self.current is not None
+        self.current.request.append(data)
+
+    def received(self, data: bytes) -> None:
+        assert self.current is not None
         try:
-            self._body.write(data)
+            self.current.response.write(data)
         except OSError as error:
             error.filename = tempfile.gettempdir()
             raise
 
+    def ended(self) -> None:
+        assert self.current is not None
+        self._copies.append(self.current)
+        self.current = None
+
+    def open(self, request: Request, head: Head, user_agent: str) -> None:
+        """Take the head of the response that is recorded."""
+        self._url = str(request.url)
+        if self.current is not None:
+            self.current.length = head.length
+            return
+        # The client, such as another IAgent, knows no Tap. What it tells must do.
+        self._is_composed = True
+        self.began(None)
+        self.sent(serialize(request, user_agent.encode()))
+        self.received(_compose_head(head))
+
+    def write(self, data: bytes) -> None:
+        if self._is_composed:
+            self.received(data)
+
     def close(self, error: Exception | None) -> Deferred[None] | None:
-        if error is not None:  # an incomplete response makes no record
-            self._body.close()
-            return None
-        return self._sink.append(self._job.sent, self._head, self._body)
+        if self._is_composed and error is None:
+            self.ended()
+        self._forget()
+        if error is None:
+            return self._sink.append(self._copies, self._url)
+        for copy in self._copies:  # an incomplete response makes no record
+            copy.response.close()
+        return None
+
+    def _forget(self) -> None:
+        if self.current is not None:
+            self.current.response.close()
+            self.current = None
 
 
 @define(eq=False)

@@ -517,6 +517,155 @@ class NameTests(SynchronousTestCase):
         self.assertTrue(target.is_relative_to("/base/host"), target)
 
 
+WHOLE = bytes(range(100)) * 10
+SIZE, START = len(WHOLE), 400
+LENGTH = (b"Content-Length", b"%d" % SIZE)
+OTHER = b"another version" * 100
+
+
+def ranged(start=START, end=SIZE, total=b"%d" % SIZE):
+    return b"Content-Range", b"bytes %d-%d/%s" % (start, end - 1, total)
+
+
+class ResumeTests(Case):
+    """What a server may answer to a request for the rest of a file."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(files, "_MIN_RESUMABLE", 1)
+
+    def fetched(self, *answers, first=(ETAG, LENGTH)):
+        """Return the result after a download that breaks off; `answers` are to what follows."""
+        cut = Page(WHOLE[:START], headers=first, error=TruncatedBody("cut"))
+        pages = [cut, *answers]
+        world = self.world({"http://a/x": lambda _: pages.pop(0)})
+        result = world.fetch("http://a/x")
+        self.ranges = [request.headers.get(b"range") for request in world.client.requests]
+        self.assertEqual(pages, [])
+        return result
+
+    def assert_saved(self, result, body):
+        self.assertEqual((result.error, result.sha256), (None, sha256(body).hexdigest()))
+        self.assertEqual([path.read_bytes() for path in self.files()], [body])
+
+    def test_the_rest_is_appended(self):
+        for lines in (
+            (ETAG, ranged()),
+            (ranged(),),
+            (ranged(total=b"*"),),
+            ((b"Content-Range", b"Bytes  400-999/1000"),),
+        ):
+            result = self.fetched(Page(WHOLE[START:], 206, lines))
+            self.assertEqual(self.ranges, [None, b"bytes=400-"])
+            self.assert_saved(result, WHOLE)
+
+    def test_another_answer_with_a_part_is_followed_by_a_request_for_the_whole(self):
+        rest = WHOLE[START:]
+        multipart = (b"Content-Type", b"Multipart/ByteRanges; boundary=x")
+        for page in (
+            Page(rest, 206),
+            Page(rest, 206, (ranged(START + 1, SIZE + 1),)),
+            Page(rest, 206, (ranged(0, 600),)),
+            Page(rest[:-1], 206, (ranged(),)),
+            Page(rest + b"x", 206, (ranged(),)),
+            Page(rest[:-1], 206, (ranged(end=SIZE - 1),)),
+            Page(rest[:-1], 206, (ranged(end=SIZE - 1, total=b"*"),)),
+            Page(rest[:-1], 206, (ranged(end=SIZE - 1, total=b"999"),)),
+            Page(rest, 206, (ranged(total=b"2000"),)),
+            Page(rest, 206, (ranged(), multipart)),
+            Page(rest, 206, (ranged(), (b"ETag", b'"v2"'))),
+            Page(rest, 206, (ranged(), (b"ETag", b'W/"v1"'))),
+            Page(rest, 206, ((b"Content-Range", b"bytes 400-999"),)),
+            Page(rest, 206, ((b"Content-Range", b"bytes %s-999/1000" % (b"4" * 5000)),)),
+            Page(rest, 200, (ETAG, ranged())),
+            Page(rest, 200, (ranged(),)),
+            Page(rest, 200, (ranged(total=b"*"),)),
+            Page(rest, 200, ((b"Content-Range", b"400-999"),)),
+            Page(rest, 200, ((b"ETag", b'"v2"'), ranged())),
+            Page(rest, 203, (ranged(),)),
+            Page(rest, 200, (multipart,)),
+            Page(rest, 200, (ETAG,)),
+            Page(rest, 200),
+            Page(b"", 416),
+            Page(b"", 416, ((b"Content-Range", b"bytes */400"),)),
+        ):
+            result = self.fetched(page, Page(WHOLE, headers=(ETAG,)))
+            self.assertEqual(self.ranges, [None, b"bytes=400-", None], page)
+            self.assert_saved(result, WHOLE)
+
+    def test_a_whole_file_replaces_the_part(self):
+        modified = (b"Last-Modified", b"Sun, 02 Jan 2000 00:00:00 GMT")
+        for body, *lines in (
+            (WHOLE, ETAG),
+            (WHOLE,),
+            (WHOLE, ETAG, (b"Content-Range", b"bytes 0-999/1000")),
+            (OTHER, (b"ETag", b'"v2"')),
+            (b"short", (b"ETag", b'"v2"')),
+            (b"short", modified),
+        ):
+            result = self.fetched(Page(body, headers=lines))
+            self.assertEqual(self.ranges, [None, b"bytes=400-"])
+            self.assert_saved(result, body)
+
+    def test_the_size_in_the_end_is_compared_if_no_length_was_stated(self):
+        chunked = (b"Transfer-Encoding", b"chunked")
+        for page in (
+            Page(WHOLE[START:], 200, (ETAG, chunked)),
+            Page(WHOLE[START:-1], 206, (ranged(), chunked)),
+            Page(WHOLE[START:] + b"x", 206, (ranged(), chunked)),
+        ):
+            self.assert_saved(self.fetched(page, Page(WHOLE, headers=(ETAG,))), WHOLE)
+            self.assertEqual(self.ranges, [None, b"bytes=400-", None])
+            self.assertEqual(self.sink.in_use, set())
+        for page in (
+            Page(WHOLE, headers=(chunked,)),
+            Page(OTHER, headers=((b"ETag", b'"v2"'), chunked)),
+            Page(WHOLE[START:], 206, (ranged(), chunked)),
+        ):
+            result = self.fetched(page)
+            self.assert_saved(result, OTHER if page.body == OTHER else WHOLE)
+
+    def test_a_part_of_unknown_length_is_resumed(self):
+        result = self.fetched(Page(WHOLE[START:], 206, (ranged(),)), first=(ETAG,))
+        self.assert_saved(result, WHOLE)
+        self.assertEqual(self.ranges, [None, b"bytes=400-"])
+        result = self.fetched(Page(WHOLE[: START - 1]), Page(WHOLE), first=(ETAG,))
+        self.assert_saved(result, WHOLE)
+        self.assertEqual(self.ranges, [None, b"bytes=400-", None])
+
+    def test_a_part_that_was_not_asked_for_is_an_error(self):
+        for page in (
+            Page(b"x", 206),
+            Page(b"x", 206, (ranged(),)),
+            Page(WHOLE[START:], 200, (ranged(),)),
+            Page(WHOLE[:START], 200, (ranged(0, START),)),
+            Page(b"x", 200, ((b"Content-Range", b"bytes 0-0/*"),)),
+        ):
+            result = self.world({"http://a/x": page}).fetch("http://a/x")
+            self.assertIn("SaveFailed: the server sent a part", result.as_json())
+            self.assertEqual((result.tries, self.files()), (1, []))
+
+    def test_the_rest_is_requested_from_the_same_url_only(self):
+        cut = Page(WHOLE[:START], headers=(ETAG, LENGTH), error=TruncatedBody("cut"))
+        world = self.world({"http://a/x": redirect("/1"), "http://a/1": cut})
+        world.start("http://a/x")
+        world.run(0.5)
+        world.fetcher.close()
+        self.assertEqual(len(self.files()), 2)
+        pages = {"http://a/x": redirect("/2"), "http://a/2": Page(OTHER, headers=(ETAG,))}
+        world = self.world(pages)
+        result = world.fetch("http://a/x")
+        self.assertEqual(
+            [each.headers.get(b"range") for each in world.client.requests], [None] * 2
+        )
+        self.assert_saved(result, OTHER)
+
+    def test_a_part_as_long_as_the_whole_is_fetched_again(self):
+        length = (b"Content-Length", b"%d" % START)
+        self.assert_saved(self.fetched(Page(WHOLE), first=(ETAG, length)), WHOLE)
+        self.assertEqual(self.ranges, [None, None])
+
+
 def head(*lines, status=206, encoding=None):
     return Head(status, b"", "1.1", Headers(list(lines)), None, encoding)
 
@@ -589,7 +738,10 @@ class PartialTests(SynchronousTestCase):
         part, notes = Path(self.mktemp()), Path(self.mktemp())
         self.assertIsNone(read_partial(part, notes))
         part.write_bytes(b"12345")
-        for text in ("", "[]", "{}", '{"etag": null, "last_modified": null}'):
+        for text in (
+            *("", "[]", "{}", '{"etag": null, "last_modified": null}'),
+            *('{"etag": 1}', '{"etag": "\u20ac"}', '{"etag": "x", "length": "5"}', '{"tag": "x"}'),
+        ):
             notes.write_text(text)
             self.assertIsNone(read_partial(part, notes), text)
         part.write_bytes(b"")

@@ -1,8 +1,12 @@
 """WARC files, written from a network in memory and read by warcio."""
 
 import gzip
+import hashlib
 import os
+import re
 import resource
+import tempfile
+from base64 import b32encode
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,14 +16,30 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
 from evserve.fetch.errors import error_text
+from evserve.fetch.fetcher import Fetcher
+from evserve.fetch.output import warc
 from evserve.fetch.output.warc import WARCSink, complete_records_size
+from evserve.fetch.policy import Policy, RetryPolicy
 from evserve.fetch.testing import Page
+from evserve.http.cookies import Cookies
 from evserve.http.errors import TruncatedBody
+from evserve.http.proxy import Proxies, named_proxy
 from tests.fetch.memory_world import World, redirect
+from tests.http.memory_network import HOST, Network
 
 
 def at_once(function, *arguments):
     return execute(function, *arguments)
+
+
+def assert_valid(case, path):
+    class Command:
+        inputs = (str(path),)
+        verbose = False
+
+    checker = Checker(Command())
+    checker.process_all()
+    case.assertFalse(checker.exit_value)
 
 
 class WARCSinkTests(SynchronousTestCase):
@@ -43,13 +63,7 @@ class WARCSinkTests(SynchronousTestCase):
             ]
 
     def assert_valid(self):
-        class Command:
-            inputs = (str(self.path),)
-            verbose = False
-
-        checker = Checker(Command())
-        checker.process_all()
-        self.assertFalse(checker.exit_value)
+        assert_valid(self, self.path)
 
     def test_requests_and_responses_are_recorded(self):
         for name in ("x.warc", "x.warc.gz"):
@@ -115,6 +129,25 @@ class WARCSinkTests(SynchronousTestCase):
             done.callback(None)
             self.assertEqual(len(world.results), number + 1)
 
+    def test_the_size_does_not_include_records_of_urls_without_a_result(self):
+        written = []
+
+        def later(function, *arguments):
+            function(*arguments)
+            written.append(Deferred())
+            return written[-1]
+
+        archive = self.archive("x.warc", later)
+        world = World({"http://a/": Page(b"one"), "http://b/": Page(b"two")}, sinks=[archive])
+        world.start("http://a/")
+        self.assertEqual(archive.size, 0)
+        written[0].callback(None)
+        size = self.path.stat().st_size
+        self.assertEqual((archive.size, len(world.results)), (size, 1))
+        world.start("http://b/")
+        self.assertGreater(self.path.stat().st_size, size)
+        self.assertEqual((archive.size, len(world.results)), (size, 1))
+
     def test_a_device_is_refused(self):
         error = self.assertRaises(OSError, WARCSink, Path("/dev/full"), at_once, "testbot")
         self.assertEqual((error.strerror, error.filename), ("it must be a file", "/dev/full"))
@@ -178,6 +211,206 @@ class WARCSinkTests(SynchronousTestCase):
         self.assert_valid()
 
 
+class WireTests(SynchronousTestCase):
+    """What evserve's own client sends and receives, byte for byte."""
+
+    def setUp(self):
+        self.network = Network()
+        self.path = Path(self.mktemp())
+
+    def begin(self, url=HOST, client=None, omit=(), cookies=None, headers=(), **settings):
+        """Begin to fetch `url`; return the server's end of the connection."""
+        self.archive = WARCSink(self.path, execute, "testbot", omit=omit)
+        client = self.network.client(cookies, **settings)
+        policy = Policy(obey_robots=False, retry=RetryPolicy(0))
+        self.fetcher = Fetcher(client, self.network.reactor, policy, [self.archive])
+        self.fetched = self.fetcher.fetch(url, headers=headers)
+        return self.network.accept()
+
+    def records(self):
+        """Return the records by kind, as the file has them, without digests and other headers."""
+        self.successResultOf(self.archive.close())
+        assert_valid(self, self.path)
+        found = {"request": [], "response": []}
+        data = self.path.read_bytes()
+        while data:
+            head, _, data = data.partition(b"\r\n\r\n")
+            length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+            block, end, data = data[:length], data[length : length + 4], data[length + 4 :]
+            self.assertEqual(end, b"\r\n\r\n")
+            kind = re.search(rb"WARC-Type: (\w+)", head)[1].decode()
+            if kind != "warcinfo":
+                found[kind].append(block)
+        return found
+
+    def recorded(self, answer, closes=False, **how):
+        """Return the one response record for what the server sends."""
+        peer = self.begin(**how)
+        for piece in (answer,) if isinstance(answer, bytes) else answer:
+            peer.answer(piece)
+        if closes:
+            peer.close()
+        self.assertIsNone(self.successResultOf(self.fetched).error, answer)
+        (block,) = self.records()["response"]
+        return block
+
+    def test_a_response_is_recorded_as_it_came(self):
+        for answer in (
+            b'HTTP/1.1 200 OK\r\nX: filename="caf\xe9.txt"\r\nContent-Length: 2\r\n\r\nok',
+            b"HTTP/1.1 200 OK\nx-lower:  two  \nContent-Length:2\n\nok",
+            b"HTTP/1.1 200 Tout \xe0 fait\r\nContent-Length: 2\r\nContent-length: 2\r\n\r\nok",
+            b"HTTP/1.1 200 \r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
+            b"HTTP/1.1 404 Gone?\r\nX: \xe2\x82\xac\r\nX:\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2;a\r\nok\r\n00\r\nX:\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: one\r\n two\r\n\tthree\r\nContent-Length: 2\r\n\r\nok",
+            b"http/1.1 200\r\nTransfer-Encoding: chunked \r\nX Y: z\n\r\n2 \nok\n0\n\n",
+        ):
+            for pieces in ([answer], [answer[i : i + 1] for i in range(len(answer))]):
+                peer = self.begin()
+                for piece in pieces:
+                    peer.answer(piece)
+                self.successResultOf(self.fetched)
+                self.assertEqual(self.records()["response"], [answer])
+
+    def test_a_body_that_ends_with_the_connection_is_recorded(self):
+        answer = b"HTTP/1.0 200 OK\r\n\r\nhello"
+        self.assertEqual(self.recorded(answer, closes=True), answer)
+
+    def test_a_body_larger_than_memory_is_recorded(self):
+        self.patch(warc, "_IN_MEMORY", 1000)
+        body = os.urandom(300_000)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n"
+        pieces = [head, *(body[i : i + 10_000] for i in range(0, len(body), 10_000))]
+        self.assertEqual(self.recorded(pieces), head + body)
+
+    def test_interim_responses_and_what_follows_the_response_are_no_part_of_it(self):
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        self.assertEqual(self.recorded(b"HTTP/1.1 100 \r\n\r\n" + early + answer), answer)
+        self.assertEqual(self.recorded(answer + b"HTTP/1.1 200 more"), answer)
+
+    def test_a_long_head_is_recorded(self):
+        answer = b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: 2\r\n\r\nok" % (b"y" * 150_000)
+        self.assertEqual(self.recorded(answer), answer)
+
+    def test_a_request_is_recorded_as_it_was_sent(self):
+        cookies = Cookies()
+        headers = [(b"user-agent", b"me"), (b"Cookie", b"a=b"), (b"X-A", b"\xe9")]
+        peer = self.begin("http://u:p@192.0.2.1/x?y", cookies=cookies, headers=headers)
+        sent = peer.take()
+        self.assertIn(b"Authorization: Basic", sent)
+        self.assertEqual(sent.lower().count(b"user-agent"), 1)
+        peer.ok()
+        self.assertEqual(self.records()["request"], [sent])
+        self.assertNotIn(b"u:p@", self.path.read_bytes())
+
+    def test_a_request_to_a_proxy_is_recorded_as_it_was_sent(self):
+        proxy = named_proxy("http://me:secret@192.0.2.9:3128")
+        peer = self.begin(proxies=Proxies(proxy, proxy))
+        sent = peer.take()
+        self.assertTrue(sent.startswith(b"GET http://192.0.2.1/ HTTP/1.1"))
+        self.assertIn(b"Proxy-Authorization: ", sent)
+        peer.ok()
+        self.assertEqual(self.records()["request"], [sent])
+        self.assertIn(b"WARC-IP-Address: 192.0.2.9\r\n", self.path.read_bytes())
+
+    def test_headers_can_be_left_out(self):
+        omit = [b"authorization", b"X-Key", b"set-cookie"]
+        headers = [(b"x-key", b"secret"), (b"X-Key-Name", b"kept")]
+        peer = self.begin("http://u:p@192.0.2.1/", omit=omit, headers=headers)
+        sent = peer.take()
+        head = b"HTTP/1.1 200 OK\r\n%bX: set-cookie: z\r\nContent-Length: 17\r\n\r\n"
+        body = b"\nset-cookie: a\n\r\n"
+        peer.answer(head % b"SET-cookie: a\r\n secret\n\tsecret\nset-cookie:\r\n" + body)
+        records = self.records()
+        self.assertEqual(records["response"], [head % b"" + body])
+        kept = [line for line in sent.split(b"\r\n") if not line.startswith((b"Auth", b"x-key"))]
+        self.assertEqual(records["request"], [b"\r\n".join(kept)])
+        self.assertNotIn(b"secret", self.path.read_bytes())
+
+    def test_a_response_that_asks_for_a_password_is_recorded_too(self):
+        peer = self.begin("http://u:p@192.0.2.1/")
+        sent = [peer.take()]
+        asks = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="r", nonce="n"\r\n'
+        answers = [
+            asks + b"Content-Length: 2\r\n\r\nno",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ]
+        peer.answer(answers[0])
+        sent.append(peer.take())
+        peer.answer(answers[1])
+        self.assertIsNone(self.successResultOf(self.fetched).error)
+        self.assertEqual(self.records(), {"request": sent, "response": answers})
+
+    def test_a_request_that_is_repeated_on_another_connection_is_recorded_once(self):
+        peer = self.begin()
+        peer.ok()
+        again = self.fetcher.fetch(f"{HOST}/again")
+        peer.close()  # it had expired
+        other = self.network.accept()
+        sent = other.take()
+        other.ok(b"new")
+        self.assertIsNone(self.successResultOf(again).error)
+        records = self.records()
+        self.assertEqual((len(records["response"]), records["request"][1:]), (2, [sent]))
+
+    def test_each_hop_of_a_redirect_is_recorded(self):
+        peer = self.begin()
+        sent = [peer.take()]
+        peer.ok(b"moved", b"Location: /x", status=b"302 Found")
+        self.network.advance(0.1)
+        sent.append(peer.take())
+        peer.ok(b"there")
+        records = self.records()
+        self.assertEqual(records["request"], sent)
+        self.assertEqual([each[-5:] for each in records["response"]], [b"moved", b"there"])
+
+    def test_a_response_that_is_cut_off_or_too_long_is_not_recorded(self):
+        peer = self.begin()
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
+        peer.close()
+        self.assertIn("TruncatedBody", self.successResultOf(self.fetched).as_json())
+        self.assertEqual(self.records()["response"], [])
+        self.begin(max_body=3).answer(b"HTTP/1.1 200 OK\r\n\r\nfour")
+        self.assertIn("BodyTooLarge", self.successResultOf(self.fetched).as_json())
+        self.assertEqual(self.records()["response"], [])
+
+    def test_a_full_temporary_folder_fails_the_url(self):
+        def write(_):
+            raise OSError(28, "No space left on device")
+
+        full = SimpleNamespace(write=write, close=lambda: None)
+        self.patch(tempfile, "SpooledTemporaryFile", lambda _: full)
+        self.begin().ok()
+        row = self.successResultOf(self.fetched).as_json()
+        self.assertIn(f"No space left on device: {tempfile.gettempdir()}", row)
+
+    def test_a_record_has_the_address_and_the_time_of_the_request(self):
+        self.patch(warc, "time", SimpleNamespace(time=lambda: 1.5))
+        self.recorded(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        data = self.path.read_bytes()
+        self.assertEqual(data.count(b"WARC-Date: 1970-01-01T00:00:01.500000Z\r\n"), 2)
+        self.assertEqual(data.count(b"WARC-IP-Address: 192.0.2.1\r\n"), 2)
+
+    def test_only_the_digest_of_a_payload_without_chunks_is_stated(self):
+        sha1 = b"WARC-Payload-Digest: sha1:" + b32encode(hashlib.sha1(b"ok").digest())
+        self.recorded(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        self.assertIn(sha1, self.path.read_bytes())
+        self.recorded(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+        response = self.path.read_bytes().partition(b"WARC-Type: response")[2]
+        self.assertNotIn(b"WARC-Payload-Digest", response.partition(b"HTTP/1.1")[0])
+        with self.path.open("rb") as stream:
+            bodies = [each.content_stream().read() for each in ArchiveIterator(stream)]
+        self.assertIn(b"ok", bodies)
+
+    def test_an_accept_encoding_of_ones_own_is_sent(self):
+        peer = self.begin(headers=[(b"accept-encoding", b"gzip")])
+        sent = peer.take()
+        self.assertIn(b"accept-encoding: gzip\r\n", sent)
+        self.assertEqual(sent.lower().count(b"accept-encoding"), 1)
+
+
 PAGES = {f"http://a/{number}": Page(b"%d" % number * 5000) for number in range(3)}
 
 
@@ -197,13 +430,7 @@ class Case(SynchronousTestCase):
         return path, ends
 
     def assert_valid(self, path):
-        class Command:
-            inputs = (str(path),)
-            verbose = False
-
-        checker = Checker(Command())
-        checker.process_all()
-        self.assertFalse(checker.exit_value)
+        assert_valid(self, path)
 
 
 class WholeTests(Case):
