@@ -1,10 +1,11 @@
-"""Metrics of all services: a registry for each, merged with the service's name as a label."""
+"""Metrics of all services, merged with the service's name as a label, and of the process."""
 
 from collections.abc import Iterator
 
 from attrs import define, field
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from twisted.logger import Logger
 
 
@@ -46,3 +47,16 @@ class Metrics:
                 self._reported.add(service)
                 _log.failure("{service}: cannot collect its metrics", service=service)
             return []
+
+
+class ProcessMetrics(Collector):
+    """`process_*` and `python_gc_*` of this process; a prometheus_client collector."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._collectors = ProcessCollector(registry=registry), GCCollector(registry=registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric."""
+        for collector in self._collectors:
+            yield from collector.collect()

@@ -3,7 +3,7 @@
 from prometheus_client import Counter, Gauge
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.metrics import Metrics
+from evserve.host.metrics import Metrics, ProcessMetrics
 
 
 def samples(metrics):
@@ -41,3 +41,10 @@ class MetricsTests(SynchronousTestCase):
 
     def test_a_host_without_services_has_no_metrics(self):
         self.assertEqual(list(self.metrics.collect()), [])
+
+
+class ProcessMetricsTests(SynchronousTestCase):
+    def test_they_are_those_of_this_process(self):
+        names = {each.name for each in ProcessMetrics().collect()}
+        self.assertIn("python_gc_collections", names)
+        self.assertIn("process_cpu_seconds", names)

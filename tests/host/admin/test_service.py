@@ -15,7 +15,6 @@ from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve import __version__
-from evserve.host import process
 from evserve.host.admin.service import LIMITS, make_admin
 from evserve.host.application import RootService, add_services
 from evserve.host.command import Options as HostOptions
@@ -75,7 +74,6 @@ class AdminTests(SynchronousTestCase):
 
     def serve(self):
         self.start()
-        self.patch(process, "on_stop_signals", lambda *_: None)  # the test runner's stay
         for hook, words, named in self.reactor.whenRunningHooks:
             hook(*words, **named)
 
