@@ -56,12 +56,15 @@ class CertificatesTests(SynchronousTestCase):
             self.assertEqual(self.served(), new)
 
     def test_a_broken_one_is_a_line_and_the_old_one_stays(self):
+        good = self.file.read_bytes()
+        key, _, chain = good.partition(END_OF_KEY)
+        other = trustme.CA().issue_cert("localhost").private_key_pem.bytes()
         for written in self.strings():
-            self.setUp()
+            self.file.write_bytes(good)
+            self.reactor.tcpServers.clear()
+            self.certificates = Certificates()
             self.listen(written)
             before = self.served()
-            key, _, chain = self.file.read_bytes().partition(END_OF_KEY)
-            other = trustme.CA().issue_cert("localhost").private_key_pem.bytes()
             for broken in (b"", b"no certificate", key + END_OF_KEY + chain[:-200], other + chain):
                 self.file.write_bytes(broken)
                 (line,) = self.certificates.read_again()
