@@ -63,19 +63,13 @@ def _do_nothing(number: int, frame: object) -> None:
 class Terminal:
     """The terminal that the process was started from, if there is one.
 
-    It controls the process, or is one of its standard streams.
+    It is the one that controls the process; for a process without that, a standard stream.
     """
 
     def __init__(self) -> None:
         self._streams = [each for each in _STANDARD if os.isatty(each)]
-        self._is_known = self._is_there()
-
-    def _is_there(self) -> bool:
-        try:
-            os.close(os.open(_CONTROLLING, os.O_RDWR | os.O_NOCTTY))
-        except OSError:
-            return any(os.isatty(each) for each in self._streams)
-        return True
+        self._controls = _has_controlling_terminal()
+        self._is_known = self._controls or bool(self._streams)
 
     def has_gone(self) -> bool:
         """Return whether there was a terminal and is none now; if so, the streams lead nowhere."""
@@ -86,6 +80,20 @@ class Terminal:
             os.dup2(null, each)
         os.close(null)
         return True
+
+    def _is_there(self) -> bool:
+        # When a shell ends, its terminal controls nothing any more, but may stay open for a while.
+        if self._controls:
+            return _has_controlling_terminal()
+        return any(os.isatty(each) for each in self._streams)
+
+
+def _has_controlling_terminal() -> bool:
+    try:
+        os.close(os.open(_CONTROLLING, os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @define(eq=False)

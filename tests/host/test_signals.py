@@ -105,13 +105,19 @@ class TerminalTests(SynchronousTestCase):
         """Put a descriptor in the place of standard input, as far as the terminal sees it."""
         self.patch(signals, "_STANDARD", (descriptor,))
 
-    def test_it_is_noticed_when_it_has_gone(self):
+    def open_terminal(self):
         master, slave = pty.openpty()
         self.addCleanup(os.close, slave)
+        master = os.fdopen(master)
+        self.addCleanup(master.close)
+        return master, slave
+
+    def test_it_is_noticed_when_it_has_gone(self):
+        master, slave = self.open_terminal()
         self.standard(slave)
         terminal = Terminal()
         self.assertFalse(terminal.has_gone())
-        os.close(master)
+        master.close()
         for _ in range(2):
             self.assertTrue(terminal.has_gone())
         os.write(slave, b"this goes nowhere, and does not fail")
@@ -123,13 +129,14 @@ class TerminalTests(SynchronousTestCase):
         self.standard(reading)
         self.assertFalse(Terminal().has_gone())
 
-    def test_the_one_that_controls_the_process_counts(self):
-        self.standard(0)
-        path = self.mktemp()
-        self.patch(signals, "_CONTROLLING", path)
-        Path(path).touch()
+    def test_the_one_that_controls_the_process_is_the_one_that_counts(self):
+        _, slave = self.open_terminal()
+        self.standard(slave)
+        path = Path(self.mktemp())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self.patch(signals, "_CONTROLLING", str(path))
         terminal = Terminal()
         self.assertFalse(terminal.has_gone())
-        Path(path).unlink()
-        self.patch(os, "isatty", lambda _: False)
+        path.unlink()
         self.assertTrue(terminal.has_gone())
