@@ -1,8 +1,12 @@
 """The merged metrics of all services."""
 
-from prometheus_client import Counter, Gauge
+from pathlib import Path
+from types import SimpleNamespace
+
+from prometheus_client import Counter, Gauge, ProcessCollector
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.host import metrics
 from evserve.host.metrics import Metrics, ProcessMetrics
 
 
@@ -44,7 +48,31 @@ class MetricsTests(SynchronousTestCase):
 
 
 class ProcessMetricsTests(SynchronousTestCase):
-    def test_they_are_those_of_this_process(self):
-        names = {each.name for each in ProcessMetrics().collect()}
-        self.assertIn("python_gc_collections", names)
-        self.assertIn("process_cpu_seconds", names)
+    def values(self, *collectors):
+        return {
+            sample.name: sample.value
+            for collector in collectors
+            for family in collector.collect()
+            for sample in family.samples
+            if sample.name.startswith("process_")
+        }
+
+    def test_they_are_those_of_prometheus_client(self):
+        own = self.values(ProcessMetrics())
+        for name, expected in self.values(ProcessCollector(registry=None)).items():
+            self.assertTrue(0.9 * expected - 2 <= own.pop(name) <= 1.1 * expected + 2, name)
+        self.assertEqual(own, {})
+
+    def test_descriptors_are_counted_where_the_kernel_does_not(self):
+        folder = Path(self.mktemp())
+        (folder / "self" / "fd").mkdir(parents=True)
+        self.patch(metrics, "_PROC", folder)
+        self.assertEqual(self.values(ProcessMetrics()), {})
+        for name in ("stat", "self/stat"):
+            (folder / name).write_bytes(Path("/proc", name).read_bytes())
+        self.patch(Path, "stat", lambda _: SimpleNamespace(st_size=0))
+        (folder / "self" / "fd" / "7").touch()
+        self.assertEqual(self.values(ProcessMetrics())["process_open_fds"], 1)
+
+    def test_the_garbage_collectors_are_there(self):
+        self.assertIn("python_gc_collections", [each.name for each in ProcessMetrics().collect()])
