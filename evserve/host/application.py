@@ -1,6 +1,7 @@
 """The service tree of the process: its start, its drain, and the host that services see."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -118,7 +119,9 @@ class RootService(MultiService):
     def startService(self) -> None:
         self.running = 1
         for child in self._all_services():
-            self._start_child(child, self._interruptible(child.startService))
+            start = child.startService
+            is_short = isinstance(child, ListenerService)  # which only logs where it listens
+            self._start_child(child, start if is_short else self._interruptible(start))
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
 
@@ -132,11 +135,12 @@ class RootService(MultiService):
             self._started_children.append(child)
         try:
             start()
-        except KeyboardInterrupt:
-            # Start nothing more. The reactor must run nevertheless, and stops at once, because it
-            # gets the signal: started services need it to stop, and would otherwise leave UNIX
-            # sockets and their locks behind.
+        except KeyboardInterrupt as error:
+            # Start nothing more. The reactor must run nevertheless: started services need it to
+            # stop, and would otherwise leave UNIX sockets and their locks behind.
             self.failure = "interrupted"
+            if error.args != (signal.SIGTERM,):  # which the reactor gets, and status 0 is right
+                self.finish(128 + signal.SIGINT)
         except Exception as error:
             if not isinstance(error, USER_ERRORS):
                 self._log.failure("{name}: failed to start", name=child.name)

@@ -145,14 +145,21 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
-    def test_a_signal_interrupts_the_start_and_stops_what_has_started(self):
+    def interrupt(self, number):
         self.add("a")
-        self.add("b").startService = lambda: self.root._signals._handle(signal.SIGTERM)
+        self.add("b").startService = lambda: self.root._signals._handle(number)
         self.add("c")
         self.start()
-        self.assertEqual((self.terminal.getvalue(), self.formats()), ("", ["{why}: stopping"]))
-        self.assertEqual((self.reactor.stops, self.statuses), (1, []))
+        self.assertEqual((self.terminal.getvalue(), self.reactor.stops), ("", 1))
         self.assertNotIn("start c", self.happened)
+
+    def test_sigterm_interrupts_the_start_and_is_a_clean_end(self):
+        self.interrupt(signal.SIGTERM)
+        self.assertEqual((self.formats(), self.statuses), (["{why}: stopping"], []))
+
+    def test_ctrl_c_stops_what_has_started_without_output(self):
+        self.interrupt(signal.SIGINT)
+        self.assertEqual((self.formats(), self.statuses), ([], [130]))
         del self.happened[:]
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])

@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+from pathlib import Path
 
 import trustme
 from twisted.internet.task import deferLater
@@ -209,8 +210,12 @@ class StartTests(Case):
         self.assertEqual(await server.stop(), 0, server.err)
 
     async def test_a_stop_as_soon_as_ports_may_be_open_is_a_clean_one(self):
-        for at in ("privileged", "start", "running"):
-            for name in ("TERM", "INT"):
+        for at, *names in (
+            ("privileged", "TERM", "INT"),
+            ("start", "TERM"),  # Ctrl-C ends a slow start with status 130
+            ("running", "TERM", "INT"),
+        ):
+            for name in names:
                 server = self.start(name, at)
                 self.assertEqual(await server.ended, 0, (name, at, server.err))
                 self.assertIn(f"SIG{name}: stopping\n", server.err.decode(), at)
@@ -260,6 +265,18 @@ class TerminalTests(Case):
         await self.until(lambda: log.exists() and " serves " in log.read_text())
         server.transport.loseConnection()
         self.assertEqual(await server.exited, 0)
+        self.assertIn("SIGHUP, because the terminal has gone: stopping\n", log.read_text())
+
+    async def test_a_shell_that_ends_takes_its_server_with_it(self):
+        script = '"$@" & echo process $!; read line'  # the terminal itself stays open
+        command = (*EVSERVE[:3], "--logfile", "x.log", *EVSERVE[3:], "--port", "0")
+        shell = self.on_terminal("/bin/sh", "-c", script, "sh", *command)
+        log = self.folder / "x.log"
+        await self.until(lambda: log.exists() and " serves " in log.read_text())
+        pid = int(re.search(rb"process (\d+)", shell.out)[1])
+        self.addCleanup(lambda: Path(f"/proc/{pid}").exists() and os.kill(pid, signal.SIGKILL))
+        shell.transport.write(b"\n")
+        await self.until(lambda: "Server Shut Down" in log.read_text())
         self.assertIn("SIGHUP, because the terminal has gone: stopping\n", log.read_text())
 
     async def test_nohup_outlives_the_terminal(self):
