@@ -1,7 +1,6 @@
 """The service tree of the process: its start, its drain, and the host that services see."""
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -119,9 +118,7 @@ class RootService(MultiService):
     def startService(self) -> None:
         self.running = 1
         for child in self._all_services():
-            start = child.startService
-            is_short = isinstance(child, ListenerService)  # which only logs where it listens
-            self._start_child(child, start if is_short else self._interruptible(start))
+            self._start_child(child, self._interruptible(child.startService))
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
 
@@ -136,11 +133,14 @@ class RootService(MultiService):
         try:
             start()
         except KeyboardInterrupt as error:
-            # Start nothing more. The reactor must run nevertheless: started services need it to
-            # stop, and would otherwise leave UNIX sockets and their locks behind.
+            # Start nothing more. The reactor must run nevertheless, and stops at once, because it
+            # gets the signal too: started services need it to stop, and would otherwise leave UNIX
+            # sockets and their locks behind.
             self.failure = "interrupted"
-            if error.args != (signal.SIGTERM,):  # which the reactor gets, and status 0 is right
-                self.finish(128 + signal.SIGINT)
+            if (
+                not self.listeners
+            ):  # a job, which is not done; a server has ended as it was told to
+                process.exit_with(128 + error.args[0])
         except Exception as error:
             if not isinstance(error, USER_ERRORS):
                 self._log.failure("{name}: failed to start", name=child.name)
@@ -217,7 +217,8 @@ class RootService(MultiService):
             self._abort(f"{name} again")
 
     def _stop(self, why: str) -> None:
-        self._log.info("{why}: stopping", why=why)
+        if self.failure is None:
+            self._log.info("{why}: stopping", why=why)
         self._stop_reactor()
 
     def _stop_without_terminal(self) -> bool:

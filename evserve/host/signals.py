@@ -100,7 +100,7 @@ def _has_controlling_terminal() -> bool:
 class SignalHandlers:
     """Calls `act` in the reactor with the name of each signal: INT, TERM, HUP, USR1.
 
-    interrupts: whether SIGINT raises KeyboardInterrupt instead, and SIGTERM as well.
+    interrupts: whether SIGINT and SIGTERM raise KeyboardInterrupt, with their number, as well.
     """
 
     reactor: Any
@@ -124,8 +124,8 @@ class SignalHandlers:
             signal.raise_signal(_early.pop(0))  # to the handler that it has now
 
     def _handle(self, number: int, frame: object = None) -> None:
-        if number != signal.SIGINT or not self.interrupts:
-            self.reactor.callFromThread(self.act, signal.Signals(number).name)
+        # Also if it interrupts: many places, maybeDeferred for one, swallow a KeyboardInterrupt.
+        self.reactor.callFromThread(self.act, signal.Signals(number).name)
         if self.interrupts and number in _STOP:
             raise KeyboardInterrupt(number)
 

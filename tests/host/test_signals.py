@@ -87,7 +87,7 @@ class HandlersTests(Case):
         for each in (signal.SIGINT, signal.SIGTERM):
             self.assertRaises(KeyboardInterrupt, self.send, each)
         self.send(signal.SIGUSR1)
-        self.assertEqual(self.names, ["SIGTERM", "SIGUSR1"])
+        self.assertEqual(self.names, ["SIGINT", "SIGTERM", "SIGUSR1"])
 
     def test_at_exit_none_can_change_the_status(self):
         hold_signals()
