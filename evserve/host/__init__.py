@@ -7,10 +7,12 @@
 - listener: the service that listens; ports on inherited sockets
 - connections: limits per service, idle time-outs, file descriptors, drain of connections
 - endpoints: endpoint strings
+- certificates: those of TLS endpoints, read again on SIGHUP
 - plugins: folders of plugin files; the `services` command
-- process: one-line errors, exit status, signals, standard streams, file limit, paths
-- logs: format and destination of the log
-- metrics: the metrics of all services, merged
+- process: one-line errors, exit status, standard streams, file limit, paths
+- signals: the handlers of signals; the terminal that the process may lose
+- logs: format and destination of the log; log files
+- metrics: the metrics of all services, merged; those of the process
 - systemd: readiness, watchdog, socket activation
 - admin: status page, metrics and health over HTTP
 - workers: `--workers N`

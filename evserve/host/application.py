@@ -1,9 +1,9 @@
 """The service tree of the process: its start, its drain, and the host that services see."""
 
 import os
-import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any, TextIO
@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import twisted
 from attrs import define
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
@@ -21,20 +22,23 @@ from zope.interface import implementer
 
 from evserve import __version__
 from evserve.host import process
+from evserve.host.certificates import Certificates
 from evserve.host.config import ServiceConfig
 from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
-from evserve.host.endpoints import endpoint_strings, parse_endpoint
+from evserve.host.endpoints import endpoint_strings
 from evserve.host.listener import ListenerService, SharedSocketReactor
-from evserve.host.logs import logs_to_terminal, make_observer
-from evserve.host.metrics import Metrics
+from evserve.host.logs import LogFile, logs_to_terminal, make_observer, open_log_file
+from evserve.host.metrics import Metrics, ProcessMetrics
 from evserve.host.options import LOOPBACK, Limits
 from evserve.host.process import USER_ERRORS, explain
+from evserve.host.signals import SignalHandlers, Terminal, hangs_up
 from evserve.host.systemd import notifier_from_environment
 from evserve.interfaces import IAbortable, IHost
 
 
 MINIMUM_DRAIN = 0.1  # seconds: services without work in flight also need a turn to stop
 GRACE = 1.0  # seconds for services to see that their connections were aborted
+HANG_UP_DELAY = 1.0  # seconds from the SIGHUP of a shell that ends to the end of its terminal
 
 
 class StartError(Exception):
@@ -68,6 +72,8 @@ class RootService(MultiService):
         MultiService.__init__(self)
         self.reactor = reactor
         self.metrics = Metrics()
+        self.process_metrics: Collector = ProcessMetrics()
+        self.certificates = Certificates()
         self.descriptors = DescriptorLimiter(reactor, process.raise_file_limit())
         self.listeners: list[ListenerService] = []
         self.failure: str | None = None
@@ -77,6 +83,10 @@ class RootService(MultiService):
         self._twistd = twistd
         self._log_format = log_format
         self._drain = drain
+        self._log_file: LogFile | None = None
+        self._signals = SignalHandlers(reactor, self._on_signal)
+        in_foreground = twistd.get("nodaemon", True)
+        self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
         self._reactor_stopped = False
         self._stopped: Deferred[None] | None = None  # what stopService returned
@@ -86,13 +96,16 @@ class RootService(MultiService):
     @override
     def setServiceParent(self, parent: Any) -> None:
         MultiService.setServiceParent(self, parent)
-        observer = make_observer(self._twistd, self._log_format)
+        self._signals.install()
+        self._log_file = open_log_file(self._twistd)
+        observer = make_observer(self._twistd, self._log_format, self._log_file)
         if observer is not None:
             parent.setComponent(ILogObserver, observer)
 
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
         """Return the endpoint of a service's endpoint string; raises EndpointError."""
-        return parse_endpoint(SharedSocketReactor(self.reactor), written, interface)
+        reactor = SharedSocketReactor(self.reactor)
+        return self.certificates.endpoint(reactor, written, interface)
 
     @override
     def privilegedStartService(self) -> None:
@@ -105,7 +118,7 @@ class RootService(MultiService):
     def startService(self) -> None:
         self.running = 1
         for child in self._all_services():
-            self._start_child(child, child.startService)
+            self._start_child(child, self._interruptible(child.startService))
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
 
@@ -119,15 +132,31 @@ class RootService(MultiService):
             self._started_children.append(child)
         try:
             start()
-        except KeyboardInterrupt:
-            # Start nothing more. The reactor must run nevertheless: started services need it to
-            # stop, and would otherwise leave UNIX sockets and their locks behind.
+        except KeyboardInterrupt as error:
+            # Start nothing more. The reactor must run nevertheless, and stops at once, because it
+            # gets the signal too: started services need it to stop, and would otherwise leave UNIX
+            # sockets and their locks behind.
             self.failure = "interrupted"
-            self.finish(128 + signal.SIGINT)
+            if (
+                not self.listeners
+            ):  # a job, which is not done; a server has ended as it was told to
+                process.exit_with(128 + error.args[0])
         except Exception as error:
             if not isinstance(error, USER_ERRORS):
                 self._log.failure("{name}: failed to start", name=child.name)
             self.fail(f"{child.name}: {explain(error)}")
+
+    def _interruptible(self, start: Callable[[], None]) -> Callable[[], None]:
+        """Return `start` as a function that SIGINT and SIGTERM end early: it may read for long."""
+
+        def run() -> None:
+            try:
+                self._signals.interrupts = True
+                start()
+            finally:
+                self._signals.interrupts = False
+
+        return run
 
     def _check_descriptors(self) -> None:
         """Fail instead of waiting forever for descriptors that cannot become free."""
@@ -136,7 +165,6 @@ class RootService(MultiService):
             self.fail(f"file limit {limit}: too low to accept connections (raise ulimit -n)")
 
     def _reactor_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is None:
             self.phase = Phase.SERVING
             names = ", ".join(str(child.name) for child in self)
@@ -176,11 +204,55 @@ class RootService(MultiService):
             self.reactor.stop()
 
     def _on_signal(self, name: str) -> None:
-        if self._stopped is None:
-            self._log.info("{name}: stopping", name=name)
-            self._stop_reactor()
-        else:
+        if name == "SIGUSR1":
+            self._log.info("{name}: {log}", name=name, log=self._reopen_log())
+        elif name == "SIGHUP":
+            if not self._stop_without_terminal():
+                self._reload()
+                if self._tty is not None:
+                    self.reactor.callLater(HANG_UP_DELAY, self._stop_without_terminal)
+        elif not self._reactor_stopped:
+            self._stop(name)
+        elif self._stopped is not None:
             self._abort(f"{name} again")
+
+    def _stop(self, why: str) -> None:
+        if self.failure is None:
+            self._log.info("{why}: stopping", why=why)
+        self._stop_reactor()
+
+    def _stop_without_terminal(self) -> bool:
+        """Stop if the terminal has gone that the process was started from; return whether."""
+        if self._tty is None or not self._tty.has_gone():
+            return False
+        if not self._reactor_stopped:
+            self._stop("SIGHUP, because the terminal has gone")
+        return True
+
+    def _reload(self) -> None:
+        """Open the log file and read the certificates again; log the outcome as one line."""
+        is_serving = self.phase is Phase.SERVING
+        if is_serving:
+            self.notifier.reloading()
+        log, problems = self._reopen_log(), self._read_certificates()
+        outcome = "; ".join([log, *(problems or ["certificates read again"])])
+        (self._log.error if problems else self._log.info)("SIGHUP: {outcome}", outcome=outcome)
+        if is_serving:
+            self.notifier.reloaded()
+
+    def _read_certificates(self) -> list[str]:
+        """Read the certificates again; return the problems."""
+        return [f"{each} (the old certificate stays)" for each in self.certificates.read_again()]
+
+    def _reopen_log(self) -> str:
+        """Open the log file again; return what happened."""
+        if self._log_file is None:
+            return "no log file to reopen"
+        try:
+            self._log_file.reopen()
+        except OSError as error:
+            return f"the old log file stays ({explain(error)})"
+        return "log file reopened"
 
     @override
     def stopService(self) -> Deferred[None]:

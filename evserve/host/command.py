@@ -39,6 +39,7 @@ from evserve.host.options import (
 )
 from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.host.process import check_paths, exit_without_traceback, open_standard_descriptors
+from evserve.host.signals import hold_signals, ignore_job_control
 from evserve.host.workers.messages import current_assignment
 from evserve.options import choice, positive_integer, seconds
 from evserve.plugin import (
@@ -132,6 +133,7 @@ class Options(usage.Options):
 
     @override
     def parseOptions(self, options: list[str] | None = None) -> None:
+        hold_signals()
         open_standard_descriptors()
         with exit_without_traceback():
             try:
@@ -166,6 +168,7 @@ class Options(usage.Options):
             if extra:
                 raise usage.UsageError(f"--config names the services to run (remove {extra[0]})")
             workers_location = self._read_config(own)
+            self._check_alone()
         if self["workers"]:
             twistd: dict[str, Any] = self.parent or {}
             if twistd.get("chroot"):
@@ -193,6 +196,17 @@ class Options(usage.Options):
         on_command_line = any(self.synonyms[name] == "workers" for name, _ in own)
         return "--workers" if on_command_line else f"{location} workers"
 
+    def _check_alone(self) -> None:
+        """Raise UsageError if a service among several needs the process for itself.
+
+        A class attribute `alone_in_process` of its Options names the options with which it does.
+        """
+        for config in self.services if len(self.services) > 1 else ():
+            for name in getattr(config.options, "alone_in_process", ()):
+                if config.options[name]:
+                    where = f"{self['config']}: [services.{config.name}] {name}"
+                    raise usage.UsageError(f"{where}: needs a process without other services")
+
     def _apply(self, arguments: list[Argument], message: str | None = None) -> None:
         set_options(self, arguments, message=message, parse=super().parseOptions)
 
@@ -219,20 +233,20 @@ def makeService(options: Options) -> IService:
 
         root, services = choose_role(options, options.services, reactor)
         add_services(services, root)
+        is_server = any(
+            each.plugin.listens or isinstance(each.plugin, ServiceMakerPlugin)
+            for each in options.services
+        )
+        if is_server:
+            ignore_job_control()
         if current_assignment() is None:  # the supervisor does this for its workers
-            _warn_of_broken_plugins(options)
+            if is_server:  # the output of a job stays short
+                for broken in options.catalogue.broken:
+                    _log.warn(
+                        "plugin left out: {path}: {cause}", path=broken.path, cause=broken.cause
+                    )
             if options["admin"] is not None:
                 from evserve.host.admin.service import make_admin
 
                 root.admin = make_admin(options["admin"], options.services, root)
         return root
-
-
-def _warn_of_broken_plugins(options: Options) -> None:
-    """Log the plugins left out if there is a server; the output of a job stays short."""
-    if any(
-        each.plugin.listens or isinstance(each.plugin, ServiceMakerPlugin)
-        for each in options.services
-    ):
-        for broken in options.catalogue.broken:
-            _log.warn("plugin left out: {path}: {cause}", path=broken.path, cause=broken.cause)

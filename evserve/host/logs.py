@@ -1,15 +1,18 @@
 """Logs: one readable line per event on standard error, or Twisted's JSON.
 
 Standard output is for results, but `twistd` logs there, and begins with lines about itself. So the
-host sets its own observer, unless the user asked `twistd` for another place or format.
+host sets its own observer, unless the user asked `twistd` for syslog, a logger or text on standard
+output. It opens log files too: `twistd` would cut one into pieces of 1 MB and keep them all, and
+could not open it again after logrotate has moved it.
 """
 
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, TextIO
 
 from twisted.logger import (
@@ -20,11 +23,11 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     PredicateResult,
+    eventAsJSON,
     eventAsText,
-    jsonFileLogObserver,
+    textFileLogObserver,
 )
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
 from zope.interface import provider
 
 
@@ -35,6 +38,8 @@ _NOISE = re.compile(
     r"|(Starting|Stopping) factory |Main loop terminated|Unable to write to plugin cache"
 )
 
+_PLAIN_KEYS = ("log_time", "log_level", "log_namespace")
+
 
 def logs_to_terminal(twistd: Mapping[str, Any]) -> bool:
     """Return whether the log goes to standard error."""
@@ -42,29 +47,85 @@ def logs_to_terminal(twistd: Mapping[str, Any]) -> bool:
     return bool(twistd.get("nodaemon")) and not elsewhere
 
 
-def make_observer(twistd: Mapping[str, Any], log_format: str) -> ILogObserver | None:
+class LogFile:
+    """A log file that other programs may move, truncate or delete at any time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).absolute()
+        self._descriptor = self._open(0o666)
+
+    def _open(self, mode: int) -> int:
+        # With O_APPEND, so that a file that was truncated (logrotate's copytruncate) grows from 0.
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
+
+    def write(self, text: str) -> None:
+        os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+    def reopen(self) -> None:
+        """Go on in the file that has the path now, or in a new one; raises OSError.
+
+        A new file has at most the permissions of the one before.
+        """
+        opened = self._open(stat.S_IMODE(os.fstat(self._descriptor).st_mode))
+        # The number stays the same: another thread may be writing to it at this moment.
+        os.dup2(opened, self._descriptor, inheritable=False)
+        os.close(opened)
+
+
+def open_log_file(twistd: Mapping[str, Any]) -> LogFile | None:
+    """Open and return the file that `twistd` was told to log to; None if it logs elsewhere."""
+    name: str | None = twistd.get("logfile")
+    if _is_left_to_twisted(twistd) or name == "-" or (not name and twistd["nodaemon"]):
+        return None
+    return LogFile(name or "twistd.log")
+
+
+def _is_left_to_twisted(twistd: Mapping[str, Any]) -> bool:
+    # `twist`, which is never a daemon, has options of its own for the log.
+    return bool(twistd.get("logger") or twistd.get("syslog")) or "nodaemon" not in twistd
+
+
+def make_observer(
+    twistd: Mapping[str, Any], log_format: str, log_file: LogFile | None
+) -> ILogObserver | None:
     """Return the observer to log with; None leaves logging to `twistd`."""
-    if twistd.get("logger") or twistd.get("syslog"):
+    if _is_left_to_twisted(twistd):
         return None
-    name = twistd.get("logfile")
-    stream: Any
-    if twistd.get("nodaemon") and not name:
+    stream: Any = log_file
+    if log_file is not None:
+        if log_format == "text":
+            return textFileLogObserver(stream)
+    elif twistd.get("logfile") != "-":
         stream = sys.stderr
-    elif log_format == "text":
-        return None
+    elif log_format == "json":
+        stream = sys.stdout
     else:
-        stream = sys.stdout if name == "-" else LogFile.fromFullPath(name or "twistd.log")
+        return None
     return file_observer(stream, log_format)
 
 
 def file_observer(stream: TextIO, log_format: str) -> ILogObserver:
     """Return an observer that writes to `stream` and drops noise."""
-    inner = (
-        jsonFileLogObserver(stream, recordSeparator="")
-        if log_format == "json"
-        else FileLogObserver(stream, _clearing if _is_terminal(stream) else format_event)
-    )
+    form = _clearing if _is_terminal(stream) else format_event
+    inner = FileLogObserver(stream, format_json if log_format == "json" else form)
     return FilteringLogObserver(inner, [drop_noise])
+
+
+def format_json(event: LogEvent) -> str:
+    """Return an event as a JSON object on one line; its `message` is what the text format shows.
+
+    An event with values that are no JSON, such as a list that holds itself, loses them.
+    """
+    message = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    try:
+        text = eventAsJSON({**event, "message": message})
+    except Exception:
+        kept = {key: event[key] for key in _PLAIN_KEYS if key in event}
+        text = eventAsJSON({**kept, "message": message})
+    return f"{text}\n"
 
 
 def format_event(event: LogEvent) -> str:

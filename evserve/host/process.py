@@ -1,4 +1,4 @@
-"""The process: one-line errors, exit status, signals, standard streams, file limit, paths."""
+"""The process: one-line errors, exit status, standard streams, file limit, paths."""
 
 import atexit
 import errno
@@ -7,7 +7,7 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -82,27 +82,6 @@ def exit_with(status: int) -> None:
             os._exit(status)
 
     atexit.register(end)
-
-
-def on_stop_signals(reactor: Any, stop: Callable[[str], None]) -> None:
-    """Call `stop` in the reactor with the signal's name on SIGINT and SIGTERM.
-
-    Call this once the reactor runs: `reactor.run` installs handlers that close connections at
-    once, after which the process dies of the signal instead of exiting with 0.
-    """
-
-    def handler(number: int, frame: object) -> None:
-        reactor.callFromThread(stop, signal.Signals(number).name)
-
-    _handle_stop_signals(handler)
-    # At exit the interpreter restores the default handlers; a second signal then would change the
-    # exit status of a process that has stopped cleanly.
-    atexit.register(_handle_stop_signals, signal.SIG_IGN)
-
-
-def _handle_stop_signals(handler: Any) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, handler)
 
 
 def open_standard_descriptors() -> None:

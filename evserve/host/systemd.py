@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Mapping, MutableMapping
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,14 @@ class Notifier:
         self._send("READY=1", f"STATUS={status}")
         if self.watchdog is not None:
             self._loop.start(self.watchdog / 2)
+
+    def reloading(self) -> None:
+        """Report the start of a reload: `Type=notify-reload` waits for this and for `reloaded`."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """Report the end of a reload."""
+        self._send("READY=1")
 
     def stopping(self, status: str) -> None:
         """Report the start of the drain; the watchdog is fed until the process ends."""

@@ -1,6 +1,6 @@
 """The queue: durable events that producers put and consumers reserve, over beanstalkd's protocol.
 
-service    QueueService, Options: start, stop, SIGUSR1
+service    QueueService, Options: start, stop, drain
 protocol   QueueProtocol: a Twisted transport on one end, a Session on the other
 session    Session: one connection's commands and replies; VERBS, the table of verbs
 parser     Parser: bytes in, commands out; the grammar of the command lines

@@ -39,8 +39,15 @@ class Options(UsageOptions):
 
     longdesc = (
         "Speaks the protocol of beanstalkd 1.13, so that every client of beanstalkd can use it, "
-        "and some verbs of its own (docs/protocol.md). SIGUSR1 makes it refuse puts (DRAINING)."
+        "and some verbs of its own (docs/protocol.md)."
     )
+    optFlags = [
+        [
+            "usr1-drains",
+            None,
+            "Refuse puts (DRAINING) after SIGUSR1, which reopens no log file then",
+        ],
+    ]
     optParameters = [
         ["store", None, _MEMORY, "SQLite file for the events; :memory: loses them on exit"],
         ["sync", None, "full", "full: commits survive a power cut; normal: a crash", _sync],
@@ -51,6 +58,7 @@ class Options(UsageOptions):
     ]
 
     default_port = 11300  # without --port and --listen
+    alone_in_process = ("usr1-drains",)  # the signal is for the log files of other services too
 
     def __init__(self) -> None:
         UsageOptions.__init__(self)
@@ -98,7 +106,6 @@ class QueueService(MultiService):
             self.host.fail(str(error))
             return
         MultiService.startService(self)
-        self.host.reactor.callWhenRunning(self._watch_signal)
 
     def _open(self) -> None:
         core = Core(self.options.limits())
@@ -134,16 +141,11 @@ class QueueService(MultiService):
     def unready_reason(self) -> str | None:
         return None if self.broker is None else self.broker.problem
 
-    def _watch_signal(self) -> None:
-        """Drain on SIGUSR1, as beanstalkd does."""
-        call_from_thread = self.host.reactor.callFromThread
-        signal.signal(signal.SIGUSR1, lambda *_: call_from_thread(self.drain))
-
     def drain(self) -> None:
         """Refuse puts from now on."""
-        assert self.broker is not None
-        self.broker.draining = True
-        _log.info("draining: no puts are accepted")
+        if self.broker is not None:
+            self.broker.draining = True
+            _log.info("draining: no puts are accepted")
 
     @override
     def stopService(self) -> Deferred[None]:
@@ -160,5 +162,8 @@ def makeService(options: Options, host: IHost) -> IService:
     """Return the queue and its port."""
     factory = QueueFactory()
     service = QueueService(options, host, factory)
+    if options["usr1-drains"]:  # now, because the signal may come as soon as the port is open
+        call_from_thread = host.reactor.callFromThread
+        signal.signal(signal.SIGUSR1, lambda *_: call_from_thread(service.drain))
     host.listen(options, factory).setServiceParent(service)
     return service

@@ -3,7 +3,9 @@
 import errno
 import io
 import os
+import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 from prometheus_client import Gauge
@@ -11,14 +13,24 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import process
-from evserve.host.application import GRACE, RootService, ServiceHost, StartError, add_services
+from evserve.host.application import (
+    GRACE,
+    HANG_UP_DELAY,
+    RootService,
+    ServiceHost,
+    StartError,
+    add_services,
+)
+from evserve.host.certificates import Certificates
 from evserve.host.config import ServiceConfig
 from evserve.host.options import Limits, with_listening_options
+from evserve.host.signals import SignalHandlers
+from evserve.host.systemd import Notifier
 from evserve.interfaces import LoadedService
 
 
@@ -34,6 +46,9 @@ class Reactor(MemoryReactorClock):
 
     def stop(self):
         self.stops += 1
+
+    def callFromThread(self, function, *args):
+        self.callWhenRunning(function, *args)
 
     def run(self):
         self.running = True
@@ -78,10 +93,10 @@ class Case(SynchronousTestCase):
         self.reactor = Reactor()
         self.terminal = io.StringIO()
         self.patch(sys, "stderr", self.terminal)
-        self.statuses, self.signals = [], []
+        self.statuses = []
         self.patch(process, "exit_with", self.statuses.append)
         self.patch(process, "raise_file_limit", lambda: 1024)
-        self.patch(process, "on_stop_signals", lambda _, stop: self.signals.append(stop))
+        self.patch(SignalHandlers, "install", lambda _: None)  # the test runner's stay
         self.root = RootService(self.reactor, self.twistd, "text", 10.0)
         self.happened = []
         self.logged = []
@@ -130,14 +145,23 @@ class StartTests(Case):
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
 
-    def test_ctrl_c_stops_what_has_started_without_output(self):
+    def interrupt(self, number):
         self.add("a")
-        self.add("b", error=KeyboardInterrupt())
+        self.add("b").startService = lambda: self.root._signals._handle(number)
         self.add("c")
         self.start()
         self.assertEqual((self.terminal.getvalue(), self.formats()), ("", []))
-        self.assertEqual((self.reactor.stops, self.statuses), (1, [130]))
+        self.assertEqual(self.reactor.stops, 1)
         self.assertNotIn("start c", self.happened)
+
+    def test_a_server_whose_start_is_interrupted_has_ended_as_it_was_told_to(self):
+        self.root.listeners.append(None)
+        self.interrupt(signal.SIGTERM)
+        self.assertEqual(self.statuses, [])
+
+    def test_a_job_whose_start_is_interrupted_is_not_done(self):
+        self.interrupt(signal.SIGINT)
+        self.assertEqual(self.statuses, [130])
         del self.happened[:]
         self.root.stopService()
         self.assertEqual(self.happened, ["stop c", "stop b", "stop a"])
@@ -278,11 +302,101 @@ class StopTests(Case):
         return connection
 
 
+class LostTerminal:
+    """A terminal that goes when the shell has ended, a moment after its SIGHUP."""
+
+    def __init__(self, clock):
+        self.clock, self.gone_at = clock, None
+
+    def has_gone(self):
+        return self.gone_at is not None and self.clock.seconds() >= self.gone_at
+
+
+class HangUpTests(Case):
+    def setUp(self):
+        super().setUp()
+        self.root._tty = self.terminal = LostTerminal(self.reactor)
+        self.add("a")
+        self.start()
+        del self.logged[:]
+
+    def hang_up(self):
+        self.root._on_signal("SIGHUP")
+        return [formatEvent(event) for event in self.logged]
+
+    def test_it_reloads_while_the_terminal_is_there(self):
+        line = "SIGHUP: no log file to reopen; certificates read again"
+        self.assertEqual(self.hang_up(), [line])
+        self.reactor.advance(60)
+        self.assertEqual(self.reactor.stops, 0)
+
+    def test_it_stops_when_the_terminal_has_gone(self):
+        self.terminal.gone_at = 0
+        for _ in range(2):  # from the terminal, and from its shell
+            lines = self.hang_up()
+        self.assertEqual(lines, ["SIGHUP, because the terminal has gone: stopping"])
+        self.assertEqual((self.reactor.stops, self.statuses), (1, []))
+
+    def test_a_shell_sends_the_signal_before_its_terminal_goes(self):
+        self.terminal.gone_at = 0.1
+        self.hang_up()
+        self.assertEqual(self.reactor.stops, 0)
+        self.reactor.advance(HANG_UP_DELAY)
+        self.assertEqual(self.reactor.stops, 1)
+
+    def test_without_a_terminal_it_reloads(self):
+        self.root._tty = None
+        self.hang_up()
+        self.assertEqual((self.reactor.stops, self.reactor.getDelayedCalls()), (0, []))
+
+    def test_a_certificate_that_cannot_be_read_is_in_the_line(self):
+        self.patch(Certificates, "read_again", lambda _: ["ssl:1: No such file: x"])
+        line = "SIGHUP: no log file to reopen; ssl:1: No such file: x (the old certificate stays)"
+        self.assertEqual(self.hang_up(), [line])
+
+    def test_systemd_is_told_of_the_reload(self):
+        told = []
+        self.patch(self.root, "notifier", Notifier(self.reactor))
+        self.patch(Notifier, "_send", lambda _, *states: told.append(states[0]))
+        self.hang_up()
+        self.assertEqual(told, ["RELOADING=1", "READY=1"])
+
+
+class ReopenTests(Case):
+    def setUp(self):
+        super().setUp()
+        self.path = Path(self.mktemp())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.root = RootService(self.reactor, {"nodaemon": 1, "logfile": str(self.path)})
+        parent = MultiService()
+        parent.setComponent = lambda *_: None
+        self.root.setServiceParent(parent)
+
+    def signalled(self):
+        self.root._on_signal("SIGUSR1")
+        return formatEvent(self.logged[-1])
+
+    def test_a_deleted_log_file_comes_back(self):
+        self.path.unlink()
+        self.assertEqual(self.signalled(), "SIGUSR1: log file reopened")
+        self.assertTrue(self.path.exists())
+
+    def test_a_file_that_cannot_be_opened_leaves_the_old_one(self):
+        self.path.unlink()
+        self.path.mkdir()
+        line = f"SIGUSR1: the old log file stays (Is a directory: {self.path.absolute()})"
+        self.assertEqual(self.signalled(), line)
+
+    def test_it_never_stops_the_reactor(self):
+        self.signalled()
+        self.assertEqual((self.reactor.stops, self.statuses), (0, []))
+
+
 class SignalTests(Case):
     def test_the_first_stops_the_reactor_and_the_second_aborts_connections(self):
         self.add("a", stopped=Deferred())
         self.start()
-        (signalled,) = self.signals
+        signalled = self.root._on_signal
         signalled("SIGTERM")
         signalled("SIGTERM")
         self.assertEqual((self.reactor.stops, self.statuses), (1, []))
@@ -312,7 +426,8 @@ class LogTests(Case):
     def test_it_leaves_the_observer_to_twistd_otherwise(self):
         parent = MultiService()
         parent.setComponent = self.fail
-        RootService(self.reactor, {}).setServiceParent(parent)
+        for twistd in ({}, {"nodaemon": 1, "syslog": 1}):
+            RootService(self.reactor, twistd).setServiceParent(parent)
 
 
 class HostCase(SynchronousTestCase):

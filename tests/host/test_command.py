@@ -21,6 +21,11 @@ SECONDS = "not a number of seconds (such as 2 or 0.5)"
 
 class Case(SynchronousTestCase):
     def setUp(self):
+        self.signals = []
+        self.patch(command, "hold_signals", lambda: self.signals.append("held"))
+        self.patch(
+            command, "ignore_job_control", lambda: self.signals.append("job control ignored")
+        )
         self.out = io.StringIO()
         self.patch(sys, "stdout", self.out)
         self.patch(process, "raise_file_limit", lambda: 1024)
@@ -98,6 +103,12 @@ class CommandLineTests(Case):
         self.assertRegex(self.out.getvalue(), r"^evserve \S+ \(Twisted \S+\)\n$")
 
 
+class SignalTests(Case):
+    def test_they_are_held_before_anything_is_read(self):
+        self.refusal("--nonsense")
+        self.assertEqual(self.signals, ["held"])
+
+
 class ConfigTests(Case):
     def test_each_table_is_a_service(self):
         words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
@@ -119,6 +130,15 @@ class ConfigTests(Case):
         ):
             words = self.config(f"[evserve]\n{key}\n[services.echo]\nport = 0")
             self.assertEqual(self.refusal(words), f"evserve: c.toml: [evserve] {message}")
+
+    def test_what_needs_the_process_for_itself_is_refused_among_others(self):
+        queue = "[services.queue]\nusr1_drains = true\nport = 0\n"
+        self.assertTrue(self.parse(self.config(queue)).services[0].options["usr1-drains"])
+        self.assertEqual(
+            self.refusal(self.config(f"{queue}[services.echo]\nport = 0")),
+            "evserve: c.toml: [services.queue] usr1-drains: "
+            "needs a process without other services",
+        )
 
     def test_checking_names_the_file(self):
         self.assertEqual(self.refusal(self.config("[services.echo]") + " --check"), 0)
@@ -155,7 +175,7 @@ class CatalogueTests(Case):
 
 
 class MakeServiceTests(Case):
-    """What is said about plugin files that were left out."""
+    """What is said about plugin files that were left out, and which process may be suspended."""
 
     broken = (BrokenPlugin("bad", "/p/bad.py", "no luck"),)
 
@@ -173,7 +193,9 @@ class MakeServiceTests(Case):
     def test_a_server_logs_them(self):
         plugin = ServicePlugin("echo", "evserve.echo.service", "")
         self.assertEqual(self.warnings("--port 0", plugin), ["no luck"])
+        self.assertEqual(self.signals, ["held", "job control ignored"])
 
     def test_a_job_does_not(self):
         plugin = ServicePlugin("job", "tests.host.job_service", "", listens=False)
         self.assertEqual(self.warnings("job", plugin), [])
+        self.assertEqual(self.signals, ["held"])

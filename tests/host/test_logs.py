@@ -2,14 +2,24 @@
 
 import io
 import json
+import os
 import sys
+from pathlib import Path
 
-from twisted.logger import Logger, LogLevel, PredicateResult
+from twisted.logger import Logger, LogLevel, PredicateResult, globalLogPublisher
 from twisted.plugin import getCache
+from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.logs import drop_noise, file_observer, format_event, make_observer
+from evserve.host.logs import (
+    LogFile,
+    drop_noise,
+    file_observer,
+    format_event,
+    make_observer,
+    open_log_file,
+)
 
 
 def logged(observe, text, *, namespace="evserve.host", level="info", **values):
@@ -35,11 +45,39 @@ class FormatEventTests(SynchronousTestCase):
     def test_an_event_without_text_is_no_line(self):
         self.assertEqual(self.text(None), "")
 
-    def test_json_is_one_object_a_line(self):
+
+class FormatJSONTests(SynchronousTestCase):
+    def json(self, *words, **how):
         stream = io.StringIO()
-        logged(file_observer(stream, "json"), "two\nlines {n}", n=1)
+        logged(file_observer(stream, "json"), *words, **how)
         (line,) = stream.getvalue().splitlines()
-        self.assertEqual(json.loads(line)["log_format"], "two\nlines {n}")
+        return json.loads(line)
+
+    def test_it_is_one_object_a_line(self):
+        self.assertEqual(self.json("two\nlines {n}", n=1)["log_format"], "two\nlines {n}")
+
+    def test_the_message_is_what_the_text_format_shows(self):
+        line = self.json("{name}: {message}", name="echo", message=b"x", level="warn")
+        self.assertEqual(line["message"], "echo: b'x'")
+
+    def test_the_message_of_a_failure_has_its_traceback(self):
+        message = self.json("x", log_failure=Failure(ValueError("no luck")))["message"]
+        self.assertRegex(message, r"(?s)^x\nTraceback .*no luck")
+
+    def test_a_message_by_the_old_api_is_a_text_too(self):
+        stream = io.StringIO()
+        observer = file_observer(stream, "json")
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        log.msg("a", "b")
+        self.assertEqual(json.loads(stream.getvalue())["message"], "a b")
+
+    def test_an_event_with_values_that_are_no_json_has_its_message(self):
+        endless = []
+        endless.append(endless)
+        line = self.json("{endless} {a[x]}", endless=endless, a={"x": 1})
+        self.assertEqual(line["message"], "[[...]] 1")
+        self.assertEqual(line["log_namespace"], "evserve.host")
 
 
 class NoiseTests(SynchronousTestCase):
@@ -86,7 +124,7 @@ class MakeObserverTests(SynchronousTestCase):
         self.patch(sys, "stderr", self.err)
 
     def write(self, twistd, log_format="text"):
-        made = make_observer(twistd, log_format)
+        made = make_observer(twistd, log_format, open_log_file(twistd))
         if made is None:
             return False
         made({"log_format": "x", "log_time": 0.0, "log_level": LogLevel.info})
@@ -96,21 +134,82 @@ class MakeObserverTests(SynchronousTestCase):
         self.assertTrue(self.write({"nodaemon": 1}))
         self.assertTrue(self.err.getvalue().endswith(" x\n"))
 
-    def test_text_to_any_other_place_is_left_to_twistd(self):
-        for twistd in ({}, {"nodaemon": 1, "logfile": "x"}, {"logger": "x"}, {"syslog": 1}):
+    def test_what_is_twisteds_is_left_to_it(self):
+        for twistd in (
+            {},  # `twist`
+            {"nodaemon": 1, "logfile": "-"},
+            {"nodaemon": 1, "logger": "x"},
+            {"nodaemon": 0, "syslog": 1},
+        ):
             self.assertFalse(self.write(twistd))
+        self.assertFalse(self.write({"nodaemon": 0, "syslog": 1}, "json"))
 
-    def test_json_goes_where_twistd_was_told(self):
+    def test_json_to_standard_output_if_twistd_was_told_so(self):
         self.assertTrue(self.write({"nodaemon": 1, "logfile": "-"}, "json"))
         self.assertTrue(json.loads(self.out.getvalue()))
-        path = self.mktemp()
-        self.assertFalse(self.write({"syslog": 1}, "json"))
-        self.make_folder_of(path)
-        self.assertTrue(self.write({"logfile": path}, "json"))
-        with open(path) as log:  # noqa: PTH123 - the shortest way
-            self.assertTrue(json.load(log))
 
-    def make_folder_of(self, path):
-        from pathlib import Path
+    def test_a_file_has_either_format(self):
+        path = new_path(self)
+        self.assertTrue(self.write({"nodaemon": 0, "logfile": str(path)}))
+        self.assertRegex(path.read_text(), r"^1970-01-01T.* \[-#info\] x\n$")
+        path.unlink()
+        self.assertTrue(self.write({"nodaemon": 1, "logfile": str(path)}, "json"))
+        self.assertEqual(json.loads(path.read_text())["message"], "x")
 
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+def new_path(test):
+    path = Path(test.mktemp())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class LogFileTests(SynchronousTestCase):
+    def setUp(self):
+        self.path = new_path(self)
+        self.path.write_text("before\n")
+        self.file = LogFile(str(self.path))
+        self.file.write("one\n")
+
+    def test_it_is_continued(self):
+        self.assertEqual(self.path.read_text(), "before\none\n")
+
+    def test_it_is_one_file_however_long(self):
+        for _ in range(3):
+            self.file.write("x" * 1_000_000)
+        self.assertEqual(self.path.stat().st_size, 3_000_011)
+        self.assertEqual(list(self.path.parent.iterdir()), [self.path])
+
+    def test_a_file_that_was_moved_is_written_until_it_is_reopened(self):
+        moved = self.path.rename(f"{self.path}.1")
+        self.file.write("two\n")
+        self.file.reopen()
+        self.file.write("three\n")
+        self.assertEqual(moved.read_text(), "before\none\ntwo\n")
+        self.assertEqual(self.path.read_text(), "three\n")
+
+    def test_a_new_file_has_no_more_permissions_than_the_old_one(self):
+        self.path.chmod(0o600)
+        self.path.unlink()
+        self.file.reopen()
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_a_file_that_was_truncated_grows_from_its_start(self):
+        os.truncate(self.path, 0)
+        self.file.write("two\n")
+        self.assertEqual(self.path.read_bytes(), b"two\n")
+
+    def test_if_it_cannot_be_reopened_it_is_written_nevertheless(self):
+        moved = self.path.rename(f"{self.path}.1")
+        self.path.mkdir()
+        self.assertRaises(IsADirectoryError, self.file.reopen)
+        self.file.write("two\n")
+        self.assertEqual(moved.read_text(), "before\none\ntwo\n")
+
+    def test_the_path_is_that_of_the_folder_at_the_start(self):
+        file = LogFile("relative.log")
+        self.addCleanup(Path("relative.log").unlink)
+        self.assertEqual(file.path, Path.cwd() / "relative.log")
+
+    def test_any_text_can_be_written(self):
+        self.file.write("\udcff\n")
+        self.assertTrue(self.path.read_text().endswith("\\udcff\n"))

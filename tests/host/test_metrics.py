@@ -1,9 +1,13 @@
 """The merged metrics of all services."""
 
-from prometheus_client import Counter, Gauge
+from pathlib import Path
+from types import SimpleNamespace
+
+from prometheus_client import Counter, Gauge, ProcessCollector
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.metrics import Metrics
+from evserve.host import metrics
+from evserve.host.metrics import Metrics, ProcessMetrics
 
 
 def samples(metrics):
@@ -41,3 +45,34 @@ class MetricsTests(SynchronousTestCase):
 
     def test_a_host_without_services_has_no_metrics(self):
         self.assertEqual(list(self.metrics.collect()), [])
+
+
+class ProcessMetricsTests(SynchronousTestCase):
+    def values(self, *collectors):
+        return {
+            sample.name: sample.value
+            for collector in collectors
+            for family in collector.collect()
+            for sample in family.samples
+            if sample.name.startswith("process_")
+        }
+
+    def test_they_are_those_of_prometheus_client(self):
+        own = self.values(ProcessMetrics())
+        for name, expected in self.values(ProcessCollector(registry=None)).items():
+            self.assertTrue(0.9 * expected - 2 <= own.pop(name) <= 1.1 * expected + 2, name)
+        self.assertEqual(own, {})
+
+    def test_descriptors_are_counted_where_the_kernel_does_not(self):
+        folder = Path(self.mktemp())
+        (folder / "self" / "fd").mkdir(parents=True)
+        self.patch(metrics, "_PROC", folder)
+        self.assertEqual(self.values(ProcessMetrics()), {})
+        for name in ("stat", "self/stat"):
+            (folder / name).write_bytes(Path("/proc", name).read_bytes())
+        self.patch(Path, "stat", lambda _: SimpleNamespace(st_size=0))
+        (folder / "self" / "fd" / "7").touch()
+        self.assertEqual(self.values(ProcessMetrics())["process_open_fds"], 1)
+
+    def test_the_garbage_collectors_are_there(self):
+        self.assertIn("python_gc_collections", [each.name for each in ProcessMetrics().collect()])

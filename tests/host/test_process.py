@@ -1,16 +1,14 @@
-"""The process: streams, status, signals, limits, one-line errors, paths."""
+"""The process: streams, status, limits, one-line errors, paths."""
 
 import atexit
 import errno
 import io
 import os
 import resource
-import signal
 import sys
 from pathlib import Path
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -95,23 +93,6 @@ class StatusTests(SynchronousTestCase):
         process.exit_with(1)
         hooks[0]()
         return statuses
-
-
-class SignalTests(SynchronousTestCase):
-    def test_both_signals_reach_the_reactor_by_name(self):
-        handlers, names, hooks = {}, [], []
-        self.patch(signal, "signal", handlers.__setitem__)
-        self.patch(atexit, "register", lambda *hook: hooks.append(hook))
-        reactor = MemoryReactorClock()
-        reactor.callFromThread = lambda function, *args: function(*args)
-        process.on_stop_signals(reactor, names.append)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handlers[number](number, None)
-        self.assertEqual(names, ["SIGINT", "SIGTERM"])
-        for function, *arguments in hooks:
-            function(*arguments)
-        ignored = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}
-        self.assertEqual(handlers, ignored)
 
 
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

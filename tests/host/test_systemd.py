@@ -55,6 +55,15 @@ class NotifierTests(SynchronousTestCase):
         )
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_reload_has_a_begin_and_an_end(self):
+        notifier = self.at_path(WATCHDOG_USEC="1000000")
+        notifier.ready("Serving echo")
+        notifier.reloading()
+        notifier.reloaded()
+        begin, end = self.received()[-2:]
+        self.assertRegex(begin, r"^RELOADING=1\nMONOTONIC_USEC=\d+$")
+        self.assertEqual(end, "READY=1")
+
     def test_the_socket_may_be_abstract(self):
         name = f"evserve-{id(self)}"
         self.listen(f"\0{name}")

@@ -157,7 +157,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_sigusr1_drains_and_sigterm_ends_with_status_0(self):
         store = Path(self.mktemp()).absolute()
-        server = QueueServer(self, "--store", store)
+        server = QueueServer(self, "--store", store, "--usr1-drains")
         with server.connect() as client:
             client.put(b"x")
             server.process.send_signal(signal.SIGUSR1)

@@ -1,7 +1,9 @@
 """`--workers N` with real processes."""
 
+import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -10,11 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from prometheus_client.utils import floatToGoString
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import clientFromString, connectProtocol, wrapClientTLS
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import TestCase
 
+from evserve.host.process import MAX_DESCRIPTORS
 from evserve.host.workers.supervisor import Launcher, Supervisor
 from evserve.host.workers.totals import Totals
 from tests.certificates import make_certificates
@@ -152,6 +156,29 @@ class EndpointTests(Case):
 
 
 class AdminTests(Case):
+    async def test_the_status_is_there_before_the_workers_have_reported(self):
+        server = spawn(self, "--port", "0", "--workers", "2", "--admin", "tcp:0")
+        await server.until(lambda: b"admin: listening on" in server.err)
+        admin = re.search(rb"admin: listening on tcp (\S+)", server.err)[1].decode()
+        while not server.err.count(b" serves "):
+            client = StreamClient()
+            await connectProtocol(clientFromString(self.reactor, f"tcp:{admin}"), client)
+            client.transport.write(b"GET /api/status HTTP/1.0\r\n\r\n")
+            status = json.loads((await client.closed).partition(b"\r\n\r\n")[2])
+            (echo,) = status["services"]
+            self.assertEqual((echo["connections"], echo["refused"]), (0, 0))
+        await self.published(admin, b"# TYPE evserve_connections_refused_total counter\n")
+        self.assertEqual(await server.stop(), 0)
+        self.assertNotIn(b"Traceback", server.err)
+
+    async def test_process_metrics_are_sums(self):
+        server = spawn(self, "--port", "0", "--workers", "2", "--admin", "tcp:0")
+        await server.listening()
+        admin = re.search(rb"admin: listening on tcp (\S+)", server.err)[1].decode()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        limit = MAX_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(limit, MAX_DESCRIPTORS)
+        await self.published(admin, f"process_max_fds {floatToGoString(3 * limit)}\n".encode())
+
     async def test_the_supervisor_publishes_the_sums(self):
         path = self.folder / "echo.sock"
         words = ["echo", "--listen", f"unix:{path}", "--workers", "2", "--admin", "tcp:0"]

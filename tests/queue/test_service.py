@@ -122,14 +122,16 @@ class ServiceTests(SynchronousTestCase):
             self.host = Host()
             self.assertRaises(KeyboardInterrupt, self.start, "--store", str(self.path))
 
-    def test_sigusr1_drains(self):
-        self.start()
-        self.host.reactor.run_until(lambda: True)
-        for call, args, kwargs in self.host.reactor.whenRunningHooks:
-            call(*args, **kwargs)
+    def test_sigusr1_drains_if_it_was_asked_to(self):
+        self.start("--usr1-drains")
         os.kill(os.getpid(), signal.SIGUSR1)
         self.host.reactor.run_until(lambda: self.host.factory.broker.draining)
         self.assertEqual(self.ask(self.connect(), b"put 0 0 1 1\r\nx\r\n"), b"DRAINING\r\n")
+
+    def test_sigusr1_is_the_hosts_without_that_option(self):
+        before = signal.getsignal(signal.SIGUSR1)
+        self.start()
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
 
     def test_fanout(self):
         self.start("--fanout", "clicks=billing,audit")

@@ -19,6 +19,7 @@ import prometheus_client
 from attrs import frozen
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -72,7 +73,7 @@ class AdminResource(Resource):
         self._root = root
         self._configs = configs
         self._started_at = root.reactor.seconds()
-        page, registry = status_page(), metrics_registry(root.metrics)
+        page, registry = status_page(), metrics_registry(root.metrics, root.process_metrics)
         # Each is called with the request's Accept header, "" if it has none.
         self._pages: dict[str, Callable[[str], Response]] = {
             "/": lambda _: page,
@@ -263,13 +264,12 @@ _OPENMETRICS = re.compile(r"\s*application/openmetrics-text\s*(;.*)?", re.IGNORE
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)", re.IGNORECASE)
 
 
-def metrics_registry(metrics: Metrics) -> CollectorRegistry:
+def metrics_registry(metrics: Metrics, process_metrics: Collector) -> CollectorRegistry:
     """Return a registry of the services' metrics and of those of the process and of Python."""
     registry = CollectorRegistry()
     registry.register(metrics)
-    prometheus_client.ProcessCollector(registry=registry)
+    registry.register(process_metrics)
     prometheus_client.PlatformCollector(registry=registry)
-    prometheus_client.GCCollector(registry=registry)
     return registry
 
 

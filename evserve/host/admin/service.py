@@ -10,7 +10,6 @@ from evserve.host.admin.http import AdminResource, AdminSite
 from evserve.host.application import RootService, ServiceHost
 from evserve.host.config import ServiceConfig
 from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
-from evserve.host.endpoints import parse_endpoint
 from evserve.host.listener import ListenerService
 from evserve.host.options import LOOPBACK, Limits
 
@@ -47,7 +46,7 @@ def make_admin(endpoint: str, configs: list[ServiceConfig], root: RootService) -
     site = AdminSite(AdminResource(root, configs), root.reactor)
     descriptors = _UnlimitedDescriptors(root.reactor, root.descriptors.limit)
     limiter = ConnectionLimiter("admin", site, LIMITS, root.reactor, descriptors)
-    endpoints = {endpoint: parse_endpoint(root.reactor, endpoint, LOOPBACK)}
+    endpoints = {endpoint: root.certificates.endpoint(root.reactor, endpoint, LOOPBACK)}
     service = AdminService(ServiceHost("admin", root), endpoints, limiter)
     service.name = "admin"
     return service

@@ -19,8 +19,9 @@ The way of a worker through its life:
     Launcher.start                   the same command line, with an Assignment in its environment
     worker.set_worker_options        in the worker: what the supervisor has done is not done again
     WorkerRoot.endpoint              accepts on that socket (sockets.InheritedSocketReactor)
-    ControlChannel.send              READY, then METRICS once a second
+    ControlChannel.send              READY, then METRICS once a second; LEAVING after SIGTERM
     WorkerProcess.childDataReceived  in the supervisor: Totals sums the metrics
+    Supervisor.leaving               it was told to end: another one starts while it drains
     WorkerProcess.processEnded       it died: another one starts after a delay (RESTART_DELAYS)
     Supervisor.stopService           sends DRAIN; later ABORT, and SIGKILL if that does not help
 """

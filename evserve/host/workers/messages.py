@@ -70,8 +70,10 @@ class MessageKind(Enum):
 
     READY = "ready"  # worker: all services listen
     METRICS = "metrics"  # worker: the current values of its metrics
+    LEAVING = "leaving"  # worker: it was told to end by a signal, and accepts nothing more
     DRAIN = "drain"  # supervisor: stop, and let work in flight finish
     ABORT = "abort"  # supervisor: close the connections that are still open
+    RELOAD = "reload"  # supervisor: read the certificates again
 
 
 @frozen
@@ -117,12 +119,13 @@ class MessageDecoder:
 class ControlChannel(Protocol):
     """A worker's end of the control channel.
 
-    on_drain, on_abort: called when the supervisor sends that message.  on_supervisor_lost: called
-    when the channel closes before `close` was called.
+    on_drain, on_abort, on_reload: called when the supervisor sends that message.
+    on_supervisor_lost: called when the channel closes before `close` was called.
     """
 
     on_drain: Callable[[], None]
     on_abort: Callable[[], None]
+    on_reload: Callable[[], object]
     on_supervisor_lost: Callable[[], None]
     transport: Any = None
     _closed: Deferred[None] = field(init=False, factory=Deferred)
@@ -148,6 +151,8 @@ class ControlChannel(Protocol):
                 self.on_drain()
             elif message.kind is MessageKind.ABORT:
                 self.on_abort()
+            elif message.kind is MessageKind.RELOAD:
+                self.on_reload()
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:

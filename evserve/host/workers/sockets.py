@@ -12,7 +12,6 @@ from typing import Any
 from attrs import define, field
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from evserve.host.listener import SharedUnixPort, adopt_port, port_from_descriptor
 
@@ -39,11 +38,6 @@ class BindOnlyReactor:
         self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
     ) -> Any:
         return self._start(_BoundTCPPort(port, factory, backlog, interface, self))
-
-    def listenSSL(
-        self, port: int, factory: IProtocolFactory, contextFactory: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        return self.listenTCP(port, factory, *args, **kwargs)  # the workers speak TLS
 
     def listenUNIX(self, address: Any, factory: IProtocolFactory, **kwargs: Any) -> Any:
         return self._start(_BoundUnixPort(address, factory, reactor=self, **kwargs))
@@ -80,11 +74,6 @@ class InheritedSocketReactor:
 
     def listenTCP(self, port: int, factory: IProtocolFactory, *args: Any, **kwargs: Any) -> Any:
         return self._adopt(factory)
-
-    def listenSSL(
-        self, port: int, factory: IProtocolFactory, contextFactory: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory))
 
     def listenUNIX(self, address: Any, factory: IProtocolFactory, **kwargs: Any) -> Any:
         return self._adopt(factory)

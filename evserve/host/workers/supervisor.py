@@ -25,7 +25,6 @@ from evserve.backoff import BackOff
 from evserve.host import process
 from evserve.host.application import GRACE, RootService
 from evserve.host.config import ServiceConfig
-from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
 from evserve.host.process import current_folder
 from evserve.host.workers.messages import (
@@ -40,7 +39,7 @@ from evserve.host.workers.messages import (
     encode,
 )
 from evserve.host.workers.sockets import BindOnlyReactor
-from evserve.host.workers.totals import ServiceTotals, Totals
+from evserve.host.workers.totals import ProcessTotals, ServiceTotals, Totals
 from evserve.interfaces import IHost, LoadedService
 
 
@@ -68,6 +67,7 @@ class Supervisor(Service):
     clean: bool = field(init=False, default=True)  # no worker had to abort connections
     _sockets: Mapping[SocketKey, int] = field(init=False, factory=dict)
     _workers: dict[int, "WorkerProcess"] = field(init=False, factory=dict)  # by number
+    _leaving: set["WorkerProcess"] = field(init=False, factory=set)  # which others have replaced
     _restarts: dict[int, IDelayedCall] = field(init=False, factory=dict)
     _deaths: Counter[int] = field(init=False, factory=Counter)  # in a row, by number
     _stopped: Deferred[None] | None = field(init=False, default=None)  # set by stopService
@@ -111,15 +111,33 @@ class Supervisor(Service):
         if len(workers) == self.count and all(each.serving for each in workers):
             self.all_serving.callback(None)
 
+    def leaving(self, worker: "WorkerProcess") -> None:
+        """Replace a worker that was told to end by a signal, while it drains."""
+        if self._stopped is not None or not self.all_serving.called:
+            return
+        _log.info(
+            "worker {number} (process {pid}) was told to end: starting another",
+            number=worker.number,
+            pid=worker.pid,
+        )
+        self._leaving.add(self._workers.pop(worker.number))
+        self._start(worker.number)
+
     def ended(self, worker: "WorkerProcess") -> None:
         """Note that the process of a worker has ended, or could not start."""
-        del self._workers[worker.number]
+        was_leaving = worker in self._leaving
+        if was_leaving:
+            self._leaving.remove(worker)
+        else:
+            del self._workers[worker.number]
         self.totals.retire(worker)
         if self._stopped is not None:
             if worker.serving and worker.exit_status != 0:  # its clients were cut off
                 self.clean = False
-            if not self._workers and not self._stopped.called:
+            if not self._all() and not self._stopped.called:
                 self._stopped.callback(None)
+        elif was_leaving:
+            pass
         elif self.all_serving.called:
             self._restart_later(worker)
         else:
@@ -146,20 +164,23 @@ class Supervisor(Service):
             call.cancel()
         self._restarts.clear()
         self.send_all(MessageKind.DRAIN)
-        if not self._workers:
+        if not self._all():
             stopped.callback(None)
         return stopped
 
+    def _all(self) -> list["WorkerProcess"]:
+        return [*self._workers.values(), *self._leaving]
+
     def kill(self) -> int:
         """Kill the workers that are left; return how many there were."""
-        left = list(self._workers.values())
+        left = self._all()
         for worker in left:
             worker.kill()
         return len(left)
 
     def send_all(self, kind: MessageKind) -> None:
         """Send a message to every worker."""
-        for worker in self._workers.values():
+        for worker in self._all():
             worker.send(kind)
 
 
@@ -196,6 +217,8 @@ class WorkerProcess(ProcessProtocol):
             elif message.kind is MessageKind.READY:
                 self.serving = True
                 self.supervisor.ready(self)
+            elif message.kind is MessageKind.LEAVING:
+                self.supervisor.leaving(self)
 
     def _log_output(self, data: bytes) -> None:
         *lines, self._partial_line = (self._partial_line + data).split(b"\n")
@@ -268,6 +291,7 @@ class SupervisorRoot(RootService):
         super().__init__(*args)
         self._drain += 3 * GRACE  # the workers keep the deadline, unless one of them hangs
         self.supervisor = Supervisor(workers, self.reactor, launcher, self._start_failed)
+        self.process_metrics = ProcessTotals(self.supervisor.totals)
         self._reactors: dict[SocketKey, BindOnlyReactor] = {}
 
     def bind_only(self, config: ServiceConfig) -> ServiceConfig:
@@ -276,18 +300,19 @@ class SupervisorRoot(RootService):
 
     def _make_bind_only(self, options: Options, host: IHost) -> IService:
         service: Any = host.listen(options, Factory())
-        host.metrics.unregister(service.limiter)  # only the workers have connections
-        host.metrics.register(ServiceTotals(self.supervisor.totals, service.limiter.name))
+        # The supervisor has no connections. Its own limiter says so until the workers report.
+        host.metrics.unregister(service.limiter)
+        totals = self.supervisor.totals
+        host.metrics.register(ServiceTotals(totals, service.limiter.name, service.limiter))
         return IService(service)
 
     @override
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
         reactor = self._reactors[service, written] = BindOnlyReactor(self.reactor)
-        return parse_endpoint(reactor, written, interface)
+        return self.certificates.endpoint(reactor, written, interface)
 
     @override
     def _reactor_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is not None:
             return
         for (service, written), reactor in self._reactors.items():
@@ -308,6 +333,13 @@ class SupervisorRoot(RootService):
             self.finish(worker.exit_status)  # the worker has written the reason to the terminal
         else:
             self.fail(f"worker {worker.number} {worker.exit_reason} before it served")
+
+    @override
+    def _read_certificates(self) -> list[str]:
+        # The workers read the same files; the supervisor says what is wrong with them, once.
+        problems = super()._read_certificates()
+        self.supervisor.send_all(MessageKind.RELOAD)
+        return problems
 
     @override
     def stopService(self) -> Deferred[None]:

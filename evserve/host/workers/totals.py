@@ -1,7 +1,8 @@
 """The metrics of all workers, summed by name and labels.
 
 The counts of a dead worker stay in the sums, so that no counter goes backwards; its gauges, such
-as open connections, are dropped.
+as open connections, are dropped. A metric without a sample, because no label of it was used yet,
+stays a metric: the reader of one that every service has expects it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,9 @@ from itertools import chain
 
 from attrs import define, field
 from prometheus_client.core import Metric, Sample
+from prometheus_client.registry import Collector
+
+from evserve.host.metrics import ProcessMetrics
 
 
 _COUNTED = ("counter", "histogram", "summary")
@@ -37,22 +41,42 @@ class Totals:
 
 
 @define(eq=False)
-class ServiceTotals:
-    """The totals of one service, as a prometheus_client collector."""
+class ServiceTotals(Collector):
+    """The totals of one service; `own` is what the supervisor itself has to add."""
 
     totals: Totals
     service: str
+    own: Collector
 
     def collect(self) -> Iterator[Metric]:
         """Yield the service's metrics without the label `service`, which the host adds."""
+        return _summed(chain(self.own.collect(), self._of_workers()))
+
+    def _of_workers(self) -> Iterator[Metric]:
         for metric in self.totals.collect():
-            metric.samples = [
+            samples = [
                 sample._replace(labels={k: v for k, v in sample.labels.items() if k != "service"})
                 for sample in metric.samples
                 if sample.labels.get("service") == self.service
             ]
-            if metric.samples:
+            if samples or not metric.samples:
+                metric.samples = samples
                 yield metric
+
+
+class ProcessTotals(Collector):
+    """The metrics of the supervisor's process and of the workers' processes, summed."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._own = ProcessMetrics()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric that the supervisor has."""
+        own = list(self._own.collect())
+        names = {each.name for each in own}
+        workers = (each for each in self._totals.collect() if each.name in names)
+        return _summed(chain(own, workers))
 
 
 def _summed(families: Iterable[Metric]) -> Iterator[Metric]:
@@ -74,6 +98,6 @@ def _summed(families: Iterable[Metric]) -> Iterator[Metric]:
 
 def _combination(family: Metric, sample: Sample) -> Callable[[Iterable[float]], float]:
     """Return the function that combines the values of one sample from several processes."""
-    if sample.name.endswith("_created"):  # a time: when counting began
+    if sample.name.endswith(("_created", "_start_time_seconds")):  # when counting began
         return min
     return max if family.type in ("info", "stateset") else sum

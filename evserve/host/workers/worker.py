@@ -14,9 +14,7 @@ from twisted.python.usage import UsageError
 from typing_extensions import override
 from zope.interface import implementer
 
-from evserve.host import process
 from evserve.host.application import GRACE, RootService
-from evserve.host.endpoints import parse_endpoint
 from evserve.host.logs import logs_to_terminal
 from evserve.host.workers.messages import (
     COMMAND_FD,
@@ -56,7 +54,9 @@ class WorkerRoot(RootService):
     def __init__(self, *args: Any, assignment: Assignment) -> None:
         super().__init__(*args)
         self._assignment = assignment
-        self._control = ControlChannel(self._leave, self._on_abort, self._on_supervisor_lost)
+        self._control = ControlChannel(
+            self._leave, self._on_abort, self.certificates.read_again, self._on_supervisor_lost
+        )
         self._leaving = False
         self._reports = LoopingCall(self._report)
         self._reports.clock = self.reactor
@@ -75,7 +75,7 @@ class WorkerRoot(RootService):
         if fileno is None:
             raise UsageError(f"--workers: {written!r} is not among the endpoints of its options")
         reactor = InheritedSocketReactor(self.reactor, fileno)
-        return parse_endpoint(reactor, without_systemd(written), interface)
+        return self.certificates.endpoint(reactor, without_systemd(written), interface)
 
     @override
     def startService(self) -> None:
@@ -85,19 +85,21 @@ class WorkerRoot(RootService):
 
     @override
     def _reactor_running(self) -> None:
-        process.on_stop_signals(self.reactor, self._on_signal)
         if self.failure is None:
             self._control.send(Message(MessageKind.READY))
             self._reports.start(REPORT_INTERVAL)
 
     def _report(self) -> None:
-        self._control.send(Message(MessageKind.METRICS, tuple(self.metrics.collect())))
+        families = *self.metrics.collect(), *self.process_metrics.collect()
+        self._control.send(Message(MessageKind.METRICS, families))
 
     @override
     def _on_signal(self, name: str) -> None:
-        # Ctrl-C reaches every process of the terminal; the supervisor handles it. SIGTERM may come
-        # twice: systemd may send it to all processes after the supervisor has sent DRAIN.
-        if name == "SIGTERM":
+        # Ctrl-C and SIGHUP reach every process of the terminal; the supervisor handles them.
+        # SIGTERM may come twice: systemd may send it to all processes after the supervisor has
+        # sent DRAIN.
+        if name == "SIGTERM" and not self._leaving:
+            self._control.send(Message(MessageKind.LEAVING))
             self._leave()
 
     def _on_supervisor_lost(self) -> None:
@@ -113,6 +115,8 @@ class WorkerRoot(RootService):
         if self._leaving:
             return
         self._leaving = True
+        if self._tty is not None:
+            self._tty.has_gone()  # then nothing more is written to it
         for service in self.listeners:
             service.pause()
         self.reactor.callLater(LEAVE_DELAY, self._stop_reactor)

@@ -12,7 +12,7 @@ from evserve.host.admin.http import (
     metrics_response,
     status_page,
 )
-from evserve.host.metrics import Metrics
+from evserve.host.metrics import Metrics, ProcessMetrics
 
 
 class AllowedHostTests(SynchronousTestCase):
@@ -80,7 +80,7 @@ class MetricsResponseTests(SynchronousTestCase):
         for name in ("echo", "shouter"):
             Counter("lines", "Lines.", registry=metrics.of(name)).inc(3)
         self.metrics = metrics
-        self.registry = metrics_registry(metrics)
+        self.registry = metrics_registry(metrics, ProcessMetrics())
 
     def test_prometheus_text_is_the_default(self):
         for accept in ("", "*/*", "text/html", "application/openmetrics-text;q=0"):

@@ -16,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, providedBy
 
 from evserve import __version__
-from evserve.host import process
 from evserve.host.admin.http import MAX_CONNECTIONS, REQUEST_SECONDS
 from evserve.host.admin.service import make_admin
 from evserve.host.application import RootService, add_services
@@ -77,7 +76,6 @@ class AdminTests(SynchronousTestCase):
 
     def serve(self):
         self.start()
-        self.patch(process, "on_stop_signals", lambda *_: None)  # the test runner's stay
         for hook, words, named in self.reactor.whenRunningHooks:
             hook(*words, **named)
 

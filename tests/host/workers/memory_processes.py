@@ -27,6 +27,9 @@ class MemoryProcess:
     def serve(self):
         self.report(Message(MessageKind.READY))
 
+    def leave(self):
+        self.report(Message(MessageKind.LEAVING))
+
     def end(self, status=0, signal=None):
         self._alive = False
         done = status == 0 and signal is None

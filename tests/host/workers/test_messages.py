@@ -55,21 +55,30 @@ class MessageTests(SynchronousTestCase):
         (got,) = MessageDecoder().feed(encode(Message(MessageKind.METRICS, families)))
         self.assertEqual(got.families, families)
 
+    def test_a_metric_of_which_no_label_was_used_is_a_metric_nevertheless(self):
+        registry = CollectorRegistry()
+        Counter("hits", "Hits.", ["page"], registry=registry)
+        families = tuple(registry.collect())
+        (got,) = MessageDecoder().feed(encode(Message(MessageKind.METRICS, families)))
+        self.assertEqual(got.families, families)
+
 
 class ControlChannelTests(SynchronousTestCase):
     def setUp(self):
         self.done = []
-        does = [lambda name=name: self.done.append(name) for name in ("drain", "abort", "lost")]
+        does = [
+            lambda name=name: self.done.append(name)
+            for name in ("drain", "abort", "reload", "lost")
+        ]
         self.control = ControlChannel(*does)
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.control
         self.control.makeConnection(self.transport)
 
     def test_messages_of_the_supervisor_are_carried_out(self):
-        self.control.dataReceived(
-            encode(Message(MessageKind.DRAIN)) + encode(Message(MessageKind.ABORT))
-        )
-        self.assertEqual(self.done, ["drain", "abort"])
+        kinds = MessageKind.RELOAD, MessageKind.DRAIN, MessageKind.ABORT
+        self.control.dataReceived(b"".join(encode(Message(kind)) for kind in kinds))
+        self.assertEqual(self.done, ["reload", "drain", "abort"])
 
     def test_messages_reach_the_supervisor(self):
         self.control.send(Message(MessageKind.READY))

@@ -105,6 +105,42 @@ class SupervisorTests(SynchronousTestCase):
         self.clock.advance(2 * MIN_DELAY)
         self.assertEqual(len(self.processes), 4)
 
+    def test_a_worker_that_was_told_to_end_is_replaced_at_once_while_it_drains(self):
+        leaving = self.serve_all()[1]
+        leaving.leave()
+        self.assertTrue(self.said("worker 2 (process 101) was told to end: starting another"))
+        self.assertEqual(len(self.processes), 4)
+        self.processes[3].serve()
+        self.assertEqual(self.supervisor.pids(), [100, 103, 102])
+        leaving.end(1)  # it had to cut connections
+        self.assertEqual((self.clock.getDelayedCalls(), len(self.processes)), ([], 4))
+
+    def test_that_is_no_death_however_often(self):
+        self.serve_all()
+        for _ in range(5):
+            worker = self.supervisor._workers[2].transport
+            worker.leave()
+            worker.end()
+        self.assertEqual(self.delay_after_death(self.processes[-1]), MIN_DELAY)
+
+    def test_stopping_waits_for_a_worker_that_was_told_to_end_before(self):
+        leaving = self.serve_all()[1]
+        leaving.leave()
+        stopped = self.supervisor.stopService()
+        self.supervisor.send_all(MessageKind.ABORT)
+        self.assertEqual(leaving.received, [MessageKind.DRAIN, MessageKind.ABORT])
+        for process in [each for each in self.processes if each is not leaving]:
+            process.end()
+        self.assertNoResult(stopped)
+        self.assertEqual(self.supervisor.kill(), 1)
+        self.successResultOf(stopped)
+
+    def test_a_worker_told_to_end_while_all_stop_is_not_replaced(self):
+        self.serve_all()
+        self.supervisor.stopService()
+        self.processes[0].leave()
+        self.assertEqual(len(self.processes), 3)
+
     def test_stopping_tells_all_to_drain_and_waits(self):
         processes = self.serve_all()
         stopped = self.supervisor.stopService()

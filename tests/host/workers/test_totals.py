@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.host.metrics import Metrics
-from evserve.host.workers.totals import ServiceTotals, Totals
+from evserve.host.metrics import Metrics, ProcessMetrics
+from evserve.host.workers.totals import ProcessTotals, ServiceTotals, Totals
 
 
 def snapshot(hits=0, connections=0, lag=None, service="echo"):
@@ -24,7 +24,7 @@ class TotalsTests(SynchronousTestCase):
     def setUp(self):
         self.totals = Totals()
         self.registry = CollectorRegistry()
-        self.registry.register(ServiceTotals(self.totals, "echo"))
+        self.registry.register(ServiceTotals(self.totals, "echo", CollectorRegistry()))
 
     def value(self, name, **labels):
         return self.registry.get_sample_value(name, labels)
@@ -75,7 +75,70 @@ class TotalsTests(SynchronousTestCase):
 
     def test_the_host_publishes_the_sums_under_the_services_name(self):
         metrics = Metrics()
-        metrics.of("echo").register(ServiceTotals(self.totals, "echo"))
+        metrics.of("echo").register(ServiceTotals(self.totals, "echo", CollectorRegistry()))
         self.totals.update(1, snapshot(connections=2))
         (gauge,) = [each for each in metrics.collect() if each.name == "connections"]
         self.assertEqual(gauge.samples[0].labels, {"service": "echo"})
+
+    def test_a_metric_of_which_no_label_was_used_stays(self):
+        metrics = Metrics()
+        Counter("refused", "Refused.", ["reason"], registry=metrics.of("echo"))
+        self.totals.update(1, tuple(metrics.collect()))
+        (family,) = self.registry.collect()
+        self.assertEqual((family.name, family.samples), ("refused", []))
+        self.totals.retire(1)
+        self.assertEqual([each.name for each in self.registry.collect()], ["refused"])
+
+    def test_the_supervisors_own_stand_until_the_workers_have_reported(self):
+        own, registry = CollectorRegistry(), CollectorRegistry()
+        Gauge("connections", "Open.", registry=own)
+        registry.register(ServiceTotals(self.totals, "echo", own))
+        self.assertEqual(registry.get_sample_value("connections"), 0)
+        self.totals.update(1, snapshot(connections=2))
+        self.assertEqual(registry.get_sample_value("connections"), 2)
+
+
+class ProcessTotalsTests(SynchronousTestCase):
+    def setUp(self):
+        self.totals = Totals()
+        self.registry = CollectorRegistry()
+        self.registry.register(ProcessTotals(self.totals))
+
+    def value(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
+
+    def report(self, worker, **values):
+        families = list(ProcessMetrics().collect())
+        for family in families:
+            family.samples = [
+                sample._replace(value=values.get(sample.name, sample.value))
+                for sample in family.samples
+            ]
+        self.totals.update(worker, (*snapshot(hits=1), *families))
+
+    def test_they_are_sums_over_supervisor_and_workers(self):
+        alone = self.value("process_cpu_seconds_total")
+        self.report(1, process_cpu_seconds_total=1000, process_open_fds=3000)
+        self.report(2, process_cpu_seconds_total=2000, process_open_fds=4000)
+        self.assertTrue(alone + 3000 <= self.value("process_cpu_seconds_total") < 4000)
+        self.assertTrue(7000 < self.value("process_open_fds") < 8000)
+        self.assertIsNone(self.value("hits_total", service="echo", page="a"))
+
+    def test_the_cpu_time_of_a_dead_worker_stays(self):
+        self.report(1, process_cpu_seconds_total=1000, process_open_fds=3000)
+        self.totals.retire(1)
+        self.assertGreaterEqual(self.value("process_cpu_seconds_total"), 1000)
+        self.assertLess(self.value("process_open_fds"), 3000)
+
+    def test_the_start_is_that_of_the_oldest(self):
+        started = self.value("process_start_time_seconds")
+        self.report(1, process_start_time_seconds=started + 5)
+        self.assertEqual(self.value("process_start_time_seconds"), started)
+
+    def test_no_service_has_them(self):
+        self.report(1)
+        services = ServiceTotals(self.totals, "echo", CollectorRegistry())
+        for _ in range(2):  # of the living, and of the dead
+            names = [each.name for each in services.collect()]
+            self.assertFalse([each for each in names if each.startswith("process")], names)
+            self.totals.retire(1)
