@@ -130,8 +130,8 @@ class Broker:
     ) -> Delivered | None:
         """Reserve as Core.reserve does, and read the bodies; damaged events are buried."""
         for _ in range(_MAX_DAMAGED):
-            answer = self.core.reserve(client, self.now(), timeout, most)
-            if not isinstance(answer, list):
+            answer = self.core.reserve(client, self.clock.seconds(), timeout, most)
+            if answer is None or isinstance(answer, Refusal):
                 return answer
             delivered = self._read(client, answer)
             if delivered:
@@ -148,20 +148,21 @@ class Broker:
     def _read(self, client: Client, reserved: list[Event]) -> Delivered:
         """Return the events `reserved` with their bodies, without those that are damaged."""
         delivered: list[tuple[Event, bytes]] = []
-        failed: list[Event] = []
+        failed = False
         for event in reserved:
-            try:
-                delivered.append((event, self.body(event)))
-            except DamagedEventError as error:
-                if self.broken:
-                    failed.append(event)
-                else:
-                    self._bury_damaged(client, event, str(error))
-            except StoreError as error:
-                _log.error("store: {error}", error=str(error))
-                failed.append(event)
-        for event in failed:
-            self.core.unreserve(event, self.now())
+            body = event.body
+            if body is None:
+                try:
+                    body = self.store.body(event.id)
+                except StoreError as error:
+                    if isinstance(error, DamagedEventError) and not self.broken:
+                        self._bury_damaged(client, event, str(error))
+                    else:
+                        _log.error("store: {error}", error=str(error))
+                        self.core.unreserve(event, self.now())
+                        failed = True
+                    continue
+            delivered.append((event, body))
         return Refusal.INTERNAL_ERROR if failed and not delivered else delivered
 
     def _bury_damaged(self, client: Client, event: Event, reason: str) -> None:
