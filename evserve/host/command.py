@@ -20,6 +20,7 @@ from evserve import __version__
 from evserve.host.config import (
     ServiceConfig,
     arguments_from_table,
+    check_conflicts,
     error_prefix,
     read_config,
     service_from_arguments,
@@ -145,6 +146,8 @@ class Options(usage.Options):
         hint = " (the options of a service stand after its name)"
         given, rest = parse_arguments(words, [self], permute=False, unknown_hint=hint)
         own = [argument for argument in given if argument[0] not in LISTENING]
+        if [self.synonyms[name] for name, _ in own].count("config") > 1:
+            raise usage.UsageError("--config: given twice (one file names all services)")
         listening = [argument for argument in given if argument[0] in LISTENING]
         self._apply(own)  # before discovery, which needs --plugin-dir
         if self["config"] is None:
@@ -156,12 +159,16 @@ class Options(usage.Options):
                     raise usage.UsageError(f"--{self.synonyms[option]} must stand before {name!r}")
             self._apply(late)
             self.services = [service]
+            check_conflicts(self.services, self["admin"])
         else:
             extra = [*rest, *(f"--{name}" for name, _ in listening)]
             if extra:
                 raise usage.UsageError(f"--config names the services to run (remove {extra[0]})")
             workers_location = self._read_config(own)
         if self["workers"]:
+            twistd: dict[str, Any] = self.parent or {}
+            if twistd.get("chroot"):
+                raise usage.UsageError(f"{workers_location}: workers cannot start in a --chroot")
             from evserve.host.workers.roles import check_shareable
 
             check_shareable(self.services, workers_location)
@@ -180,6 +187,8 @@ class Options(usage.Options):
         self.services = [
             service_from_table(table, self.catalogue, self) for table in config.services
         ]
+        with error_prefix(f"{config.path}:"):
+            check_conflicts(self.services, self["admin"])
         on_command_line = any(self.synonyms[name] == "workers" for name, _ in own)
         return "--workers" if on_command_line else f"{location} workers"
 

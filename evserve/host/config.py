@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 from twisted.python.usage import Options, UsageError
 
-from evserve.host.endpoints import endpoint_strings, parse_endpoint
+from evserve.host.endpoints import Claim, EndpointError, endpoint_strings, parse_endpoint
 from evserve.host.options import (
     LISTENING,
     LOOPBACK,
@@ -101,7 +101,12 @@ def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options)
         service = _load_service(table.name, table.plugin, catalogue, host)
         arguments = arguments_from_table(table.settings, Schema(service.options))
         set_options(service.options, arguments, message="{}: {}")
-        _check_endpoints(service)
+        if table.settings.get("listen") == []:
+            raise UsageError("listen: no endpoint (remove the key to listen on the default port)")
+        try:
+            _check_endpoints(service)
+        except EndpointError as error:
+            raise UsageError(f"listen: {error}") from error
     return service
 
 
@@ -145,6 +150,23 @@ def _check_endpoints(service: ServiceConfig) -> None:
 
     for endpoint in endpoint_strings(service.options):
         parse_endpoint(reactor, endpoint, service.options.get("interface", LOOPBACK))
+
+
+def check_conflicts(services: list[ServiceConfig], admin: str | None) -> None:
+    """Raise UsageError if two endpoints, that of the admin port included, ask for the same."""
+    taken = [] if admin is None else [("admin", admin, Claim.of(admin, LOOPBACK))]
+    for service in services:
+        if not service.plugin.listens or current_assignment() is not None:
+            continue
+        interface = service.options.get("interface", LOOPBACK)
+        for endpoint in endpoint_strings(service.options):
+            claim = Claim.of(endpoint, interface)
+            for name, other, earlier in taken:
+                if claim.excludes(earlier):
+                    raise UsageError(
+                        f"{service.name}: {endpoint!r} is in use: {other!r} of {name}"
+                    )
+            taken.append((service.name, endpoint, claim))
 
 
 def read_config(path: str) -> ConfigFile:
@@ -199,11 +221,17 @@ def _read_table(path: str, name: str, settings: object) -> ServiceTable:
 def arguments_from_table(settings: Mapping[str, Any], schema: Schema) -> list[Argument]:
     """Turn a table into command-line arguments; raises UsageError that names the key."""
     arguments: list[Argument] = []
+    spelled: dict[str, str] = {}
     for key, value in settings.items():
         try:
-            arguments += schema.get(key).arguments(value)
+            parameter = schema.get(key)
         except KeyError as unknown:
             raise UsageError(f"unknown key {key!r}{unknown.args[0]}") from None
+        if parameter.name in spelled:
+            raise UsageError(f"{key}: is the same key as {spelled[parameter.name]!r}")
+        spelled[parameter.name] = key
+        try:
+            arguments += parameter.arguments(value)
         except ValueError as error:
             raise UsageError(f"{key}: {error}") from error
     return arguments

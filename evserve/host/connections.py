@@ -169,6 +169,11 @@ class ConnectionLimiter(Factory):
         """Yield the connection metrics (prometheus_client's Collector)."""
         received = self._received + sum(each.received for each in self.connections)
         yield GaugeMetricFamily("evserve_connections", "Open connections.", len(self.connections))
+        yield GaugeMetricFamily(
+            "evserve_accepting",
+            "Processes that accept connections: none that has too few free descriptors does.",
+            0 if self.descriptors.paused else 1,
+        )
         yield CounterMetricFamily(
             "evserve_connections_accepted", "Accepted connections.", self.accepted
         )

@@ -1,8 +1,6 @@
 """Listening: the service that `host.listen` returns, and ports on inherited sockets."""
 
-import os
 import socket
-from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
@@ -79,9 +77,7 @@ class ListenerService(Service):
             _log.failure("{name}: {written}", failure, name=self.limiter.name, written=written)
         assert failure.value is not None
         reason = explain(failure.value)
-        if isinstance(failure.value, CannotListenError):  # which names the address itself
-            _remove_lock(failure.value)
-        else:
+        if not isinstance(failure.value, CannotListenError):  # which names the address itself
             reason = f"cannot listen on {written}: {reason}"
         self.host.fail(reason)
 
@@ -107,15 +103,6 @@ class ListenerService(Service):
             await maybeDeferred(port.stopListening)
         await self.limiter.drain()
         self._idle_sweep.stop()
-
-
-def _remove_lock(error: CannotListenError) -> None:
-    """Remove the lock that Twisted leaves beside a UNIX socket that it failed to bind."""
-    if isinstance(error.port, bytes) and isinstance(error.socketError, OSError):
-        lock = error.port + b".lock"
-        with suppress(OSError):  # there is none, or it belongs to another user
-            if os.readlink(lock) == str(os.getpid()).encode():  # noqa: PTH115 - of bytes
-                os.unlink(lock)  # noqa: PTH108 - of bytes
 
 
 def format_address(kind: str, address: Any) -> str:

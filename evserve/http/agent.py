@@ -17,7 +17,7 @@ from zope.interface import implementer
 from evserve.http.client import Call, Client
 from evserve.http.errors import Cancelled, FetchError
 from evserve.http.headers import Head, Headers
-from evserve.http.redirects import REDIRECT_STATUSES
+from evserve.http.redirects import is_redirect
 from evserve.http.request import Request
 from evserve.http.url import URL, parse_url
 
@@ -147,7 +147,7 @@ class _Body:
         if self._reader is not None or self._size <= _READ_AHEAD:
             return
         response = self._response()
-        if response is None or self._head.status in REDIRECT_STATUSES:
+        if response is None or is_redirect(self._head):
             self.call.cancel(Cancelled("the body has no reader"))
         else:
             self.call.pause()

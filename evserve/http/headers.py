@@ -58,8 +58,10 @@ class Head:
 def check_headers(lines: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise BadRequest for a line that could smuggle in another one."""
     for name, value in lines:
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise BadRequest(f"header {name!r}: {value!r} cannot be sent")
+        if not _TOKEN.fullmatch(name):
+            raise BadRequest(f"header {name!r} cannot be sent: that is not a name")
+        if not _VALUE.fullmatch(value):  # which may be secret, so the message does not quote it
+            raise BadRequest(f"header {name!r} cannot be sent: its value has a line end or a NUL")
 
 
 def check_method(method: bytes) -> None:

@@ -277,5 +277,6 @@ def _is_exempt(origin: Origin, entry: str) -> bool:
         return ip_address(origin.host) in ip_network(entry, strict=False)
     except ValueError:
         pass
-    suffix = entry.removeprefix("*").lstrip(".")
-    return origin.host == suffix or origin.host.endswith(f".{suffix}")
+    host = origin.host.removesuffix(".")
+    suffix = entry.removeprefix("*").strip(".")
+    return host == suffix or host.endswith(f".{suffix}")

@@ -33,8 +33,11 @@ _PRIVATE_HEADERS = (b"authorization", b"cookie", b"proxy-authorization", b"host"
 
 
 def is_redirect(head: Head) -> bool:
-    """Whether a response asks for another request, so that its body is not needed."""
-    return head.status in REDIRECT_STATUSES and b"location" in head.headers
+    """Whether a response asks for another request, so that its body is not needed.
+
+    Without a Location, or with an empty one, it is an answer like any other.
+    """
+    return head.status in REDIRECT_STATUSES and _location(head) is not None
 
 
 def next_request(request: Request, head: Head, hops_left: int) -> Request | None:
@@ -43,10 +46,11 @@ def next_request(request: Request, head: Head, hops_left: int) -> Request | None
     hops_left: redirects that may still be followed, this one included. Raises BadRedirect,
     TooManyRedirects, or RequestBodyFailed for a body that can be sent only once.
     """
-    if not is_redirect(head):
+    location = _location(head) if head.status in REDIRECT_STATUSES else None
+    if location is None:
         return None
     try:
-        url = parse_location(request.url, head.headers.all(b"location")[0])
+        url = parse_location(request.url, location)
     except BadURL as error:
         raise BadRedirect(f"invalid redirect target: {error}") from None
     if _becomes_get(request.method, head.status):
@@ -71,6 +75,12 @@ def check_discarded(count: int) -> None:
     """
     if count > _MAX_DISCARDED:
         raise Cancelled("the rest of the body is not wanted")
+
+
+def _location(head: Head) -> bytes | None:
+    """Return the first Location that is not blank."""
+    values = head.headers.all(b"location")
+    return next((value for value in values if value.strip()), None)
 
 
 def _becomes_get(method: bytes, status: int) -> bool:

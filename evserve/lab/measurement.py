@@ -9,13 +9,14 @@ from evserve.lab.process import ModelProcess, NotStartedError, ProcessRegistry
 from evserve.lab.results import Figures, Measurement, Outcome, Settings
 from evserve.load import LoadRun, Plan, Report
 from evserve.load.conversations import LINE_BREAK, make_line
-from evserve.load.report import ServerUsage
+from evserve.load.report import DISTURBED, ServerUsage
 
 
 DEFAULT_COUNTS = (1, 10, 100, 1_000, 3_000, 10_000)
 DEFAULT_SECONDS = 0.8
 _MAX_ACTIVE = 10  # connections
 _MESSAGE_SIZE = 64  # bytes, including the line break
+_TRIES = 2  # of a measurement that other programs disturb
 _CRASH_DELAY = 1.0  # seconds at most between a lost connection and the end of a crashing server
 
 
@@ -94,14 +95,17 @@ class ModelRunner:
         """Measure `model`; `active` overrides how many connections of the profile are active."""
         if active is None:
             active = profile.active(connections)
-        process = self.process(model)
-        try:
-            found = await self._load(process, connections, active, profile)
+        for _ in range(_TRIES):
+            process = self.process(model)
+            try:
+                found = await self._load(process, connections, active, profile)
+            finally:
+                await process.stop()
             if self.is_stopped:
                 return Measurement(connections, active, Outcome.NOT_RUN, "stopped while it ran")
-            return found
-        finally:
-            await process.stop()
+            if found.outcome is not Outcome.DISTURBED:
+                break
+        return found
 
     async def _load(
         self, process: ModelProcess, connections: int, active: int, profile: LoadProfile
@@ -139,12 +143,21 @@ def evaluate(report: Report, ended: str | None = None, said: str | None = None) 
     plan = report.plan
     connections, active = plan.connections + plan.idle, plan.connections
     why = _why_broken(report, ended, said)
+    lost = report.lost_share or 0.0
+    # A busy machine also makes a server late, but it is not the reason for any other break.
+    if lost >= DISTURBED and (why is None or (report.is_late and ended is None)):
+        return Measurement(connections, active, Outcome.DISTURBED, disturbance(lost))
     if why is not None:
         return Measurement(connections, active, Outcome.BROKE, why)
     if report.server is None or report.server.cpu_per_message is None:
         return Measurement(connections, active, Outcome.BROKE, "its figures could not be read")
     figures = _figures(report, report.server, connections)
     return Measurement(connections, active, Outcome.MEASURED, said, figures)
+
+
+def disturbance(lost_share: float) -> str:
+    """Return the reason why something was not measured."""
+    return f"other programs used the CPU for {lost_share:.0%} of the time"
 
 
 def _why_broken(report: Report, ended: str | None, said: str | None) -> str | None:
@@ -164,16 +177,26 @@ def _symptom(report: Report) -> str | None:
     if report.wrong:
         return f"wrong answers on {report.wrong:,} connections: {report.first_wrong}"
     if report.unready is not None:
-        return report.unready
+        limit = ", the lab's limit" if report.is_late else ""
+        return f"{report.unready}{limit}{_overflows(report)}"
     lost = report.connections.lost
     if lost:
-        return f"{sum(lost.values()):,} connections were lost: {max(lost, key=lambda c: lost[c])}"
+        cause = max(lost, key=lambda each: lost[each])
+        return f"{sum(lost.values()):,} connections were lost: {cause}{_overflows(report)}"
     if report.unanswered:
         active = report.plan.connections
         return f"{report.unanswered:,} of {active:,} active connections were left unanswered"
     if not report.answered:
         return "nothing was answered"
     return None
+
+
+def _overflows(report: Report) -> str:
+    """Return a hint if connections were dropped before the server could accept them."""
+    if not report.listen_overflows:
+        return ""
+    count = report.listen_overflows
+    return f"; meanwhile a listen queue was full {count:,} times (ListenOverflows): see listen(2)"
 
 
 def _figures(report: Report, server: ServerUsage, connections: int) -> Figures:

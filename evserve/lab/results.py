@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     """The outcome for a model at one number of connections."""
 
     MEASURED = "measured"
+    DISTURBED = "not measured"  # other programs took the CPU
     BROKE = "broke"
     SKIPPED = "skipped"  # it broke with fewer connections, or would need too much memory
     UNAVAILABLE = "unavailable"  # something that it needs is missing
@@ -150,10 +151,9 @@ class Result:
     claims: tuple[Claim, ...]
     version: int = VERSION
 
-    @property
-    def measured(self) -> int:
-        """The number of measurements that have figures."""
-        return sum(cell.figures is not None for model in self.models for cell in model.cells)
+    def count(self, outcome: Outcome) -> int:
+        """Return the number of measurements with this outcome."""
+        return sum(cell.outcome is outcome for model in self.models for cell in model.cells)
 
 
 def format_connections(count: int) -> str:

@@ -149,7 +149,8 @@ class LabService(OneShotService):
             self._run.mark_partial(failure)
         self._console.close()
         result = self._run.result()
-        if not result.measured and result.partial is None:
+        measured = result.count(Outcome.MEASURED) + result.count(Outcome.DISTURBED)
+        if not measured and result.partial is None:
             failure = "no model could be measured"
         try:
             self._output.write(result)
@@ -168,9 +169,12 @@ def _summary(result: Result, output: ResultOutput) -> str:
     names = ", ".join(ended[Outcome.UNAVAILABLE])
     unavailable = f"; unavailable: {names}" if names else ""
     partial = f" (partial: {result.partial})" if result.partial else ""
+    disturbed = result.count(Outcome.DISTURBED)
+    busy = f"; disturbed by other programs: {disturbed}" if disturbed else ""
     return (
-        f"{output.names}: {result.measured} of {total} measurements in {result.seconds:.0f} s"
-        f"{partial}; broke: {', '.join(ended[Outcome.BROKE]) or 'none'}{unavailable}"
+        f"{output.names}: {result.count(Outcome.MEASURED)} of {total} measurements in "
+        f"{result.seconds:.0f} s{partial}; broke: {', '.join(ended[Outcome.BROKE]) or 'none'}"
+        f"{unavailable}{busy}"
     )
 
 

@@ -17,6 +17,7 @@ from evserve.load.usage import Usage
 
 _BUSY = 0.9  # of one core
 _LATE = 0.010  # seconds
+DISTURBED = 0.25  # of the time, from which on figures say more about other programs
 _MICRO = 1e-6
 _KILO, _MEGA = 1e3, 1e6
 
@@ -59,6 +60,9 @@ class Report:
     `answered` counts answers during the measurement; `latencies` includes those that came shortly
     afterwards. `unanswered` messages were sent but not answered before the time-out or the loss of
     their connection. `lags` is how late an open loop sent; it is part of the latencies.
+    `lost_share` is the share of the time (of the measurement, or of opening connections if it did
+    not start) that other programs took from generator and server; None without `Plan.pid`.
+    `listen_overflows` counts connections that the kernel dropped because a listen queue was full.
     """
 
     plan: Plan
@@ -75,6 +79,9 @@ class Report:
     server: ServerUsage | None
     interrupted: bool
     unready: str | None = None  # why nothing was measured, see Plan.ready_within
+    is_late: bool = False  # the reason is that Plan.ready_within was over
+    lost_share: float | None = None
+    listen_overflows: int = 0
 
     @property
     def rate(self) -> float:
@@ -129,15 +136,18 @@ def server_usage(
     )
 
 
-def saturation(busy: float, lags: Summary | None) -> str | None:
+def saturation(busy: float, lags: Summary | None, latencies: Summary) -> str | None:
     """Return why the generator was the limit, None if it was not; `lags` are an open loop's.
 
-    A closed loop that never sleeps cannot send faster; an open loop that sends late did not keep
-    its rate. Waiting for a CPU counts as busy: a generator that shares its core with the server
-    does not measure the server either.
+    An open loop that sends late did not keep its rate. Latencies contain that, so it matters if it
+    is more than half of them: the answers of an overloaded server take longer than that. A closed
+    loop that never sleeps cannot send faster. Waiting for a CPU counts as busy: a generator that
+    shares its core with the server does not measure the server either.
     """
-    if lags is not None and lags.p99 > _LATE:
-        return f"1 % of the messages were sent more than {lags.p99 * 1000:.0f} ms late"
+    if lags is not None:
+        if lags.p99 > max(_LATE, latencies.p99 / 2):
+            return f"1 % of the messages were sent more than {lags.p99 * 1000:.0f} ms late"
+        return None
     if busy >= _BUSY:
         return f"it ran, or waited for a CPU, {busy:.0%} of the time"
     return None
@@ -161,7 +171,7 @@ def as_text(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield _title(report.plan)
-    yield from _connection_lines(report.connections)
+    yield from _connection_lines(report.connections, report.listen_overflows)
     if report.connections.opened:
         megabytes = report.rate * report.plan.size / _MEGA  # per second, in one direction
         yield (
@@ -179,8 +189,14 @@ def _lines(report: Report) -> Iterator[str]:
     if report.server is not None:
         yield from _server_lines(report.server)
     yield f"generator    busy {report.busy:.0%} of the time"
+    yield from _doubts(report)
+
+
+def _doubts(report: Report) -> Iterator[str]:
     if report.saturated is not None:
         yield f"SATURATED    the generator was the limit, not the server: {report.saturated}"
+    if report.lost_share is not None and report.lost_share >= DISTURBED:
+        yield f"DISTURBED    other programs used the CPU for {report.lost_share:.0%} of the time"
     if report.interrupted:
         yield "INTERRUPTED  the figures cover the time until then"
 
@@ -192,11 +208,13 @@ def _title(plan: Plan) -> str:
     return f"{plan.connect}: {plan.connections:,} connections{idle}, {plan.size:,} {kind}, {loop}"
 
 
-def _connection_lines(connections: ConnectionCounts) -> Iterator[str]:
+def _connection_lines(connections: ConnectionCounts, overflows: int) -> Iterator[str]:
     yield f"connected    {connections.opened:,} in {connections.seconds:.2f} s"
     for title, causes in (("not connected", connections.failed), ("lost", connections.lost)):
         for cause, count in causes.items():
             yield f"{title:<12} {count:,}: {cause}"
+    if overflows:
+        yield f"overflows    {overflows:,} times a listen queue was full (ListenOverflows)"
 
 
 def _server_lines(server: ServerUsage) -> Iterator[str]:

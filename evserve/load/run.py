@@ -15,7 +15,14 @@ from evserve.load.connections import ConnectionPool, raise_file_limit
 from evserve.load.plan import Plan
 from evserve.load.report import ConnectionCounts, Report, progress_line, saturation, server_usage
 from evserve.load.stats import MessageStats
-from evserve.load.usage import GeneratorUsage, Usage, proportional_set_size, usage_of
+from evserve.load.usage import (
+    GeneratorUsage,
+    MachineUsage,
+    Usage,
+    listen_overflows,
+    proportional_set_size,
+    usage_of,
+)
 
 
 # A server with ten thousand threads cannot take ten thousand first messages at once.
@@ -62,6 +69,14 @@ class _Snapshot:
     connections: int
     generator: GeneratorUsage
     server: Usage | None  # None without `Plan.pid`, and if the process has ended
+    machine: MachineUsage
+
+    def lost_share(self, end: "_Snapshot") -> float | None:
+        """Return `Report.lost_share` of the time up to `end`."""
+        if self.server is None or end.server is None:
+            return None
+        ours = (self.generator, end.generator), (self.server, end.server)
+        return self.machine.lost_share(end.machine, *ours)
 
 
 @define(eq=False)
@@ -99,23 +114,24 @@ class LoadRun:
         plan, pool = self._plan, self._pool
         raise_file_limit(plan.connections + plan.idle)
         pss_before = self._pss()
-        before = None if plan.pid is None else usage_of(plan.pid)
-        began = self._now()
+        began, overflows = self._snapshot_start(), listen_overflows()
+        if plan.pid is not None and began.server is None:
+            raise ProcessLookupError(f"no process {plan.pid}")
         ticker = LoopingCall(self._report_progress)
         ticker.clock = self._reactor
         if self._on_progress is not None:
             ticker.start(1, now=False)
         try:
             unready = await self._open_connections()
-            opening = self._now() - began
+            opening = self._now() - began.at
             if unready is None:
                 start, end = await self._drive()
             else:
                 start = end = self._snapshot_start()
             server = None
-            if before is not None and start.server is not None and end.server is not None:
+            if began.server and start.server and end.server:
                 server = server_usage(
-                    before,
+                    began.server,
                     start.server,
                     end.server,
                     end.answered,
@@ -123,6 +139,7 @@ class LoadRun:
                     pss=(pss_before, self._pss()),
                 )
             stats = self._stats
+            latencies = stats.latencies.summary()
             lags = None if plan.rate is None else stats.lags.summary()
             busy = start.generator.busy_share(end.generator)
             return Report(
@@ -135,13 +152,16 @@ class LoadRun:
                 unanswered=stats.unanswered + stats.in_flight,
                 wrong=len(pool.mismatches),
                 first_wrong=pool.mismatches[0] if pool.mismatches else None,
-                latencies=stats.latencies.summary(),
+                latencies=latencies,
                 lags=lags,
                 busy=busy,
-                saturated=saturation(busy, lags) if end.answered else None,
+                saturated=saturation(busy, lags, latencies) if end.answered else None,
                 server=server,
                 interrupted=self._is_stopped,
                 unready=None if self._is_stopped else unready,
+                is_late=self._is_late,
+                lost_share=(start if unready is None else began).lost_share(end),
+                listen_overflows=listen_overflows() - overflows,
             )
         finally:
             if ticker.running:
@@ -291,15 +311,14 @@ class LoadRun:
     # measured time: before the other figures at the start, and after them at the end.
 
     def _snapshot_start(self) -> _Snapshot:
-        server = self._server_usage()
-        return _Snapshot(
-            self._now(), self._stats.answered, self._pool.size, GeneratorUsage.now(), server
-        )
+        server, machine = self._server_usage(), MachineUsage.now()
+        answered, connections = self._stats.answered, self._pool.size
+        return _Snapshot(self._now(), answered, connections, GeneratorUsage.now(), server, machine)
 
     def _snapshot_end(self) -> _Snapshot:
         at, answered, connections = self._now(), self._stats.answered, self._pool.size
-        generator = GeneratorUsage.now()
-        return _Snapshot(at, answered, connections, generator, self._server_usage())
+        generator, machine = GeneratorUsage.now(), MachineUsage.now()
+        return _Snapshot(at, answered, connections, generator, self._server_usage(), machine)
 
     def _server_usage(self) -> Usage | None:
         try:

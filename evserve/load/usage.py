@@ -1,4 +1,4 @@
-"""CPU and memory of processes, as Linux reports them in /proc (proc(5))."""
+"""CPU and memory of processes and of the machine, as Linux reports them in /proc (proc(5))."""
 
 import os
 import resource
@@ -16,11 +16,16 @@ _PAGE = resource.getpagesize()
 
 @frozen
 class Usage:
-    """CPU in seconds since the start, ended children included; resident memory in bytes."""
+    """CPU in seconds since the start, ended children included; resident memory in bytes.
+
+    `waited` is for how many seconds the living threads were ready to run while all CPUs were busy;
+    0 without Linux's scheduler statistics.
+    """
 
     cpu: float
     memory: int
     processes: int
+    waited: float = 0.0
 
 
 def usage_of(pid: int, proc: Path = PROC) -> Usage:
@@ -33,32 +38,28 @@ def usage_of(pid: int, proc: Path = PROC) -> Usage:
         raise ProcessLookupError(f"no process {pid}")
     tree = _process_tree(pid, stats)
     # utime, stime, cutime, cstime are fields 14 to 17, rss is 24; the list begins with field 3.
-    cpu = sum(
-        _cpu(proc / str(each), [int(ticks) for ticks in stats[each][11:15]]) for each in tree
-    )
+    cpu = waited = 0.0
+    for each in tree:
+        # Ticks are 10 ms and are rounded down per process: with many processes the error is larger
+        # than a short measurement. Scheduler statistics are exact, but lack ended threads.
+        own, children = (sum(map(int, stats[each][n : n + 2])) / _TICK for n in (11, 13))
+        ran, waited_here = _scheduled(proc / str(each))
+        cpu += max(own, ran) + children
+        waited += waited_here
     pages = sum(int(stats[each][21]) for each in tree)
-    return Usage(cpu, pages * _PAGE, len(tree))
+    return Usage(cpu, pages * _PAGE, len(tree), waited)
 
 
-def _cpu(process: Path, ticks: list[int]) -> float:
-    """Return the seconds of CPU of a process and its ended children.
-
-    Ticks are 10 ms and are rounded down per process: with many processes the error is larger than
-    a short measurement. Scheduler statistics are exact, but do not contain ended threads.
-    """
-    own, children = sum(ticks[:2]), sum(ticks[2:])
-    return max(own / _TICK, _scheduled(process)) + children / _TICK
-
-
-def _scheduled(process: Path) -> float:
-    """Return the seconds for which the living threads of a process ran; 0 if unknown."""
-    nanoseconds = 0
+def _scheduled(process: Path) -> tuple[float, float]:
+    """Return for how many seconds the living threads ran and waited for a CPU; 0 if unknown."""
+    ran = waited = 0
     try:
         for thread in (process / "task").iterdir():
-            nanoseconds += int((thread / "schedstat").read_bytes().split()[0])
+            fields = (thread / "schedstat").read_bytes().split()
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
     except OSError:  # a thread has just ended, or the kernel keeps no such statistics
-        return 0.0
-    return nanoseconds / 1e9
+        return 0.0, 0.0
+    return ran / 1e9, waited / 1e9
 
 
 def proportional_set_size(pid: int, proc: Path = PROC) -> int | None:
@@ -124,3 +125,57 @@ class GeneratorUsage:
         elapsed = end.at - self.at
         busy = end.cpu - self.cpu + end.waited - self.waited
         return busy / elapsed if elapsed > 0 else 0.0
+
+
+@frozen
+class MachineUsage:
+    """What all programs of this machine used since it started, in seconds of CPU."""
+
+    at: float  # time of the reading
+    cpu: float
+    stolen: float  # by the hypervisor, for other machines
+
+    @classmethod
+    def now(cls, proc: Path = PROC) -> "MachineUsage":
+        """Return the current figures; they are 0 where there is no /proc/stat."""
+        try:
+            fields = (proc / "stat").read_bytes().split(maxsplit=9)
+        except OSError:
+            return cls(time.perf_counter(), 0.0, 0.0)
+        # Interrupts do not count: most of them handle the load itself, over loopback.
+        user, nice, system, stolen = (int(fields[number]) / _TICK for number in (1, 2, 3, 8))
+        return cls(time.perf_counter(), user + nice + system, stolen)
+
+    def lost_share(
+        self,
+        end: "MachineUsage",
+        *ours: tuple[Usage, Usage] | tuple["GeneratorUsage", "GeneratorUsage"],
+    ) -> float:
+        """Return the share of the time up to `end` that other programs took from `ours`.
+
+        ours: what our processes used at both ends. They also wait for each other, and programs on
+        other cores take nothing from them: what was lost is at most what others used, and at most
+        what ours waited.
+        """
+        elapsed = end.at - self.at
+        cpu = sum(after.cpu - before.cpu for before, after in ours)
+        waited = sum(after.waited - before.waited for before, after in ours)
+        others = max(0.0, end.cpu - self.cpu - cpu)
+        lost = min(others, waited) + end.stolen - self.stolen
+        return min(1.0, lost / elapsed) if elapsed > 0 else 0.0
+
+
+def listen_overflows(proc: Path = PROC) -> int:
+    """Return how many connections the kernel has dropped because a listen queue was full.
+
+    It counts for the whole network namespace (ListenOverflows of `nstat`); 0 if unknown.
+    """
+    try:
+        lines = (proc / "net" / "netstat").read_text().splitlines()
+    except OSError:
+        return 0
+    for names, values in zip(lines[::2], lines[1::2], strict=False):
+        found = dict(zip(names.split(), values.split(), strict=False))
+        if "ListenOverflows" in found:
+            return int(found["ListenOverflows"])
+    return 0

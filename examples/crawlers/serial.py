@@ -5,13 +5,18 @@ python serial.py URL...
 
 import sys
 import time
+from http.client import HTTPException
 from urllib.request import urlopen
 
 
 def fetch(url: str) -> None:
     """Fetch a page; nothing else runs in the meantime."""
-    with urlopen(url) as response:  # noqa: S310 - the user names the URL
-        body = response.read()
+    try:
+        with urlopen(url) as response:  # noqa: S310 - the user names the URL
+            body = response.read()
+    except (OSError, ValueError, HTTPException) as error:
+        print(f"{url} {error}")
+    else:
         print(f"{url} {len(body)} bytes received, status {response.status}")
 
 

@@ -13,6 +13,7 @@ monkey.patch_all()
 
 import sys  # noqa: E402 - the patch comes first
 import time  # noqa: E402
+from http.client import HTTPException  # noqa: E402
 from urllib.request import urlopen  # noqa: E402
 
 import gevent  # noqa: E402
@@ -20,8 +21,12 @@ import gevent  # noqa: E402
 
 def fetch(url: str) -> None:
     """Fetch a page; while this waits, other greenlets run."""
-    with urlopen(url) as response:  # noqa: S310 - the user names the URL
-        body = response.read()
+    try:
+        with urlopen(url) as response:  # noqa: S310 - the user names the URL
+            body = response.read()
+    except (OSError, ValueError, HTTPException) as error:
+        print(f"{url} {error}")
+    else:
         print(f"{url} {len(body)} bytes received, status {response.status}")
 
 

@@ -2,7 +2,8 @@
 
 `patch_all` replaces the standard library's blocking calls by gevent's own, which look the same but
 switch to gevent's hub where they would wait. So `socket` differs from that of the other programs,
-and each client has a greenlet instead of a thread; the rest is the same.
+and each client has a greenlet instead of a thread; the rest is the same. The patch comes before
+the other imports: a module that has imported a blocking call keeps it.
 
 It costs what greenlets cost: a few kilobytes for each connection, and a switch without the kernel.
 It changes the behaviour of every module in the process, including those of other people.
@@ -12,19 +13,20 @@ outside the standard library (such as a driver in C): it stops all greenlets. ge
 is the same program without that line.
 """
 
-from _common import has_free_descriptor, listen, unavailable
-
-
 try:
     import gevent
     import gevent.monkey
 except ImportError:
+    from _common import unavailable
+
     unavailable("needs gevent: pip install 'evserve[lab]'")
 
 gevent.monkey.patch_all()
 
 import contextlib
 import socket
+
+from _common import has_free_descriptor, listen
 
 
 def serve(connection: socket.socket) -> None:

@@ -9,16 +9,17 @@ It costs what the blocking server costs, and like that it serves one client at a
 It breaks with the second client, without any message: the code looks as if it served many.
 """
 
-from _common import has_free_descriptor, listen, unavailable
-
-
 try:
     import gevent
 except ImportError:
+    from _common import unavailable
+
     unavailable("needs gevent: pip install 'evserve[lab]'")
 
 import contextlib
 import socket
+
+from _common import has_free_descriptor, listen
 
 
 def serve(connection: socket.socket) -> None:

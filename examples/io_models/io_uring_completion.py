@@ -6,7 +6,7 @@ they can read; here the bytes have been read already. One system call submits an
 requests and waits for completions.
 
 It costs a buffer for each connection that waits for bytes, because the kernel must know where to
-put them. In Python, making a request costs more than the system call that it saves.
+put them, and several calls in Python for each request.
 
 It breaks at the limit of open files, and where the kernel has no io_uring or forbids it, as
 containers often do.

@@ -82,6 +82,7 @@ class CommandLineTests(Case):
             "echo --no-cwd-plugins": "--no-cwd-plugins must stand before 'echo'",
             "echo -c x": "--config must stand before 'echo'",
             "-c c.toml echo": "--config names the services to run (remove echo)",
+            "-c c.toml --config d.toml": "--config: given twice (one file names all services)",
             "-c c.toml --port 7": "--config names the services to run (remove --port)",
             "-c c.toml": "c.toml: No such file or directory",
         }

@@ -7,13 +7,15 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.config import (
+    ServiceConfig,
     ServiceTable,
     arguments_from_table,
+    check_conflicts,
     read_config,
     service_from_arguments,
     service_from_table,
 )
-from evserve.host.options import LISTENING_PARAMETERS, Schema
+from evserve.host.options import LISTENING_PARAMETERS, Schema, with_listening_options
 from evserve.interfaces import LoadedService
 from evserve.plugin import BrokenPlugin, Catalogue, FoundService, PluginError
 
@@ -152,6 +154,12 @@ class ParseTests(SynchronousTestCase):
         for key, value, message in table:
             self.assertEqual(self.refusal({key: value}), f"f.toml: [services.x] {message}")
 
+    def test_one_key_has_one_spelling(self):
+        schema = Schema(with_listening_options(usage.Options)())
+        settings = {"max_connections": 1, "max-connections": 2}
+        error = self.assertRaises(usage.UsageError, arguments_from_table, settings, schema)
+        self.assertEqual(str(error), "max-connections: is the same key as 'max_connections'")
+
     def test_arguments_keep_the_order_of_the_file(self):
         arguments = arguments_from_table({"word": "a", "loud": True}, Schema(Options()))
         self.assertEqual(arguments, [("word", "a"), ("loud", None)])
@@ -213,6 +221,44 @@ CATALOGUE = Catalogue(
 )
 
 
+class ConflictTests(SynchronousTestCase):
+    def services(self, *endpoints):
+        found = []
+        for number, written in enumerate(endpoints):
+            options = with_listening_options(usage.Options)()
+            options["listen"] = [written]
+            found.append(ServiceConfig(f"s{number}", Plugin("x", usage.Options), None, options))
+        return found
+
+    def test_two_services_cannot_have_the_same_endpoint(self):
+        for first, second in (
+            ("tcp:9000", "tcp:9000"),
+            ("tcp:9000", "haproxy:ssl:9000"),
+            ("tcp:9000:interface=0.0.0.0", "tcp:9000"),
+            (r"tcp6:9000:interface=\:\:", "tcp:9000"),
+            ("unix:/run/x", "unix:/run/x:mode=600"),
+        ):
+            error = self.assertRaises(
+                usage.UsageError, check_conflicts, self.services(first, second), None
+            )
+            self.assertEqual(str(error), f"s1: {second!r} is in use: {first!r} of s0")
+
+    def test_endpoints_that_go_together(self):
+        check_conflicts(
+            self.services(
+                *("tcp:0", "tcp:0", "tcp:9000", "tcp6:9000", "tcp:9000:interface=127.0.0.2"),
+                *("tcp:9001", "unix:x", "unix:y"),
+            ),
+            "tcp:9002",
+        )
+
+    def test_the_admin_port_counts_as_well(self):
+        error = self.assertRaises(
+            usage.UsageError, check_conflicts, self.services("tcp:9100"), "tcp:9100"
+        )
+        self.assertEqual(str(error), "s0: 'tcp:9100' is in use: 'tcp:9100' of admin")
+
+
 class CommandLineTests(SynchronousTestCase):
     def config(self, words, listening=()):
         name, *rest = words.split()
@@ -257,7 +303,7 @@ class CommandLineTests(SynchronousTestCase):
             "shout --times 10": "shout: that is too often",
             "shout extra": "shout: unexpected argument 'extra'",
             "shout --listen smoke:": "shout: bad endpoint 'smoke:': unknown kind "
-            "(known: tcp, ssl, tls, unix, systemd, haproxy)",
+            "(known: tcp, tcp6, ssl, tls, unix, systemd, haproxy)",
             "quiet": "quiet: no port and no endpoint to listen on "
             "(give --port N or --listen ENDPOINT)",
             "fetch --port 7": "fetch: no such option --port",
@@ -312,6 +358,16 @@ class ServiceTableTests(SynchronousTestCase):
                 "no port and no endpoint to listen on (give --port N or --listen ENDPOINT)",
                 "quiet",
                 {},
+            ),
+            (
+                "listen: no endpoint (remove the key to listen on the default port)",
+                "shout",
+                {"listen": []},
+            ),
+            (
+                "listen: bad endpoint 'tcp:x': 'x' is not a port number (0 to 65535)",
+                "shout",
+                {"listen": "tcp:x"},
             ),
         ):
             self.assertEqual(self.refusal(plugin, **settings), f"f: [services.mine] {message}")

@@ -1,14 +1,26 @@
 """Endpoint strings: from options to Twisted endpoints."""
 
 import errno
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
 from pathlib import Path
 
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from evserve.host.endpoints import add_defaults, endpoint_strings, parse_endpoint
+from evserve.host.endpoints import (
+    EndpointReactor,
+    add_defaults,
+    endpoint_strings,
+    parse_endpoint,
+)
 from evserve.host.options import with_listening_options
 
 
@@ -68,6 +80,8 @@ class AddDefaultsTests(SynchronousTestCase):
                 "ssl:9000:privateKey=a.pem": f"ssl:9000:privateKey=a.pem:{rest}",
                 f"tls:{pem}:port=9000": f"tls:{pem}:port=9000:{rest}",
                 "haproxy:tcp:9000": f"haproxy:tcp:9000:{rest}",
+                "tcp6:9000": r"tcp6:9000:interface=\:\:1:backlog=1024",
+                "haproxy:tcp6:port=1": r"haproxy:tcp6:port=1:interface=\:\:1:backlog=1024",
             }
         )
 
@@ -81,6 +95,13 @@ class AddDefaultsTests(SynchronousTestCase):
         ):
             self.completed({written: written})
         self.completed({"tcp:1:0.0.0.0": "tcp:1:0.0.0.0:backlog=1024"})
+
+    def test_an_ipv6_endpoint_takes_no_ipv4_interface(self):
+        written = r"tcp6:1:5:\:\:"
+        self.completed({written: written}, "192.0.2.1")
+        self.completed({"tcp6:1": r"tcp6:1:interface=2001\:db8\:\:1:backlog=1024"}, "2001:db8::1")
+        error = self.assertRaises(ValueError, add_defaults, "tcp6:1", "192.0.2.1")
+        self.assertEqual(str(error), "192.0.2.1 is not an IPv6 address")
 
     def test_a_unix_socket_has_a_backlog_but_no_interface(self):
         self.completed({"unix:/run/x": "unix:/run/x:backlog=1024"})
@@ -123,13 +144,23 @@ class ParseEndpointTests(SynchronousTestCase):
         port, _, backlog, interface = reactor.tcpServers[0]
         self.assertEqual((port, backlog, interface), (7, 1024, "::1"))
 
+    def test_an_endpoint_of_another_package_is_on_loopback_as_well(self):
+        """Twisted's own and others' endpoints leave the interface empty for all of them."""
+        reactor = MemoryReactorClock()
+        wrapped = EndpointReactor(reactor, has_mode=False)
+        TCP4ServerEndpoint(wrapped, 1).listen(Factory())
+        TCP4ServerEndpoint(wrapped, 2, interface="0.0.0.0").listen(Factory())
+        SSL4ServerEndpoint(wrapped, 3, None).listen(Factory())
+        interfaces = [port[3] for port in reactor.tcpServers] + [reactor.sslServers[0][4]]
+        self.assertEqual(interfaces, ["127.0.0.1", "0.0.0.0", "127.0.0.1"])
+
     def test_each_mistake_is_one_line(self):
         bad = self.mktemp()
         Path(bad).parent.mkdir(parents=True, exist_ok=True)
         Path(bad).write_text("no key")
         table = {
-            "": "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)",
-            "smoke:9000": "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)",
+            "": "unknown kind (known: tcp, tcp6, ssl, tls, unix, systemd, haproxy)",
+            "smoke:9000": "unknown kind (known: tcp, tcp6, ssl, tls, unix, systemd, haproxy)",
             "tcp": "missing 'port'",
             "tcp:xyz": "'xyz' is not a port number (0 to 65535)",
             "tcp:0:backlog=x": "'x' is not a number",
@@ -155,3 +186,73 @@ class ParseEndpointTests(SynchronousTestCase):
         reason = self.refusal("ssl:0:privateKey=nope.pem")
         self.assertIn(OSError(errno.ENOENT, "No such file or directory").strerror, reason)
         self.assertTrue(reason.endswith("nope.pem"), reason)
+
+
+class UnixSocketTests(TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())  # short: the path of a socket has 107 bytes at most
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.path = self.folder / "s"
+
+    async def listen(self, rest="", kind="unix"):
+        from twisted.internet import reactor
+
+        endpoint = parse_endpoint(reactor, f"{kind}:{self.path}{rest}", "127.0.0.1")
+        factory = Factory()
+        port = await endpoint.listen(factory)
+        self.addCleanup(port.stopListening)
+        self.assertEqual(factory.numPorts, 1)
+        return port
+
+    def mode(self):
+        return self.path.stat().st_mode & 0o777
+
+    def abandon(self):
+        """Leave a socket behind, as a killed server does."""
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(self.path))
+            killed.listen()
+
+    async def test_its_mode_follows_the_umask_unless_it_is_named(self):
+        self.addCleanup(os.umask, os.umask(0o027))
+        port = await self.listen()
+        self.assertEqual(self.mode(), 0o750)
+        await port.stopListening()
+        port = await self.listen(kind="haproxy:unix")
+        self.assertEqual(self.mode(), 0o750)
+        await port.stopListening()
+        await self.listen(":mode=666")
+        self.assertEqual(self.mode(), 0o666)
+
+    async def test_one_that_a_killed_server_left_behind_is_replaced(self):
+        self.abandon()
+        os.symlink("1", f"{self.path}.lock")  # noqa: PTH211 - Twisted's lock of a process 1
+        await self.listen()
+        self.assertTrue(self.path.is_socket())
+
+    async def refused(self):
+        error = await self.assertFailure(self.deferred(), CannotListenError)
+        self.assertEqual(error.socketError.errno, errno.EADDRINUSE)
+
+    def deferred(self):
+        from twisted.internet import reactor
+
+        return parse_endpoint(reactor, f"unix:{self.path}", "127.0.0.1").listen(Factory())
+
+    async def test_one_that_another_server_listens_on_stays(self):
+        await self.listen()
+        await self.refused()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.path))
+
+    async def test_a_file_that_is_no_socket_stays(self):
+        self.path.write_text("mine")
+        await self.refused()
+        self.assertEqual(self.path.read_text(), "mine")
+
+    async def test_a_folder_in_which_another_process_replaces_one_now_is_left_to_it(self):
+        self.abandon()
+        folder = os.open(self.folder, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        await self.refused()

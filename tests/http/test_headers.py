@@ -16,6 +16,8 @@ class RequestTests(SynchronousTestCase):
             self.assertRaises(BadRequest, check_headers, [line])
         for method in (b"", b"GET /", b"G\r\nT"):
             self.assertRaises(BadRequest, check_method, method)
+        error = self.assertRaises(BadRequest, check_headers, [(b"Cookie", b"secret\n")])
+        self.assertNotIn("secret", str(error))
         check_headers([(b"X-Y", "ä".encode())])
         check_method(b"PROPFIND")
 

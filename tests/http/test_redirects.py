@@ -53,7 +53,13 @@ class RedirectTests(SynchronousTestCase):
         auth = Auth("u", "p")
         same = self.follow(302, headers=SECRETS, auth=auth)
         self.assertEqual((list(same.headers), same.auth), (list(SECRETS), auth))
-        for elsewhere in (b"http://b.example/", b"https://a.example/", b"http://a.example:81/"):
+        for elsewhere in (
+            b"http://b.example/",
+            b"//www.a.example/",
+            b"https://a.example/",
+            b"http://a.example:81/",
+            b"http://a.example./",
+        ):
             other = self.follow(302, elsewhere, headers=SECRETS, auth=auth)
             self.assertEqual((list(other.headers), other.auth), ([(b"X-Own", b"z")], None))
 
@@ -64,8 +70,33 @@ class RedirectTests(SynchronousTestCase):
         away = Head(302, b"", "1.1", Headers([(b"Location", b"http://b.example/")]), 0, None)
         self.assertIsNone(next_request(Request(url), away, 1).url.credentials)
 
+    def test_private_headers_do_not_go_from_https_to_http(self):
+        head = Head(302, b"", "1.1", Headers([(b"Location", b"http://a.example/")]), 0, None)
+        request = Request(parse_url("https://a.example/"), headers=SECRETS, auth=Auth("u", "p"))
+        other = next_request(request, head, 1)
+        self.assertEqual((list(other.headers), other.auth), ([(b"X-Own", b"z")], None))
+
+    def test_private_headers_stay_behind_when_a_redirect_leads_back(self):
+        back = Head(302, b"", "1.1", Headers([(b"Location", b"http://a.example/")]), 0, None)
+        away = self.follow(302, b"http://b.example/", headers=SECRETS)
+        self.assertEqual(list(next_request(away, back, 1).headers), [(b"X-Own", b"z")])
+
+    def test_a_location_leads_where_browsers_go(self):
+        for location, expected in {
+            b"http:/b": "http://a.example/b",
+            b"http:b": "http://a.example/b",
+            b"?b": "http://a.example/a?b",
+            b"#b": "http://a.example/a",
+            b"//b.example": "http://b.example/",
+            b" /b\\c d ": "http://a.example/b/c%20d",
+            b"/\xfc": "http://a.example/%FC",
+            "http://\u03a3\u0391\u03a3/".encode(): "http://xn--mxa9ab/",
+        }.items():
+            self.assertEqual(str(self.follow(302, location).url), expected, location)
+
     def test_a_redirect_status_without_a_location_is_not_a_redirect(self):
         self.assertIsNone(self.follow(302, None))
+        self.assertIsNone(self.follow(302, b""))
         self.assertIsNone(self.follow(300))
         self.assertIsNone(self.follow(200))
 
@@ -78,10 +109,19 @@ class RedirectTests(SynchronousTestCase):
         for status, lines, expected in (
             (302, [(b"Location", b"/b")], True),
             (302, [], False),
+            (302, [(b"Location", b"")], False),
+            (302, [(b"Location", b" \t"), (b"location", b"")], False),
+            (302, [(b"Location", b""), (b"location", b"/b")], True),
             (300, [(b"Location", b"/b")], False),
         ):
             head = Head(status, b"", "1.1", Headers(lines), 0, None)
             self.assertIs(is_redirect(head), expected)
+
+    def test_of_several_locations_the_first_that_is_not_blank_counts(self):
+        lines = [(b"Location", value) for value in (b"", b" ", b"/b", b"/c")]
+        head = Head(302, b"", "1.1", Headers(lines), 0, None)
+        request = next_request(Request(parse_url("http://a.example/")), head, 1)
+        self.assertEqual(request.url.target, "/b")
 
     def test_an_unwanted_body_is_read_up_to_a_limit(self):
         check_discarded(64 * 1024)

@@ -11,7 +11,7 @@ from tests.ports import free_port
 
 PORT = "not a port number (0 to 65535)"
 SECONDS = "not a number of seconds (such as 2 or 0.5)"
-KINDS = "unknown kind (known: tcp, ssl, tls, unix, systemd, haproxy)"
+KINDS = "unknown kind (known: tcp, tcp6, ssl, tls, unix, systemd, haproxy)"
 COMMAND_LINES = [
     (["--port", "99999"], f"echo: --port '99999': {PORT}"),
     (["--port", "abc"], f"echo: --port 'abc': {PORT}"),
@@ -28,7 +28,9 @@ COMMAND_LINES = [
     (["--listen", "stdio:", "--workers", "2"], "echo: bad endpoint 'stdio:': standard input accepts no connections"),
     (["--listen", "smoke:1"], f"echo: bad endpoint 'smoke:1': {KINDS}"),
     (["--listen", "tls:nowhere"], "echo: bad endpoint 'tls:nowhere': no folder 'nowhere' with certificates"),
-    (["--listen", "unix:/nowhere/x"], "echo: cannot listen on unix:/nowhere/x: No such file or directory: /nowhere/x.lock"),
+    (["--listen", "unix:/nowhere/x"], "echo: cannot listen on /nowhere/x: No such file or directory"),
+    (["--listen", "tcp6:0", "--interface", "0.0.0.0"], "echo: bad endpoint 'tcp6:0': 0.0.0.0 is not an IPv6 address"),
+    (["--port", "9000", "--listen", "tcp:9000"], "echo: 'tcp:9000' is in use: 'tcp:9000' of echo"),
     (["--interface", "192.0.2.1", "--port", "0"], "echo: cannot listen on 192.0.2.1:0: Cannot assign requested address"),
     (["echo", "--transform", "shout"], "echo: --transform 'shout': expected none or upper"),
     (["--max-connections", "0"], "echo: --max-connections '0': not a whole number above 0"),
@@ -56,7 +58,7 @@ FILES = [
     ("[services.echo]\nprot = 1", "[services.echo] unknown key 'prot'; did you mean 'port'?"),
     ("[services.echo]\nport = 'x'", "[services.echo] port: expected a whole number, not 'x'"),
     ("[services.echo]\nport = 99999", f"[services.echo] port: '99999': {PORT}"),
-    ("[services.echo]\nlisten = ['tcp:xyz']", "[services.echo] bad endpoint 'tcp:xyz': 'xyz' is " + PORT),
+    ("[services.echo]\nlisten = ['tcp:xyz']", "[services.echo] listen: bad endpoint 'tcp:xyz': 'xyz' is " + PORT),
     ("[services.echo]\nmax-connections = 0", "[services.echo] max-connections: '0': not a whole number above 0"),
     ('[services.echo]\ninterface = "a\\u0000b"', r"[services.echo] interface: 'a\x00b': not an address (0.0.0.0 or :: for all interfaces)"),
     ("[services.ecko]", "[services.ecko] no service named 'ecko'; did you mean 'echo'?"),
@@ -92,7 +94,7 @@ class BadInputTests(CommandCase):
     async def test_a_socket_in_use_is_one_line(self):
         server = self.evserve("--listen", "unix:echo.sock")
         await server.listening("unix")
-        line = "echo: cannot listen on echo.sock: Cannot acquire lock"
+        line = "echo: cannot listen on echo.sock: Address already in use"
         await self.check_error(["--listen", "unix:echo.sock"], line)
 
     async def test_what_is_no_socket_is_one_line_and_is_left_as_it_was(self):
@@ -109,15 +111,24 @@ class BadInputTests(CommandCase):
         line = b"evserve: twistd's --logfile /nowhere/x: No such file or directory\n"
         self.assertEqual((child.err, child.out), (line, b""))
 
-    async def test_two_services_on_one_port_leave_nothing_half_started(self):
-        port = free_port()
+    def write_two(self, port, interface):
         self.write(
             "two.toml",
             f"[services.one]\nplugin = 'echo'\nport = {port}\n"
-            f"[services.two]\nplugin = 'echo'\nport = {port}\n",
+            f"[services.two]\nplugin = 'echo'\nport = {port}\ninterface = '{interface}'\n",
         )
-        line = f"two: cannot listen on 127.0.0.1:{port}: Address already in use"
+
+    async def test_two_services_on_one_port_leave_nothing_half_started(self):
+        port = free_port()
+        self.write_two(port, "localhost")  # which is looked up when the service listens
+        line = f"two: cannot listen on localhost:{port}: Address already in use"
         await self.check_error(["--config", "two.toml"], line)
+
+    async def test_two_services_on_one_port_are_a_mistake_in_the_file(self):
+        self.write_two(9000, "127.0.0.1")
+        line = "two.toml: two: 'tcp:9000' is in use: 'tcp:9000' of one"
+        await self.check_error(["--config", "two.toml"], line)
+        await self.check_error(["--config", "two.toml", "--check"], line)
 
     async def test_checking_says_ok_and_starts_nothing(self):
         self.write("good.toml", "[services.a]\nplugin = 'echo'\nport = 0\n[services.web]\n")

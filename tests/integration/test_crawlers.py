@@ -7,6 +7,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from tests.integration.fetch_server import Together, WebSite
 from tests.integration.processes import run_example
+from tests.ports import free_port
 
 
 PAGES = 5
@@ -44,6 +45,18 @@ class CrawlerTests(TestCase):
 
     async def test_the_select_loop_waits_for_all_at_the_same_time(self):
         await self.crawl("select_loop", Together(PAGES, PAGE))
+
+    async def test_one_bad_url_does_not_end_the_others(self):
+        self.site.answers["/0"] = PAGE
+        port = free_port()  # nothing listens there
+        bad = [f"http://127.0.0.1:{port}/", f"https://127.0.0.1:{port}/", "nonsense"]
+        for name in ("serial", "with_gevent", "select_loop"):
+            child = run_example(self, f"crawlers/{name}.py", *bad, self.urls[0])
+            self.assertEqual(await child.ended, 0, child.err.decode())
+            lines = child.out.decode().splitlines()
+            self.assertIn(f"{self.urls[0]} 1000 bytes received, status 200", lines)
+            for url in bad:
+                self.assertTrue(any(line.startswith(f"{url} ") for line in lines), lines)
 
     async def test_the_evserve_crawler_waits_for_all_at_the_same_time(self):
         await self.crawl("with_evserve", Together(PAGES, PAGE))

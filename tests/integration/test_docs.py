@@ -23,10 +23,15 @@ NUMBER = r"(?:\d+(?:[-:.,]\d+)*(?: (?:us|µs|ms|s)\b| \d\d:\d\d:\d\d|s)?)"
 VARYING = re.compile(NUMBER)
 
 
+# What `lab` prints for a measurement, unless other programs use the CPU.
+MEASURED = re.compile(r"(?m)^(\w+ +[\d,]+ +)(\S+/s +p50 .* CPU .*)$")
+
+
 def as_pattern(shown):
     """Return a pattern for output like `shown`: other numbers, runs of blanks, or reactor."""
-    parts = [re.escape(part) for part in VARYING.split(shown.strip())]
+    parts = [re.escape(part) for part in VARYING.split(MEASURED.sub(r"\1<\2>", shown.strip()))]
     pattern = NUMBER.join(parts).replace("EPollReactor", r"\w+Reactor")
+    pattern = re.sub(r"<(.*p.*CPU.*)>", r"(?:\1|not\\ measured: .*)", pattern)
     return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
 
 

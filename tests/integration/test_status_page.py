@@ -27,12 +27,14 @@ def makeService(options, host):
     depth = Gauge("depot_depth", "Depth.", ["shelf"], registry=host.metrics)
     puts = Counter("depot_puts", "Puts.", registry=host.metrics)
     wait = Histogram("depot_wait_seconds", "Wait.", buckets=(0.01, 0.02), registry=host.metrics)
+    rows = Histogram("depot_rows", "Rows.", buckets=(1, 2), registry=host.metrics)
 
     def work():
         depth.labels("upper").set(1234)
         depth.labels("lower").set(7)
         puts.inc()
         wait.observe(0.015)
+        rows.observe(1)
 
     service = TimerService(0.1, work)
     service.clock = host.reactor
@@ -101,6 +103,7 @@ class StatusPageTests(TestCase):
         await self.shows("[data-metric=depot_depth] ul", "upper1.23 k", "lower7")
         await self.shows("[data-metric=depot_puts] .value", "/s")
         await self.shows("[data-metric=depot_wait_seconds] ul", "p5015 ms", "p9919.9 ms")
+        await self.shows("[data-metric=depot_rows] ul", "p501", "p991")  # a whole number
         described = "document.querySelector('[data-metric=depot_wait_seconds] svg').ariaLabel"
         await self.browser.once(f"{described}.startsWith('depot wait: p50 15 ms')")
 

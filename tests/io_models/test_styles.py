@@ -1,6 +1,7 @@
 """Styles of programming on top of readiness: coroutines, greenlets, callbacks."""
 
 import difflib
+import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,6 +42,14 @@ class GeventUnpatchedTests(OptionalPackage, ModelBehaviour, SynchronousTestCase)
             programs.append([line.strip() for line in code.splitlines() if line.strip()])
         changes = [line for line in difflib.ndiff(*programs) if line[0] in "+-"]
         self.assertEqual(changes, ["- import gevent.monkey", "- gevent.monkey.patch_all()"])
+
+    def test_the_patch_comes_before_every_import_of_what_it_replaces(self):
+        text = (FOLDER / "gevent_patched.py").read_text(encoding="utf-8")
+        before = text.split('"""', 2)[2].partition("gevent.monkey.patch_all()")[0]
+        imported = re.findall(
+            r"^ *(?:import|from) (\S+)", before.partition("except")[0], re.MULTILINE
+        )
+        self.assertEqual(imported, ["gevent", "gevent.monkey"])
 
     def test_the_second_client_waits_until_the_first_has_closed(self):
         program = self.start()

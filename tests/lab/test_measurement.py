@@ -87,6 +87,30 @@ class EvaluateTests(SynchronousTestCase):
     def test_silence(self):
         self.assertEqual(self.why(answered=0), "nothing was answered")
 
+    def test_what_other_programs_disturbed_is_not_measured(self):
+        found = evaluate(evolve(REPORT, lost_share=0.4))
+        self.assertEqual((found.outcome, found.figures), (Outcome.DISTURBED, None))
+        self.assertEqual(found.why, "other programs used the CPU for 40% of the time")
+        self.assertEqual(evaluate(evolve(REPORT, lost_share=0.1)).outcome, Outcome.MEASURED)
+
+    def test_a_busy_machine_may_be_why_it_was_late_but_not_why_it_was_wrong(self):
+        late = {
+            "unready": "9 of 100 connections had not been answered after 12 s",
+            "is_late": True,
+        }
+        self.assertIn("after 12 s, the lab's limit", self.why(**late))
+        found = evaluate(evolve(REPORT, lost_share=0.4, **late))
+        self.assertEqual(found.outcome, Outcome.DISTURBED)
+        self.why(lost_share=0.4, wrong=1, first_wrong="b'x'")
+        self.why(lost_share=0.4, unready="9 of 100 connections were never answered")
+        self.why("MemoryError", lost_share=0.4, **late)
+
+    def test_a_full_listen_queue_is_named(self):
+        why = self.why(unready="9 of 100 connections were never answered", listen_overflows=7)
+        self.assertIn("never answered; meanwhile a listen queue was full 7 times", why)
+        connections = ConnectionCounts(100, 0.1, {}, {"reset": 3})
+        self.assertIn("7 times", self.why(connections=connections, listen_overflows=7))
+
     def test_figures_that_cannot_be_read(self):
         self.assertEqual(self.why(server=None), "its figures could not be read")
 

@@ -66,4 +66,6 @@ class ModelResultTests(SynchronousTestCase):
         self.assertEqual(model(cells=cells).broke.connections, 1)
 
     def test_figures_are_counted(self):
-        self.assertEqual(result([breaks("x", "told", 100), model()]).measured, 2 + 6)
+        self.assertEqual(
+            result([breaks("x", "told", 100), model()]).count(Outcome.MEASURED), 2 + 6
+        )

@@ -128,6 +128,8 @@ class TextTests(SynchronousTestCase):
             REPORT, connections=connections, unanswered=3, wrong=1, first_wrong="byte 3 is bad"
         )
         self.shows(report, "not connected 10: timed out\n", "lost         2: reset\n")
+        report = evolve(report, listen_overflows=7)
+        self.shows(report, "overflows    7 times a listen queue was full (ListenOverflows)\n")
         self.shows(report, "unanswered   3\n", "WRONG        on 1 connections, such as byte 3 is")
 
     def test_no_connection_has_no_figures(self):
@@ -149,6 +151,9 @@ class TextTests(SynchronousTestCase):
     def test_doubtful_figures_are_marked(self):
         report = evolve(REPORT, saturated="it was busy 99% of the time", interrupted=True)
         self.shows(report, "SATURATED    the generator was the limit", "INTERRUPTED")
+        busy = "DISTURBED    other programs used the CPU for 40% of the time\n"
+        self.shows(evolve(REPORT, lost_share=0.4), busy)
+        self.assertNotIn("DISTURBED", as_text(evolve(REPORT, lost_share=0.1)))
 
     def test_json_holds_everything(self):
         report = evolve(REPORT, plan=Plan("tcp:1", line=b"caf\xe9"), lags=SUMMARY)
@@ -179,12 +184,16 @@ class SaturationTests(SynchronousTestCase):
         return histogram.summary()
 
     def test_a_generator_with_time_to_spare_is_not_the_limit(self):
-        self.assertIsNone(saturation(0.5, None))
-        self.assertIsNone(saturation(0.5, self.lags(0.001)))
+        self.assertIsNone(saturation(0.5, None, SUMMARY))
+        self.assertIsNone(saturation(0.5, self.lags(0.001), SUMMARY))
 
     def test_a_busy_generator_is_the_limit(self):
-        self.assertEqual(saturation(0.97, None), "it ran, or waited for a CPU, 97% of the time")
+        why = "it ran, or waited for a CPU, 97% of the time"
+        self.assertEqual(saturation(0.97, None, SUMMARY), why)
 
     def test_a_late_generator_is_the_limit(self):
-        why = saturation(0.2, self.lags(0.055))
+        why = saturation(0.2, self.lags(0.055), self.lags(0.060))
         self.assertEqual(why, "1 % of the messages were sent more than 55 ms late")
+
+    def test_an_open_loop_whose_server_is_far_later_is_not_the_limit(self):
+        self.assertIsNone(saturation(0.95, self.lags(0.086), self.lags(3.0)))

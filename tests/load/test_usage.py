@@ -5,7 +5,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.load.usage import GeneratorUsage, proportional_set_size, usage_of
+from evserve.load.usage import (
+    GeneratorUsage,
+    MachineUsage,
+    Usage,
+    listen_overflows,
+    proportional_set_size,
+    usage_of,
+)
 
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -51,7 +58,9 @@ class ProcTests(SynchronousTestCase):
             folder = self.proc / "5" / "task" / str(thread)
             folder.mkdir(parents=True)
             folder.joinpath("schedstat").write_text(f"{nanoseconds} 7 3\n")
-        self.assertAlmostEqual(usage_of(5, self.proc).cpu, 0.028 + 3 / TICK)
+        usage = usage_of(5, self.proc)
+        self.assertAlmostEqual(usage.cpu, 0.028 + 3 / TICK)
+        self.assertAlmostEqual(usage.waited, 14e-9)
 
     def test_threads_that_have_ended_are_in_the_ticks(self):
         self.process(5, 1, ticks=(100, 1, 0, 0))
@@ -79,6 +88,37 @@ class ProcTests(SynchronousTestCase):
         self.assertGreater(usage_of(os.getpid()).memory, 1_000_000)
         self.assertGreater(usage_of(os.getpid()).cpu, 0)
         self.assertGreater(proportional_set_size(os.getpid()), 1_000_000)
+
+
+class MachineUsageTests(SynchronousTestCase):
+    def test_all_programs_and_the_hypervisor(self):
+        proc = Path(self.mktemp())
+        proc.mkdir()
+        self.assertEqual(MachineUsage.now(proc).cpu, 0)
+        proc.joinpath("stat").write_text("cpu  100 20 3 9000 9 700 800 50 60 0\ncpu0 1 2\n")
+        found = MachineUsage.now(proc)
+        self.assertEqual((found.cpu * TICK, found.stolen * TICK), (123, 50))
+
+    def test_what_others_took_is_at_most_what_they_used_and_what_ours_waited(self):
+        start, end = MachineUsage(10, 100, 5), MachineUsage(12, 103, 5)
+        for waited, lost in ((0.5, 0.5), (9, 1)):  # others used 3 - 2 s
+            server = (Usage(1, 0, 1, 4), Usage(2.5, 0, 1, 4 + waited))
+            generator = (GeneratorUsage(10, 1, 1), GeneratorUsage(12, 1.5, 1))
+            self.assertEqual(start.lost_share(end, server, generator), lost / 2)
+
+    def test_stolen_time_is_lost_in_any_case(self):
+        self.assertEqual(MachineUsage(10, 0, 5).lost_share(MachineUsage(12, 0, 6)), 0.5)
+        self.assertEqual(MachineUsage(10, 0, 5).lost_share(MachineUsage(10, 0, 5)), 0)
+
+
+class ListenOverflowsTests(SynchronousTestCase):
+    def test_the_counter_of_the_kernel(self):
+        proc = Path(self.mktemp())
+        self.assertEqual(listen_overflows(proc), 0)
+        proc.joinpath("net").mkdir(parents=True)
+        text = "IpExt: InMc\nIpExt: 1\nTcpExt: A ListenOverflows B\nTcpExt: 4 5 6\n"
+        proc.joinpath("net", "netstat").write_text(text)
+        self.assertEqual(listen_overflows(proc), 5)
 
 
 class GeneratorUsageTests(SynchronousTestCase):

@@ -1,4 +1,10 @@
-"""The HTTP side of the admin port: from a request to a response that a browser cannot misuse."""
+"""The HTTP side of the admin port: from a request to a response that a browser cannot misuse.
+
+No client can keep the port from answering another, such as an orchestrator's probe of /healthz.
+"""
+
+# Most of twisted.web has no annotations.
+# mypy: allow-untyped-calls
 
 import re
 from base64 import b64encode
@@ -13,6 +19,9 @@ import prometheus_client
 from attrs import frozen
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition as openmetrics
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from typing_extensions import override
@@ -23,6 +32,9 @@ from evserve.host.config import ServiceConfig
 from evserve.host.metrics import Metrics
 
 
+MAX_CONNECTIONS = 24  # few enough for the descriptors that the host keeps free
+REQUEST_SECONDS = 5  # for a whole request
+_MAX_BODY = 16_384  # bytes that are read and ignored; no request here needs any
 _METHODS = (b"GET", b"HEAD")
 _HEADERS = {
     "Allow": "GET, HEAD",
@@ -56,7 +68,7 @@ class AdminResource(Resource):
     isLeaf = True
 
     def __init__(self, root: RootService, configs: list[ServiceConfig]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no annotations here
+        super().__init__()
         self._root = root
         self._configs = configs
         self._started_at = root.reactor.seconds()
@@ -83,6 +95,8 @@ class AdminResource(Resource):
 
     def _respond(self, request: Request) -> Response:
         hosts = request.requestHeaders.getRawHeaders("host", [])
+        if len(hosts) > 1 or (not hosts and request.clientproto == b"HTTP/1.1"):
+            return _line("one Host header is required (RFC 9112, 3.2)", HTTPStatus.BAD_REQUEST)
         if not is_allowed_host(hosts, getattr(request.getHost(), "host", None)):
             text = "Host header: not a name of this server (use localhost or its address)"
             return _line(text, HTTPStatus.MISDIRECTED_REQUEST)
@@ -104,14 +118,101 @@ class AdminResource(Resource):
         return _line(reason, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
+class AdminChannel(HTTPChannel):
+    """A connection, which a slow client or a large body cannot hold."""
+
+    site: "AdminSite"
+    transport: Any
+    _deadline: Any = None  # of the request that is being received
+    _is_refused = False
+
+    @override
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.opened(self)
+        self._await_request()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._deadline is None:
+            self._await_request()
+        super().dataReceived(data)
+
+    @override
+    def allHeadersReceived(self) -> None:
+        if self.length is not None and self.length <= _MAX_BODY:
+            super().allHeadersReceived()
+        else:
+            self._is_refused = True
+            self.transport.write(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n")
+            self.loseConnection()
+
+    @override
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self._is_refused:
+            super().rawDataReceived(data)
+
+    @override
+    def allContentReceived(self) -> None:
+        self._stop_waiting()
+        self.site.served(self)
+        super().allContentReceived()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        self.site.closed(self)
+        super().connectionLost(reason)
+
+    def _await_request(self) -> None:
+        self._deadline = self.callLater(REQUEST_SECONDS, self.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abortConnection()
+
+
 class AdminSite(Site):
-    """A site without an access log, because the status page sends a request every second."""
+    """A site without an access log, because the status page sends a request every second.
+
+    It has at most MAX_CONNECTIONS: a new one replaces the one that was served least recently.
+    """
 
     displayTracebacks = False
+    protocol: Any = AdminChannel
+
+    def __init__(self, resource: Resource, reactor: Any) -> None:
+        super().__init__(resource, reactor=reactor)
+        self._channels: dict[AdminChannel, None] = {}
 
     @override
     def log(self, request: Any) -> None:
         pass
+
+    @override
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
+
+    def opened(self, channel: AdminChannel) -> None:
+        """Add a connection."""
+        self._channels[channel] = None
+        if len(self._channels) > MAX_CONNECTIONS:
+            next(iter(self._channels)).abort()
+
+    def served(self, channel: AdminChannel) -> None:
+        """Note that a connection has sent a whole request."""
+        if channel in self._channels:
+            del self._channels[channel]
+            self._channels[channel] = None
+
+    def closed(self, channel: AdminChannel) -> None:
+        """Remove a connection."""
+        self._channels.pop(channel, None)
 
 
 # A web site can point its own name at 127.0.0.1 and then read what the visitor's browser reaches
@@ -180,6 +281,6 @@ def metrics_response(registry: CollectorRegistry, accept: str) -> Response:
     if any(
         _OPENMETRICS.fullmatch(each) and not _REFUSED.search(each) for each in accept.split(",")
     ):
-        body = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]  # half annotated
+        body = openmetrics.generate_latest(registry)
         return Response(body, content_type=openmetrics.CONTENT_TYPE_LATEST)
     return Response(prometheus_client.generate_latest(registry), content_type=_PROMETHEUS)

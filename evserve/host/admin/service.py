@@ -15,8 +15,7 @@ from evserve.host.listener import ListenerService
 from evserve.host.options import LOOPBACK, Limits
 
 
-# Few enough for the descriptors that the host keeps free.
-LIMITS = Limits(max_connections=24, idle_timeout=60)
+LIMITS = Limits(idle_timeout=60)  # AdminSite limits the number of connections
 
 
 @define(eq=False)
@@ -45,8 +44,7 @@ class _UnlimitedDescriptors(DescriptorLimiter):
 
 def make_admin(endpoint: str, configs: list[ServiceConfig], root: RootService) -> AdminService:
     """Return the admin port of `root`, on an endpoint string that `valid_endpoint` accepted."""
-    make_site: Any = AdminSite  # its constructor has no annotations
-    site = make_site(AdminResource(root, configs), reactor=root.reactor)
+    site = AdminSite(AdminResource(root, configs), root.reactor)
     descriptors = _UnlimitedDescriptors(root.reactor, root.descriptors.limit)
     limiter = ConnectionLimiter("admin", site, LIMITS, root.reactor, descriptors)
     endpoints = {endpoint: parse_endpoint(root.reactor, endpoint, LOOPBACK)}

@@ -138,6 +138,15 @@ def unready_reason(root: RootService) -> str | None:
     ]
     if waiting:
         return f"starting: waiting for {', '.join(waiting)} to listen"
+    paused = [
+        sample.labels["service"]
+        for family in root.metrics.collect()
+        if family.name == "evserve_accepting"
+        for sample in family.samples
+        if not sample.value
+    ]
+    if paused:
+        return f"not accepting, because few file descriptors are free: {', '.join(paused)}"
     if root.phase is Phase.STARTING:
         return "starting"
     for service in root:
@@ -164,7 +173,7 @@ def service_metrics(
     if connections is not None and connections.series:
         for key, name in _CONNECTION_METRICS.items():
             counts[key] = sum(each.value or 0 for each in by_name[name].series)
-    counted = _CONNECTION_METRICS.values()
+    counted = {"evserve_accepting", *_CONNECTION_METRICS.values()}
     own = (each for each in by_name.values() if each.series and each.name not in counted)
     return counts, tuple(own)
 

@@ -244,7 +244,8 @@ def describe_ending(model: ModelResult) -> str:
         return f"not tried with {format_connections(skipped[0].connections)}: {skipped[0].why}."
     measured = [cell.connections for cell in model.cells if cell.figures is not None]
     if not measured:
-        return "not run."
+        disturbed = [cell for cell in model.cells if cell.outcome is Outcome.DISTURBED]
+        return f"not measured: {disturbed[0].why}." if disturbed else "not run."
     notes = {cell.why for cell in model.cells if cell.figures is not None and cell.why}
     said = f" It printed: {'; '.join(sorted(notes))}." if notes else ""
     return f"served all clients, up to {format_connections(max(measured))}.{said}"
@@ -253,13 +254,19 @@ def describe_ending(model: ModelResult) -> str:
 def _conditions_section(result: Result) -> list[Markup]:
     figures = [cell.figures for model in result.models for cell in model.cells if cell.figures]
     saturated = sum(each.generator_saturated is not None for each in figures)
+    disturbed = result.count(Outcome.DISTURBED)
     limits = (
         f"the load generator was the limit in {saturated} of {len(figures)} measurements; there, "
         "compare CPU per message and not messages per second or latency"
     )
+    others = (
+        f"other programs used the CPU in {disturbed} measurements, which are marked as not "
+        "measured; repeat them on an otherwise idle machine"
+    )
+    notes = (*result.notes, limits, *([others] if disturbed else []))
     return [
         tag("dl", *_definitions(_settings(result))),
-        *(tag("p", f"Note: {note}.") for note in (*result.notes, limits)),
+        *(tag("p", f"Note: {note}.") for note in notes),
         tag("h3", "Machine"),
         tag("dl", *_definitions(_machine(result))),
         tag("h3", "Run it again"),

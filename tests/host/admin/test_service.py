@@ -17,7 +17,8 @@ from zope.interface import directlyProvides, providedBy
 
 from evserve import __version__
 from evserve.host import process
-from evserve.host.admin.service import LIMITS, make_admin
+from evserve.host.admin.http import MAX_CONNECTIONS, REQUEST_SECONDS
+from evserve.host.admin.service import make_admin
 from evserve.host.application import RootService, add_services
 from evserve.host.command import Options as HostOptions
 from evserve.host.config import ServiceConfig
@@ -201,15 +202,61 @@ class AdminTests(SynchronousTestCase):
         client = Client(self.admin.limiter, reached="192.0.2.7")
         self.assertEqual(client.request("/healthz", Host="metrics.example.com")[0], 200)
 
-    def test_many_clients_cannot_use_up_the_descriptors_of_the_services(self):
-        clients = [Client(self.admin.limiter) for _ in range(LIMITS.max_connections + 5)]
-        self.assertEqual(len(self.admin.limiter.connections), LIMITS.max_connections)
-        self.assertFalse(clients[-1].transport.connected)
+    def slow_clients(self, count):
+        """Return clients that begin a request."""
+        clients = [Client(self.admin.limiter) for _ in range(count)]
+        for client in clients:
+            client.transport.abortConnection = client.transport.loseConnection
+            client.protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost")
+        return clients
+
+    def test_the_client_that_was_served_least_recently_makes_room_for_a_new_one(self):
+        """So many clients use up neither the descriptors of the services nor /healthz."""
+        slow = self.slow_clients(MAX_CONNECTIONS)
+        self.client.transport.abortConnection = self.client.transport.loseConnection
+        self.assertFalse(self.client.transport.connected)  # it had sent nothing
+        first = Client(self.admin.limiter)
+        first.transport.abortConnection = first.transport.loseConnection
+        self.assertEqual(first.request("/healthz")[0], 200)
+        self.slow_clients(MAX_CONNECTIONS - 1)
+        self.assertFalse(any(each.transport.connected for each in slow))
+        self.assertEqual(first.request("/healthz")[0], 200)
+        self.assertEqual(len(self.admin.limiter.connections), MAX_CONNECTIONS)
+
+    def test_a_request_that_comes_slowly_is_cut(self):
+        (slow,) = self.slow_clients(1)
+        self.assertEqual(self.client.request("/healthz")[0], 200)
+        for _ in range(REQUEST_SECONDS):
+            self.assertTrue(slow.transport.connected)
+            self.reactor.advance(1)
+            slow.protocol.dataReceived(b"x")
+        self.assertFalse(slow.transport.connected)
+        self.assertTrue(self.client.transport.connected)  # it is idle between two requests
+
+    def test_a_large_body_is_neither_stored_nor_waited_for(self):
+        for header in ("Content-Length: 300000000", "Transfer-Encoding: chunked"):
+            client = Client(self.admin.limiter)
+            head = f"POST / HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
+            client.protocol.dataReceived(head.encode() + b"x" * 1000)
+            client.protocol.dataReceived(b"x" * 1000)
+            self.assertTrue(client.transport.value().startswith(b"HTTP/1.1 413 "))
+            self.assertFalse(client.transport.connected)
+
+    def test_a_request_has_one_host_header(self):
+        for head in ("GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"):
+            client = Client(self.admin.limiter)
+            client.protocol.dataReceived(head.encode())
+            self.assertTrue(client.transport.value().startswith(b"HTTP/1.1 400 "))
+        self.client.protocol.dataReceived(b"GET /healthz HTTP/1.0\r\n\r\n")
+        self.assertIn(b" 200 OK\r\n", self.client.transport.value())
 
     def test_it_answers_when_the_services_are_out_of_descriptors(self):
         self.serve()
         self.root.descriptors._pause()
-        self.assertEqual(Client(self.admin.limiter).request("/healthz")[0], 200)
+        client = Client(self.admin.limiter)
+        self.assertEqual(client.request("/healthz")[0], 200)
+        reason = b"not accepting, because few file descriptors are free: one, two\n"
+        self.assertEqual(client.request("/readyz")[::2], (503, reason))
         self.assertNotIn(self.admin.ports[0], self.root.descriptors.ports)
 
 

@@ -95,6 +95,13 @@ class PageTests(SynchronousTestCase):
         page = as_html(result([model(cells=cells)]))
         self.assertIn("the limit in 1 of 2 measurements", page)
 
+    def test_it_counts_the_measurements_that_other_programs_disturbed(self):
+        cells = [measurement(1), measurement(10, Outcome.DISTURBED, "others")]
+        page = as_html(result([model(cells=cells)]))
+        self.assertIn("other programs used the CPU in 1 measurements", page)
+        self.assertIn("not measured: others", page)
+        self.assertNotIn("other programs", as_html(result()))
+
     def test_one_model_at_one_number_is_enough(self):
         tree = parsed(as_html(result([model(cells=[measurement(100)])])))
         self.assertEqual(len(tree.findall(".//svg")), len(METRICS))
@@ -117,6 +124,8 @@ class EndingTests(SynchronousTestCase):
         self.assertEqual(
             describe_ending(model(cells=[measurement(1, Outcome.NOT_RUN)])), "not run."
         )
+        disturbed = [measurement(1, Outcome.DISTURBED, "others")]
+        self.assertEqual(describe_ending(model(cells=disturbed)), "not measured: others.")
         self.assertIn(
             "It printed: hot.", describe_ending(model(cells=[measurement(1, why="hot")]))
         )
