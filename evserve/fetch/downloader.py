@@ -12,11 +12,19 @@ from evserve.fetch.breaker import Breakers, Peer
 from evserve.fetch.errors import sink_error
 from evserve.fetch.interfaces import HTTPClient
 from evserve.fetch.job import Job
-from evserve.fetch.policy import Decider, Decision, Finish, Redirect, Retry
+from evserve.fetch.policy import (
+    TRANSIENT_ERRORS,
+    Decider,
+    Decision,
+    Finish,
+    Redirect,
+    Retry,
+)
 from evserve.fetch.robots import RobotsFilter
 from evserve.fetch.scheduler import Scheduler
-from evserve.http.errors import Cancelled
+from evserve.http.errors import Cancelled, UnwantedBody
 from evserve.http.proxy import Proxy
+from evserve.http.redirects import is_redirect
 from evserve.http.settings import Timeouts
 from evserve.http.url import Origin
 
@@ -166,7 +174,7 @@ class Downloader:
         tries = job.tries - job.redirects
         if job.resends and error is not None:
             return Retry(0.0, error)
-        if error is not None and not job.discards_body:
+        if error is not None and not _is_redirected(job, error):
             if isinstance(error, OSError):  # of a sink, while it wrote
                 error = sink_error(error)
             return self.decider.after_error(job.request, error, tries)
@@ -247,6 +255,14 @@ class Downloader:
         job.error = error
         job.callback(job.result(error))
         self._on_finish()
+
+
+def _is_redirected(job: Job, error: Exception) -> bool:
+    """Whether only the rest of a redirect's body is missing."""
+    if isinstance(error, UnwantedBody):
+        return True
+    # A sink wanted it.
+    return job.head is not None and is_redirect(job.head) and isinstance(error, TRANSIENT_ERRORS)
 
 
 def _log_pause(origin: Origin, seconds: float, reason: str) -> None:

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from evserve.fetch.errors import BadStatus, ProxyDown
 from evserve.fetch.interfaces import Exchange, HTTPClient, ResponseWriter, Sink
 from evserve.fetch.policy import TRANSIENT_STATUSES
-from evserve.http.errors import Cancelled, TotalTimeout
+from evserve.http.errors import Cancelled, TotalTimeout, UnwantedBody
 from evserve.http.headers import Head
 from evserve.http.parser import LARGE
-from evserve.http.redirects import check_discarded, is_redirect
+from evserve.http.redirects import is_redirect
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
 from evserve.http.url import URL
@@ -103,7 +103,6 @@ class Job:
     deadline: float | None = field(default=None, init=False)
     is_cancelled: bool = field(default=False, init=False)
     resends: bool = field(default=False, init=False)  # set by a sink that raises: without Range
-    discards_body: bool = field(default=False, init=False)  # a redirect's, which no sink wants
     error: Exception | None = field(default=None, init=False)  # the last try's, then the URL's
     head: Head | None = field(default=None, init=False)
     count: int = field(default=0, init=False)  # bytes of the body so far
@@ -123,7 +122,7 @@ class Job:
         self.tries += 1
         self.count = 0
         self.head = self.path = None
-        self.resends = self.discards_body = False
+        self.resends = False
         self.hasher = sha256()
         self._on_end = on_end
         for sink in self.sinks:
@@ -152,12 +151,11 @@ class Job:
             writer = sink.open(self, head)
             if writer is not None:
                 self.writers.append(writer)
-        self.discards_body = not self.writers and is_redirect(head)
+        if not self.writers and is_redirect(head):
+            raise UnwantedBody("the body of a redirect")
 
     def received(self, data: bytes) -> None:
         self.count += len(data)
-        if self.discards_body:
-            check_discarded(self.count)
         self.hasher.update(data)
         for writer in self.writers:
             writer.write(data)

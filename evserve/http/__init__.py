@@ -18,6 +18,7 @@ It knows nothing of crawling; `evserve.fetch` does.
     connect     endpoints, private addresses, TLS, errors of connecting
     proxy       Proxy, Proxies, CONNECT tunnels
     parser      ResponseParser: responses from bytes, header limits
+    lenient     LenientParser: responses that break the RFC
     decoding    ContentDecoder: gzip, deflate, br, zstd; decompression limits
     settings    Settings, Timeouts
     url         URL, Origin, parse_url

@@ -160,7 +160,8 @@ class _Body:
         if error is None:
             # Without a length, only the end of the connection says that the body is complete.
             head = self._head
-            is_framed = head.length is not None or b"transfer-encoding" in head.headers
+            coding = head.headers.get(b"transfer-encoding") or b""
+            is_framed = head.length is not None or b"chunked" in coding.lower()
             error = ResponseDone() if is_framed else PotentialDataLoss()
         self._end = Failure(error)
         if not self._is_paused:

@@ -18,6 +18,7 @@ from evserve.http.errors import (
     IdleTimeout,
     PrivateAddress,
     TotalTimeout,
+    UnwantedBody,
 )
 from evserve.http.headers import Head
 from evserve.http.pool import OriginPool, Pool
@@ -28,7 +29,7 @@ from evserve.http.proxy import (
     as_proxy_error,
     refusal,
 )
-from evserve.http.redirects import REDIRECT_STATUSES, check_discarded, next_request
+from evserve.http.redirects import REDIRECT_STATUSES, next_request
 from evserve.http.request import Receiver, Request, check_request, serialize
 from evserve.http.settings import Settings
 from evserve.http.url import URL, Origin
@@ -36,6 +37,10 @@ from evserve.http.url import URL, Origin
 
 _UNAUTHORIZED = 401
 _MAX_STALE = 3  # expired connections that a request may meet
+# What an unwanted body may take, so that its connection can be used again. More would take longer
+# than another connection.
+_MAX_UNWANTED = 64 * 1024  # bytes
+_UNWANTED_TIME = 0.5  # seconds
 
 
 @define(eq=False)
@@ -131,12 +136,16 @@ class Call:
         self._pool: OriginPool | None = None
         self._connection: Connection | None = None
         self._flow: BodyFlow | None = None  # only for bodies that are coded, limited or paused
-        self._discarded = self._stale = self._unauthorized = 0
-        self._is_paused = self._has_ended = False
+        self._unwanted: UnwantedBody | None = None  # of the receiver, which the call ends with
+        self._stale = self._unauthorized = 0
+        self._is_open = self._is_paused = self._has_ended = False
+        self._is_discarding = False  # the body that comes, because only its head is needed
         self._active_at = now
+        self._discards_until = 0.0
         self.history: list[tuple[URL, Head]] = []  # the redirects so far
         self.deadline = now + self._timeouts.total
         self.active = False  # set by the connection when the peer sends or takes something
+        self.needs_no_more = False  # read by the connection: it need not wait for the body's end
         self.done = False
 
     @property
@@ -147,11 +156,8 @@ class Call:
     def pause(self) -> None:
         """Deliver no more of the body until `resume`."""
         self._is_paused = True
-        if self._flow is None:
-            self._flow = BodyFlow(self._receiver.received)
-        self._flow.pause()
-        if self._connection is not None:
-            self._connection.pause()
+        if self._is_open:
+            self._hold()
 
     def resume(self) -> None:
         """Deliver what waits, and read on."""
@@ -212,26 +218,26 @@ class Call:
                 self._next = self._request
         elif head.status == PROXY_AUTHENTICATION_REQUIRED and self._pool and self._pool.relay:
             raise refusal(self._pool.relay, head)
-        if self._next is None:
-            self._open(head)
+        if self._next is None and self._open(head):
+            return
+        self._is_discarding = True
+        self.needs_no_more = head.length is None or head.length > _MAX_UNWANTED
+        self._discards_until = self._client.deadlines.clock.seconds() + _UNWANTED_TIME
 
     def on_data(self, data: bytes) -> None:
         """Take a part of a body."""
+        if self.done:
+            raise Cancelled("the call is over")
         if self._flow is not None:
             self._flow.take(data)
-        elif self._next is None and not self.done:
+        elif not self._is_discarding:
             self._receiver.received(data)
-        elif self.done:
-            raise Cancelled("the call is over")
-        else:
-            self._discarded += len(data)
-            check_discarded(self._discarded)
 
     def on_end(self) -> None:
         """Take the end of a response."""
         self._connection = None
-        if self._next is not None:
-            self._proceed(self._next)
+        if self._is_discarding:
+            self._discarded()
         else:
             self._has_ended = True
             self._finish()
@@ -241,8 +247,8 @@ class Call:
         error = self._attribute(error)
         self._connection = None
         request = self._request
-        if self._next is not None:
-            self._proceed(self._next)  # only the end of an unwanted body is missing
+        if self._is_discarding:
+            self._discarded()
         elif is_stale and self._stale < _MAX_STALE and request.is_repeatable:
             self._stale += 1
             self._proceed(request)
@@ -256,7 +262,10 @@ class Call:
         if now >= self.deadline:
             error: Exception = TotalTimeout(f"not complete after {self._timeouts.total:g} s")
             self._fail(self._attribute(error))
-        elif self.active or self._is_paused or self._connection is None:
+        elif self._is_discarding and self._connection is not None:
+            if now >= self._discards_until:
+                self._connection.fail(UnwantedBody("the body takes too long"))
+        elif self.active or (self._is_paused and self._is_open) or self._connection is None:
             self.active = False
             self._active_at = now
         elif now - self._active_at >= self._timeouts.idle:
@@ -269,8 +278,23 @@ class Call:
         proxy = pool and (pool.relay if self._connection else pool.proxy)
         return as_proxy_error(error, proxy) if proxy else error
 
-    def _open(self, head: Head) -> None:
-        """Begin to deliver the final response."""
+    def _discarded(self) -> None:
+        """Go on after an unwanted body, or without its rest."""
+        if self._next is not None:
+            self._proceed(self._next)
+        else:
+            self._close(self._unwanted)
+
+    def _open(self, head: Head) -> bool:
+        """Begin to deliver the final response; return whether the receiver wants its body.
+
+        The receiver gets the head even if the response is refused for its body.
+        """
+        try:
+            self._receiver.started(head, self._request.url)
+        except UnwantedBody as unwanted:
+            self._unwanted = unwanted
+            return False
         limit = self._client.settings.max_body
         if limit is not None and head.length is not None and head.length > limit:
             raise BodyTooLarge(f"the body is longer than {limit} bytes")
@@ -281,10 +305,21 @@ class Call:
             self._flow = BodyFlow(self._receiver.received, decoder, limit)
         if head.length is not None and self._connection is not None:
             self._connection.expect_length(head.length)
-        self._receiver.started(head, self._request.url)
+        self._is_open = True
+        if self._is_paused:
+            self._hold()
+        return True
+
+    def _hold(self) -> None:
+        if self._flow is None:
+            self._flow = BodyFlow(self._receiver.received)
+        self._flow.pause()
+        if self._connection is not None:
+            self._connection.pause()
 
     def _proceed(self, request: Request) -> None:
-        self._request, self._next, self._discarded = request, None, 0
+        self._request, self._next = request, None
+        self._is_discarding = self.needs_no_more = False
         self.begin()
 
     def _finish(self) -> None:
@@ -311,5 +346,7 @@ class Call:
     def _close(self, error: Exception | None) -> None:
         if not self.done:
             self.done = True
+            if self._flow is not None:
+                self._flow.pause()  # for good
             self._client.ended(self)
             self._receiver.finished(error)

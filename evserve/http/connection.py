@@ -11,7 +11,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.http.connect import explain_loss
-from evserve.http.errors import FetchError, RequestBodyFailed, TruncatedBody
+from evserve.http.errors import FetchError, RequestBodyFailed, TruncatedBody, UnwantedBody
 from evserve.http.parser import LARGE, HeaderLimits, ResponseParser
 
 
@@ -104,6 +104,8 @@ class Connection(Protocol):
         else:
             if self._parser.done:
                 self._finish(call)
+            elif call.needs_no_more:
+                self.fail(UnwantedBody("the rest of the body is not needed"))
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -5,6 +5,7 @@ needs no more memory than another. A corrupt, incomplete or excessively compress
 error, and the pieces that came before the error are not the body.
 """
 
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,12 @@ from evserve.http.errors import (
 
 PIECE = 64 * 1024  # bytes
 _MAX_CODINGS = 5  # the limit of curl
+_NO_CODING = re.compile(
+    rb"|identity|none|null|undefined|off|no|raw|plain|text|binary|[78]bit|(?:aws-)?chunked"
+    rb"|(?:utf|ucs|iso|us-ascii|ascii|latin|windows|cp\d|koi8|gb\d|gbk|big5|shift_jis|euc)[\w.:-]*"
+    rb"|[\w.+-]+/[\w.+-]+"
+)
+_GZIP_MAGIC = b"\x1f\x8b"
 _GZIP, _RAW = 31, -15  # zlib's window bits: with the header of gzip, without a header
 # A block of zstd is at most 128 KiB and can be compressed to 4 bytes: a slice gives up to 8 MiB.
 _ZSTD_SLICE = 256
@@ -110,12 +117,21 @@ class BodyFlow:
         return True
 
 
+def content_codings(value: bytes) -> list[bytes]:
+    """Return the codings that a Content-Encoding names, in lower case.
+
+    Many servers write there what is no coding: a character set, a media type, that there is
+    none, or how the body once came to them (aws-chunked).
+    """
+    names = [name.strip() for name in value.lower().split(b",")]
+    return [name for name in names if not _NO_CODING.fullmatch(name)]
+
+
 class ContentDecoder:
     """Undoes all codings of a Content-Encoding, the last one first."""
 
     def __init__(self, codings: bytes, limits: DecodingLimits) -> None:
-        names = [name.strip().decode("latin-1") for name in codings.lower().split(b",")]
-        names = [name for name in names if name not in ("", "identity")]
+        names = [name.decode("latin-1") for name in content_codings(codings)]
         if len(names) > _MAX_CODINGS:
             raise UnsupportedEncoding(f"more than {_MAX_CODINGS} content codings")
         self._codings = [make_coding(name) for name in reversed(names)]
@@ -145,7 +161,8 @@ class Coding:
     """Undoes one content coding of a body: one stream, or several if the format allows it.
 
     start: makes a stream from the first bytes, or returns None if it needs more of them.
-    error: what streams raise for invalid data.  repeats: whether streams may follow each other.
+    error: what streams raise for invalid data.  following: the first bytes of another stream,
+    None if there is only one.  ignores_rest: whether bytes after the end do no harm.
     """
 
     def __init__(
@@ -153,13 +170,15 @@ class Coding:
         name: str,
         start: "_Start",
         error: type[Exception],
+        following: bytes | None,
         *,
-        repeats: bool,
+        ignores_rest: bool,
     ) -> None:
         self._name = name
         self._start = start
         self._error = error
-        self._repeats = repeats
+        self._following = following
+        self._ignores_rest = ignores_rest
         self._stream: _Stream | None = None
         self._first_bytes = b""  # too few to start a stream
         self._has_ended = False
@@ -172,27 +191,39 @@ class Coding:
             assert stream is not None
             try:
                 yield from stream.pieces(data)
-            except self._error as error:
-                raise CorruptBody(f"the {self._name} body is corrupt: {error}") from None
+            except self._error:
+                raise CorruptBody(f"the {self._name} body is corrupt") from None
             data = b""
             if stream.eof:
                 data, self._stream, self._has_ended = stream.unused_data, None, True
 
     def finish(self) -> None:
         """Take the end of the body. Raises CorruptBody if a stream is not complete."""
-        if self._stream is not None or self._first_bytes:
+        if self._stream is not None or (self._first_bytes and not self._has_ended):
             raise CorruptBody(f"the {self._name} body is cut off")
 
     def _begin(self, data: bytes) -> bool:
         """Make sure that there is a stream; return False if `data` has none."""
         if self._stream is None:
-            if self._has_ended and not data.strip(b"\0"):
-                return False  # padding, which gzip allows
-            if self._has_ended and not self._repeats:
-                raise CorruptBody(f"the {self._name} body continues after its end")
+            self._first_bytes = b""
+            if self._has_ended and not self._follows(data):
+                return False
             self._stream = self._start(data)
             self._first_bytes = b"" if self._stream else data
         return self._stream is not None
+
+    def _follows(self, data: bytes) -> bool:
+        """Whether `data`, after the end of a stream, begins another."""
+        following = self._following
+        if following is None or not following.startswith(data[: len(following)]):
+            if not self._ignores_rest:
+                raise CorruptBody(f"the {self._name} body continues after its end")
+            self._following = None
+            return False
+        if len(data) < len(following):
+            self._first_bytes = data
+            return False
+        return True
 
 
 def make_coding(name: str) -> Coding:
@@ -202,8 +233,8 @@ def make_coding(name: str) -> Coding:
         raise UnsupportedEncoding(
             f"content coding {name!r} is unknown, or its library is not installed"
         )
-    start, error, repeats = arguments
-    return Coding(name, start, error, repeats=repeats)
+    start, error, following, ignores_rest = arguments
+    return Coding(name, start, error, following, ignores_rest=ignores_rest)
 
 
 def accepted_codings() -> bytes:
@@ -225,19 +256,20 @@ def _start_deflate(data: bytes) -> "_Stream | None":
 
 
 @lru_cache(maxsize=1)
-def _codings() -> "dict[str, tuple[_Start, type[Exception], bool]]":
+def _codings() -> "dict[str, tuple[_Start, type[Exception], bytes | None, bool]]":
     """Return the arguments of `Coding` for everything that can be undone here."""
-    found: dict[str, tuple[_Start, type[Exception], bool]] = {
-        "gzip": (lambda _: _Inflate(_GZIP), zlib.error, True),
-        "deflate": (_start_deflate, zlib.error, False),
+    found: dict[str, tuple[_Start, type[Exception], bytes | None, bool]] = {
+        # Browsers ignore what follows a complete stream of these, and some servers send it.
+        "gzip": (lambda _: _Inflate(_GZIP), zlib.error, _GZIP_MAGIC, True),
+        "deflate": (_start_deflate, zlib.error, None, True),
     }
     brotli = _import_library("brotli")
     # Before 1.2 its output cannot be bounded.
     if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):
-        found["br"] = lambda _: _Brotli(brotli), brotli.error, False
+        found["br"] = lambda _: _Brotli(brotli), brotli.error, None, False
     zstd = _import_library("zstandard")
     if zstd:
-        found["zstd"] = lambda _: _Zstandard(zstd), zstd.ZstdError, True
+        found["zstd"] = lambda _: _Zstandard(zstd), zstd.ZstdError, b"", False
     return found
 
 

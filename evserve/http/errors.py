@@ -107,6 +107,10 @@ class Cancelled(FetchError):
     """The caller cancelled the request."""
 
 
+class UnwantedBody(Cancelled):
+    """The caller needs no more than the head of the response, so this is no failure."""
+
+
 def shorten(text: str) -> str:
     """Return `text`, cut to a length that fits into a message."""
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

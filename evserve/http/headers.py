@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from evserve.http.errors import BadRequest
 
@@ -42,6 +42,9 @@ class Headers:
         return Headers([*self.lines, *lines])
 
 
+NO_HEADERS: Headers = Headers()
+
+
 @define(eq=False)
 class Head:
     """The status line and headers of a response, complete enough for a WARC record."""
@@ -51,8 +54,8 @@ class Head:
     version: str  # "1.1"
     headers: Headers
     length: int | None  # bytes of the body on the wire; None if only its end tells
-    encoding: bytes | None  # Content-Encoding, in lower case
-    trailers: Headers = field(factory=Headers)  # known after the body
+    encoding: bytes | None  # the codings in Content-Encoding, in lower case; None without any
+    trailers: Headers = NO_HEADERS  # known after the body
 
 
 def check_headers(lines: Iterable[tuple[bytes, bytes]]) -> None:

@@ -1,4 +1,4 @@
-"""Redirects: the next request (Fetch standard, section 4.4), and what happens to the body.
+"""Redirects: the next request (Fetch standard, section 4.4).
 
 `Client` follows redirects by these rules. So do callers that send each hop as a request of its own
 (`Request.follow` is False), such as the fetcher.
@@ -9,7 +9,6 @@ from attrs import evolve
 from evserve.http.errors import (
     BadRedirect,
     BadURL,
-    Cancelled,
     RequestBodyFailed,
     TooManyRedirects,
 )
@@ -20,7 +19,6 @@ from evserve.http.url import parse_location
 
 REDIRECT_STATUSES = frozenset([301, 302, 303, 307, 308])
 _SEE_OTHER = 303
-_MAX_DISCARDED = 64 * 1024  # bytes; reading more costs more than another connection
 _BODY_HEADERS = (
     b"content-encoding",
     b"content-language",
@@ -65,16 +63,6 @@ def next_request(request: Request, head: Head, hops_left: int) -> Request | None
         return evolve(request, url=evolve(url, credentials=credentials))
     headers = Headers(request.headers.without(*_PRIVATE_HEADERS).lines)
     return evolve(request, url=url, headers=headers, auth=None)
-
-
-def check_discarded(count: int) -> None:
-    """Raise Cancelled when `count` bytes of an unwanted body are too many to read on.
-
-    Up to then, reading keeps the connection for other requests. The error is no failure: the
-    caller follows the redirect anyway.
-    """
-    if count > _MAX_DISCARDED:
-        raise Cancelled("the rest of the body is not wanted")
 
 
 def _location(head: Head) -> bytes | None:

@@ -7,14 +7,20 @@ from attrs import define, frozen
 from evserve.http.auth import Auth
 from evserve.http.decoding import accepted_codings
 from evserve.http.errors import BadRequest
-from evserve.http.headers import Head, Headers, check_headers, check_method, request_bytes
+from evserve.http.headers import (
+    NO_HEADERS,
+    Head,
+    Headers,
+    check_headers,
+    check_method,
+    request_bytes,
+)
 from evserve.http.proxy import Proxy
 from evserve.http.settings import Timeouts
 from evserve.http.url import URL
 
 
 IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
-_NO_HEADERS = Headers()
 _FRAMING_HEADERS = (b"content-length", b"transfer-encoding", b"connection")  # ours to decide
 _WITH_BODY = frozenset([b"POST", b"PUT", b"PATCH"])
 
@@ -25,7 +31,7 @@ class Request:
 
     url: URL
     method: bytes = b"GET"
-    headers: Headers = _NO_HEADERS  # Host, User-Agent, Accept... are added unless they are here
+    headers: Headers = NO_HEADERS  # Host, User-Agent, Accept... are added unless they are here
     body: Any = None  # bytes or an IBodyProducer
     auth: Auth | None = None
     follow: bool = True  # redirects
@@ -47,7 +53,11 @@ class Receiver(Protocol):
     """Takes a response. The client calls `finished` once, always, and last."""
 
     def started(self, head: Head, url: URL) -> None:
-        """Take the head of the final response, and its URL after redirects."""
+        """Take the head of the final response, and its URL after redirects.
+
+        An exception ends the call with that error. After UnwantedBody, the client may read a
+        short body in order to keep the connection, but delivers nothing.
+        """
 
     def received(self, data: bytes) -> None:
         """Take a part of the body, decompressed. An exception ends the call with that error."""

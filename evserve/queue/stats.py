@@ -5,10 +5,13 @@ are those of beanstalkd 1.13. Its binlog figures have no meaning here and are 0,
 number of records written.
 """
 
+import heapq
 import os
 import resource
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Final
 
 from attrs import Factory, define, field
@@ -144,12 +147,54 @@ def _ok(text: str) -> bytes:
     return b"OK %d\r\n%b\r\n" % (len(data), data)
 
 
+# Clients can make any number of tubes. Metrics show the largest ones, and the totals of all.
+MOST_TUBES: Final = 50
+# Tubes that are counted before the reactor gets its turn: about five milliseconds.
+_TUBES_AT_ONCE: Final = 5_000
+
+
+@define(eq=False, repr=False)
+class TubeCount:
+    """Counts `tubes` in steps: their events by state, and the MOST_TUBES with the most events."""
+
+    tubes: list[Tube]
+    states: Counter[str] = field(factory=Counter, init=False)
+    largest: list[Tube] = field(factory=list, init=False)
+    _done: int = field(default=0, init=False)
+
+    def step(self) -> bool:
+        """Count some more; return whether that is all."""
+        part = self.tubes[self._done : self._done + _TUBES_AT_ONCE]
+        self._done += len(part)
+        for tube in part:
+            for state, count in _events_by_state(tube):
+                self.states[state] += count
+        candidates = [*self.largest, *part]
+        self.largest = heapq.nlargest(MOST_TUBES, candidates, attrgetter("event_count"))
+        return self._done >= len(self.tubes)
+
+
+def _events_by_state(tube: Tube) -> tuple[tuple[str, int], ...]:
+    return (
+        ("ready", tube.ready),
+        ("reserved", tube.reserved),
+        ("delayed", tube.delayed),
+        ("buried", len(tube.buried)),
+    )
+
+
 @define(eq=False, repr=False)
 class Metrics:
-    """A prometheus_client collector; it reads the broker and the tubes when it is asked."""
+    """A prometheus_client collector; it reads the broker and the tubes when it is asked.
+
+    If there are so many tubes that counting them would hold up clients, they are counted in steps
+    after the reply, which has the figures of the count before.
+    """
 
     broker: Broker
     statistics: Statistics
+    _count: TubeCount = field(factory=lambda: TubeCount([]), init=False)
+    _is_counting: bool = field(default=False, init=False)
     _is_full: bool = field(default=False, init=False)
     _seconds: Histogram = field(init=False)
     _rows: Histogram = field(init=False)
@@ -198,6 +243,14 @@ class Metrics:
             "Events buried because the store had lost their bodies.",
             value=broker.damaged,
         )
+        yield GaugeMetricFamily("evserve_queue_tubes", "Tubes.", value=len(broker.core.tubes))
+        count = self._count_tubes()
+        all_events = GaugeMetricFamily(
+            "evserve_queue_all_events", "Events of all tubes by state.", labels=["state"]
+        )
+        for state, number in count.states.items():
+            all_events.add_metric([state], number)
+        yield all_events
         events = GaugeMetricFamily(
             "evserve_queue_events", "Events by tube and state.", labels=["tube", "state"]
         )
@@ -210,13 +263,25 @@ class Metrics:
         oldest = GaugeMetricFamily(
             "evserve_queue_oldest_seconds", "Age of the oldest event.", labels=["tube"]
         )
-        for tube in broker.core.tubes.values():
-            events.add_metric([tube.name, "ready"], tube.ready)
-            events.add_metric([tube.name, "reserved"], tube.reserved)
-            events.add_metric([tube.name, "delayed"], tube.delayed)
-            events.add_metric([tube.name, "buried"], len(tube.buried))
+        for tube in count.largest:
+            for state, number in _events_by_state(tube):
+                events.add_metric([tube.name, state], number)
             puts.add_metric([tube.name], tube.total)
             deletes.add_metric([tube.name], tube.deletes)
             first = tube.oldest()
             oldest.add_metric([tube.name], 0 if first is None else now - first.created)
         yield from (events, puts, deletes, oldest)
+
+    def _count_tubes(self) -> TubeCount:
+        """Return the last complete count: that of now, unless there are very many tubes."""
+        if not self._is_counting:
+            count = TubeCount(list(self.broker.core.tubes.values()))
+            self._is_counting = True
+            self._go_on(count)
+        return self._count
+
+    def _go_on(self, count: TubeCount) -> None:
+        if count.step():
+            self._count, self._is_counting = count, False
+        else:
+            self.broker.clock.callLater(0, self._go_on, count)

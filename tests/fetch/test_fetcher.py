@@ -2,15 +2,35 @@
 
 from hashlib import sha256
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.job import Job
 from evserve.fetch.policy import Policy
 from evserve.fetch.testing import MemoryHTTPClient, Page
 from evserve.http.errors import Cancelled, CorruptBody, TruncatedBody
 from tests.fetch.memory_world import World, redirect
+from tests.http.memory_network import HOST, Network
+
+
+@define(eq=False)
+class RecordingSink:
+    bodies: list = field(factory=list)
+
+    def prepare(self, request, url):
+        return request
+
+    def open(self, job, head):
+        self.bodies.append(b"")
+        return self
+
+    def write(self, data):
+        self.bodies[-1] += data
+
+    def close(self, error):
+        pass
 
 
 class ResultTests(SynchronousTestCase):
@@ -69,7 +89,7 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual((result.error, result.sha256), (None, sha256(b"there").hexdigest()))
         self.assertEqual((result.final_url, result.tries), ("http://a/x", 1))
 
-    def test_the_body_of_a_redirect_is_read_up_to_a_limit(self):
+    def test_the_body_of_a_redirect_is_not_wanted(self):
         world = self.world(body=bytes(1_000_000))
         taken, received = [], Job.received
 
@@ -79,11 +99,49 @@ class RedirectTests(SynchronousTestCase):
 
         self.patch(Job, "received", counting)
         self.assertEqual(world.fetch("http://a/").final_url, "http://a/x")
-        self.assertLessEqual(sum(taken), 2 * 65536 + 5)
+        self.assertEqual(sum(taken), len("there"))
+
+    def test_a_redirect_whose_body_a_sink_wants_may_be_cut_off_too(self):
+        world = self.world(body=b"half", error=TruncatedBody("cut"))
+        sink = RecordingSink()
+        world.sinks.append(sink)
+        result = world.fetch("http://a/")
+        self.assertEqual((result.final_url, result.tries, result.error), ("http://a/x", 1, None))
+        self.assertEqual(sink.bodies, [b"half", b"there"])
+
+    def test_a_redirect_that_never_ends_is_followed_at_once(self):
+        network = Network()
+        fetcher = Fetcher(network.client(), network.reactor, Policy(obey_robots=False))
+        answer = fetcher.fetch(HOST)
+        first = network.accept()
+        first.answer(b"HTTP/1.1 301 Moved\r\nLocation: /b\r\n\r\nsome")
+        network.reactor.advance(0)
+        network.accept().ok(b"there")
+        self.assertFalse(first.is_open)
+        result = self.successResultOf(answer)
+        self.assertEqual((result.final_url, result.content_length), (f"{HOST}/b", 5))
 
     def test_a_redirect_without_a_location_is_a_page(self):
         world = World({"http://a/": Page(bytes(200_000), status=302)})
         self.assertEqual(world.fetch("http://a/").content_length, 200_000)
+
+
+class RefusedTests(SynchronousTestCase):
+    def test_the_row_of_a_refused_response_has_its_status(self):
+        for lines, error in (
+            (b"Content-Length: 4\r\nContent-Encoding: foo", "UnsupportedEncoding"),
+            (b"Content-Length: 5", "BodyTooLarge"),
+            (b"Content-Length: x", "BadResponse"),
+            (b"Transfer-Encoding: foo", "BadResponse"),
+        ):
+            network = Network()
+            client = network.client(max_body=4)
+            fetcher = Fetcher(client, network.reactor, Policy(obey_robots=False))
+            answer = fetcher.fetch(HOST)
+            network.accept().answer(b"HTTP/1.1 201 Made\r\n" + lines + b"\r\n\r\nhello")
+            result = self.successResultOf(answer)
+            self.assertEqual((result.status_code, result.sha256), (201, None))
+            self.assertIn(error, repr(result.error))
 
 
 class LibraryTests(SynchronousTestCase):

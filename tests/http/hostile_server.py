@@ -98,7 +98,7 @@ CASES = {
     ),
     "noise": Case(b"220 smtp.example.com ESMTP\r\n", "BadResponse"),
     "both-framings": Case(
-        OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "BadResponse"
+        OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b""
     ),
     "two-lengths": Case(
         OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "BadResponse"
@@ -137,6 +137,10 @@ CASES = {
     "loop-b": Case(redirect(b"/loop-a"), "TooManyRedirects"),
     "endless-redirect": Case(
         OK.replace(b"200 OK", b"301 Gone") + b"Location: /gzip\r\n\r\n", PLAIN, more=bytes(60_000)
+    ),
+    "silent-redirect": Case(b"HTTP/1.1 301 Moved\r\nLocation: /gzip\r\n\r\n", PLAIN),
+    "silent-short-redirect": Case(
+        b"HTTP/1.1 301 Moved\r\nLocation: /gzip\r\nContent-Length: 5\r\n\r\n", PLAIN
     ),
     "cut-redirect": Case(
         OK.replace(b"200 OK", b"301 Gone") + b"Location: /gzip\r\nContent-Length: 9\r\n\r\n",

@@ -122,6 +122,7 @@ class BodyTests(Case):
         for wire, reason in (
             (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ResponseDone),
             (b"\r\nx", PotentialDataLoss),
+            (b"Transfer-Encoding: identity\r\n\r\nx", PotentialDataLoss),
             (b"Content-Length: 9\r\n\r\nx", TruncatedBody),
             (b"Content-Length: 9\r\nContent-Encoding: gzip\r\n\r\nnot gzip!", CorruptBody),
         ):

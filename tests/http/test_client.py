@@ -6,11 +6,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.http.auth import Auth
 from evserve.http.cookies import Cookies
-from evserve.http.errors import BadRequest, Cancelled
+from evserve.http.errors import BadRequest, Cancelled, UnwantedBody
 from evserve.http.headers import Headers
+from evserve.http.request import Request
 from evserve.http.settings import Timeouts
+from evserve.http.url import parse_url
 from tests.http.memory_network import HOST, Network
-from tests.http.recording_receiver import fetch
+from tests.http.recording_receiver import RecordingReceiver, fetch
 
 
 class Case(SynchronousTestCase):
@@ -21,6 +23,11 @@ class Case(SynchronousTestCase):
         self.client = client or self.network.client(**(settings or {}))
         call = fetch(self.client, url, on_piece, **options)
         return call, self.network.accept()
+
+
+class HeadReceiver(RecordingReceiver):
+    def started(self, head, url):
+        raise UnwantedBody("seen enough")
 
 
 class RequestTests(Case):
@@ -211,6 +218,36 @@ class PaceTests(Case):
             call.call.resume()
         self.assertEqual(call.outcome, "CorruptBody")
 
+    def test_a_call_paused_before_its_head_delivers_only_the_head(self):
+        for settings, line in (
+            ({}, b"X: 1"),
+            ({"max_body": 9}, b"X: 1"),
+            ({}, b"Content-Encoding: gzip"),
+        ):
+            call, peer = self.begin(settings=settings)
+            call.call.pause()
+            peer.ok(gzip.compress(b"ok") if b"gzip" in line else b"ok", line)
+            self.assertEqual((call.head.status, call.body, call.is_over), (200, b"", False))
+            call.call.resume()
+            self.assertEqual(call.outcome, b"ok")
+
+    def test_a_paused_call_follows_its_redirect_and_delivers_nothing_of_it(self):
+        call, peer = self.begin()
+        call.call.pause()
+        peer.ok(b"moved", b"Location: /b", status=b"301 Moved")
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe")
+        self.assertEqual((call.body, peer.wire.producerState), (b"", "paused"))
+        call.call.resume()
+        self.assertEqual((call.body, peer.wire.producerState), (b"he", "producing"))
+        peer.answer(b"re")
+        self.assertEqual(call.outcome, b"here")
+
+    def test_a_call_paused_before_its_head_may_still_be_idle_for_too_long(self):
+        call, _ = self.begin(settings={"timeouts": Timeouts(connect=5, idle=2, total=10)})
+        call.call.pause()
+        self.network.advance(3)
+        self.assertEqual(call.outcome, "IdleTimeout")
+
     def test_pausing_before_and_resuming_after_the_end_do_no_harm(self):
         call, peer = self.begin()
         call.call.pause()
@@ -247,6 +284,11 @@ class EndingTests(Case):
         )
         self.assertEqual((call.outcome, call.body, peer.is_open), ("Cancelled", b"a", False))
 
+    def test_nothing_follows_a_cancellation_of_a_coded_body(self):
+        call, peer = self.begin(on_piece=lambda _: call.call.cancel())
+        peer.ok(gzip.compress(bytes(1_000_000)), b"Content-Encoding: gzip")
+        self.assertEqual((call.outcome, len(call.body)), ("Cancelled", 65536))
+
     def test_a_reader_that_fails_ends_the_call_with_its_error(self):
         def fail(_):
             raise OSError("disk full")
@@ -267,6 +309,19 @@ class EndingTests(Case):
         call, peer = self.begin(settings={"max_body": 10})
         peer.ok(b"0123456789")
         self.assertEqual(call.outcome, b"0123456789")
+
+    def test_the_callers_limits_are_the_error_of_a_response_that_has_other_faults(self):
+        for line, settings, error in (
+            (b"Content-Length: 11\r\nContent-Length: 11", {"max_body": 4}, "BodyTooLarge"),
+            (b"Content-Length: " + b"9" * 30, {"max_body": 4}, "BodyTooLarge"),
+            (b"Content-Length: 4, 4\r\nContent-Encoding: foo", {}, "UnsupportedEncoding"),
+            (b"Content-Length: x\r\nContent-Encoding: foo", {}, "UnsupportedEncoding"),
+            (b"Content-Length: x", {"max_body": 4}, "BadResponse"),
+        ):
+            call, peer = self.begin(settings=settings)
+            peer.answer(b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\n")
+            self.assertEqual((call.outcome, call.head.status), (error, 200), line)
+            self.assertFalse(peer.is_open)
 
     def test_bodies_stay_coded_without_decode(self):
         call, peer = self.begin(decode=False)
@@ -301,14 +356,56 @@ class RedirectTests(Case):
             peer.ok(b"", b"Location: /", status=b"302 Found")
         self.assertEqual(call.outcome, "TooManyRedirects")
 
-    def test_a_redirects_long_body_is_not_waited_for(self):
+    def test_a_redirects_body_of_unknown_or_large_length_is_not_waited_for(self):
+        for framing in (
+            b"",
+            b"Content-Length: 70000\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: gzip\r\n",
+            b"Content-Length: x\r\n",
+        ):
+            call, peer = self.begin()
+            peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /b\r\n" + framing + b"\r\n")
+            self.assertFalse(peer.is_open, framing)
+            self.network.accept().ok()
+            self.assertEqual(call.outcome, b"ok")
+
+    def test_a_redirects_body_in_one_read_keeps_the_connection(self):
+        chunked = b"HTTP/1.1 302 Found\r\nLocation: /b\r\nTransfer-Encoding: chunked\r\n\r\n"
         call, peer = self.begin()
-        peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /b\r\n\r\n")
-        for _ in range(10):
-            peer.answer(bytes(10_000))
+        peer.answer(chunked + b"5\r\nmoved\r\n0\r\n\r\n")
+        peer.ok()
+        self.assertEqual((call.outcome, self.network.attempts), (b"ok", 1))
+
+    def test_a_redirects_short_body_keeps_the_connection_if_it_comes_soon(self):
+        call, peer = self.begin()
+        peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 5\r\n\r\nmo")
+        peer.answer(b"ved")
+        peer.ok()
+        self.assertEqual((call.outcome, self.network.attempts), (b"ok", 1))
+
+    def test_a_redirects_short_body_is_not_waited_for_long(self):
+        call, peer = self.begin()
+        peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(4):
+            self.network.advance(0.2)
+            if peer.is_open:
+                peer.answer(b"m")
         self.assertFalse(peer.is_open)
         self.network.accept().ok()
         self.assertEqual(call.outcome, b"ok")
+
+    def test_a_receiver_may_need_only_the_head(self):
+        for framing, is_kept in ((b"", False), (b"Content-Length: 2\r\n", True)):
+            call = HeadReceiver()
+            self.network.client().fetch(Request(parse_url(HOST)), call)
+            peer = self.network.accept()
+            peer.answer(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n")
+            self.assertEqual(call.is_over, not is_kept)
+            if peer.is_open:
+                peer.answer(b"ok")
+            self.assertEqual((call.outcome, call.body), ("UnwantedBody", b""))
+            self.assertEqual(peer.is_open, is_kept)
 
 
 class CookieTests(Case):

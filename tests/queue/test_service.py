@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from evserve.interfaces import IHost
 from evserve.plugin import discover
-from evserve.queue import service
+from evserve.queue import service, stats
 from tests.queue.memory_server import Transport
 
 
@@ -167,6 +167,35 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(queue.unready_reason(), "store: waiting: database is locked")
         text = generate_latest(self.host.metrics).decode()
         self.assertIn("evserve_queue_store_up 0.0", text)
+
+    def metrics(self):
+        return generate_latest(self.host.metrics).decode()
+
+    def test_metrics_show_the_largest_tubes_and_the_totals_of_all(self):
+        self.start()
+        connection = self.connect()
+        for number in range(stats.MOST_TUBES):
+            self.ask(connection, b"use t%d\r\n" % number)
+            self.ask(connection, b"put 0 0 1 1\r\nx\r\n" * 2)
+        self.ask(connection, b"use small\r\n")
+        self.ask(connection, b"put 0 0 1 1\r\nx\r\n")
+        text = self.metrics()
+        self.assertNotIn('tube="small"', text)
+        self.assertEqual(text.count("evserve_queue_oldest_seconds{"), stats.MOST_TUBES)
+        self.assertIn(f"evserve_queue_tubes {stats.MOST_TUBES + 2}.0", text)  # and default
+        total = 2.0 * stats.MOST_TUBES + 1
+        self.assertIn(f'evserve_queue_all_events{{state="ready"}} {total}', text)
+
+    def test_very_many_tubes_are_counted_after_the_reply(self):
+        self.patch(stats, "_TUBES_AT_ONCE", 2)
+        self.start()
+        connection = self.connect()
+        for number in range(5):
+            self.ask(connection, b"use t%d\r\n" % number)
+            self.ask(connection, b"put 0 0 1 1\r\nx\r\n")
+        self.assertNotIn("tube=", self.metrics())
+        self.host.reactor.run_until(lambda: 'tube="t4"' in self.metrics())
+        self.assertIn('evserve_queue_all_events{state="ready"} 5.0', self.metrics())
 
     def test_metrics_of_an_empty_tube(self):
         self.start()

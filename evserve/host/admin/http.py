@@ -112,7 +112,7 @@ class AdminResource(Resource):
         return Response(status.as_json(), content_type="application/json")
 
     def _readiness(self) -> Response:
-        reason = unready_reason(self._root)
+        reason = unready_reason(self._root, list(self._root.metrics.collect()))
         if reason is None:
             return _line("ready")
         return _line(reason, HTTPStatus.SERVICE_UNAVAILABLE)

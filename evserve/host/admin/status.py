@@ -94,7 +94,7 @@ def current_status(root: RootService, configs: list[ServiceConfig], started_at: 
     families = list(root.metrics.collect())
     return Status(
         phase=root.phase,
-        reason=unready_reason(root),
+        reason=unready_reason(root, families),
         services=tuple(_service_status(config, root, families) for config in configs),
         version=__version__,
         pid=os.getpid(),
@@ -120,33 +120,25 @@ def _service_status(
     )
 
 
-def unready_reason(root: RootService) -> str | None:
-    """Return one line that says why the services cannot take clients now; None if they can."""
+def unready_reason(root: RootService, families: Iterable[Metric]) -> str | None:
+    """Return one line that says why the services cannot take clients now; None if they can.
+
+    families: the metrics of all services, which include those of worker processes.
+    """
     if root.failure is not None:
         return f"failed: {root.failure}"
     if root.phase is Phase.DRAINING:
-        # From the metrics, because these include connections in worker processes.
-        left = sum(
-            sample.value
-            for family in root.metrics.collect()
-            if family.name == "evserve_connections"
-            for sample in family.samples
-        )
+        left = sum(sample.value for sample in _samples(families, "evserve_connections"))
         return f"draining: {left:g} left"
     waiting = [
         each.limiter.name for each in root.listeners if len(each.ports) < len(each.endpoints)
     ]
     if waiting:
         return f"starting: waiting for {', '.join(waiting)} to listen"
-    paused = [
-        sample.labels["service"]
-        for family in root.metrics.collect()
-        if family.name == "evserve_accepting"
-        for sample in family.samples
-        if not sample.value
-    ]
-    if paused:
-        return f"not accepting, because few file descriptors are free: {', '.join(paused)}"
+    paused = _samples(families, "evserve_accepting")
+    names = [sample.labels["service"] for sample in paused if not sample.value]
+    if names:
+        return f"not accepting, because few file descriptors are free: {', '.join(names)}"
     if root.phase is Phase.STARTING:
         return "starting"
     for service in root:
@@ -155,6 +147,10 @@ def unready_reason(root: RootService) -> str | None:
         if reason is not None:
             return f"{service.name}: {reason}"
     return None
+
+
+def _samples(families: Iterable[Metric], name: str) -> list[Sample]:
+    return [sample for family in families if family.name == name for sample in family.samples]
 
 
 def service_metrics(
