@@ -12,6 +12,7 @@ for the clients who are about to be answered, because a sync that all share is w
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field
@@ -180,7 +181,15 @@ class Broker:
                 self.submit(_ignore, changes)
         change = core.bury(client, event.id, now, pri=event.pri)
         assert isinstance(change, Change)  # the client has just reserved it
-        self.submit(_ignore, [change])
+        self.submit(partial(self._damaged_buried, event), [change])
+
+    def _damaged_buried(self, event: Event, outcome: Outcome) -> None:
+        """Bury the event until the next start if its damage also prevents that change."""
+        if outcome is not Outcome.COMMITTED and event.owner is not None:
+            core, now = self.core, self.now()
+            change = core.bury(event.owner, event.id, now, pri=event.pri)
+            assert isinstance(change, Change)
+            core.apply(change, now)
 
     def body(self, event: Event) -> bytes:
         """Return an event's body; raises DamagedEventError, StoreError."""
@@ -335,8 +344,9 @@ class Broker:
             self.clock.callLater(_BUSY_PAUSE, self.writer.submit, batch, self._batch_written)
             return
         self._is_writing = False
-        if result.rest is Outcome.FULL and batch.is_divisible:
+        if batch.is_divisible(result):
             # What is too much for a full disk at once may fit in parts, a checkpoint between them.
+            # And a damaged page must not stop the changes that do not need it.
             self._gathered.extendleft(reversed(batch.halves()))
             self._flush()
             return
@@ -369,6 +379,10 @@ class Broker:
             self.broken = True
             self.problem = f"store: failed: {result.cause} (restart the server)"
             _log.error("{problem}; no changes are accepted", problem=self.problem)
+        elif Outcome.DAMAGED in outcomes:
+            if not batch.is_divisible(result) and batch.entries:
+                self.problem = f"store: damaged: {result.cause}"
+                _log.error("{problem}; a change was refused", problem=self.problem)
         elif Outcome.BUSY in outcomes:
             self.problem = f"store: waiting: {result.cause}"
             if before is None:

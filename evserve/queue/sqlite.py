@@ -251,6 +251,8 @@ class SQLiteStore(Store):
             return Outcome.BROKEN
         if self._reserve.is_space_error(error):
             return Outcome.FULL
+        if _is_damage(error):
+            return Outcome.DAMAGED
         return Outcome.BUSY if _is_passing(error) else Outcome.BROKEN
 
     @override
