@@ -1,7 +1,8 @@
 """Interfaces between plugins and the host, looked up at run time.
 
 A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
-that may have work in flight provides IDrainable, a service that may not be ready IReadiness.
+that may have work in flight provides IDrainable, and IBusy if it may be silent meanwhile; a
+service with other work in flight provides IAbortable, one that may not be ready IReadiness.
 """
 
 from collections.abc import Callable
@@ -73,6 +74,26 @@ class IHandlerPlugin(Interface):
 
     def load() -> Callable[[Any], object]:
         """Import the function, which takes an evserve.events.Event; raises PluginError."""
+
+
+class IAbortable(Interface):
+    """A service with work in flight that is no connection: the host closes those itself."""
+
+    def abort() -> str:
+        """Give up the work in flight: the time to drain is over, and the process is about to end.
+
+        Returns what was given up, such as `2 handlers`, or an empty string.
+        """
+
+
+class IBusy(Interface):
+    """A protocol whose connection may be silent for long and in use all the same."""
+
+    def busy() -> bool:
+        """Return whether the server owes an answer, or the client works on what it was given.
+
+        The idle time-out runs only while it is False.
+        """
 
 
 class IReadiness(Interface):

@@ -28,6 +28,10 @@ from zope.interface import implementer
 from evserve.interfaces import IHandlerPlugin, IHost, IServicePlugin, LoadedService
 
 
+MAX_TEXT = 2000
+"""Characters of an error's text that are shown and recorded."""
+
+
 class PluginError(Exception):
     """A plugin, or a folder of them, cannot be used; the message is the cause in one line."""
 
@@ -307,9 +311,27 @@ def _import_module(module: str) -> ModuleType:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type and message of `error` in one line, with the place of a SyntaxError."""
+    """Return the type and message of `error` in one line, with the place of a SyntaxError.
+
+    It has at most MAX_TEXT characters, all of them printable.
+    """
     if isinstance(error, SyntaxError):
         place = f" ({error.filename}, line {error.lineno})" if error.filename else ""
-        return f"SyntaxError: {error.msg}{place}"
-    text = " ".join(safe_str(error).split())  # the str() of a plugin's exception may raise
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return printable(f"SyntaxError: {error.msg}{place}")
+    text = safe_str(error)  # the str() of a plugin's exception may raise
+    words = " ".join(text[: 2 * MAX_TEXT].split())
+    return printable(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """Return the first MAX_TEXT characters of `text`, those that do not print as escapes.
+
+    What a plugin or a client passes may be large, and may control the terminal that shows the log.
+    """
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}..."
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )

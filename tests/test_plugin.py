@@ -287,6 +287,20 @@ class CatalogueTests(SynchronousTestCase):
 
 
 class OneLineTests(SynchronousTestCase):
+    def test_what_does_not_print_is_escaped(self):
+        """A message may come from a client, and must not control the operator's terminal."""
+        for text, shown in (
+            ("\x1b[2Jred", "\\x1b[2Jred"),
+            ("\x9b\u202e\ud800", "\\x9b\\u202e\\ud800"),
+            ("caf\xe9 \u2615", "caf\xe9 \u2615"),
+        ):
+            self.assertEqual(one_line(ValueError(text)), f"ValueError: {shown}")
+
+    def test_a_long_message_is_cut(self):
+        line = one_line(ValueError("x" * 10**6))
+        self.assertTrue(line.endswith("xxx..."))
+        self.assertLess(len(line), 2100)
+
     def test_an_error_without_a_message_is_its_type(self):
         self.assertEqual(one_line(ValueError()), "ValueError")
 

@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 from benchmarks.http import job as bench
 from benchmarks.http.with_client import make_client
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.job import Result
 from evserve.fetch.output.files import FileSink
 from evserve.fetch.output.recorder import Recorder, Terminal
 from evserve.fetch.output.rows import DirectWriter, RowFile
 from evserve.fetch.policy import Policy
+from evserve.fetch.result import Result
 from evserve.fetch.service import Crawl
 
 

@@ -44,7 +44,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.echo.delay import DelayQueue
-from evserve.interfaces import IDrainable
+from evserve.interfaces import IBusy, IDrainable
 
 
 LINGER = 1.0  # seconds that a client gets to close its half of a connection being drained
@@ -224,7 +224,7 @@ class TransformedEcho(EchoConnection):
         self._write(self._stream.end())
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IBusy)
 class DelayedEcho(EchoConnection):
     """Sends back what arrives, transformed, `delay` seconds later."""
 
@@ -238,6 +238,9 @@ class DelayedEcho(EchoConnection):
     def delayed_bytes(self) -> int:
         """How many bytes wait for their delay."""
         return self._queue.size
+
+    def busy(self) -> bool:
+        return not self._queue.empty
 
     @override
     def connectionMade(self) -> None:

@@ -1,12 +1,19 @@
 """The consumer loop that `work` and `fetch --queue` share: reserve, handle, settle."""
 
+from bisect import bisect
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from random import random
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    FirstError,
+    gatherResults,
+)
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -22,6 +29,12 @@ T = TypeVar("T")
 
 LOOK_UP = 1.0
 """Seconds between two look-ups of the types that exist."""
+
+FEW_TYPES = 100
+"""So many types are reserved whether they have events or not."""
+
+COUNTED_TYPES = 1000
+"""Of more types, those whose events are counted at one look-up, to forget those without."""
 
 QUEUE_RETRIES = BackOff(initial=0.1, ceiling=5.0)
 """Between attempts to reserve while the queue fails; the engine may also back off."""
@@ -91,6 +104,15 @@ class Delivery:
         if self._touching.running:
             self._touching.stop()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the event has been neither settled nor lost."""
+        return bool(self._touching.running) and not self._settling
+
+    def not_given_back(self, failure: Failure) -> None:
+        """Log that the event comes back later, when its TTR ends or the connection does."""
+        self._warn("could not be given back", failure)
+
     def _touch(self) -> Deferred[None] | None:
         if self._settling:  # the queue would say that the event is not reserved any more
             return None
@@ -120,7 +142,8 @@ class Consumer:
     """Reserves events and passes each to `handle`, at most `concurrency` at once.
 
     types: the types to reserve.  select: if some types are known only by a pattern, returns those
-    to reserve, given all that exist; it is asked every second.
+    to reserve, given all that exist; it is asked every second. Of more than FEW_TYPES that it
+    adds, those without events are left out: a server keeps a type while a consumer asks for it.
 
     handle: settles its Delivery, and returns when another event may take its place. What it
     raises is logged, except for the CancelledError of a wait that `stop` cancelled.
@@ -138,14 +161,19 @@ class Consumer:
     connected: Callable[[bool], object] = lambda _: None
     roll: Callable[[], float] = random
     _looked_up: float = field(init=False, default=float("-inf"))
+    _named: frozenset[str] = field(init=False)
+    _existing: frozenset[str] = field(init=False, default=frozenset())
+    _last_counted: str = field(init=False, default="")
     _failures: int = field(init=False, default=0)
     _resume: float = field(init=False, default=float("-inf"))
     _stopping: bool = field(init=False, default=False)
     _waits: set[Deferred[Any]] = field(init=False, factory=set)
+    _deliveries: set[Delivery] = field(init=False, factory=set)
     _loops: list[Deferred[None]] = field(init=False, factory=list)
 
     def start(self) -> None:
         """Start to reserve events."""
+        self._named = self.types
         self._loops = [Deferred.fromCoroutine(self._consume()) for _ in range(self.concurrency)]
 
     def stop(self) -> Deferred[None]:
@@ -154,6 +182,16 @@ class Consumer:
         for wait in list(self._waits):
             wait.cancel()
         return DeferredList(self._loops).addCallback(lambda _: None)
+
+    def give_back(self) -> int:
+        """Make the events in the handlers' hands ready again, for a process that is about to end.
+
+        Returns their number. A handler that goes on can no longer settle its event.
+        """
+        held = [each for each in self._deliveries if each.is_held]
+        for delivery in held:
+            delivery.retry(0).addErrback(delivery.not_given_back)
+        return len(held)
 
     async def until_stopped(self, wait: Deferred[T]) -> T:
         """Return the result of `wait`, which `stop` cancels."""
@@ -169,7 +207,6 @@ class Consumer:
         while not self._stopping:
             try:
                 event = await self.until_stopped(Deferred.fromCoroutine(self._reserve()))
-                self._answered()
                 if event is not None:
                     await self._deliver(event)
             except Exception as error:
@@ -184,14 +221,42 @@ class Consumer:
         if self.select is not None and now - self._looked_up >= LOOK_UP:
             # Set before the answer: one loop looks up, the others use the types known so far.
             self._looked_up = now
-            self.types = self.select(await self.queue.types())
+            await self._look_up(self.select)
         if not self.types:
             return await deferLater(self.clock, LOOK_UP)
-        return await self.queue.reserve(self.types, None if self.select is None else LOOK_UP)
+        event = await self.queue.reserve(self.types, None if self.select is None else LOOK_UP)
+        self._answered()
+        return event
+
+    async def _look_up(self, select: Callable[[Iterable[str]], frozenset[str]]) -> None:
+        """Set the types to reserve: all, or those that are new or have had events lately."""
+        existing = select(await self.queue.types())
+        self._answered()
+        found_by_pattern = existing - self._named
+        if len(found_by_pattern) <= FEW_TYPES:
+            self.types = existing
+        else:
+            self.types = (self.types & existing) | (existing - self._existing)
+            await self._forget_empty(sorted(found_by_pattern))
+        self._existing = existing
+
+    async def _forget_empty(self, types: list[str]) -> None:
+        """Count the events of the next of `types`, and reserve those that have any."""
+        start = bisect(types, self._last_counted)
+        counted = (types[start:] + types[:start])[:COUNTED_TYPES]
+        try:
+            depths = await gatherResults(map(self.queue.depth, counted), consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        pairs = zip(counted, depths, strict=True)
+        used = [name for name, each in pairs if each.ready or each.delayed or each.reserved]
+        self.types = self.types.difference(counted).union(used)
+        self._last_counted = counted[-1]
 
     async def _deliver(self, event: Event) -> None:
         delivery = Delivery(event, self.queue, self._pause_after)
         delivery.start_touching(self.clock)
+        self._deliveries.add(delivery)
         try:
             await self.handle(delivery)
         except QueueError as error:
@@ -202,6 +267,7 @@ class Consumer:
                 _log.failure("{event} was not settled", event=event)
         finally:
             delivery.stop_touching()
+            self._deliveries.discard(delivery)
 
     async def _pause_after(self, failures: int) -> bool:
         await self._pause(self.back_off.delay(failures, self.roll()))

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Collection
-from types import UnionType
+from functools import lru_cache
+from math import nan
+from operator import index
 from typing import Final
 
 from attrs import field, frozen
@@ -25,6 +27,9 @@ ERRORS: Final = "evserve.errors"
 
 _MAX_REASON: Final = 2000
 """Characters kept of a reason, so that its record is smaller than any server's limit."""
+
+_MAX_SHOWN: Final = 250
+"""Characters of a value in an error: the longest type, and what was appended to it."""
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
 
@@ -62,6 +67,11 @@ class Event:
         return f"event {self.id} ({self.type})"
 
 
+# The checks below return what they were given as the plain Python type. Engines use only that: an
+# enum, a numpy integer or a subclass of `str` may look different when it is formatted into a
+# command or stored.
+
+
 def check_type(event_type: str) -> str:
     """Return `event_type` if it is valid: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -.
 
@@ -69,39 +79,103 @@ def check_type(event_type: str) -> str:
     """
     if not isinstance(event_type, str) or _TYPE.fullmatch(event_type) is None:
         raise BadEvent(
-            f"{event_type!r} is not an event type: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -, "
-            "not beginning with -"
+            f"{_shown(event_type)} is not an event type: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) "
+            "-, not beginning with -"
         )
-    return event_type
+    return str.__str__(event_type)
 
 
 def check_types(types: Collection[str]) -> frozenset[str]:
     """Return `types` as a set if a consumer may reserve them; raises BadEvent."""
+    if type(types) is frozenset:  # of a consumer, which passes the same set again and again
+        return _check_set(types)
     if isinstance(types, str):  # a collection of letters, each of which is a valid type
-        raise BadEvent(f"reserve takes a list of event types, such as [{types!r}]")
-    if not types:
+        raise BadEvent(f"reserve takes a list of event types, such as [{_shown(types)}]")
+    try:
+        names = list(types)
+    except Exception:  # of whatever class `types` is
+        raise BadEvent(f"{_shown(types)} is not a list of event types") from None
+    if not names:
         raise BadEvent("reserve needs at least one event type")
-    return frozenset(check_type(each) for each in types)
+    return frozenset([check_type(each) for each in names])
 
 
-def check_put(event_type: str, body: bytes, priority: int, delay: float, ttr: int) -> None:
-    """Raise BadEvent unless all arguments have the right type and are within the limits.
+@lru_cache(maxsize=4)
+def _check_set(types: frozenset[str]) -> frozenset[str]:
+    return check_types(list(types))
 
-    Types are checked too, because engines differ in what they would do with a wrong one.
+
+def check_put(
+    event_type: str, body: bytes, priority: int, delay: float, ttr: int
+) -> tuple[str, bytes, int, float, int]:
+    """Return all arguments if they have the right type and are within the limits.
+
+    Raises BadEvent.
     """
-    check_type(event_type)
     if not isinstance(body, bytes):
         raise BadEvent(f"the body of an event is bytes, not {type(body).__name__}")
-    check_number("priority", priority, int, least=0)
-    check_number("delay", delay, int | float, least=0)
-    check_number("ttr", ttr, int, least=1)
+    return (
+        check_type(event_type),
+        b"".join((body,)),  # of a subclass, the bytes; of bytes, no copy
+        check_number("priority", priority),
+        check_seconds("delay", delay),
+        check_number("ttr", ttr, least=1),
+    )
 
 
-def check_number(name: str, value: float, kind: type | UnionType, *, least: int) -> None:
-    """Raise BadEvent unless `value` is a `kind` of number from `least` to MAX_NUMBER."""
-    if not (isinstance(value, kind) and least <= value <= MAX_NUMBER):
-        whole = "a whole number" if kind is int else "a number"
-        raise BadEvent(f"{name} {value!r} is not {whole} between {least} and {MAX_NUMBER}")
+def check_number(name: str, value: int, *, least: int = 0) -> int:
+    """Return `value` if it is a whole number from `least` to MAX_NUMBER; raises BadEvent."""
+    try:
+        number = int(index(value))
+    except Exception:  # of whatever class `value` is
+        number = -1
+    if not least <= number <= MAX_NUMBER:
+        raise BadEvent(
+            f"{name} {_shown(value)} is not a whole number between {least} and {MAX_NUMBER}"
+        )
+    return number
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` if it is a number from 0 to MAX_NUMBER; raises BadEvent."""
+    try:
+        # float() alone would also read text.
+        seconds = float(value if hasattr(value, "__float__") else "nan")
+    except Exception:  # of whatever class `value` is
+        seconds = nan
+    if not 0 <= seconds <= MAX_NUMBER:  # nan is not
+        raise BadEvent(f"{name} {_shown(value)} is not a number between 0 and {MAX_NUMBER}")
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def check_binding(source: str, target: str) -> tuple[str, str]:
+    """Return the types of a binding; raises BadEvent."""
+    if check_type(source) == check_type(target):
+        raise BadEvent(f"{_shown(source)} cannot be bound to itself")
+    return check_type(source), check_type(target)
+
+
+def check_event(event: Event) -> Event:
+    """Return `event` if it is one; raises BadEvent."""
+    if not (isinstance(event, Event) and type(event.id) is str and event.id.isprintable()):
+        raise BadEvent(f"{_shown(event)} is not an event that was reserved")
+    return event
+
+
+def check_reason(reason: str) -> str:
+    """Return as much of `reason` as its record has room for; raises BadEvent."""
+    if not isinstance(reason, str):
+        raise BadEvent(f"the reason {_shown(reason)} is not text")
+    return str.__str__(reason)[:_MAX_REASON]
+
+
+def _shown(value: object) -> str:
+    """Return `value` as it is shown in an error: in one line of bounded length."""
+    try:
+        text = " ".join(ascii(value).split())
+    except Exception:  # its own; or that of an integer of 5,000 digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def error_record(event: Event, reason: str, now: float) -> bytes:
@@ -115,7 +189,7 @@ def error_record(event: Event, reason: str, now: float) -> bytes:
         "id": event.id,
         "type": event.type,
         "attempts": event.attempts,
-        "reason": reason[:_MAX_REASON],
+        "reason": check_reason(reason),
         "at": round(now, 3),
     }
     return json.dumps(record).encode("ascii")

@@ -49,6 +49,9 @@ class EventQueue(Protocol):
     Puts take effect in the order of their calls, and a waiting `reserve` delays no other call; for
     any other order, wait for the first call's Deferred before making the second. Delays are in
     seconds; an engine that counts whole seconds rounds them up.
+
+    Arguments are checked in event.py for all engines: a number of any class counts as that number,
+    and anything else of a wrong type or size fails with BadEvent, before anything is done.
     """
 
     @property
@@ -84,11 +87,15 @@ class EventQueue(Protocol):
         served first come, first served.
 
         Cancelling the Deferred ends the wait; an event that was already on its way is ready again.
-        Fails with BadEvent for an invalid or empty collection of types.
+        Fails with BadEvent for an invalid or empty collection of types, or an invalid timeout.
         """
 
     def ack(self, event: Event) -> Deferred[None]:
-        """Remove the reserved `event`: the work is done. Fails with NotReserved."""
+        """Remove the reserved `event`: the work is done.
+
+        Fails with NotReserved, or with QueueFull if the queue has no room even for that; the event
+        is then still reserved.
+        """
 
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
         """Give the reserved `event` back, to be ready after `delay` seconds.

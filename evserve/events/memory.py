@@ -19,8 +19,12 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    check_binding,
+    check_event,
     check_number,
     check_put,
+    check_reason,
+    check_seconds,
     check_type,
     check_types,
     error_record,
@@ -109,7 +113,8 @@ class MemoryQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
     ) -> str:
-        return self._put(Event("", event_type, body, priority, delay, ttr))
+        self._check_open()
+        return self._put(Event("", *check_put(event_type, body, priority, delay, ttr)))
 
     def reserve(
         self, types: Collection[str], timeout: float | None = None
@@ -117,46 +122,50 @@ class MemoryQueue:
         try:
             self._check_open()
             wanted = check_types(types)
+            wait = None if timeout is None else check_seconds("timeout", timeout)
         except QueueError as error:
             return fail(error)
         waiter = _Waiter(wanted, Deferred(lambda _: self._leave(waiter)))
         self._waiters.append(waiter)
         self._serve()
-        if timeout is not None and waiter in self._waiters:
-            if timeout > 0:
-                waiter.timer = self.clock.callLater(timeout, self._answer, waiter, None)
+        if wait is not None and waiter in self._waiters:
+            if wait:
+                waiter.timer = self.clock.callLater(wait, self._answer, waiter, None)
             else:
                 self._answer(waiter, None)
         return waiter.result
 
     @_deferred
     def ack(self, event: Event) -> None:
-        self._held(event).enter(_State.READY, event)
-        del self._stored[event.id]
+        stored = self._held(event)
+        stored.enter(_State.READY, stored.event)
+        del self._stored[stored.event.id]
 
     @_deferred
     def retry(self, event: Event, delay: float = 0) -> None:
-        check_number("delay", delay, int | float, least=0)
-        stored = self._held(event)
-        self._delay_or_ready(stored, evolve(event, releases=event.releases + 1, delay=delay))
+        wait, stored = check_seconds("delay", delay), self._held(event)
+        released = evolve(stored.event, releases=stored.event.releases + 1, delay=wait)
+        self._delay_or_ready(stored, released)
         self._serve()
 
     @_deferred
     def bury(self, event: Event, reason: str) -> None:
-        stored = self._held(event)
-        if event.type != ERRORS:
-            self._put(Event("", ERRORS, error_record(event, reason, self.clock.seconds())))
-        stored.enter(_State.BURIED, evolve(event, buries=event.buries + 1))
+        text, stored = check_reason(reason), self._held(event)
+        held = stored.event
+        if held.type != ERRORS:
+            self._put(Event("", ERRORS, error_record(held, text, self.clock.seconds())))
+        stored.enter(_State.BURIED, evolve(held, buries=held.buries + 1))
 
     @_deferred
     def touch(self, event: Event) -> None:
-        self._start_ttr(self._held(event), event)
+        stored = self._held(event)
+        self._start_ttr(stored, stored.event)
 
     @_deferred
     def kick(self, event_type: str, limit: int) -> int:
-        own = self._of_type(event_type)
+        most, own = check_number("limit", limit), self._of_type(event_type)
         buried = [each for each in own if each.state is _State.BURIED]
-        kicked = (buried or [each for each in own if each.state is _State.DELAYED])[:limit]
+        kicked = (buried or [each for each in own if each.state is _State.DELAYED])[:most]
         for each in kicked:
             each.enter(_State.READY, evolve(each.event, kicks=each.event.kicks + 1))
         self._serve()
@@ -175,12 +184,14 @@ class MemoryQueue:
     @_deferred
     def bind(self, source: str, target: str) -> None:
         self._check_open()
-        self._bindings.setdefault(check_type(source), set()).add(check_type(target))
+        bound, copied_to = check_binding(source, target)
+        self._bindings.setdefault(bound, set()).add(copied_to)
 
     @_deferred
     def unbind(self, source: str, target: str) -> None:
         self._check_open()
-        self._bindings.get(check_type(source), set()).discard(check_type(target))
+        bound, copied_to = check_binding(source, target)
+        self._bindings.get(bound, set()).discard(copied_to)
 
     @_deferred
     def close(self) -> None:
@@ -207,10 +218,8 @@ class MemoryQueue:
             waiter.result.errback(refusal)
 
     def _put(self, event: Event) -> str:
-        self._check_open()
-        check_put(event.type, event.body, event.priority, event.delay, event.ttr)
         event_id = self._store(event)
-        for target in sorted(self._bindings.get(event.type, set()) - {event.type}):
+        for target in sorted(self._bindings.get(event.type, set())):
             self._store(evolve(event, type=target))
         self._serve()
         return event_id
@@ -268,7 +277,7 @@ class MemoryQueue:
 
     def _held(self, event: Event) -> _Stored:
         self._check_open()
-        stored = self._stored.get(event.id)
+        stored = self._stored.get(check_event(event).id)
         if (
             stored is None
             or stored.state is not _State.RESERVED
@@ -282,8 +291,8 @@ class MemoryQueue:
 
     def _of_type(self, event_type: str) -> list[_Stored]:
         self._check_open()
-        check_type(event_type)
-        return [each for each in self._stored.values() if each.event.type == event_type]
+        wanted = check_type(event_type)
+        return [each for each in self._stored.values() if each.event.type == wanted]
 
 
 if TYPE_CHECKING:

@@ -3,12 +3,15 @@
 fetcher      Fetcher, the library: URLs in, results out
 downloader   Downloader: sends jobs when it is polite to, acts on what comes back
 scheduler    Scheduler: which job may start next; DuplicateFilter
-job          Job: one URL over redirects and retries; Result: one row of output
+job          Job: one URL over redirects and retries
+result       Result: what became of a URL, for callbacks and rows
+text         text from bytes: byte-order marks, charsets
 policy       Policy, RetryPolicy; what follows a response; Retry-After
 robots       robots.txt: RobotsFilter, RobotsRules
 breaker      circuit breakers of origins and proxies that are down
 agents       any IAgent as a client
-sources      where URLs come from: lists, files, standard input, sitemaps
+sources      where URLs come from: lists, files, standard input
+sitemaps     sitemaps, which are a source too
 output/      where results go: files, WARC, rows, the journal, the terminal
 service      `twistd -n evserve fetch`: Options, makeService, Crawl
 queue        `--queue`: ConsumerService, URLs from events
@@ -26,8 +29,8 @@ its line.
 """
 
 from evserve.fetch.fetcher import Fetcher
-from evserve.fetch.job import Result
 from evserve.fetch.policy import Policy, RetryPolicy
+from evserve.fetch.result import Result
 
 
 __all__ = ["Fetcher", "Policy", "Result", "RetryPolicy"]

@@ -54,6 +54,7 @@ class Downloader:
     _timers: dict[Job | Proxy, IDelayedCall] = field(factory=dict, init=False)
     _held: dict[Proxy, list[Job]] = field(factory=dict, init=False)
     _is_starting: bool = field(default=False, init=False)
+    is_closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         policy = self.decider.policy
@@ -65,7 +66,10 @@ class Downloader:
     def submit(self, job: Job) -> None:
         """Take a job; its request is sent as soon as it is polite."""
         self.jobs.add(job)
-        self._admit(job)
+        if self.is_closed:
+            self._finish(job, Cancelled("the fetcher is closed"))
+        else:
+            self._admit(job)
 
     def close(self) -> None:
         """Close the client and cancel all jobs."""
@@ -73,7 +77,7 @@ class Downloader:
             timer.cancel()
         self._timers.clear()
         self._timer = None
-        self._is_starting = True  # start nothing more
+        self.is_closed = self._is_starting = True  # start nothing more
         self.client.close()
         for job in tuple(self.jobs):
             self._finish(job, Cancelled("cancelled"))
@@ -195,6 +199,7 @@ class Downloader:
             self._finish(job, retry.error)
             return
         job.error = retry.error
+        job.body = None  # many jobs may wait
         if retry.wait > retry.pause:
             self._timers[job] = self.clock.callLater(retry.wait, self._retry_now, job)
         else:  # the pause of the origin is enough
@@ -253,7 +258,10 @@ class Downloader:
             return
         self.jobs.remove(job)
         job.error = error
-        job.callback(job.result(error))
+        try:
+            job.callback(job.result(error))
+        except Exception:  # the other URLs go on
+            _log.failure("the callback of {url} failed", url=str(job.request.url))
         self._on_finish()
 
 

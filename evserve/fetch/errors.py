@@ -38,7 +38,26 @@ class SaveFailed(FetchError):
 
 
 class SitemapFailed(FetchError):
-    """The response is not a sitemap."""
+    """The response is not a sitemap, or only the beginning of one."""
+
+
+class InvalidJSON(FetchError, ValueError):
+    """The body of a result is not JSON."""
+
+
+def error_text(error: Exception) -> str:
+    """Return `Name: what happened` on one line, as rows show an error."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def forget_frames(error: Exception) -> None:
+    """Drop the tracebacks of an error that others keep: their frames hold parts of the body."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
 
 
 def status_error(status: int) -> BadStatus:

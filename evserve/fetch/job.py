@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from json.encoder import encode_basestring_ascii as _quote
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
@@ -10,71 +9,16 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
-from evserve.fetch.errors import BadStatus, ProxyDown
+from evserve.fetch.errors import BadStatus, forget_frames
 from evserve.fetch.interfaces import Exchange, HTTPClient, ResponseWriter, Sink
-from evserve.fetch.policy import TRANSIENT_STATUSES
-from evserve.http.errors import Cancelled, TotalTimeout, UnwantedBody
-from evserve.http.headers import Head
+from evserve.fetch.result import Result
+from evserve.http.errors import BodyTooLarge, Cancelled, TotalTimeout, UnwantedBody
+from evserve.http.headers import Head, Headers
 from evserve.http.parser import LARGE
 from evserve.http.redirects import is_redirect
 from evserve.http.request import Request
 from evserve.http.settings import Timeouts
 from evserve.http.url import URL
-
-
-@frozen
-class Result:
-    """The outcome of one URL: one row of output.
-
-    url: as it was given.  status_code: of the last response, None without one.  content_length:
-    bytes of the body, as received and decompressed.  final_url: after redirects.  elapsed:
-    seconds in flight, without the pauses of politeness.  tries: 1 unless it was retried, 0 if
-    nothing was sent.  sha256: of the body, None if it is not complete.  error: "Name: what
-    happened", None if the URL was fetched.  path: the file, with `--save`.
-    """
-
-    url: str
-    status_code: int | None = None
-    content_length: int = 0
-    final_url: str | None = None
-    elapsed: float = 0.0
-    tries: int = 0
-    sha256: str | None = None
-    error: str | None = None
-    path: str | None = None
-    error_class: type[Exception] | None = None
-
-    @classmethod
-    def not_sent(cls, url: str, error: Exception) -> "Result":
-        """Return the result of a URL that cannot be asked for."""
-        return cls(url, error=f"{type(error).__name__}: {error}", error_class=type(error))
-
-    @property
-    def is_final(self) -> bool:
-        """Whether fetching the URL again is pointless, because the server's answer will stay."""
-        if self.error is None:
-            return True
-        return self.sha256 is not None and self.status_code not in TRANSIENT_STATUSES
-
-    @property
-    def is_proxy_down(self) -> bool:
-        """Whether it says nothing about the URL: the proxy was down and nothing was sent."""
-        return self.error_class is ProxyDown
-
-    def as_json(self) -> str:
-        """Return the row as one line of JSON, without its end."""
-        # Formatted by hand: json.dumps would take a tenth of the time that a URL takes.
-        path = "" if self.path is None else f', "path": {_quote(self.path)}'
-        return (
-            f'{{"url": {_quote(self.url)}, '
-            f'"status_code": {"null" if self.status_code is None else self.status_code}, '
-            f'"content_length": {self.content_length}, '
-            f'"final_url": {"null" if self.final_url is None else _quote(self.final_url)}, '
-            f'"elapsed": {round(self.elapsed, 6)}, '
-            f'"tries": {self.tries}, '
-            f'"sha256": {"null" if self.sha256 is None else _quote(self.sha256)}, '
-            f'"error": {"null" if self.error is None else _quote(self.error)}{path}}}'
-        )
 
 
 Callback = Callable[[Result], object]
@@ -94,6 +38,8 @@ class Job:
     callback: Callback
     sinks: Sequence[Sink] = ()
     obeys_robots: bool = True
+    max_size: int | None = None  # see Policy, as for the next
+    max_body: int | None = None
     sent: Request = field(init=False)  # `request` after all `Sink.prepare`
     tries: int = field(default=0, init=False)
     redirects: int = field(default=0, init=False)
@@ -107,6 +53,7 @@ class Job:
     head: Head | None = field(default=None, init=False)
     count: int = field(default=0, init=False)  # bytes of the body so far
     hasher: Any = field(default=None, init=False)  # as those of hashlib
+    body: list[bytes] | None = field(default=None, init=False)  # in pieces; None if not kept
     path: str | None = field(default=None, init=False)  # set by a sink
     exchange: Exchange | None = field(default=None, init=False)
     writers: list[ResponseWriter] = field(factory=list, init=False)
@@ -124,6 +71,7 @@ class Job:
         self.head = self.path = None
         self.resends = False
         self.hasher = sha256()
+        self.body = None if self.max_body is None else []
         self._on_end = on_end
         for sink in self.sinks:
             request = sink.prepare(request, self.url)
@@ -147,18 +95,37 @@ class Job:
         self.head = head
         if head.length is not None and head.length > LARGE:
             self.hasher = hash_thread.hasher()
+        leads_on = is_redirect(head)
+        if head.length is not None and not leads_on:
+            self._check_length(head.length, is_stored=bool(self.sinks))
         for sink in self.sinks:
             writer = sink.open(self, head)
             if writer is not None:
                 self.writers.append(writer)
-        if not self.writers and is_redirect(head):
+        if leads_on and not self.writers:
             raise UnwantedBody("the body of a redirect")
 
     def received(self, data: bytes) -> None:
-        self.count += len(data)
-        self.hasher.update(data)
+        self.include(data)
+        self._check_length(self.count, is_stored=bool(self.writers))
         for writer in self.writers:
             writer.write(data)
+
+    def include(self, data: bytes) -> None:
+        """Count, hash and keep a part of the body: received now or, by a sink, before."""
+        self.count += len(data)
+        self.hasher.update(data)
+        if self.body is not None and self.max_body is not None:
+            self.body.append(data)
+            if self.count > self.max_body:
+                self.body = None
+
+    def _check_length(self, length: int, *, is_stored: bool) -> None:
+        """Raise BodyTooLarge if a body of that length is refused."""
+        if self.max_size is not None and length > self.max_size:
+            raise BodyTooLarge(f"the body is longer than {self.max_size} bytes")
+        if self.max_body is not None and length > self.max_body and not is_stored:
+            raise BodyTooLarge(f"the body is longer than {self.max_body} bytes (Policy.max_body)")
 
     def finished(self, error: Exception | None) -> None:
         on_end, self._on_end, self.exchange = self._on_end, None, None
@@ -198,8 +165,10 @@ class Job:
 
     def result(self, error: Exception | None) -> Result:
         """Return the result; `error` is None if the URL was fetched."""
-        head = self.head
+        head, pieces, self.body = self.head, self.body, None
         is_complete = error is None or isinstance(error, BadStatus)
+        if error is not None:
+            forget_frames(error)
         return Result(
             self.url,
             None if head is None else head.status,
@@ -208,16 +177,11 @@ class Job:
             self.elapsed,
             self.tries - self.redirects,
             self.hasher.hexdigest() if is_complete else None,
-            None if error is None else _describe(error),
+            error,
             self.path if error is None else None,
-            None if error is None else type(error),
+            Headers() if head is None else head.headers,
+            b"".join(pieces) if is_complete and pieces else b"",
         )
-
-
-def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name
 
 
 _BATCH = 1024 * 1024  # bytes that are worth waking the thread for

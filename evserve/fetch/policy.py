@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from evserve.fetch.errors import status_error
 from evserve.http.errors import (
+    BadRequest,
     ConnectFailed,
     ConnectionLost,
     ConnectTimeout,
@@ -21,7 +22,7 @@ from evserve.http.errors import (
     TruncatedBody,
     TunnelFailed,
 )
-from evserve.http.headers import Head
+from evserve.http.headers import Head, Headers, check_headers
 from evserve.http.redirects import next_request
 from evserve.http.request import IDEMPOTENT, Request
 
@@ -38,6 +39,32 @@ TRANSIENT_ERRORS = (
 )
 # RFC 9110, 6585 and 8470 allow a retry after the first four.
 TRANSIENT_STATUSES = frozenset([408, 425, 429, 503, 500, 502, 504])
+# Headers of a page's request that are not sent with those for its origin's robots.txt and for
+# sitemaps: they choose a part, a version or a form of the page.
+PAGE_HEADERS = (
+    b"accept",
+    b"accept-encoding",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"range",
+)
+# Headers that say how a request is sent, which only its sender knows.
+_SENDER_HEADERS = (
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+)
+_SINGLE_HEADERS = (b"host", b"range", b"user-agent", b"authorization")
 _OVERLOADED = frozenset([429, 503])  # these concern the whole origin, not only one URL
 _FIRST_ERROR_STATUS = 400
 
@@ -72,7 +99,9 @@ class Policy:
     """How the fetcher treats servers. Times are in seconds.
 
     concurrency, per_origin: requests at once.  delay: between the starts of two requests to one
-    origin.  max_retry_after: a URL whose server asks for a longer pause fails.
+    origin.  max_retry_after: a URL whose server asks for a longer pause fails.  max_size: bytes of
+    a body; a longer one fails with BodyTooLarge.  max_body: bytes of a body that a result keeps; a
+    longer one fails, too, unless a sink stores it. None keeps no bodies, of any length.
     """
 
     concurrency: int = 100
@@ -83,6 +112,8 @@ class Policy:
     retry: RetryPolicy = field(factory=RetryPolicy)
     max_redirects: int = 20
     max_retry_after: float = 300.0
+    max_size: int | None = None
+    max_body: int | None = 10 * 1024 * 1024
 
 
 @frozen
@@ -156,6 +187,19 @@ class Decider:
             return Retry(wait, error, pause)
         # The URL fails, and still the origin gets the pause.
         return Retry(float("inf"), error, min(pause, policy.max_retry_after))
+
+
+def check_page_headers(headers: Headers) -> None:
+    """Raise BadRequest for headers that a user may not set, or may not set twice."""
+    check_headers(headers)
+    for name, _ in headers:
+        shown = name.decode("ascii")
+        if name.lower() == b"proxy-authorization":
+            raise BadRequest(f"header {shown}: the origin would get it (use the proxy's URL)")
+        if name.lower() in _SENDER_HEADERS:
+            raise BadRequest(f"header {shown}: the fetcher sets it itself (leave it out)")
+        if name.lower() in _SINGLE_HEADERS and len(headers.all(name)) > 1:
+            raise BadRequest(f"header {shown}: given twice")
 
 
 def parse_retry_after(value: bytes | None, now: float) -> float | None:

@@ -27,8 +27,10 @@ from evserve.events import (
 )
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.output.recorder import Recorder, write_error_message
+from evserve.fetch.policy import check_page_headers
+from evserve.fetch.text import marked_encoding
 from evserve.http.errors import FetchError
-from evserve.http.headers import Headers, check_headers
+from evserve.http.headers import Headers
 from evserve.http.url import parse_url
 from evserve.interfaces import IHost
 from evserve.options import MAX_TIMER_SECONDS
@@ -55,14 +57,18 @@ def make_consumer(
         raise usage.UsageError(f"--results-tube {error}") from error
     except QueueError as error:
         raise usage.UsageError(str(error)) from error
-    return ConsumerService(host, queue, fetcher, recorder, options["concurrency"], results)
+    headers = Headers(options["header"])
+    return ConsumerService(
+        host, queue, fetcher, recorder, options["concurrency"], results, headers
+    )
 
 
 @define(eq=False, slots=False)
 class ConsumerService(Service):
     """Fetches the URLs of events, at most `concurrency` at once, until it is stopped.
 
-    results_type: the type of the events that carry results; None for no such events.
+    results_type: the type of the events that carry results; None for no such events.  headers: of
+    all requests, unless an event has its own of the same name.
     """
 
     _host: IHost
@@ -71,6 +77,7 @@ class ConsumerService(Service):
     _recorder: Recorder
     _concurrency: int
     _results_type: str | None = None
+    _headers: Headers = field(factory=Headers)
     _consumer: Consumer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -125,8 +132,10 @@ class ConsumerService(Service):
         timeouts = self._fetcher.timeouts
         if wanted.timeout is not None:
             timeouts = evolve(timeouts, total=wanted.timeout)
+        own = [name.lower() for name, _ in wanted.headers]
+        headers = self._headers.without(*own).plus(*wanted.headers)
         result = await self._consumer.until_stopped(
-            self._fetcher.fetch(wanted.url, wanted.method, wanted.headers, timeouts)
+            self._fetcher.fetch(wanted.url, wanted.method, headers, timeouts)
         )
         if result.is_proxy_down:
             await delivery.retry(_PROXY_RETRY)
@@ -157,11 +166,11 @@ class EventBody:
 
 def parse_body(data: bytes) -> EventBody:
     """Parse the body of a `fetch.url` event; raises BadEventBody with the reason in one line."""
-    text = data.decode("utf-8", "replace").strip()
+    text = data.decode(marked_encoding(data) or "utf-8", "replace").strip()
     body = _parse_object(text) if text.startswith("{") else EventBody(text)
     try:
         parse_url(body.url)
-        check_headers(body.headers)
+        check_page_headers(body.headers)
     except FetchError as error:
         raise BadEventBody(str(error)) from None
     return body

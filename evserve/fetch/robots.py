@@ -1,5 +1,6 @@
 """robots.txt (RFC 9309): jobs wait for the rules of their origin, which may refuse them."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -7,10 +8,14 @@ from attrs import define, field, frozen
 from protego import Protego
 from twisted.internet.interfaces import IReactorTime
 
-from evserve.fetch.errors import RobotsDenied, RobotsUnavailable
-from evserve.fetch.job import Job, Result
-from evserve.fetch.policy import Policy
-from evserve.http.headers import Head
+from evserve.fetch.errors import RobotsDenied, RobotsUnavailable, error_text
+from evserve.fetch.job import Job
+from evserve.fetch.policy import PAGE_HEADERS, Policy
+from evserve.fetch.result import Result
+from evserve.fetch.text import marked_encoding
+from evserve.http.errors import BodyTooLarge
+from evserve.http.headers import Head, Headers
+from evserve.http.redirects import is_redirect
 from evserve.http.request import Request
 from evserve.http.url import URL, Origin
 
@@ -21,6 +26,7 @@ _LIFETIME = 24 * 3600.0  # seconds; section 2.4
 _LIFETIME_OF_ERROR = 60.0  # seconds until an unavailable robots.txt is fetched again
 _MAX_CRAWL_DELAY = 60.0  # seconds; more would be a refusal in disguise
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 @frozen
@@ -51,7 +57,18 @@ def parse_robots(status: int, body: bytes) -> RobotsRules | None:
         return None
     if status >= _CLIENT_ERROR or not body.strip():
         return RobotsRules()
-    return RobotsRules(Protego.parse(body[:_MAX_BYTES].decode("utf-8", "replace")))
+    return RobotsRules(Protego.parse(_decode(body)))
+
+
+def _decode(body: bytes) -> str:
+    """Return the text of a robots.txt: UTF-8, or what a byte-order mark says."""
+    if len(body) > _MAX_BYTES:
+        # The rest of a rule would be another rule: `Disallow: /` of `Disallow: /private`.
+        body = body[: max(body.rfind(end, 0, _MAX_BYTES) for end in (b"\n", b"\r"))]
+    # Each NUL is half a character of UTF-16 without a mark, or no part of a rule.
+    text = body.decode(marked_encoding(body) or "utf-8", "replace").replace("\0", "")
+    # Protego splits at other characters than line ends, too, such as NEL and form feed.
+    return "\n".join(" ".join(line.splitlines()) for line in _LINE_END.split(text))
 
 
 @define(eq=False)
@@ -110,22 +127,23 @@ class RobotsFilter:
             self._waiting[origin].append(job)
         else:
             self._waiting[origin] = [job]
-            self._fetch_rules(origin)
+            self._fetch_rules(origin, job.request.headers.without(*PAGE_HEADERS))
 
-    def _fetch_rules(self, origin: Origin) -> None:
+    def _fetch_rules(self, origin: Origin, headers: Headers) -> None:
         body = _BodyBuffer()
-        request = Request(URL(origin, "/robots.txt"), follow=False)
+        request = Request(URL(origin, "/robots.txt"), headers=headers, follow=False)
 
         def done(result: Result) -> None:
             rules = None
-            if result.status_code is not None and result.sha256 is not None:
+            is_enough = result.sha256 is not None or len(body.data) > _MAX_BYTES
+            if result.status_code is not None and is_enough:
                 rules = parse_robots(result.status_code, bytes(body.data))
             if rules is None:
                 # If the origin cannot be reached at all, that is the better reason.
                 unreachable = job.error if result.status_code is None else None
-                rules = RobotsRules(
-                    error=unreachable or RobotsUnavailable(f"{origin}/robots.txt: {result.error}")
-                )
+                reason = "no answer" if result.error is None else error_text(result.error)
+                unavailable = RobotsUnavailable(f"{origin}/robots.txt: {reason}")
+                rules = RobotsRules(error=unreachable or unavailable)
                 for each in self._waiting[origin]:
                     each.tries += result.tries
                     each.elapsed += result.elapsed
@@ -138,7 +156,9 @@ class RobotsFilter:
         self._submit(job)
 
     def _apply(self, rules: RobotsRules, job: Job) -> None:
-        user_agent = self._policy.user_agent
+        headers, user_agent = job.request.headers, self._policy.user_agent
+        if headers.lines:
+            user_agent = headers.get("user-agent", user_agent)
         if rules.allows(str(job.request.url), user_agent):
             self._enqueue(job, rules.crawl_delay(user_agent))
         else:
@@ -155,12 +175,14 @@ class _BodyBuffer:
     def prepare(self, request: Request, url: str) -> Request:
         return request
 
-    def open(self, job: Job, head: Head) -> "_BodyBuffer":
+    def open(self, job: Job, head: Head) -> "_BodyBuffer | None":
         self.data.clear()
-        return self
+        return None if is_redirect(head) else self
 
     def write(self, data: bytes) -> None:
-        self.data += data[: _MAX_BYTES - len(self.data)]
+        self.data += data
+        if len(self.data) > _MAX_BYTES:  # the rest, perhaps endless, has no meaning
+            raise BodyTooLarge(f"longer than {_MAX_BYTES} bytes")
 
     def close(self, error: Exception | None) -> None:
         pass

@@ -19,7 +19,6 @@ from typing_extensions import override
 
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.interfaces import Sink, Source
-from evserve.fetch.job import Job, Result
 from evserve.fetch.output.journal import JournalError
 from evserve.fetch.output.recorder import (
     OnKept,
@@ -30,9 +29,11 @@ from evserve.fetch.output.recorder import (
     write_error_message,
 )
 from evserve.fetch.output.warc import MissingWarcio
-from evserve.fetch.policy import Policy, RetryPolicy
+from evserve.fetch.policy import Policy, RetryPolicy, check_page_headers
+from evserve.fetch.result import Result
 from evserve.fetch.scheduler import DuplicateFilter
-from evserve.fetch.sources import ListSource, SitemapSource, StreamSource, open_lines
+from evserve.fetch.sitemaps import SitemapSource
+from evserve.fetch.sources import ListSource, StreamSource, open_lines
 from evserve.http.client import Client
 from evserve.http.cookies import Cookies
 from evserve.http.errors import BadURL, FetchError
@@ -42,7 +43,7 @@ from evserve.http.request import Request
 from evserve.http.settings import Settings, Timeouts
 from evserve.http.url import parse_url
 from evserve.interfaces import IHost
-from evserve.options import MAX_TIMER_SECONDS, integer_between, seconds_up_to
+from evserve.options import MAX_TIMER_SECONDS, integer_between, positive_integer, seconds_up_to
 
 
 # URLs that wait or are in flight. Enough for every origin of a mixed list to get its share.
@@ -86,7 +87,7 @@ class Options(usage.Options):
         ["connect-timeout", None, 15.0, "Seconds for connecting", _positive_seconds],
         ["idle-timeout", None, 30.0, "Seconds without data", _positive_seconds],
         ["max-redirects", None, 20, "Redirects to follow", _count],
-        ["max-size", None, None, "Bytes of a body; longer ones fail", _positive_count],
+        ["max-size", None, None, "Bytes of a body; longer ones fail", positive_integer],
         ["user-agent", None, "evserve", "User-Agent header, and name in robots.txt", _user_agent],
         ["proxy", None, None, "Proxy URL, instead of http_proxy and https_proxy"],
     ]
@@ -119,6 +120,23 @@ class Options(usage.Options):
             raise usage.UsageError(f"--header {text!r}: {problem}") from None
         self["header"].append(line)
 
+    def _check_headers(self) -> None:
+        """Refuse headers that would be changed on the way."""
+        headers = Headers(self["header"])
+        try:
+            check_page_headers(headers)
+        except FetchError as error:
+            raise usage.UsageError(f"--{error}") from None  # which begins with "header NAME"
+        for name in ("Range", "If-Range"):
+            if self["save"] and name in headers:
+                raise usage.UsageError(
+                    f"--header {name}: --save fetches whole files (leave one out)"
+                )
+        for option in ("save", "warc"):
+            if self[option] and headers.get("accept-encoding") not in (None, "identity"):
+                problem = f"--{option} requests bodies uncompressed (leave one out)"
+                raise usage.UsageError(f"--header Accept-Encoding: {problem}")
+
     def parseArgs(self, *urls: str) -> None:
         self["urls"] += urls
 
@@ -142,6 +160,7 @@ class Options(usage.Options):
                 named_proxy(self["proxy"])
         except FetchError as error:
             raise usage.UsageError(f"--proxy: {error}") from None
+        self._check_headers()
         self._check_files()
 
     def _check_files(self) -> None:
@@ -194,7 +213,6 @@ def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) ->
         per_origin=options["per-origin"],
         connections=options["concurrency"],
         timeouts=timeouts,
-        max_body=options["max-size"],
         user_agent=options["user-agent"].encode("ascii"),
         allow_private=allow_private,
         proxies=proxies,
@@ -207,6 +225,8 @@ def _make_fetcher(options: usage.Options, host: IHost, sinks: Sequence[Sink]) ->
         obey_robots=not options["no-robots"],
         retry=RetryPolicy(options["retries"]),
         max_redirects=options["max-redirects"],
+        max_size=options["max-size"],
+        max_body=None,  # they go to sinks, in constant memory
     )
     client = Client(reactor, settings, Cookies() if options["cookies"] else None)
     return Fetcher(client, reactor, policy, sinks, timeouts)
@@ -228,7 +248,7 @@ def _sources(
         def failed(result: Result) -> None:
             recorder.record(result.url, result, lambda _: None)
 
-        yield SitemapSource(fetcher, list(reversed(options["sitemap"])), failed)
+        yield SitemapSource(fetcher, options["sitemap"], failed, Headers(options["header"]))
 
 
 @define(eq=False)
@@ -270,13 +290,10 @@ class Crawl:
             return
         key = url.identity
         if self._is_new(key):
-            self._fetcher.submit(
-                Job(
-                    text,
-                    Request(url, headers=self._headers, follow=False),
-                    lambda result: self._record(key, result, self._kept),
-                    self._fetcher.sinks,
-                )
+            self._fetcher.fetch_page(
+                text,
+                Request(url, headers=self._headers, follow=False),
+                lambda result: self._record(key, result, self._kept),
             )
 
     def _is_new(self, key: str) -> bool:

@@ -30,7 +30,7 @@ from evserve.host.metrics import Metrics
 from evserve.host.options import LOOPBACK, Limits
 from evserve.host.process import USER_ERRORS, explain
 from evserve.host.systemd import notifier_from_environment
-from evserve.interfaces import IHost
+from evserve.interfaces import IAbortable, IHost
 
 
 MINIMUM_DRAIN = 0.1  # seconds: services without work in flight also need a turn to stop
@@ -215,8 +215,19 @@ class RootService(MultiService):
         """Abort open connections; services that have not stopped after GRACE are abandoned."""
         process.exit_with(1)
         count = sum(each.limiter.abort() for each in self.listeners)
-        self._log.warn("{why}: aborted {count} connections", why=why, count=count)
+        given_up = [each for each in map(self._abort_work, self._started_children) if each]
+        if count or not given_up:
+            given_up.insert(0, f"{count} connections")
+        self._log.warn("{why}: aborted {what}", why=why, what=", ".join(given_up))
         self.reactor.callLater(GRACE, self._stop_admin)
+
+    def _abort_work(self, service: IService) -> str:
+        """Have a service give up what is in flight; return what that was."""
+        try:
+            return str(IAbortable(service).abort()) if IAbortable.providedBy(service) else ""
+        except Exception:
+            self._log.failure("{name}: failed to abort", name=service.name)
+            return ""
 
     def _stop_admin(self) -> None:
         """Stop the admin service, which reported the drain until now, and finish."""

@@ -32,6 +32,7 @@ from evserve.host.options import (
     LISTENING_PARAMETERS,
     Argument,
     Schema,
+    dashed,
     opt_listen,
     parse_arguments,
     set_options,
@@ -161,7 +162,7 @@ class Options(usage.Options):
             self.services = [service]
             check_conflicts(self.services, self["admin"])
         else:
-            extra = [*rest, *(f"--{name}" for name, _ in listening)]
+            extra = [*rest, *(dashed(name) for name, _ in listening)]
             if extra:
                 raise usage.UsageError(f"--config names the services to run (remove {extra[0]})")
             workers_location = self._read_config(own)
@@ -192,7 +193,7 @@ class Options(usage.Options):
         on_command_line = any(self.synonyms[name] == "workers" for name, _ in own)
         return "--workers" if on_command_line else f"{location} workers"
 
-    def _apply(self, arguments: list[Argument], message: str = "--{} {}") -> None:
+    def _apply(self, arguments: list[Argument], message: str | None = None) -> None:
         set_options(self, arguments, message=message, parse=super().parseOptions)
 
     @override

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from sys import intern
 from types import MethodType
 from typing import Any
@@ -29,11 +30,12 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, implementer
 
 from evserve.host.options import Limits
-from evserve.interfaces import IDrainable
+from evserve.interfaces import IBusy, IDrainable
 
 
 _log = Logger()
@@ -218,6 +220,7 @@ class Connection:
             self._counter = transport
             self.dataReceived = MethodType(_forward, self.inner)
         self.limiter.opened(self)
+        _keep_alive(transport)
         self.inner.makeConnection(transport)
 
     def connectionMade(self) -> None:
@@ -304,6 +307,8 @@ def _forward(inner: Any, data: bytes) -> None:
 class IdleSweep:
     """Aborts connections on which no byte has moved, in either direction, for the idle time-out.
 
+    While a connection is busy the time-out does not run: see IBusy.
+
     A sweep looks at all connections every quarter of the time-out, so the data path does no work
     for it. Only a connection that has received nothing costs a system call, about what was sent.
     """
@@ -350,7 +355,32 @@ class IdleSweep:
         if now - since < timeout:
             return False
         sent = seconds_since_sent(connection.transport)
-        return sent is None or sent >= timeout
+        if sent is not None and sent < timeout:
+            return False
+        if not _is_busy(connection.inner):
+            return True
+        self._seen[connection] = (received, now)
+        return False
+
+
+def _keep_alive(transport: Any) -> None:
+    """Have the kernel close the connection of a client whose machine is gone."""
+    while isinstance(transport, ProtocolWrapper):  # TLS, haproxy
+        transport = transport.transport
+    if hasattr(type(transport), "setTcpKeepAlive"):
+        with suppress(OSError):  # of macOS, if the client is gone already
+            transport.setTcpKeepAlive(True)
+
+
+def _is_busy(protocol: Any) -> bool:
+    busy = IBusy(protocol, None)
+    if busy is not None:
+        return bool(busy.busy())
+    # A request that twisted.web has received and not answered; its Site wraps the channel, which
+    # has streams if it is one of HTTP/2.
+    channel = getattr(protocol, "_channel", protocol)
+    streams = getattr(channel, "streams", False) if channel is not protocol else False
+    return bool(getattr(channel, "_handlingRequest", streams))
 
 
 def seconds_since_sent(transport: Any) -> float | None:

@@ -186,9 +186,9 @@ def parse_arguments(
         raise UsageError(f"{error.msg}{hint}") from error
     takes_value = {long.rstrip("=") for long in longs if long.endswith("=")}
     arguments: list[Argument] = []
-    for dashed, value in pairs:
-        name = dashed.lstrip("-")
-        flag = name not in takes_value if dashed.startswith("--") else f"{name}:" not in shorts
+    for word, value in pairs:
+        name = word.lstrip("-")
+        flag = name not in takes_value if word.startswith("--") else f"{name}:" not in shorts
         arguments.append((name, None if flag else value))
     return arguments, positional
 
@@ -198,13 +198,13 @@ def set_options(
     arguments: list[Argument],
     positional: Iterable[str] = (),
     *,
-    message: str = "--{} {}",
+    message: str | None = None,
     parse: Callable[[list[str]], object] | None = None,
 ) -> None:
     """Parse arguments into `options` by its `parseOptions`, or `parse`; raises UsageError.
 
-    message: for an invalid value; formatted with the option's name and the problem, because
-    usage.Options does not name the option.
+    message: for an invalid value, if it is not from a command line; formatted with the option's
+    name and the problem, because usage.Options does not name the option.
     """
     try:
         (parse or options.parseOptions)(format_arguments(arguments, positional))
@@ -214,20 +214,25 @@ def set_options(
             try:
                 parameters[options.synonyms[name]].check(value)
             except ValueError as problem:
-                raise UsageError(message.format(name, problem)) from error
+                said = f"{dashed(name)} {problem}"
+                raise UsageError(message.format(name, problem) if message else said) from error
         raise
+
+
+def dashed(name: str) -> str:
+    """Return an option as on a command line, such as `--port` or `-p`."""
+    return f"--{name}" if len(name) > 1 else f"-{name}"
 
 
 def format_arguments(arguments: Iterable[Argument], positional: Iterable[str] = ()) -> list[str]:
     """Return options and positional arguments as a command line: parse_arguments reversed."""
     words: list[str] = []
     for name, value in arguments:
-        dashed = f"--{name}" if len(name) > 1 else f"-{name}"
         if value is None:
-            words.append(dashed)
+            words.append(dashed(name))
         elif len(name) > 1:
-            words.append(f"{dashed}={value}")
+            words.append(f"{dashed(name)}={value}")
         else:
-            words += [dashed, value]
+            words += [dashed(name), value]
     rest = list(positional)
     return [*words, "--", *rest] if rest else words

@@ -108,13 +108,17 @@ def _handle_stop_signals(handler: Any) -> None:
 def open_standard_descriptors() -> None:
     """Open /dev/null on each of descriptors 0, 1 and 2 that is closed.
 
-    Otherwise the next socket gets that number, and a print or read reaches a client.
+    Otherwise the next socket gets that number, and a print or read reaches a client. `sys.stderr`
+    is never None then, which no service expects; `sys.stdout` is, because results must not get
+    lost unnoticed.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # POSIX returns the lowest free number: this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
 
 
 def raise_file_limit() -> int:

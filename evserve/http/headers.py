@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import overload
 
 from attrs import define, frozen
 
@@ -22,16 +23,30 @@ class Headers:
         return iter(self.lines)
 
     def all(self, name: bytes) -> list[bytes]:
-        """Return every value of the header `name` (in lower case)."""
+        """Return every value of the header `name`, in any case."""
+        name = name.lower()
         return [value for key, value in self.lines if key.lower() == name]
 
-    def get(self, name: bytes) -> bytes | None:
-        """Return the values of `name` joined by commas (RFC 9110, section 5.3), or None."""
+    @overload
+    def get(self, name: bytes, default: None = None) -> bytes | None: ...
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+
+    def get(self, name: bytes | str, default: str | None = None) -> bytes | str | None:
+        """Return the values of `name` joined by commas (RFC 9110, section 5.3), or `default`.
+
+        A name that is text gives text: each byte is a character (Latin-1).
+        """
+        if isinstance(name, str):
+            found = self.get(name.encode("latin-1", "replace"))
+            return default if found is None else found.decode("latin-1")
         values = self.all(name)
         return b", ".join(values) if values else None
 
-    def __contains__(self, name: object) -> bool:
-        return any(key.lower() == name for key, _ in self.lines)
+    def __contains__(self, name: bytes | str) -> bool:
+        return self.get(name) is not None
 
     def without(self, *names: bytes) -> "Headers":
         """Return a copy without the headers `names` (in lower case)."""

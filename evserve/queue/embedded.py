@@ -7,7 +7,7 @@ producer and consumer. One process at a time can open a path.
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
@@ -31,8 +31,12 @@ from evserve.events import (
     QueueFull,
     QueueUnavailable,
     QueueURL,
+    check_binding,
+    check_event,
     check_number,
     check_put,
+    check_reason,
+    check_seconds,
     check_type,
     check_types,
     error_record,
@@ -106,12 +110,16 @@ def _deferred(
     return call
 
 
+class _Receipt(NamedTuple):
+    """Of one reservation: a later one of the event has a higher `reserves`."""
+
+    id: int
+    reserves: int
+
+
 @define(eq=False, repr=False)
 class EmbeddedQueue(EventQueue):
-    """An EventQueue on a broker. One client of the core holds what was reserved.
-
-    The receipt of an event is how often it has been reserved: a later reservation has another.
-    """
+    """An EventQueue on a broker. One client of the core holds what was reserved."""
 
     broker: Broker
     _calls: "_Calls" = field(init=False)
@@ -139,13 +147,11 @@ class EmbeddedQueue(EventQueue):
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
     ) -> str:
-        check_put(event_type, body, priority, delay, ttr)
-        if len(body) > MAX_JOB_SIZE:
-            raise BadEvent(f"a body of {len(body)} bytes; at most {MAX_JOB_SIZE} are allowed")
+        name, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
+        if len(data) > MAX_JOB_SIZE:
+            raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
         core = self.broker.core
-        changes = core.put(
-            core.tube(event_type), body, self.broker.now(), pri=priority, delay=delay, ttr=ttr
-        )
+        changes = core.put(core.tube(name), data, self.broker.now(), pri=pri, delay=wait, ttr=run)
         if isinstance(changes, Refusal | Duplicate):
             raise QueueFull("the queue is full")
         await self._calls.commit(*changes)
@@ -159,9 +165,10 @@ class EmbeddedQueue(EventQueue):
             return fail(QueueClosed("the queue was closed"))
         try:
             wanted = sorted(check_types(types))
+            wait = None if timeout is None else check_seconds("timeout", timeout)
         except QueueError as error:
             return fail(error)
-        return self._calls.reserve(self._client, wanted, timeout)
+        return self._calls.reserve(self._client, wanted, wait)
 
     @override
     @_deferred
@@ -172,18 +179,17 @@ class EmbeddedQueue(EventQueue):
     @override
     @_deferred
     async def retry(self, event: Event, delay: float = 0) -> None:
-        check_number("delay", delay, int | float, least=0)
+        wait = check_seconds("delay", delay)
         held, now = self._held(event), self.broker.now()
         core = self.broker.core
-        await self._commit(core.release(self._client, held.id, now, pri=held.pri, delay=delay))
+        await self._commit(core.release(self._client, held.id, now, pri=held.pri, delay=wait))
 
     @override
     @_deferred
     async def bury(self, event: Event, reason: str) -> None:
-        self._held(event)
-        if event.type != ERRORS:
-            record = error_record(event, reason, self.broker.now())
-            await self.put(ERRORS, record)
+        text = check_reason(reason)
+        if self._held(event).tube.name != ERRORS:
+            await self.put(ERRORS, error_record(event, text, self.broker.now()))
         held, now = self._held(event), self.broker.now()
         await self._commit(self.broker.core.bury(self._client, held.id, now, pri=held.pri))
 
@@ -196,11 +202,11 @@ class EmbeddedQueue(EventQueue):
     @override
     @_deferred
     async def kick(self, event_type: str, limit: int) -> int:
-        tube, kicked = self._find_tube(event_type), 0
+        tube, most, kicked = self._find_tube(event_type), check_number("limit", limit), 0
         if tube is None:
             return 0
         state = State.BURIED if tube.buried else State.DELAYED
-        while changes := self.broker.core.kick(tube, state, min(limit - kicked, _CHUNK)):
+        while changes := self.broker.core.kick(tube, state, min(most - kicked, _CHUNK)):
             await self._calls.commit(*changes)
             kicked += len(changes)
         return kicked
@@ -229,17 +235,15 @@ class EmbeddedQueue(EventQueue):
         await self._set_binding(source, target, bound=False)
 
     async def _set_binding(self, source: str, target: str, *, bound: bool) -> None:
-        core = self.broker.core
-        binding = Binding(check_type(source), check_type(target), bound)
-        was_bound = target in core.bindings.get(source, {})
-        if source == target or bound is was_bound:
+        core, (name, copied_to) = self.broker.core, check_binding(source, target)
+        if bound is (copied_to in core.bindings.get(name, {})):
             return
         do, undo = (core.bind, core.unbind) if bound else (core.unbind, core.bind)
-        do(source, target)
+        do(name, copied_to)
         try:
-            await self._calls.commit(binding=binding)
+            await self._calls.commit(binding=Binding(name, copied_to, bound))
         except QueueError:
-            undo(source, target)
+            undo(name, copied_to)
             raise
 
     @override
@@ -254,11 +258,16 @@ class EmbeddedQueue(EventQueue):
         return self.broker.core.tubes.get(check_type(event_type))
 
     def _held(self, event: Event) -> model.Event:
-        number = int(event.id) if event.id.isdigit() else 0
-        held = self.broker.core.events.get(number)
-        if held is None or held.owner is not self._client or held.reserves != event.receipt:
-            raise NotReserved(f"{event} is not reserved here any more")
-        return held
+        receipt = check_event(event).receipt
+        if isinstance(receipt, _Receipt) and event.id == str(receipt.id):
+            held = self.broker.core.events.get(receipt.id)
+            if (
+                held is not None
+                and held.owner is self._client
+                and held.reserves == receipt.reserves
+            ):
+                return held
+        raise NotReserved(f"{event} is not reserved here any more")
 
     async def _commit(self, change: Change | Refusal) -> None:
         assert isinstance(change, Change)  # `_held` has made sure
@@ -389,5 +398,5 @@ def _consumer_event(event: model.Event, body: bytes) -> Event:
         releases=event.releases,
         buries=event.buries,
         kicks=event.kicks,
-        receipt=event.reserves,
+        receipt=_Receipt(event.id, event.reserves),
     )

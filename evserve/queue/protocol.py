@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from evserve.interfaces import IDrainable
+from evserve.interfaces import IBusy, IDrainable
 from evserve.queue.broker import Broker
 from evserve.queue.session import Session
 from evserve.queue.stats import Statistics
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer, IDrainable)
+@implementer(IHalfCloseableProtocol, IPushProducer, IBusy, IDrainable)
 @define(eq=False, repr=False, slots=False)
 class QueueProtocol(Protocol):
     """Its transport's push producer, so that a client which does not read gets no more."""
@@ -59,6 +59,9 @@ class QueueProtocol(Protocol):
 
     def stopProducing(self) -> None:
         """Do nothing: `connectionLost` follows."""
+
+    def busy(self) -> bool:
+        return self.session.is_busy
 
     def drain(self) -> None:
         self.session.drain()

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall
 
 from evserve.queue.broker import Broker, Delivered
 from evserve.queue.core import Change, Duplicate
@@ -44,6 +45,13 @@ _MAX_PENDING: Final = 65536
 _MAX_UNSENT: Final = 65536
 # The most events of one kick or truncate in one commit, so that other clients get their turn.
 _CHUNK: Final = 256
+
+
+# During a drain, a client that holds events gets so many replies to `reserve` at once, and after
+# those one in so many seconds: many clients reserve again as soon as they are told that there is
+# nothing, and would take the server's time from those who finish their work.
+_DRAIN_REPLIES: Final = 16
+_DRAIN_PAUSE: Final = 1.0
 
 
 class _Hold(Enum):
@@ -81,6 +89,8 @@ class Session:
     _reading: bool = field(default=True, init=False)
     _ended: bool = field(default=False, init=False)
     _draining: bool = field(default=False, init=False)
+    _drain_replies: int = field(default=0, init=False)
+    _drain_pause: IDelayedCall | None = field(default=None, init=False)
     _closed: bool = field(default=False, init=False)
     _with_tube: bool = field(default=False, init=False)
     _in_batch: bool = field(default=False, init=False)
@@ -191,16 +201,24 @@ class Session:
         self._draining = True
         self._resume_soon()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the client waits for a reply, or has reserved events."""
+        return bool(self._busy or self._outstanding or self.client.reserved)
+
     def _resume_soon(self) -> None:
         self.broker.wake(self)
         self.broker.pump()
 
     def _close_when_done(self) -> None:
         waiting = self.client.wait is not None
-        working = self._draining and self.client.reserved
+        working = self._draining and bool(self.client.reserved)
         if waiting and (working or not self._draining):
             self.broker.core.end_wait(self.client)
-        elif waiting or not (self._outstanding or self._busy or self._blocked or working):
+            return
+        if self._ended:
+            working = False  # it can settle nothing any more
+        if waiting or not (self._outstanding or self._busy or self._blocked or working):
             self.close()
 
     def close(self) -> None:
@@ -219,6 +237,8 @@ class Session:
     def connection_lost(self) -> None:
         """Give back the client's reservations."""
         self._closed = True
+        if self._drain_pause is not None:
+            self._drain_pause.cancel()
         self.broker.disconnect(self.client)
 
     # Verbs of producers.
@@ -294,13 +314,26 @@ class Session:
         """
         if self._draining:
             # The commands that settle the client's reservations follow, so this one must not wait.
-            return Refusal.TIMED_OUT.value if self.client.reserved else _HOLD
+            return self._refuse_reserve() if self.client.reserved else _HOLD
         self._with_tube, self._in_batch = with_tube, in_batch
         answer = self.broker.reserve(self.client, timeout, most)
         if answer is None:
             self._busy = True
             return None
         return self._format(answer)
+
+    def _refuse_reserve(self) -> _Reply:
+        if self._drain_replies < _DRAIN_REPLIES:
+            self._drain_replies += 1
+            return Refusal.TIMED_OUT.value
+        self._busy = True
+        self._drain_pause = self.broker.clock.callLater(_DRAIN_PAUSE, self._end_drain_pause)
+        return None
+
+    def _end_drain_pause(self) -> None:
+        self._drain_pause = None
+        self._finish_busy(Refusal.TIMED_OUT.value)
+        self.broker.pump()
 
     def reserve_batch(self, most: int, timeout: int) -> _Reply:
         """Wait for an event, and take up to `most` that are ready."""

@@ -29,7 +29,8 @@ class RetryPolicy:
 
     The queue counts attempts, so they include those that ended with the process: an event that
     kills its process must not do so forever. A buried event that an operator kicks has
-    `max_attempts` again.
+    `max_attempts` again. An attempt that ended because the worker had to stop does not count: the
+    worker gave the event back without a delay, as the last release, which no failed attempt does.
     """
 
     max_attempts: int = 5
@@ -37,15 +38,21 @@ class RetryPolicy:
 
     def attempts(self, event: Event) -> int:
         """Return the number of attempts since the event was last buried, this one included."""
-        return event.attempts - self.max_attempts * event.buries
+        given_back = event.releases > 0 and event.delay == 0
+        return event.attempts - self.max_attempts * event.buries - given_back
 
     def before_attempt(self, event: Event) -> Bury | None:
-        """Return Bury for an event whose attempts all ended with their process or their TTR."""
-        if self.attempts(event) <= self.max_attempts:
+        """Return Bury for an event that ended its process or overran its TTR at the last attempt.
+
+        Every other attempt was ended by a release or a burial, of which the queue keeps count.
+        """
+        died = event.attempts - 1 - event.releases - event.buries
+        # The attempt that ends in such a burial is none, and those before may have ended so.
+        if died <= 0 or self.attempts(event) - event.buries <= self.max_attempts:
             return None
         return Bury(
             f"given up without a run: {event.attempts - 1} attempts, and the last ended because "
-            "its worker died or its TTR ran out"
+            "its worker died or lost the queue, or because its TTR ran out"
         )
 
     def after_failure(self, event: Event, reason: str, roll: float) -> Retry | Bury:

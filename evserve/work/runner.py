@@ -1,23 +1,29 @@
 """Runs the handler of each event and settles the event by the outcome."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from concurrent.futures import Future
 from enum import Enum
-from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
+from inspect import isawaitable, iscoroutine
+from itertools import islice
 from random import random
 from threading import Thread
+from traceback import TracebackException
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, execute, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+from typing_extensions import override
 
 from evserve.events import Consumer, Delivery, Event, EventQueue, NotReserved, QueueError
-from evserve.plugin import one_line
+from evserve.plugin import MAX_TEXT, one_line, printable
 from evserve.work.policy import Bury, Retry, RetryPolicy
 from evserve.work.routing import Route, Routes
 
@@ -26,6 +32,11 @@ T = TypeVar("T")
 
 InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread; the Deferred fires when the function has returned or raised."""
+
+
+# Of each exception in a traceback that is logged, and of all together.
+_MAX_FRAMES = 20
+_MAX_CHUNKS = 100
 
 
 class Outcome(Enum):
@@ -98,6 +109,10 @@ class HandlerRunner:
     def stop(self) -> Deferred[None]:
         """Reserve nothing more; fires when every handler that runs has ended."""
         return self._consumer.stop()
+
+    def give_back(self) -> int:
+        """Give back the events of the handlers that run; return the number of handlers."""
+        return self._consumer.give_back()
 
     async def _handle(self, delivery: Delivery) -> None:
         """Run the handler and settle the event; return when the handler has really ended."""
@@ -185,7 +200,8 @@ class HandlerRunner:
         if error is None:
             self._log.error("{event} is buried: {reason}", event=event, reason=reason)
         else:
-            failure = Failure(error, type(error), error.__traceback__)
+            kind = type(error)
+            failure = _ShownFailure(error, kind, error.__traceback__)  # type: ignore[no-untyped-call]  # Twisted's
             text = "{event} is buried after attempt {event.attempts}"
             self._log.failure(text, failure, event=event)
         return Outcome.BURIED
@@ -213,23 +229,41 @@ class _Attempt:
     outcome: Deferred[BaseException | None] = field(init=False, factory=Deferred)
     ended: Deferred[None] = field(init=False, factory=Deferred)
     _timer: IDelayedCall | None = field(init=False, default=None)
+    _cancel: Callable[[], object] | None = field(init=False, default=None)
 
     def start(self, route: Route, event: Event, in_thread: InThread) -> None:
         """Call the handler."""
-        if route.blocking:
-            running = in_thread(lambda: _check_blocking_result(route.function(event)))
-        else:
-            running = maybeDeferred(lambda: _as_deferred(route.function(event)))
         if self.timeout is not None:
-            # Cancelling the Deferred of a thread would only make it seem to have ended.
-            cancel = None if route.blocking else running.cancel
-            self._timer = self.clock.callLater(self.timeout, self._time_out, cancel)
+            self._timer = self.clock.callLater(self.timeout, self._time_out)
+        # Cancelling the Deferred of a thread would only make it seem to have ended.
+        if route.blocking:
+            running = in_thread(lambda: _finish_in_thread(route.function(event)))
+        else:
+            running = maybeDeferred(route.function, event)
+            self._cancel = running.cancel
+            running.addCallback(self._finish, in_thread)
         running.addBoth(self._end)
 
-    def _time_out(self, cancel: Callable[[], None] | None) -> None:
+    def _finish(self, result: object, in_thread: InThread) -> object:
+        """Wait for what the handler returned, and for what comes of that."""
+        waiting: Deferred[Any]
+        if isinstance(result, Future):
+            self._cancel = result.cancel
+            waiting = in_thread(result.result)
+        elif asyncio.isfuture(result):
+            # In a turn of the reactor: the first events come before it runs, and with it its loop.
+            waiting = deferLater(self.clock, 0, _from_asyncio, result)
+        elif isawaitable(result):
+            waiting = Deferred.fromCoroutine(_await(result))
+        else:
+            _refuse_unfinished(result)
+            return None
+        return waiting.addCallback(self._finish, in_thread)
+
+    def _time_out(self) -> None:
         self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
-        if cancel is not None:
-            cancel()
+        if self._cancel is not None:
+            self._cancel()
 
     def _end(self, result: object) -> None:
         if self._timer is not None and self._timer.active():
@@ -244,31 +278,60 @@ class _Attempt:
 # be acknowledged, and lost.
 
 
-def _check_blocking_result(result: object) -> None:
-    """Raise TypeError for a result that nothing in a thread would run or wait for."""
+def _finish_in_thread(result: object) -> None:
+    """Wait for a future; raise TypeError for what nothing in a thread would run or wait for."""
+    while isinstance(result, Future):
+        result = result.result()
     if iscoroutine(result):
         result.close()
         raise TypeError("an async function cannot be a handler with blocking=True")
     if isawaitable(result):
         raise TypeError("a handler with blocking=True cannot return an awaitable")
-    _refuse_generator(result)
+    _refuse_unfinished(result)
 
 
-def _as_deferred(result: object) -> object:
-    """Return `result` so that maybeDeferred waits for it if it is an awaitable."""
-    _refuse_generator(result)
-    if isawaitable(result) and not (iscoroutine(result) or isinstance(result, Deferred)):
-        return Deferred.fromCoroutine(_await(result))
-    return result
+def _refuse_unfinished(result: object) -> None:
+    kind = type(result)
+    if isinstance(result, Generator | AsyncIterator):
+        raise TypeError("a handler cannot be a generator: nothing would run it")
+    if isinstance(result, map | filter):
+        raise TypeError(f"a handler returned a lazy {kind.__name__}: nothing would run it")
+    # The results of multiprocessing, celery and gevent; the futures of libraries.
+    if hasattr(kind, "add_done_callback") or (hasattr(kind, "ready") and hasattr(kind, "wait")):
+        raise TypeError(f"a handler returned {kind.__name__}, which is not waited for: wait there")
+
+
+def _from_asyncio(future: "asyncio.Future[object]") -> Deferred[object]:
+    if future.done():
+        return execute(future.result)
+    try:
+        is_served = asyncio.get_running_loop() is future.get_loop()
+    except RuntimeError:
+        is_served = False
+    if not is_served:
+        raise TypeError("a handler returned an asyncio future of a loop that is not the reactor's")
+    return Deferred.fromFuture(future)
 
 
 async def _await(result: Awaitable[object]) -> object:
     return await result
 
 
-def _refuse_generator(result: object) -> None:
-    if isasyncgen(result) or (isgenerator(result) and not isawaitable(result)):
-        raise TypeError("a handler cannot be a generator: nothing would run it")
+class _ShownFailure(Failure):
+    """A failure whose text is bounded and printable, whatever its exception says."""
+
+    @override
+    def getTraceback(self, elideFrameworkCode: int = 0, detail: str = "default") -> str:
+        error = self.value
+        assert error is not None
+        shown = TracebackException(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
+        # Indented, so that no line of a message looks like a line of the log.
+        lines = [
+            f"  {printable(line)}"
+            for chunk in islice(shown.format(), _MAX_CHUNKS)
+            for line in chunk[:MAX_TEXT].rstrip("\n").split("\n")
+        ]
+        return "\n".join([*lines, ""])
 
 
 class _DaemonThread(Thread):

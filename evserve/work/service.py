@@ -7,9 +7,10 @@ from attrs import define
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.python import usage
+from zope.interface import implementer
 
 from evserve.events import Capability, EventQueue, QueueError, open_queue
-from evserve.interfaces import IHost
+from evserve.interfaces import IAbortable, IHost
 from evserve.options import positive_integer, seconds
 from evserve.plugin import discover
 from evserve.work.demo import Demo
@@ -38,6 +39,7 @@ class Options(usage.Options):
             raise usage.UsageError("say where events come from: --queue URL (or --demo)")
 
 
+@implementer(IAbortable)
 @define(eq=False, slots=False)
 class WorkService(Service):
     """Runs the handlers; stopping waits for the handlers that run, then closes the queue."""
@@ -58,6 +60,10 @@ class WorkService(Service):
         """Reserve nothing more; fires when all events that were handled are settled."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._drain())
+
+    def abort(self) -> str:
+        cut = self.runner.give_back()
+        return f"{cut} handlers" if cut else ""
 
     async def _drain(self) -> None:
         if self.demo is not None:

@@ -16,8 +16,11 @@ from evserve.http.settings import Settings
 
 
 def show(result: Result) -> None:
-    """Print what has arrived."""
-    print(f"{result.url} {result.content_length} bytes received, status {result.status_code}")
+    """Print what has arrived; `result.text()` is the page."""
+    if result.status_code is None:
+        print(f"{result.url} failed: {result.error!r}")
+    else:
+        print(f"{result.url} {len(result.body)} bytes received, status {result.status_code}")
 
 
 async def crawl(reactor: Any, *urls: str) -> None:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from evserve.echo.protocol import DELAY_CAPACITY, LINGER, DelayedEcho, EchoFactory, Transform
-from evserve.interfaces import IDrainable
+from evserve.interfaces import IBusy, IDrainable
 from tests.certificates import make_certificates
 
 
@@ -208,6 +208,15 @@ class DelayedEchoTests(EchoTestCase):
         self.assertEqual(self.transport.value(), b"ONE!\n")
         self.clock.advance(1)
         self.assertEqual(self.transport.value(), b"ONE!\nTWO!\n")
+
+    def test_a_connection_whose_answer_is_due_is_busy(self):
+        self.connect(delay=2)
+        verifyObject(IBusy, self.echo)
+        self.assertFalse(self.echo.busy())
+        self.echo.dataReceived(b"one")
+        self.assertTrue(self.echo.busy())
+        self.clock.advance(2)
+        self.assertFalse(self.echo.busy())
 
     def test_a_chunk_that_leaves_nothing_to_send_takes_no_place(self):
         self.connect(LOUD, delay=2)

@@ -10,10 +10,14 @@ Tests name types of their own, so engines that keep events between tests may sha
 """
 
 import json
+from datetime import timedelta
+from enum import Enum, IntEnum
+from fractions import Fraction
 from typing import Any
 from unittest import SkipTest
 from uuid import uuid4
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from evserve.events import (
@@ -21,10 +25,29 @@ from evserve.events import (
     BadEvent,
     Capability,
     Depth,
+    Event,
     NotReserved,
     QueueClosed,
     Unsupported,
 )
+
+
+class Odd:
+    """A number that is no int, as numpy's are, and shows itself as something else."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+    def __float__(self):
+        return float(self.value)
+
+    def __str__(self):
+        return "1\r\ndelete 1"
+
+    __repr__ = __str__
 
 
 class EventQueueConformance:
@@ -237,6 +260,34 @@ class EventQueueConformance:
 
         await self.unhurried(overrun)
 
+    async def test_an_event_that_overran_its_ttr_cannot_be_settled_before_another_has_it(self):
+        settles = {
+            "ack": self.queue.ack,
+            "retry": lambda event: self.queue.retry(event, 1000),
+            "bury": lambda event: self.queue.bury(event, "late"),
+            "touch": self.queue.touch,
+        }
+        late = {}
+        for name in settles:
+            await self.queue.put(f"{self.kind}.{name}", b"", ttr=1)
+            late[name] = await self.queue.reserve([f"{self.kind}.{name}"])
+        await self.pass_time(self.queue.reserve([self.kind], 2))
+        for name, settle in settles.items():
+            await self.failure_of(NotReserved, settle(late[name]))
+            self.assertEqual(await self.queue.depth(f"{self.kind}.{name}"), Depth(ready=1))
+            again = await self.queue.reserve([f"{self.kind}.{name}"], 0)
+            self.assertEqual((again.attempts, again.timeouts), (2, 1))
+            await self.queue.ack(again)
+        self.assertNotIn(late["bury"].id, await self.recorded())
+
+    async def recorded(self):
+        """Return the ids of the events that have records, and remove these."""
+        found = []
+        while (record := await self.queue.reserve([ERRORS], 0)) is not None:
+            await self.queue.ack(record)
+            found.append(json.loads(record.body)["id"])
+        return found
+
     async def test_touch_keeps_an_event(self):
         async def touched(kind, seconds):
             await self.queue.put(kind, b"", ttr=2 * seconds)
@@ -290,21 +341,83 @@ class EventQueueConformance:
             self.queue.put(self.kind, b"", delay=-1),
             self.queue.put(self.kind, b"", ttr=0),
             self.queue.put(self.kind, b"", delay=float("nan")),
+            self.queue.put(self.kind, b"", delay=float("inf")),
+            self.queue.put(self.kind, b"", delay=timedelta(seconds=5)),
             self.queue.put(self.kind, b"", delay="5"),
+            self.queue.put(self.kind, b"", delay=b"5"),
+            self.queue.put(self.kind, b"", priority="5"),
+            self.queue.put(self.kind, b"", priority=10**5000),
             self.queue.put(self.kind, b"", priority=1.5),
             self.queue.put(self.kind, b"", ttr=1.5),
             self.queue.put(self.kind, b"", ttr=None),
             self.queue.put(self.kind, "text"),
             self.queue.put(self.kind, bytearray(b"may change")),
             self.queue.put(b"kind", b""),
+            self.queue.put(self.kind + "\n", b""),
+            self.queue.put("x" * 10**6, b""),
+            self.queue.reserve(None),
+            self.queue.reserve(5),
+            self.queue.reserve([self.kind], -1),
+            self.queue.reserve([self.kind], float("nan")),
+            self.queue.reserve([self.kind], "1"),
             self.queue.reserve(self.kind),
             self.queue.reserve([b"kind"]),
             self.queue.reserve([]),
             self.queue.reserve(["image.*"]),
             self.queue.depth("é"),
             self.queue.kick("two\r\nlines", 1),
+            self.queue.kick(self.kind, "1\r\ndelete 1"),
+            self.queue.kick(self.kind, -1),
+            self.queue.kick(self.kind, 1.5),
+            self.queue.bind(self.kind, self.kind),
+            self.queue.bind(self.kind, "two\r\nlines"),
+            self.queue.unbind("two lines", self.kind),
+            self.queue.ack(None),
+            self.queue.ack("1"),
+            self.queue.retry(Event(1, self.kind, b"")),
+            self.queue.touch(Event("1\r\ndelete 1", self.kind, b"")),
+            self.queue.bury(Event("1\x1b", self.kind, b""), "bad"),
         ):
-            self.assertNotIn("\n", await self.failure_of(BadEvent, put))
+            message = await self.failure_of(BadEvent, put)
+            self.assertTrue(message.isprintable(), message)
+            self.assertLess(len(message), 1000)
+
+    async def test_numbers_of_any_class_are_numbers(self):
+        """They must not be stored, or sent to a server, as the text or bytes that they show."""
+        level, name = IntEnum("Level", {"HIGH": 7}), Enum("Name", {"KIND": self.kind}, type=str)
+        body = type("Body", (bytes,), {"__len__": lambda _: 1})(b"delete 1")
+        numbers = {"priority": level.HIGH, "delay": Odd(0), "ttr": Odd(9)}
+        await self.queue.put(name.KIND, body, **numbers)
+        await self.queue.put(self.kind, b"2", priority=True, delay=Fraction(0), ttr=True)
+        await self.queue.put(self.kind, b"3", priority=False, delay=0.0)
+        self.assertEqual(await self.queue.depth(name.KIND), Depth(ready=3))
+        taken = [await self.queue.reserve([name.KIND], Fraction(0)) for _ in range(3)]
+        self.assertEqual(
+            [(event.body, event.priority, event.delay, event.ttr) for event in taken],
+            [(b"3", 0, 0, 60), (b"2", 1, 0, 1), (b"delete 1", 7, 0, 9)],
+        )
+        self.assertEqual({type(event.type) for event in taken}, {str})
+        await self.queue.bury(taken[2], "no such image")
+        self.assertEqual(await self.queue.kick(name.KIND, Odd(1)), 1)
+
+    async def test_an_event_that_its_consumer_changed_is_settled_as_it_was_reserved(self):
+        for body in (b"1", b"2"):
+            await self.queue.put(self.kind, body, priority=5)
+        first, second = [await self.queue.reserve([self.kind]) for _ in range(2)]
+        await self.failure_of(NotReserved, self.queue.ack(evolve(first, id=second.id)))
+        changed = evolve(first, priority="0\r\nx", type="two\r\nlines", body=None, ttr="x")
+        await self.queue.touch(changed)
+        await self.queue.retry(changed)
+        again = await self.queue.reserve([self.kind], 0)
+        self.assertEqual((again.body, again.priority, again.ttr), (b"1", 5, 60))
+
+    async def test_a_reason_is_text(self):
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        for reason in (None, b"bytes", ValueError("no such image")):
+            await self.failure_of(BadEvent, self.queue.bury(event, reason))
+        await self.queue.bury(event, "\x1b\ud800é" * 10**6)
+        self.assertTrue((await self.record_of(event))["reason"].startswith("\x1b\ud800é"))
 
     async def test_close_ends_waits_and_refuses_calls(self):
         waiting = self.queue.reserve([self.kind])

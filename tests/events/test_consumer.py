@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -232,6 +232,50 @@ class TypesTests(ConsumerTestCase):
         self.clock.pump([1, 1])
         self.assertEqual(self.bodies(), [b"late"])
 
+    def test_types_without_events_are_forgotten_when_there_are_many(self):
+        """A queue server keeps a type for as long as a consumer asks for it."""
+        reserved, names = [], [f"image.{number:03}" for number in range(150)]
+
+        class Kept(MemoryQueue):
+            def types(self):
+                return succeed(names)
+
+            def reserve(self, types, timeout=None):
+                reserved.append(types)
+                return super().reserve(types, timeout)
+
+        self.queue = Kept(self.clock)
+        self.put(b"later", kind="image.007", delay=60)
+        self.start(select=self.select)
+        self.clock.pump([1])
+        self.assertEqual(reserved[-1], {"image.007"})
+        self.put(b"again", kind="image.100")
+        self.clock.pump([1, 1])
+        self.assertEqual(self.bodies(), [b"again"])
+
+    def test_a_few_types_are_reserved_without_being_counted(self):
+        class Uncounted(MemoryQueue):
+            depth = None
+
+        self.queue = Uncounted(self.clock)
+        self.put(b"cat", kind="image.png")
+        self.start(select=self.select)
+        self.assertEqual(self.bodies(), [b"cat"])
+
+    def test_an_outage_while_the_types_are_counted_is_one_failure(self):
+        class Away(MemoryQueue):
+            def types(self):
+                return succeed([f"image.{number}" for number in range(150)])
+
+            def depth(self, event_type):
+                return fail(QueueUnavailable("away"))
+
+        self.queue = Away(self.clock)
+        with capturedLogs() as events:
+            self.start(select=self.select)
+        self.assertEqual(self.logged(events), ["cannot reserve events: away; trying again"])
+        self.successResultOf(self.consumer.stop())
+
     def test_all_loops_share_one_look_up_a_second(self):
         look_ups = []
 
@@ -272,6 +316,17 @@ class OutageTests(ConsumerTestCase):
         self.clock.advance(5)
         self.assertEqual(self.connected, [True, False, True])
 
+    def test_loops_that_know_no_type_yet_do_not_end_an_outage(self):
+        self.queue.go_away()
+        with capturedLogs() as events:
+            self.start(select=frozenset, concurrency=8)
+            self.consumer.types = frozenset()
+            self.clock.pump([0.5] * 60)
+        self.assertEqual(
+            self.logged(events), ["cannot reserve events: the connection was lost; trying again"]
+        )
+        self.assertEqual(set(self.connected), {False})
+
     def test_attempts_grow_rarer(self):
         attempts = []
 
@@ -308,6 +363,27 @@ class StopTests(ConsumerTestCase):
         self.clock.pump([1] * 10)
         self.successResultOf(self.deliveries[0].ack())
         self.assertEqual(self.depth(), Depth())
+
+    def test_what_handlers_still_hold_can_be_given_back(self):
+        self.start(concurrency=3)
+        self.put(b"held", b"settled", b"lost", ttr=100)
+        self.consumer.stop()
+        self.successResultOf(self.deliveries[1].ack())
+        self.assertEqual(self.consumer.give_back(), 2)
+        self.assertEqual(self.depth(), Depth(ready=2))
+        self.failureResultOf(self.deliveries[0].ack(), NotReserved)
+        self.assertEqual(self.consumer.give_back(), 0)
+
+    def test_an_event_that_cannot_be_given_back_is_logged(self):
+        self.start()
+        self.put(b"")
+        self.queue.go_away()
+        with capturedLogs() as events:
+            self.assertEqual(self.consumer.give_back(), 1)
+        self.assertEqual(
+            self.logged(events),
+            ["event 1 (mail) could not be given back: the connection was lost"],
+        )
 
     def test_a_consumer_stops_during_an_outage(self):
         self.start()

@@ -1,13 +1,12 @@
-"""The hash thread, and rows of results."""
+"""The hash thread."""
 
-import json
 import random
 from hashlib import sha256
 from threading import Event, Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.fetch.job import HashThread, Result
+from evserve.fetch.job import HashThread
 
 
 class SlowHash:
@@ -73,15 +72,3 @@ class HashThreadTests(SynchronousTestCase):
         self.assertEqual(first.hexdigest(), "1" * half + "3" * half + "5")
         body = b"2" * half + b"4" * (half - 1)
         self.assertEqual(second.hexdigest(), sha256(body).hexdigest())
-
-
-class ResultTests(SynchronousTestCase):
-    def test_a_row_has_its_eight_keys_and_a_path_if_there_is_one(self):
-        row = json.loads(Result("http://a/").as_json())
-        keys = "url status_code content_length final_url elapsed tries sha256 error"
-        self.assertEqual(list(row), keys.split())
-        self.assertEqual(json.loads(Result("http://a/", path="x").as_json())["path"], "x")
-
-    def test_transient_statuses_are_not_final(self):
-        self.assertTrue(Result("u", 404, sha256="x", error="BadStatus: 404").is_final)
-        self.assertFalse(Result("u", 503, sha256="x", error="BadStatus: 503").is_final)

@@ -13,6 +13,7 @@ from evserve.fetch.output.recorder import Recorder, Terminal
 from evserve.fetch.output.rows import DirectWriter, RowFile
 from evserve.fetch.queue import BadEventBody, ConsumerService, parse_body
 from evserve.fetch.testing import Page
+from evserve.http.headers import Headers
 from evserve.testing import MemoryHost, MemoryQueue
 from tests.fetch.memory_world import World
 from tests.fetch.slow_disk import SlowDisk
@@ -33,13 +34,14 @@ class ConsumerServiceTests(SynchronousTestCase):
             {"http://a/": Page(b"hello"), "http://a/slow": Page(takes=100.0)}, clock=self.clock
         )
 
-    def start(self, out=None, concurrency=2, results=None):
+    def start(self, out=None, concurrency=2, results=None, headers=()):
         self.out = BytesIO()
         terminal = Terminal(DirectWriter(self.out))
         rows = RowFile(DirectWriter(out or BytesIO()))
         recorder = Recorder(terminal, terminal.print_lines, rows=rows, disk=self.slow.disk)
         self.service = ConsumerService(
-            self.host, self.queue, self.world.fetcher, recorder, concurrency, results
+            *(self.host, self.queue, self.world.fetcher, recorder, concurrency, results),
+            Headers(headers),
         )
         self.service.startService()
 
@@ -55,6 +57,13 @@ class ConsumerServiceTests(SynchronousTestCase):
         while self.slow.is_syncing:
             self.slow.sync()
         self.successResultOf(stopped)
+
+    def test_headers_of_the_run_are_sent_unless_an_event_has_its_own(self):
+        self.start(headers=((b"X-A", b"1"), (b"X-B", b"2")))
+        self.put(json.dumps({"url": "http://a/", "headers": {"x-a": "3"}}).encode())
+        (request,) = self.world.client.requests
+        self.assertEqual(request.headers.lines, [(b"X-B", b"2"), (b"x-a", b"3")])
+        self.stop()
 
     def test_an_event_is_held_until_its_result_is_synced(self):
         self.start(results="results")
@@ -180,6 +189,8 @@ class ConsumerServiceTests(SynchronousTestCase):
 class EventBodyTests(SynchronousTestCase):
     def test_a_body_is_a_url_or_an_object(self):
         self.assertEqual(parse_body(b" http://a/ \n").url, "http://a/")
+        self.assertEqual(parse_body(b"\xef\xbb\xbfhttp://a/").url, "http://a/")
+        self.assertEqual(parse_body('{"url": "http://a/"}'.encode("utf-16")).url, "http://a/")
         given = {"url": "http://a/", "method": "HEAD", "headers": {"X": "1"}, "timeout": 3}
         body = parse_body(json.dumps(given).encode())
         self.assertEqual((body.method, body.timeout), (b"HEAD", 3.0))

@@ -1,6 +1,7 @@
 """Options, the crawl, and the service that `makeService` makes, on a network in memory."""
 
 import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -139,6 +140,19 @@ class RunTests(Case):
         self.assertIn(b"\r\nX-Who: me\r\n", sent)
         self.assertIn(b"\r\nUser-Agent: mybot/1\r\n", sent)
 
+    def test_closed_standard_error_does_not_prevent_a_summary(self):
+        self.patch(sys, "stderr", None)
+        self.start(HOST, "-o", "-").ok()
+        self.assertEqual((self.host.statuses, self.host.failures), ([0], []))
+        self.stop()
+
+    def test_a_size_limit_holds_for_pages_and_is_no_limit_of_what_is_kept(self):
+        self.start(HOST, "--max-size", "4", "-o", self.folder / "rows").ok(b"hello")
+        self.stop()
+        row = json.loads((self.folder / "rows").read_text())
+        self.assertEqual(row["error"], "BodyTooLarge: the body is longer than 4 bytes")
+        self.assertEqual(row["status_code"], 200)
+
     def test_closed_standard_output_does_not_prevent_a_run(self):
         self.patch(sys, "stdout", None)
         self.start(HOST, "-o", self.folder / "rows").ok()
@@ -260,6 +274,27 @@ class OptionsTests(SynchronousTestCase):
             ("--retries", "9999999999"): "not a whole number up to 999999999",
             ("--concurrency", "9999999999"): "not a whole number from 1 to 999999999",
             ("--header", ": x"): "not a header that can be sent (Name: value)",
+            ("--header", "content-length: 5"): "the fetcher sets it itself (leave it out)",
+            ("--header", "Connection: close"): "the fetcher sets it itself (leave it out)",
+            (
+                "--header",
+                "Proxy-Authorization: x",
+            ): "the origin would get it (use the proxy's URL)",
+            ("--header", "Host: a", "--header", "host: b"): "header Host: given twice",
+            ("--header", "Range: bytes=1-", "--save", "x"): "Range: --save fetches whole files",
+            (
+                "--header",
+                "Accept-Encoding: br",
+                "--save",
+                "x",
+            ): "--save requests bodies uncompressed",
+            (
+                "--header",
+                "Accept-Encoding: br",
+                "--warc",
+                "x",
+            ): "--warc requests bodies uncompressed",
+            ("--max-size", "9" * 19): "not a whole number above 0",
         }
         for words, reason in table.items():
             error = self.assertRaises(UsageError, self.parse, *words, "u")
@@ -274,6 +309,7 @@ class OptionsTests(SynchronousTestCase):
         )
         values = [options[name] for name in ("timeout", "delay", "retries", "concurrency")]
         self.assertEqual(values, [2.5, 0.5, 0, 7])
+        self.assertEqual(self.parse("--max-size", "50000000000", "u")["max-size"], 50_000_000_000)
 
 
 class CrawlTests(SynchronousTestCase):

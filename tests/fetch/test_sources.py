@@ -1,6 +1,5 @@
-"""Lists, files, streams and sitemaps."""
+"""Lists, files and streams."""
 
-import gzip
 import os
 import sys
 from pathlib import Path
@@ -11,153 +10,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.output.recorder import write_error_message
-from evserve.fetch.policy import Policy
-from evserve.fetch.sources import (
-    FileSource,
-    ListSource,
-    SitemapFailed,
-    SitemapParser,
-    SitemapSource,
-    StreamSource,
-)
-from evserve.fetch.testing import Page
+from evserve.fetch.sources import FileSource, ListSource, StreamSource
 from evserve.http.errors import BadURL
 from evserve.http.url import MAX_LENGTH, parse_url
-from tests.fetch.memory_world import World
-
-
-SPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
-
-
-def sitemap(*urls, kind="url", space=SPACE):
-    root = {"url": "urlset", "sitemap": "sitemapindex"}[kind]
-    items = "".join(f"<{kind}>\n<loc> {url} </loc><lastmod>x</lastmod></{kind}>" for url in urls)
-    return f'<?xml version="1.0"?><{root} xmlns="{space}">{items}</{root}>'.encode()
-
-
-def parse(data, size=7):
-    parser = SitemapParser()
-    for start in range(0, len(data), size):
-        parser.feed(data[start : start + size])
-    parser.finish()
-    return parser
-
-
-class SitemapParserTests(SynchronousTestCase):
-    def test_pages_are_found_in_any_pieces(self):
-        data = sitemap("http://a/?x=1&amp;y=2", "http://a/ü")
-        for size in (1, 7, 10_000):
-            self.assertEqual(parse(data, size).pages, ["http://a/?x=1&y=2", "http://a/ü"])
-
-    def test_an_index_names_sitemaps(self):
-        parser = parse(sitemap("http://a/1.xml", kind="sitemap"))
-        self.assertEqual((parser.pages, parser.sitemaps), ([], ["http://a/1.xml"]))
-
-    def test_gzip_is_recognised_by_its_first_bytes(self):
-        self.assertEqual(parse(gzip.compress(sitemap("http://a/")), 1).pages, ["http://a/"])
-
-    def test_gzip_may_have_several_members(self):
-        data = sitemap("http://a/", "http://b/")
-        zipped = gzip.compress(data[:99]) + gzip.compress(data[99:])
-        self.assertEqual(parse(zipped).pages, ["http://a/", "http://b/"])
-
-    def test_a_text_sitemap_has_one_url_per_line(self):
-        text = "\ufeff\r\n http://a/ü\r\n\r\nHTTPS://b/?x=1&y=2 \nno url\rhttp://c/".encode()
-        urls = ["http://a/ü", "HTTPS://b/?x=1&y=2", "no url", "http://c/"]
-        members = gzip.compress(text[:20]) + gzip.compress(text[20:])
-        for data in (text, gzip.compress(text), members):
-            for size in (1, 7, 10_000):
-                parser = parse(data, size)
-                self.assertEqual((parser.pages, parser.sitemaps), (urls, []))
-
-    def test_a_line_without_end_is_cut_in_a_text_sitemap(self):
-        (long,) = parse(b"http://a/" + b"x" * 1_000_000, 65536).pages
-        self.assertEqual(len(long), MAX_LENGTH + 1)
-
-    def test_xml_may_be_utf_16_or_begin_with_blanks(self):
-        wide = sitemap("http://a/ü").decode().encode("utf-16")
-        self.assertEqual(parse(wide).pages, ["http://a/ü"])
-        self.assertEqual(parse(b"\xef\xbb\xbf \n" + sitemap("http://a/")).pages, ["http://a/"])
-
-    def test_the_root_alone_may_be_without_the_namespace(self):
-        data = f'<urlset xmlns:s="{SPACE}"><s:url><s:loc>http://a/</s:loc></s:url></urlset>'
-        self.assertEqual(parse(data.encode()).pages, ["http://a/"])
-
-    def test_the_namespace_may_be_misspelt(self):
-        old = sitemap("http://a/", space="http://www.google.com/schemas/sitemap/0.84")
-        self.assertEqual(parse(old).pages, ["http://a/"])
-
-    def test_the_namespace_may_be_missing_and_others_do_not_count(self):
-        self.assertEqual(parse(b"<urlset><url><loc>u</loc></url></urlset>").pages, ["u"])
-        image = b'<urlset xmlns:i="urn:i"><url><i:loc>no</i:loc><loc>u</loc></url></urlset>'
-        self.assertEqual(parse(image).pages, ["u"])
-
-    def test_an_invalid_sitemap_is_an_error_with_its_reason(self):
-        table = [
-            (b"hello", "neither XML (syntax error: line 1, column 0) nor a list of URLs"),
-            (b"", "neither XML"),
-            (b"h", "neither XML"),
-            (b"<urlset>", "neither XML"),
-            (b"<rss><channel/></rss>", "it begins with <rss>"),
-            (gzip.compress(sitemap("u"))[:-9], "cut off"),
-            (gzip.compress(b"http://a/")[:-9], "cut off"),
-            (b"\x1f\x8bnonsense here", "corrupt"),
-            (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities"),
-            (gzip.compress(bytes(101 * 1024 * 1024)), "neither XML"),
-            (gzip.compress(b"http://a/" + bytes(101 * 1024 * 1024)), "longer than"),
-        ]
-        for data, reason in table:
-            error = self.assertRaises(SitemapFailed, parse, data, 65536)
-            self.assertIn(reason, str(error))
-
-    def test_an_endless_sitemap_is_refused(self):
-        parser = SitemapParser()
-        parser.feed(b"<urlset>")
-        spaces = b" " * 1024 * 1024
-        with self.assertRaises(SitemapFailed):
-            for _ in range(101):
-                parser.feed(spaces)
-
-
-class SitemapSourceTests(SynchronousTestCase):
-    def read(self, pages, *start):
-        world, failed = World(pages, Policy(obey_robots=False)), []
-        source = SitemapSource(world.fetcher, list(start), failed.append)
-
-        async def read_all():
-            found = []
-            while batch := await source.next_batch():
-                found += batch
-            return found
-
-        reading = Deferred.fromCoroutine(read_all())
-        world.run(20)
-        return self.successResultOf(reading), failed
-
-    def test_an_index_is_followed_in_order_and_each_sitemap_read_once(self):
-        pages = {
-            "http://a/i.xml": Page(
-                sitemap("http://a/1.xml", "http://a/i.xml", "http://a/2.xml", kind="sitemap")
-            ),
-            "http://a/1.xml": Page(sitemap("http://a/x", "http://a/y")),
-            "http://a/2.xml": Page(sitemap("http://a/z")),
-        }
-        found, failed = self.read(pages, "http://a/i.xml")
-        self.assertEqual((found, failed), (["http://a/x", "http://a/y", "http://a/z"], []))
-
-    def test_a_sitemap_that_fails_is_reported_and_the_others_are_read(self):
-        pages = {
-            "http://a/1.xml": Page(b"hello"),
-            "http://a/2.xml": Page(sitemap("http://a/x")[:-3]),
-            "http://a/3.xml": Page(b"gone", status=404),
-            "http://a/4.xml": Page(sitemap("http://a/z")),
-            "http://a/5.xml": Page(b"", status=204),
-        }
-        found, failed = self.read(pages, *reversed(pages), "no url")
-        self.assertEqual(found, ["http://a/z"])
-        names = [result.error.partition(":")[0] for result in failed]
-        expected = ["BadURL", "SitemapFailed", "SitemapFailed", "BadStatus", "SitemapFailed"]
-        self.assertEqual(names, expected)
 
 
 class Readers:
@@ -223,6 +78,16 @@ class StreamTests(SynchronousTestCase):
         long, url = self.successResultOf(batch)
         self.assertRaises(BadURL, parse_url, long)
         self.assertEqual((len(long), url), (MAX_LENGTH + 1, "http://a/"))
+
+    def test_utf_16_with_a_byte_order_mark_is_read(self):
+        """As PowerShell writes files."""
+        for encoding in ("utf-16", "utf-16-be"):
+            path = Path(self.mktemp())
+            text = "\ufeff" * (encoding != "utf-16") + "http://a/ü\r\n#\r\nhttp://b/"
+            path.write_bytes(text.encode(encoding))
+            found = Deferred.fromCoroutine(FileSource(path).next_batch())
+            self.assertEqual(self.successResultOf(found), ["http://a/ü", "http://b/"])
+        os.close(self.input)
 
     def test_a_byte_order_mark_is_skipped(self):
         batch = self.next_batch()

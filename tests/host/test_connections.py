@@ -18,6 +18,8 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface import alsoProvides, implementer
 
 from evserve.host.connections import (
@@ -30,7 +32,7 @@ from evserve.host.connections import (
     seconds_since_sent,
 )
 from evserve.host.options import Limits
-from evserve.interfaces import IDrainable
+from evserve.interfaces import IBusy, IDrainable
 
 
 class Recorder(Protocol):
@@ -118,6 +120,16 @@ class ForwardingTests(Case):
     def test_the_protocol_writes_to_the_real_transport(self):
         connection = self.connect()
         self.assertIs(connection.inner.transport, connection.transport)
+
+    def test_the_kernel_looks_whether_a_silent_client_is_still_there(self):
+        class TCPTransport(StringTransport):
+            def setTcpKeepAlive(self, enabled):
+                self.keeps_alive = enabled
+                raise OSError("the client is gone")
+
+        connection = self.limiter.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        connection.makeConnection(TCPTransport())
+        self.assertTrue(connection.transport.keeps_alive)
 
     def test_connection_made_may_be_called_again(self):
         connection = self.connect()
@@ -345,6 +357,13 @@ class TimedTransport(StringTransport):
         return self.handle
 
 
+class Poll(Resource):
+    isLeaf = True
+
+    def render_GET(self, request):
+        return NOT_DONE_YET
+
+
 class IdleSweepTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
@@ -380,6 +399,27 @@ class IdleSweepTests(SynchronousTestCase):
             self.advance(3)
             connection.dataReceived(b"x")
         self.assertFalse(connection.transport.disconnected)
+
+    def test_the_time_out_does_not_run_while_a_connection_is_busy(self):
+        """A consumer that waits for an event is silent for hours."""
+        connection = self.connect()
+        alsoProvides(connection.inner, IBusy)
+        connection.inner.busy = lambda: True
+        self.advance(20)
+        self.assertFalse(connection.transport.disconnected)
+        connection.inner.busy = lambda: False
+        self.advance(5)
+        self.assertTrue(connection.transport.disconnected)
+
+    def test_a_request_that_is_handled_keeps_its_connection(self):
+        """A long poll. The rest of a request that never comes does not."""
+        self.limiter.inner = Site(Poll(), reactor=self.clock, timeout=None)
+        polling, sending = self.connect(), self.connect()
+        polling.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        sending.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        self.advance(20)
+        self.assertFalse(polling.transport.disconnected)
+        self.assertTrue(sending.transport.disconnected)
 
     def test_sent_bytes_restart_the_time_out(self):
         connection = self.connect(Handle(3.9))

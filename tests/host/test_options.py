@@ -192,7 +192,7 @@ class SchemaTests(SynchronousTestCase):
 class SetOptionsTests(SynchronousTestCase):
     def test_the_first_invalid_value_is_named(self):
         arguments = [("verbose", None), ("name", "x"), ("c", "x"), ("ratio", "y")]
-        for message, start in (("--{} {}", "--c 'x': "), ("{}: {}", "c: 'x': ")):
+        for message, start in ((None, "-c 'x': "), ("{}: {}", "c: 'x': ")):
             error = self.assertRaises(
                 usage.UsageError, set_options, Options(), arguments, message=message
             )

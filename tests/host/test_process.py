@@ -26,6 +26,11 @@ class StreamTests(SynchronousTestCase):
         process.open_standard_descriptors()
         self.assertEqual(opened, [(os.devnull, os.O_RDWR)] * 2)
 
+    def test_a_closed_standard_error_can_be_written_to(self):
+        self.patch(sys, "stderr", None)
+        process.open_standard_descriptors()
+        self.assertEqual(sys.stderr.fileno(), 2)
+
     def fstat(self, descriptor):
         if descriptor in (0, 2):
             raise OSError

@@ -28,3 +28,14 @@ class HeadersTests(SynchronousTestCase):
         self.assertEqual(list(first.without(b"a", b"c")), [(b"b", b"2")])
         self.assertEqual(list(first.plus((b"C", b"3"))), [*first, (b"C", b"3")])
         self.assertNotIn(b"c", first)
+
+    def test_a_name_is_found_in_any_case_and_text_gives_text(self):
+        headers = Headers([(b"Content-Type", b"caf\xe9"), (b"x", b"1"), (b"X", b"2")])
+        self.assertEqual(headers.get(b"CONTENT-type"), b"caf\xe9")
+        self.assertEqual(headers.get("content-type"), "café")
+        self.assertEqual((headers.get("X"), headers.all(b"X")), ("1, 2", [b"1", b"2"]))
+        self.assertEqual(
+            (headers.get("y"), headers.get("\u20ac"), headers.get("y", "")), (None, None, "")
+        )
+        self.assertIn("content-TYPE", headers)
+        self.assertIn(b"Content-Type", headers)

@@ -38,6 +38,10 @@ class BeanstalkdConformanceTests(EventQueueConformance, BeanstalkdTestCase):
         """
         raise SkipTest("beanstalkd now and then forgets a TTR")
 
+    test_an_event_that_overran_its_ttr_cannot_be_settled_before_another_has_it = (
+        test_an_event_that_overruns_its_ttr_is_taken_away
+    )
+
 
 class OwnQueueConformanceTests(EventQueueConformance, TestCase):
     async def setUp(self):

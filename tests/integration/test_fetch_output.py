@@ -39,6 +39,12 @@ class OutputTests(Case):
         serial = re.search(r" s; sequential: (\S+) s", out)[1]
         self.assertGreaterEqual(float(serial), 2.0)
 
+    async def test_closed_or_full_standard_error_costs_only_what_it_would_show(self):
+        for script in ("exec 2>&-", "exec 2>/dev/full"):
+            child = self.evserve_after(script, "fetch", self.site.url("/"), "-o", "-")
+            self.assertEqual(await child.ended, 0, script)
+            self.assertEqual(json.loads(child.out)["status_code"], 200)
+
     async def test_rows_have_the_results(self):
         self.site.answers["/r"] = lambda request: request.redirect(b"/") or b""
         urls = [self.site.url(path) for path in ("/", "/missing", "/r")]

@@ -1,5 +1,6 @@
 """The server as a process: bad input, slow readers, thousands of clients, signals, errors."""
 
+import contextlib
 import signal
 import socket
 import sqlite3
@@ -37,6 +38,31 @@ class InputTests(SynchronousTestCase):
             (b"put 0 0 1 0\r\n", b"INSERTED"),
         ):
             self.assertEqual(self.client.word(line), reply, line[:40])
+
+    def test_consumers_that_wait_or_work_are_not_idle(self):
+        # A busy machine may take longer than the shorter time-outs to send the first bytes.
+        for seconds in ("0.2", "2", "20"):
+            server = QueueServer(self, "--idle-timeout", seconds)
+            with contextlib.suppress(ConnectionError):
+                self.assertEqual(self.outlive_a_silent_client(server), (b"1", b"DELETED", b"2"))
+                return
+        self.fail("a consumer was cut")
+
+    def outlive_a_silent_client(self, server):
+        waiting, working, silent = (server.connect() for _ in range(3))
+        for each in (waiting, working, silent):
+            self.addCleanup(each.close)
+        working.ask(b"watch a")
+        working.ask(b"use a")
+        working.put(b"1")
+        first = working.ask(b"reserve")[1]
+        waiting.send(b"reserve\r\n")
+        with contextlib.suppress(ConnectionError):
+            silent.file.read()
+        deleted = working.word(b"delete 1")
+        with server.connect() as producer:
+            producer.put(b"2")
+        return first, deleted, waiting.reply()[1]
 
     def test_every_byte_alone(self):
         for byte in b"put 0 0 60 3\r\na\r\n\r\nreserve\r\n":

@@ -191,6 +191,20 @@ class BeanstalkdWorkTests(WorkTestCase):
         await self.logs(child, "goes on after its time-out")
         self.assertEqual(await child.stop(), 1)
 
+    async def test_a_stop_that_cuts_a_handler_costs_its_event_no_attempt(self):
+        await self.queue.put("wait", b"long", ttr=1000)
+        for _ in range(2):
+            child = await self.work("--max-attempts", "1", drain="0.1")
+            await self.logs(child, "begin long")
+            self.assertEqual(await child.stop(), 1)
+            await self.logs(child, "still draining after 0.1 seconds: aborted 1 handlers")
+            self.assertEqual(await self.queue.depth("wait"), Depth(ready=1))
+        (self.folder / "go").touch()
+        child = await self.work("--max-attempts", "1")
+        await self.logs(child, "did long")
+        await self.drained("wait")
+        await child.stop()
+
     async def test_a_blocking_handler_outlives_the_ttr_of_its_event(self):
         child = await self.work()
         # A busy machine may touch the event too late: try again with a longer TTR.

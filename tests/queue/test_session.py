@@ -599,6 +599,50 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(said, b"TIMED_OUT\r\nTIMED_OUT\r\nDELETED\r\n")
         self.assertTrue(self.client.transport.disconnecting)
 
+    def test_drain_answers_a_consumer_that_reserves_again_and_again_once_a_second(self):
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        replies = 0
+        for _ in range(50):
+            while self.client.ask(b"reserve\r\n"):
+                replies += 1
+            self.server.clock.advance(0.1)
+        self.assertLess(replies, 30)
+        self.server.clock.advance(1)
+        self.client.send(b"delete 1\r\n")
+        self.server.clock.pump([1] * 50)
+        self.assertTrue(self.client.transport.take().endswith(b"TIMED_OUT\r\nDELETED\r\n"))
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_a_client_that_has_left_during_a_drain_is_sent_nothing(self):
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        self.client.ask(b"reserve\r\n" * 20)
+        self.client.transport.take()
+        self.client.lose()
+        self.server.clock.advance(1)
+        self.assertEqual(self.client.transport.take(), b"")
+
+    def test_drain_closes_a_client_that_can_settle_nothing_any_more(self):
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        self.client.protocol.drain()
+        self.client.send(b"use a\r\n")
+        self.client.protocol.readConnectionLost()
+        self.assertEqual(self.client.transport.take(), b"USING a\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_a_client_that_waits_or_holds_an_event_is_busy(self):
+        self.assertFalse(self.client.protocol.busy())
+        self.client.send(b"reserve\r\n")
+        self.assertTrue(self.client.protocol.busy())
+        self.server.connect().put()
+        self.assertTrue(self.client.protocol.busy())
+        self.client.ask(b"delete 1\r\n")
+        self.assertFalse(self.client.protocol.busy())
+
     def test_drain_lets_a_consumer_reserve_a_job_by_id_while_it_has_others(self):
         self.client.put()
         self.client.put()

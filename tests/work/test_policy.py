@@ -7,8 +7,8 @@ from evserve.work.policy import Bury, Retry, RetryPolicy
 POLICY = RetryPolicy(max_attempts=3, back_off=BackOff(initial=1, ceiling=10))
 
 
-def event(attempts, buries=0):
-    return Event("7", "mail", b"", attempts=attempts, buries=buries)
+def event(attempts, buries=0, **rest):
+    return Event("7", "mail", b"", attempts=attempts, buries=buries, **rest)
 
 
 class PolicyTests(SynchronousTestCase):
@@ -32,6 +32,24 @@ class PolicyTests(SynchronousTestCase):
         self.assertIsNone(POLICY.before_attempt(event(3)))
         self.assertIn("3 attempts", POLICY.before_attempt(event(4)).reason)
         self.assertIsNone(POLICY.before_attempt(event(6, buries=1)))
+
+    def test_an_event_that_was_buried_without_a_run_has_all_its_attempts_again(self):
+        """The attempt in which it was buried was none."""
+        for attempts in (5, 6, 7):
+            self.assertIsNone(POLICY.before_attempt(event(attempts, buries=1)))
+        self.assertIsNotNone(POLICY.before_attempt(event(8, buries=1)))
+
+    def test_attempts_that_a_stop_ended_bury_no_event_without_a_run(self):
+        once = RetryPolicy(max_attempts=1)
+        for stops in range(1, 10):
+            self.assertIsNone(once.before_attempt(event(stops + 1, releases=stops)))
+        self.assertIsNotNone(once.before_attempt(event(3, releases=1)))
+
+    def test_an_attempt_that_a_stop_ended_does_not_count(self):
+        stopped = event(3, releases=2, delay=0)
+        self.assertEqual(POLICY.after_failure(stopped, "ValueError", 1.0), Retry(2))
+        failed = event(3, releases=2, delay=2)
+        self.assertEqual(POLICY.after_failure(failed, "ValueError", 1.0), Bury("ValueError"))
 
     def test_an_event_kicked_under_a_larger_limit_is_still_tried(self):
         """max_attempts grew since it was buried, so the arithmetic comes out below 1."""

@@ -1,8 +1,12 @@
+import asyncio
 import json
+from concurrent.futures import Future
+from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import CancelledError, Deferred, execute, fail, succeed
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import capturedLogs, eventAsText, formatEvent
 
 from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable
 from evserve.testing import MemoryQueue
@@ -341,6 +345,16 @@ class StoppingTests(RunnerTestCase):
         self.assertEqual(self.bodies(), [b"1", b"2"])
         self.assertEqual(self.depth(), {"ready": 1, "delayed": 1})
 
+    def test_an_event_whose_handler_was_cut_has_all_its_attempts(self):
+        runner = self.work(max_attempts=1)
+        self.put(b"")
+        runner.stop()
+        self.assertEqual((runner.give_back(), self.depth()), (1, {"ready": 1}))
+        self.registry = CollectorRegistry()
+        self.work(max_attempts=1)
+        self.calls[1][1].callback(None)
+        self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
+
     def test_a_worker_stops_while_the_queue_is_away(self):
         runner = self.work()
         self.queue.go_away()
@@ -466,6 +480,158 @@ class UnusualHandlerTests(RunnerTestCase):
             result.errback(self.assertRaises(TypeError, function))
             self.assertEqual(self.depth(kind), {"buried": 1})
         self.flushLoggedErrors(TypeError)
+
+    def run_thread(self):
+        function, result = self.threads.pop()
+        execute(function).chainDeferred(result)
+
+    def work_each(self, handlers, **rest):
+        """Give each handler an event; return the depths of their types."""
+        kinds = [f"mail.{number}" for number, _ in enumerate(handlers)]
+        self.work(*map(Route, kinds, handlers), concurrency=1, **rest)
+        for kind in kinds:
+            self.put(b"", kind=kind)
+        return [self.depth(kind) for kind in kinds]
+
+    def test_a_future_is_waited_for_in_a_thread(self):
+        """Taking it for the result would lose the event if it fails."""
+        future = Future()
+        self.work(
+            Route("mail", lambda _: future),
+            Route("fax", lambda _: future, blocking=True),
+            max_attempts=1,
+        )
+        for kind in ("mail", "fax"):
+            self.put(b"", kind=kind)
+            self.assertEqual(self.depth(kind), {"reserved": 1})
+        future.set_exception(ValueError("no such image"))
+        for kind in ("fax", "mail"):
+            self.run_thread()
+            self.assertEqual(self.depth(kind), {"buried": 1})
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+
+    def test_a_future_that_has_a_result_is_done(self):
+        future = Future()
+        future.set_result(None)
+        self.work(Route("mail", lambda _: future))
+        self.put(b"")
+        self.run_thread()
+        self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
+
+    def test_a_future_that_has_not_begun_is_cancelled_by_the_time_out(self):
+        future = Future()
+        self.work(Route("mail", lambda _: future), timeout=10, concurrency=1)
+        self.put(b"")
+        self.clock.advance(10)
+        self.assertTrue(future.cancelled())
+        self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))
+        self.assertEqual(self.metric("evserve_work_overdue"), 1)
+        self.run_thread()
+        self.assertEqual(self.metric("evserve_work_overdue"), 0)
+
+    def test_what_an_awaitable_returns_is_waited_for_too(self):
+        """`return send(event)` of another async function, with a forgotten `await`."""
+        later, shown = Deferred(), []
+
+        async def send():
+            shown.append(await later)
+
+        async def forgetful(event):
+            return send()
+
+        self.work(Route("mail", forgetful), Route("fax", partial(forgetful)))
+        for kind in ("mail", "fax"):
+            self.put(b"", kind=kind)
+            self.assertEqual(self.depth(kind), {"reserved": 1})
+        later.callback("sent")
+        self.assertEqual((self.depth("mail"), self.depth("fax"), len(shown)), ({}, {}, 2))
+
+    def test_a_paused_deferred_is_waited_for(self):
+        paused = succeed(None)
+        paused.pause()
+        self.work(Route("mail", lambda _: paused))
+        self.put(b"")
+        self.assertEqual(self.depth(), {"reserved": 1})
+        paused.unpause()
+        self.assertEqual(self.depth(), {})
+
+    def test_an_asyncio_future_is_an_answer_once_it_is_done(self):
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        done, failed, pending = (loop.create_future() for _ in range(3))
+        done.set_result(None)
+        failed.set_exception(ValueError("no such image"))
+        futures = [lambda _: done, lambda _: failed, lambda _: pending]
+        self.work_each(futures, max_attempts=1)
+        self.clock.pump([0, 0, 0])
+        depths = [self.depth(f"mail.{number}") for number in range(3)]
+        self.assertEqual(depths, [{}, {"buried": 1}, {"buried": 1}])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        [failure] = self.flushLoggedErrors(TypeError)
+        self.assertIn("not the reactor's", str(failure.value))
+
+    def test_what_nothing_would_run_or_wait_for_is_refused(self):
+        class Job:
+            def ready(self):
+                """As the results of multiprocessing do."""
+
+            wait = ready
+
+        lazy = [lambda _: map(print, [1]), lambda _: filter(print, [1]), lambda _: Job()]
+        self.assertEqual(self.work_each(lazy, max_attempts=1), 3 * [{"buried": 1}])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 3)
+
+    def test_any_other_result_is_ignored(self):
+        results = (False, 0, "text", [1], {"a": 1}, ValueError(), print)
+        handlers = [lambda _, result=result: result for result in results]
+        self.assertEqual(self.work_each(handlers), len(results) * [{}])
+
+    def test_whatever_is_raised_is_a_failure(self):
+        errors = (
+            SystemExit(1),
+            KeyboardInterrupt(),
+            GeneratorExit(),
+            StopIteration(5),
+            StopAsyncIteration(),
+            asyncio.CancelledError(),
+            CancelledError(),
+            BaseException("base"),
+        )
+
+        def plain(error, event):
+            raise error
+
+        async def asynchronous(error, event):
+            raise error
+
+        handlers = [partial(each, error) for error in errors for each in (plain, asynchronous)]
+        self.assertEqual(self.work_each(handlers), len(handlers) * [{"delayed": 1}])
+
+    def test_an_error_of_any_size_is_logged_and_recorded_in_printable_lines(self):
+        text = "\x1b[2J\x9b\r\n\u202e" * 10**6
+
+        def fails(event):
+            try:
+                int(text)
+            except ValueError as error:
+                raise type("\x1bError", (Exception,), {})(text) from error
+
+        self.work(Route("mail", fails), max_attempts=2)
+        self.put(b"")
+        with capturedLogs() as events:
+            self.clock.advance(1)
+        shown = eventAsText(events[-1])
+        self.assertIn("is buried after attempt 2", shown)
+        self.assertIn("in fails", shown)
+        self.assertTrue(all(line.startswith("  ") for line in shown.split("\n")[1:-1]))
+        self.assertIn("ValueError: invalid literal", shown)
+        self.assertIn("The above exception was the direct cause", shown)
+        self.assertTrue(shown.replace("\n", "").isprintable())
+        self.assertLess(len(shown), 50_000)
+        record = json.loads(self.successResultOf(self.queue.reserve([ERRORS], 0)).body)
+        self.assertTrue(record["reason"].isprintable())
+        self.assertLessEqual(len(record["reason"]), 2000)
+        self.flushLoggedErrors()
 
     def test_an_error_whose_text_cannot_be_made_is_still_an_error(self):
         class ShyError(Exception):

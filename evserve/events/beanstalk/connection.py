@@ -15,6 +15,7 @@ from typing_extensions import override
 from evserve.events.beanstalk.protocol import (
     Command,
     MalformedReply,
+    Misunderstood,
     Reply,
     ReplyParser,
     ignore,
@@ -45,7 +46,9 @@ class _Sent:
 
 @define(eq=False, slots=False)
 class Connection(Protocol):
-    """Runs commands, pipelined; it aborts if no reply comes in time, or a malformed one.
+    """Runs commands, pipelined.
+
+    It aborts if no reply comes in time, or one that shows that the sides are out of step.
 
     patience: the seconds for which the server may be silent, beyond what a command may wait.
     on_lost: called once, when the connection is gone.  watching, used: the state that the server
@@ -97,6 +100,8 @@ class Connection(Protocol):
 
     def watch(self, tubes: frozenset[str]) -> None:
         """Let the next `reserve` take from `tubes` alone."""
+        if tubes is self.watching:  # comparing thousands takes longer than all else
+            return
         for tube in tubes - self.watching:
             self._prepare(watch(tube))
         for tube in self.watching - tubes:
@@ -143,6 +148,9 @@ class Connection(Protocol):
         sent = self._sent.popleft()
         try:
             outcome = sent.outcome(reply)
+        except Misunderstood as error:
+            self.abort(QueueUnavailable(f"hung up on {self.server}: {error}"))
+            sent.result.errback(error)
         except QueueError as error:
             sent.result.errback(error)
         except Exception:

@@ -1,28 +1,31 @@
 """BeanstalkQueue: an EventQueue over the beanstalkd protocol."""
 
 from collections.abc import Callable, Collection
-from functools import wraps
+from functools import partial, wraps
 from math import ceil
 from time import time
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.python.failure import Failure
 
 from evserve.events.beanstalk import protocol
 from evserve.events.beanstalk.connection import Connection
 from evserve.events.beanstalk.pool import ConnectionPool
 from evserve.events.beanstalk.protocol import Command
-from evserve.events.errors import NotReserved, QueueError, QueueFull
+from evserve.events.errors import NotReserved, QueueError, QueueFull, QueueUnavailable
 from evserve.events.event import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     ERRORS,
     Event,
+    check_binding,
+    check_event,
     check_number,
     check_put,
+    check_reason,
+    check_seconds,
     check_type,
     check_types,
     error_record,
@@ -54,10 +57,13 @@ def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]
 class _Reservation:
     """The receipt of an event: the connection that can settle it, until it is settled.
 
+    event: as the server described it.  until: the earliest time at which the TTR can run out.
     shared: whether another consumer has been given the connection meanwhile.
     """
 
     connection: Connection
+    event: Event
+    until: float
     settled: bool = False
     shared: bool = False
 
@@ -97,75 +103,86 @@ class BeanstalkQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
     ) -> Deferred[str]:
-        check_put(event_type, body, priority, delay, ttr)
-        return self._in_tube(event_type, protocol.put(body, priority, delay, ttr))
+        tube, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
+        return self._in_tube(tube, protocol.put(data, pri, wait, run))
 
     @_never_raising
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
-        return Deferred.fromCoroutine(self._reserve(check_types(types), timeout))
+        wait = None if timeout is None else check_seconds("timeout", timeout)
+        return Deferred.fromCoroutine(self._reserve(check_types(types), wait))
 
     async def _reserve(self, types: frozenset[str], timeout: float | None) -> Event | None:
         connection = await self._pool.acquire(types)
         try:
             connection.watch(types)
-            event = await self._take(connection, timeout)
+            reservation = await self._take(connection, timeout)
         except (CancelledError, QueueError):
             # The server may have given an event already; only closing gives it back.
             connection.close_after_replies()
             raise
-        if event is None:
+        if reservation is None:
             self._pool.release(connection)
             return None
-        return evolve(event, receipt=_Reservation(connection))
+        return evolve(reservation.event, receipt=reservation)
 
-    async def _take(self, connection: Connection, timeout: float | None) -> Event | None:
+    async def _take(self, connection: Connection, timeout: float | None) -> _Reservation | None:
         deadline = None if timeout is None else self.clock.seconds() + timeout
         while True:
             left = RENEW if deadline is None else max(0.0, deadline - self.clock.seconds())
             taken = await connection.run(protocol.reserve(ceil(min(left, RENEW))))
             if taken is not None:
-                event = await connection.run(protocol.stats_job(taken))
-                if event is not None:
-                    return event
+                asked = self.clock.seconds()
+                described = await connection.run(protocol.stats_job(taken))
+                if described is not None:
+                    event, left = described
+                    return _Reservation(connection, event, asked + left)
             elif deadline is not None and self.clock.seconds() >= deadline:
                 return None
 
     @_never_raising
     def ack(self, event: Event) -> Deferred[None]:
-        return self._settle(self._claim(event), protocol.delete(event))
+        settling = self._settle(self._claim(event), protocol.delete, certain=True)
+        return Deferred.fromCoroutine(settling)
 
     @_never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
-        check_number("delay", delay, int | float, least=0)
-        return self._settle(self._claim(event), protocol.release(event, delay))
+        release = partial(protocol.release, delay=check_seconds("delay", delay))
+        return Deferred.fromCoroutine(self._settle(self._claim(event), release))
 
+    @_never_raising
     def bury(self, event: Event, reason: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._bury(event, reason))
-
-    async def _bury(self, event: Event, reason: str) -> None:
-        reservation = self._claim(event)
-        if event.type != ERRORS:
-            try:
-                await self.put(ERRORS, error_record(event, reason, self.wall_clock()))
-            except BaseException:
-                reservation.settled = False
-                raise
-        await self._settle(reservation, protocol.bury(event))
+        text, reservation = check_reason(reason), self._claim(event)
+        record = None
+        if reservation.event.type != ERRORS:
+            record = error_record(reservation.event, text, self.wall_clock())
+        settling = self._settle(reservation, protocol.bury, certain=True, record=record)
+        return Deferred.fromCoroutine(settling)
 
     @_never_raising
     def touch(self, event: Event) -> Deferred[None]:
-        return self._held(event).connection.run(protocol.touch(event))
+        return Deferred.fromCoroutine(self._touch(self._held(event)))
+
+    async def _touch(self, reservation: _Reservation) -> None:
+        sent = self.clock.seconds()
+        try:
+            await reservation.connection.run(protocol.touch(reservation.event))
+        except NotReserved:
+            if not reservation.settled:
+                reservation.settled = True
+                self._release(reservation)
+            raise
+        reservation.until = sent + reservation.event.ttr
 
     def _held(self, event: Event) -> _Reservation:
         """Return the reservation of `event`; raises NotReserved."""
-        reservation = event.receipt
-        if not isinstance(reservation, _Reservation) or reservation.settled:
+        held = check_event(event).receipt
+        if not isinstance(held, _Reservation) or held.settled or held.event.id != event.id:
             raise NotReserved(f"{event} is not reserved here any more")
-        if reservation.connection.error is not None:
-            raise NotReserved(f"{event} went back: {reservation.connection.error}")
-        return reservation
+        if held.connection.error is not None:
+            raise NotReserved(f"{event} went back: {held.connection.error}")
+        return held
 
     def _claim(self, event: Event) -> _Reservation:
         """Return the reservation of `event`, which no other call can settle from now on."""
@@ -173,24 +190,56 @@ class BeanstalkQueue:
         reservation.settled = True
         return reservation
 
-    def _settle(self, reservation: _Reservation, command: Command[None]) -> Deferred[None]:
-        """Run `command`, which ends the reservation."""
-        done = reservation.connection.run(command)
-        # Released before the reply: a `reserve` that follows travels with the acknowledgement.
-        if not reservation.shared:
-            self._pool.release(reservation.connection)
-        return done.addErrback(self._refused, reservation)
+    async def _settle(
+        self,
+        reservation: _Reservation,
+        command: Callable[[Event], Command[None]],
+        *,
+        certain: bool = False,
+        record: bytes | None = None,
+    ) -> None:
+        """Run `command`, which ends the reservation unless the server has no room to do it.
 
-    def _refused(self, failure: Failure, reservation: _Reservation) -> NoReturn:
-        """Let the event be settled again if the server had no room to do it."""
-        if isinstance(failure.value, QueueFull):
+        certain: only if the event is surely still reserved, because the server would not ask.
+        record: put before.
+        """
+        try:
+            # A command may be under way for as long as its reply is waited for.
+            if certain and self.clock.seconds() + self.patience >= reservation.until:
+                await self._touch(reservation)
+                self._check_ttr(reservation)
+            if record is not None:
+                await self.put(ERRORS, record)
+        except NotReserved:
+            self._release(reservation)
+            raise
+        except BaseException:
+            reservation.settled = False
+            raise
+        done = reservation.connection.run(command(reservation.event))
+        # Released before the reply: a `reserve` that follows travels with the acknowledgement.
+        self._release(reservation)
+        try:
+            await done
+        except QueueFull:
             reservation.settled = False
             reservation.shared = not self._pool.withdraw(reservation.connection)
-        failure.raiseException()
+            raise
+
+    def _check_ttr(self, reservation: _Reservation) -> None:
+        """Raise NotReserved if the TTR may be over, and let the event go back if it is not."""
+        if self.clock.seconds() >= reservation.until:
+            message = f"{reservation.event}: its TTR is shorter than the server's reply took"
+            reservation.connection.close(QueueUnavailable(message))
+            raise NotReserved(message)
+
+    def _release(self, reservation: _Reservation) -> None:
+        if not reservation.shared:
+            self._pool.release(reservation.connection)
 
     @_never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
-        return self._in_tube(check_type(event_type), protocol.kick(limit))
+        return self._in_tube(check_type(event_type), protocol.kick(check_number("limit", limit)))
 
     @_never_raising
     def depth(self, event_type: str) -> Deferred[Depth]:
@@ -201,11 +250,11 @@ class BeanstalkQueue:
 
     @_never_raising
     def bind(self, source: str, target: str) -> Deferred[None]:
-        return self._run(protocol.bind(check_type(source), check_type(target)))
+        return self._run(protocol.bind(*check_binding(source, target)))
 
     @_never_raising
     def unbind(self, source: str, target: str) -> Deferred[None]:
-        return self._run(protocol.unbind(check_type(source), check_type(target)))
+        return self._run(protocol.unbind(*check_binding(source, target)))
 
     def close(self) -> Deferred[None]:
         return self._pool.close()

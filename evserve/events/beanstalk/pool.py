@@ -65,7 +65,7 @@ class ConnectionPool:
         Raises QueueUnavailable or QueueClosed.
         """
         for connection in reversed(self._idle):
-            if connection.watching == types:
+            if connection.watching is types or connection.watching == types:
                 self._idle.remove(connection)
                 return connection
         return self._idle.pop() if self._idle else await self._connect()
@@ -106,7 +106,7 @@ class ConnectionPool:
 
     def close(self) -> Deferred[None]:
         """Close every connection; fires when all are gone."""
-        self._closed = QueueClosed(f"the queue at {self.server} was closed")
+        self._closed = QueueClosed(f"{self.server} was closed")
         gone = list(self._open.values())
         for connecting in list(self._connecting):
             connecting.cancel()

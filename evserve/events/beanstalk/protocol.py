@@ -32,6 +32,13 @@ _MAX_LINE: Final = 512
 """Longer than the line of any reply: a tube's name has at most 200 bytes."""
 
 
+class Misunderstood(QueueError):  # noqa: N818 - it says what happened, as QueueError's kinds do
+    """The server did not understand what was sent.
+
+    It may have taken a body for commands, so that no later reply can be trusted.
+    """
+
+
 class MalformedReply(Exception):  # noqa: N818 - it says what happened, as Twisted's errors do
     """The bytes are not the beanstalkd protocol; the connection is no longer usable."""
 
@@ -104,12 +111,14 @@ class Command(Generic[T]):
 
 
 _REFUSALS: Final[dict[bytes, tuple[type[QueueError], str]]] = {
+    b"BAD_FORMAT": (Misunderstood, "the server did not understand a command"),
     b"BURIED": (QueueFull, "the server is out of memory and buried the event"),
     b"DRAINING": (QueueFull, "the server is draining and accepts no events"),
+    b"EXPECTED_CRLF": (Misunderstood, "the server did not find the end of the body"),
     b"JOB_TOO_BIG": (BadEvent, "the body is larger than the server accepts"),
     b"NOT_FOUND": (NotReserved, "the event is not reserved here any more"),
     b"OUT_OF_MEMORY": (QueueFull, "the server has no room left"),
-    b"UNKNOWN_COMMAND": (Unsupported, "the server does not know this command"),
+    b"UNKNOWN_COMMAND": (Misunderstood, "the server does not know a command"),
     b"INTERNAL_ERROR": (QueueUnavailable, "the server had an internal error"),
 }
 
@@ -118,7 +127,7 @@ def _expect(reply: Reply, word: bytes) -> Reply:
     """Return `reply` if it begins with `word`; raises the QueueError that it means otherwise."""
     if reply.word == word:
         return reply
-    line = b" ".join((reply.word, *reply.arguments)).decode("ascii", "backslashreplace")
+    line = ascii(b" ".join((reply.word, *reply.arguments)).decode("latin-1"))[1:-1]
     kind, meaning = _REFUSALS.get(reply.word, (QueueError, "an unexpected reply"))
     raise kind(f"{meaning} ({line})")
 
@@ -134,9 +143,9 @@ def _command(line: str, word: bytes) -> Command[None]:
 
 def put(body: bytes, priority: int, delay: float, ttr: int) -> Command[str]:
     """Store a new job in the tube in use; the result is its id."""
-    head = f"put {priority} {ceil(delay)} {ttr} {len(body)}\r\n"
+    head = b"put %d %d %d %d\r\n" % (priority, ceil(delay), ttr, len(body))
     return Command(
-        head.encode() + body + b"\r\n",
+        head + body + b"\r\n",
         lambda reply: _expect(reply, b"INSERTED").arguments[0].decode(),
     )
 
@@ -175,14 +184,17 @@ def _taken(reply: Reply) -> Taken | None:
     return Taken(_expect(reply, b"RESERVED").arguments[0].decode(), reply.body)
 
 
-def stats_job(taken: Taken) -> Command[Event | None]:
-    """Ask for the rest about a job: an Event without a receipt, or None if the job is gone."""
+def stats_job(taken: Taken) -> Command[tuple[Event, int] | None]:
+    """Ask for the rest about a job: an Event without a receipt, and the seconds of its TTR left.
 
-    def outcome(reply: Reply) -> Event | None:
+    The result is None if the job is gone.
+    """
+
+    def outcome(reply: Reply) -> tuple[Event, int] | None:
         if reply.word == b"NOT_FOUND":
             return None
         stats = _dictionary(_expect(reply, b"OK").body)
-        return Event(
+        event = Event(
             id=taken.number,
             type=stats["tube"],
             body=taken.body,
@@ -195,6 +207,7 @@ def stats_job(taken: Taken) -> Command[Event | None]:
             buries=int(stats["buries"]),
             kicks=int(stats["kicks"]),
         )
+        return event, int(stats.get("time-left", stats["ttr"]))
 
     return Command(f"stats-job {taken.number}\r\n".encode(), outcome)
 
@@ -222,7 +235,7 @@ def touch(event: Event) -> Command[None]:
 def kick(limit: int) -> Command[int]:
     """Make up to `limit` jobs of the tube in use ready; the result is how many there were."""
     return Command(
-        f"kick {limit}\r\n".encode(), lambda reply: int(_expect(reply, b"KICKED").arguments[0])
+        b"kick %d\r\n" % limit, lambda reply: int(_expect(reply, b"KICKED").arguments[0])
     )
 
 
@@ -251,7 +264,11 @@ def _tubes(reply: Reply) -> list[str]:
 
 def bind(source: str, target: str) -> Command[None]:
     """From now on, copy each job put into `source` to `target`."""
-    return _command(f"bind {source} {target}", b"BOUND")
+    return Command(f"bind {source} {target}\r\n".encode(), _bound)
+
+
+def _bound(reply: Reply) -> None:
+    _expect(_supported(reply), b"BOUND")
 
 
 def unbind(source: str, target: str) -> Command[None]:
@@ -261,7 +278,14 @@ def unbind(source: str, target: str) -> Command[None]:
 
 def _unbound(reply: Reply) -> None:
     if reply.word != b"NOT_FOUND":
-        _expect(reply, b"UNBOUND")
+        _expect(_supported(reply), b"UNBOUND")
+
+
+def _supported(reply: Reply) -> Reply:
+    """Return the reply to a command that beanstalkd lacks; raises Unsupported."""
+    if reply.word == b"UNKNOWN_COMMAND":
+        raise Unsupported("the server has no bindings (UNKNOWN_COMMAND)")
+    return reply
 
 
 def _dictionary(yaml: bytes) -> dict[str, str]:

@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import BinaryIO
-from urllib.parse import unquote
+from unicodedata import category, normalize
+from urllib.parse import unquote_to_bytes
 
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred
@@ -70,10 +71,12 @@ class FileSink:
     _created: set[str] = field(factory=set, init=False)  # folders
 
     def prepare(self, request: Request, url: str) -> Request:
+        if b"range" in request.headers:
+            raise SaveFailed("only whole files are saved (leave out the header Range)")
         partial = self._partial_file(_paths(self._top, url))
         if partial is None and not request.headers.lines:
             return evolve(request, headers=_ONLY_IDENTITY)
-        headers = request.headers.without(b"accept-encoding", b"range", b"if-range")
+        headers = request.headers.without(b"accept-encoding", b"if-range")
         more = () if partial is None else partial.headers
         return evolve(request, headers=headers.plus(_IDENTITY, *more))
 
@@ -239,8 +242,7 @@ class FileWriter:
             error.filename = self._part
             job.exchange.cancel(error)
             return
-        job.hasher.update(piece)
-        job.count += len(piece)
+        job.include(piece)
         if piece:
             clock.callLater(0, self.rehash, job, source, clock)
         else:
@@ -361,27 +363,54 @@ def write_validator(path: str, validator: Validator) -> None:
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _MAX_STEM = 80  # characters
 _MAX_EXTENSION = 10
+_MAX_NAME = 255  # bytes, of every common file system
+_LONGEST_SUFFIX = ".part.999999"  # longer than ".part.json"
 
 
 def file_name(url: URL) -> str:
-    """Return a relative path, such as `example.com/report-1a2b3c4d5e.pdf`.
+    """Return a relative path, such as `example.com/report-1a2b3c4d5e.pdf`, of 255 bytes a part.
 
     The part after the last hyphen is a checksum of the whole URL, so that `?page=1` and
-    `?page=2`, or a page and a folder of the same name, do not collide. A name cannot leave its
-    folder or be hidden: it has no slash and begins with a letter or digit.
+    `?page=2`, a page and a folder of the same name, or names that differ in case, do not collide.
+    A name keeps the letters of any script, in NFC and as UTF-8 on the disk. It cannot leave its
+    folder or be hidden: it has no slash and begins with a letter, digit or symbol.
     """
     path = url.target.partition("?")[0]
-    stem, dot, extension = _safe(unquote(path.rpartition("/")[2])).rpartition(".")
-    if not stem or len(extension) > _MAX_EXTENSION:
+    stem, dot, extension = _safe(_decoded(path.rpartition("/")[2])).rpartition(".")
+    if not stem or not 0 < len(extension) <= _MAX_EXTENSION:
         stem, extension, dot = stem + dot + extension, "", ""
-    stem = stem[:_MAX_STEM].strip(".-_") or "index"
     digest = sha256(url.identity.encode()).hexdigest()[:10]
-    folder = _safe(url.origin.authority).strip(".-_") or "_"
-    return f"{folder}/{stem}-{digest}{dot}{extension}"
+    end = f"-{digest}{dot}{extension}"
+    room = _MAX_NAME - len(f"{end}{_LONGEST_SUFFIX}".encode())
+    stem = stem.lstrip(".-_")[:_MAX_STEM].encode()[:room].decode("utf-8", "ignore").rstrip(".-_")
+    folder = _UNSAFE.sub("_", url.origin.authority).strip(".-_")[:_MAX_NAME] or "_"
+    # Python would refuse the letters if the locale has another encoding.
+    return os.fsdecode(f"{folder}/{stem or 'index'}{end}".encode())
+
+
+def _decoded(text: str) -> str:
+    """Undo percent-encoding: that of UTF-8, or else of windows-1252."""
+    data = unquote_to_bytes(text)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _safe(text: str) -> str:
-    return _UNSAFE.sub("_", text)
+    """Replace what terminals and other systems dislike in a name, each run by one `_`."""
+    text = "".join(each if _is_safe(each) else "/" for each in normalize("NFC", text))
+    text = re.sub("/+", "_", text)
+    while text and category(text[0]).startswith("M"):  # it would join what stands before the name
+        text = text[1:]
+    return text
+
+
+def _is_safe(character: str) -> bool:
+    if character.isascii():
+        return character.isalnum() or character in "._-"
+    # Letters, marks, numbers and symbols; no spaces, line ends, invisible or bidi characters.
+    return category(character)[0] in "LMNS" and character != "\ufffd"
 
 
 # Folders.

@@ -8,7 +8,7 @@ acknowledged event and a line on the terminal all say that a URL is done.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -20,9 +20,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 
-from evserve.fetch.errors import BadStatus
+from evserve.fetch.errors import BadStatus, error_text
 from evserve.fetch.interfaces import Sink
-from evserve.fetch.job import Result
 from evserve.fetch.output.disk import (
     Disk,
     DiskThread,
@@ -41,6 +40,7 @@ from evserve.fetch.output.files import (
 from evserve.fetch.output.journal import Journal, JournalEntry, OutputPaths, OutputSizes
 from evserve.fetch.output.rows import LineWriter, OnDone, RowFile, line_writer
 from evserve.fetch.output.warc import WARCSink
+from evserve.fetch.result import Result
 from evserve.interfaces import IHost
 from evserve.progress import Bar
 
@@ -175,8 +175,9 @@ class Terminal:
 
 def result_line(result: Result) -> str:
     """Return the line of a URL: its bytes and status, or its error."""
-    if result.status_code is None or result.error_class not in (None, BadStatus):
-        return f"{result.url} failed: {result.error}"
+    error = result.error
+    if error is not None and (result.status_code is None or not isinstance(error, BadStatus)):
+        return f"{result.url} failed: {error_text(error)}"
     return f"{result.url} {result.content_length} bytes received, status {result.status_code}"
 
 
@@ -457,6 +458,8 @@ def _standard_output() -> BinaryIO:
     return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
 
 
-def _print_to(stream: TextIO, lines: Iterable[str], on_done: OnDone) -> None:
-    stream.writelines(f"{line}\n" for line in lines)
+def _print_to(stream: TextIO | None, lines: Iterable[str], on_done: OnDone) -> None:
+    if stream is not None:  # it is not closed
+        with suppress(OSError):  # as for the log, there is nowhere to report it
+            stream.writelines(f"{line}\n" for line in lines)
     on_done(None)

@@ -1,5 +1,6 @@
 """The engine against a scripted server: one fake transport per connection, and a clock."""
 
+from attrs import evolve
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
@@ -9,12 +10,20 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Event, NotReserved, QueueClosed, QueueFull, QueueUnavailable
+from evserve.events import (
+    Event,
+    NotReserved,
+    QueueClosed,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+    Unsupported,
+)
 from evserve.events.beanstalk.engine import BeanstalkQueue
 
 
 STATS = (
-    b'---\nid: 7\ntube: "mail"\npri: 3\nage: 0\ndelay: 0\nttr: 60\nreserves: 2\n'
+    b'---\nid: 7\ntube: "mail"\npri: 3\nage: 0\ndelay: 0\nttr: 60\ntime-left: 59\nreserves: 2\n'
     b"timeouts: 1\nreleases: 0\nburies: 0\nkicks: 0\n"
 )
 TAKEN = b"RESERVED 7 4\r\nbody\r\n"
@@ -174,6 +183,24 @@ class ProducerTests(EngineTestCase):
             self.lose(-1)
             self.flushLoggedErrors()
 
+    def test_a_server_that_did_not_understand_is_hung_up_on(self):
+        """It may have taken a body for commands, so that later replies are not what they seem."""
+        for reply in (b"BAD_FORMAT\r\n", b"UNKNOWN_COMMAND\r\n", b"EXPECTED_CRLF\r\n"):
+            puts = [self.queue.put("a", b"delete 1") for _ in range(2)]
+            wire = b"use a\r\n" + 2 * b"put 1024 0 60 8\r\ndelete 1\r\n"
+            self.expect(-1, wire, b"USING a\r\n" + reply + b"INSERTED 1\r\n")
+            self.failureResultOf(puts[0], QueueError)
+            self.assertIn("hung up", str(self.failureResultOf(puts[1], QueueUnavailable).value))
+            self.assertTrue(self.endpoint.servers[-1].disconnected)
+
+    def test_a_server_without_bindings_is_not_hung_up_on(self):
+        calls = [self.queue.bind("a", "b"), self.queue.unbind("a", "b"), self.queue.put("a", b"")]
+        server = self.endpoint.servers[0].protocol
+        server.dataReceived(2 * b"UNKNOWN_COMMAND\r\n" + b"USING a\r\nINSERTED 1\r\n")
+        self.failureResultOf(calls[0], Unsupported)
+        self.failureResultOf(calls[1], Unsupported)
+        self.assertEqual(self.successResultOf(calls[2]), "1")
+
     def test_an_unexpected_reply_ends_the_connection(self):
         self.queue.depth("a").addErrback(lambda _: None)
         self.expect(0, b"stats-tube a\r\n", b"NOT_FOUND\r\nNOT_FOUND\r\n")
@@ -199,6 +226,11 @@ class ConsumerTests(EngineTestCase):
         expected = Event("7", "mail", b"body", 3, 0, 60, attempts=2, timeouts=1)
         self.assertEqual(event, expected)
 
+    def ack(self, event):
+        acked = self.queue.ack(event)
+        self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
+        self.assertIsNone(self.successResultOf(acked))
+
     def test_an_acknowledgement_and_the_next_wait_share_a_connection(self):
         event = self.take()
         acked = self.queue.ack(event)
@@ -206,6 +238,64 @@ class ConsumerTests(EngineTestCase):
         self.expect(0, b"delete 7\r\nreserve-with-timeout 9\r\n", b"DELETED\r\n")
         self.assertIsNone(self.successResultOf(acked))
         self.assertEqual(len(self.endpoint.servers), 1)
+
+    def test_an_event_whose_ttr_may_be_over_is_touched_before_it_is_deleted(self):
+        """The server would delete it although it is ready again."""
+        event = self.take()
+        self.clock.advance(55)
+        late = self.queue.ack(event)
+        self.expect(0, b"touch 7\r\n", b"TOUCHED\r\n")
+        self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
+        self.assertIsNone(self.successResultOf(late))
+
+    def test_an_event_whose_ttr_is_over_is_not_deleted(self):
+        event = self.take()
+        self.clock.advance(60)
+        late = self.queue.ack(event)
+        self.expect(0, b"touch 7\r\n", b"NOT_FOUND\r\n")
+        self.failureResultOf(late, NotReserved)
+        self.expect(0, b"")
+
+    def test_an_event_whose_ttr_is_over_is_not_buried_and_leaves_no_record(self):
+        event = self.take()
+        self.clock.advance(60)
+        late = self.queue.bury(event, "no such image")
+        self.expect(0, b"touch 7\r\n", b"NOT_FOUND\r\n")
+        self.failureResultOf(late, NotReserved)
+        self.assertEqual(len(self.endpoint.servers), 1)
+
+    def test_a_touch_that_was_answered_too_late_proves_nothing(self):
+        event = self.take()
+        self.clock.advance(58)
+        late = self.queue.ack(event)
+        self.clock.advance(60)
+        self.expect(0, b"touch 7\r\n", b"TOUCHED\r\n")
+        self.failureResultOf(late, NotReserved)
+        self.assertTrue(self.endpoint.servers[0].disconnecting)
+
+    def test_the_ttr_counts_from_the_last_touch(self):
+        event = self.take()
+        self.clock.advance(50)
+        self.queue.touch(event)
+        self.expect(0, b"touch 7\r\n", b"TOUCHED\r\n")
+        self.clock.advance(50)
+        self.ack(event)
+
+    def test_a_reservation_that_a_touch_finds_lost_frees_its_connection(self):
+        event = self.take()
+        touched = self.queue.touch(event)
+        self.expect(0, b"touch 7\r\n", b"NOT_FOUND\r\n")
+        self.failureResultOf(touched, NotReserved)
+        self.failureResultOf(self.queue.ack(event), NotReserved)
+        self.queue.reserve(["mail"], 9)
+        self.expect(0, b"reserve-with-timeout 9\r\n")
+
+    def test_an_event_that_its_consumer_changed_changes_no_command(self):
+        event = self.take()
+        changed = evolve(event, id="7\r\ndelete 8")
+        self.assertNotIn("\n", str(self.failureResultOf(self.queue.ack(changed)).value))
+        self.queue.retry(evolve(event, priority="0 0\r\ndelete 8"))
+        self.expect(0, b"release 7 3 0\r\n")
 
     def test_an_acknowledgement_that_is_refused_can_be_repeated(self):
         event = self.take()
@@ -413,6 +503,11 @@ class CloseTests(EngineTestCase):
         self.successResultOf(closed)
         self.successResultOf(self.queue.close())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_closed_queue_is_named(self):
+        self.queue.close()
+        error = self.failureResultOf(self.queue.put("a", b""), QueueClosed).value
+        self.assertEqual(str(error), "the test's server was closed")
 
     def test_close_waits_a_second_for_a_server_that_does_not_read(self):
         self.take()

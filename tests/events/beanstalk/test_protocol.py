@@ -74,6 +74,11 @@ class CommandTests(SynchronousTestCase):
             error = self.assertRaises(kind, put.outcome, Reply(word, (b"\xff",)))
             self.assertIn(word.decode() + " \\xff", str(error))
 
+    def test_a_refusal_shows_what_does_not_print_as_escapes(self):
+        refused = protocol.delete(Event("7", "mail", b"")).outcome
+        error = self.assertRaises(QueueError, refused, Reply(b"\x1b[2J", (b"\x9b",)))
+        self.assertIn("(\\x1b[2J \\x9b)", str(error))
+
     def test_what_is_not_found_is_not_reserved(self):
         outcome = protocol.delete(Event("7", "mail", b"")).outcome
         self.assertRaises(NotReserved, outcome, Reply(b"NOT_FOUND"))

@@ -1,6 +1,7 @@
 """Files, from a network in memory: names, partial files, syncs, several runs at once."""
 
 import os
+import re
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.fetch.errors import SaveFailed, error_text
 from evserve.fetch.output import files
 from evserve.fetch.output.files import (
     PartialFile,
@@ -108,6 +110,12 @@ class FileTests(Case):
         self.assertEqual([path.read_bytes() for path in self.files()], [b"there"])
         self.assertIn("/r-", result.path)
 
+    def test_a_part_that_the_user_asks_for_is_refused(self):
+        world = self.world({"http://a/": Page()})
+        result = world.fetcher.fetch("http://a/", headers=[(b"Range", b"bytes=1-")])
+        self.assertIsInstance(self.successResultOf(result).error, SaveFailed)
+        self.assertEqual(world.client.requests, [])
+
     def test_files_are_requested_uncompressed(self):
         world = self.world({"http://a/": Page()})
         world.fetch("http://a/")
@@ -119,7 +127,7 @@ class FileTests(Case):
         self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
         self.assertEqual((result.error, result.tries), (None, 2))
         self.assertEqual(result.sha256, sha256(BODY).hexdigest())
-        self.assertEqual(result.content_length, len(BODY))
+        self.assertEqual((result.content_length, result.body == BODY), (len(BODY), True))
         self.assertEqual([path.read_bytes() for path in self.files()], [BODY])
 
     def test_another_run_resumes_a_partial_file(self):
@@ -131,6 +139,7 @@ class FileTests(Case):
         result = self.world({"http://a/x": server}).fetch("http://a/x")
         self.assertEqual(server.ranges, [None, b"bytes=3000000-"])
         self.assertEqual(result.sha256, sha256(BODY).hexdigest())
+        self.assertTrue(result.body == BODY)
 
     def test_a_changed_file_is_fetched_from_the_beginning(self):
         server = Versioned()
@@ -168,7 +177,7 @@ class FileTests(Case):
 
     def test_an_unrequested_206_is_an_error(self):
         result = self.world({"http://a/": Page(b"x", status=206)}).fetch("http://a/")
-        self.assertIn("SaveFailed", result.error)
+        self.assertIsInstance(result.error, SaveFailed)
         self.assertEqual(self.files(), [])
 
     def test_two_fetches_of_a_url_at_once_have_a_part_each(self):
@@ -205,7 +214,7 @@ class FileTests(Case):
         world = self.world({"http://a/x": Page(b"x"), "http://b/x": Page(b"y")})
         self.folder.mkdir()
         (self.folder / "a").write_text("a file where a folder should be")
-        error = world.fetch("http://a/x").error
+        error = error_text(world.fetch("http://a/x").error)
         self.assertEqual(error, f"SaveFailed: File exists: {self.folder / 'a'}")
         self.assertIsNone(world.fetch("http://b/x").error)
 
@@ -214,18 +223,18 @@ class FileTests(Case):
         Path(world.fetch("http://a/x").path).unlink()
         target = Path(world.results[0].path)
         target.mkdir()
-        self.assertIn("SaveFailed", world.fetch("http://a/x").error)
+        self.assertIsInstance(world.fetch("http://a/x").error, SaveFailed)
         self.assertEqual(self.files(), [])
 
     def test_a_full_disk_leaves_no_file(self):
         world = self.world({"http://a/x": Page(BODY)}, out=Full)
-        error = world.fetch("http://a/x").error
+        error = error_text(world.fetch("http://a/x").error)
         self.assertRegex(error, "SaveFailed: No space left on device: .*/a/x-.*[.]part$")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_file_that_fails_to_close_is_removed(self):
         world = self.world({"http://a/x": Page(b"x")}, out=Torn)
-        self.assertIn("SaveFailed: Input/output", world.fetch("http://a/x").error)
+        self.assertIn("SaveFailed: Input/output", error_text(world.fetch("http://a/x").error))
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_a_validator_that_cannot_be_written_fails_the_url_without_leftovers(self):
@@ -234,7 +243,9 @@ class FileTests(Case):
             raise OSError(28, "No space left on device")
 
         self.patch(files, "write_validator", full)
-        error = self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
+        error = error_text(
+            self.world({"http://a/x": Page(BODY, headers=(ETAG,))}).fetch("http://a/x").error
+        )
         self.assertRegex(error, "SaveFailed: No space left on device: .*[.]part[.]json$")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
@@ -258,7 +269,7 @@ class FileTests(Case):
         )
         world.run(2)  # much less than the time-out
         (result,) = world.results
-        self.assertEqual(result.error, f"SaveFailed: Input/output error: {part}")
+        self.assertEqual(error_text(result.error), f"SaveFailed: Input/output error: {part}")
         self.assertEqual((self.files(), self.sink.in_use), ([], set()))
 
     def test_short_writes_are_completed(self):
@@ -337,7 +348,7 @@ class AtOnceTests(Case):
         second = self.begin(1)
         self.is_broken = True
         second()
-        self.assertIn("SaveFailed: Input/output error: ", self.world_.results[0].error)
+        self.assertIn("SaveFailed: Input/output error: ", error_text(self.world_.results[0].error))
         self.assertEqual(self.unfinished(), ["part", "part.json"])
 
     def test_parts_of_a_killed_run_are_overwritten(self):
@@ -392,13 +403,15 @@ class SyncedTests(Case):
     def test_a_failed_sync_fails_the_url(self):
         self.slow.sync(OSError(5, "Input/output error"))
         self.assertEqual(self.names(), [".part"])
-        self.assertEqual(self.world_.results[0].error, "SaveFailed: Input/output error")
+        self.assertEqual(
+            error_text(self.world_.results[0].error), "SaveFailed: Input/output error"
+        )
 
     def test_a_failed_rename_fails_the_url(self):
         (part,) = self.files()
         part.with_suffix("").mkdir()
         self.slow.sync()
-        self.assertIn("SaveFailed: Is a directory", self.world_.results[0].error)
+        self.assertIn("SaveFailed: Is a directory", error_text(self.world_.results[0].error))
         self.assertEqual(self.files(), [])
 
     def test_a_fetch_of_the_same_url_during_the_sync_has_its_own_part(self):
@@ -416,7 +429,7 @@ class SyncedTests(Case):
         self.world_.fetcher.sinks.append(archive)
         self.world_.start("http://a/x")
         self.world_.run(1)
-        self.assertEqual(self.world_.results[1].error, "SaveFailed: full")
+        self.assertEqual(error_text(self.world_.results[1].error), "SaveFailed: full")
         self.slow.sync()
 
 
@@ -446,6 +459,53 @@ class NameTests(SynchronousTestCase):
     def test_a_long_name_is_cut(self):
         self.assertLess(len(self.name("http://a/" + "x" * 5000)), 120)
         self.assertLess(len(self.name("http://a/x." + "y" * 5000)), 120)
+
+    def test_a_name_keeps_the_letters_of_any_script(self):
+        table = [
+            ("日本語.txt", "日本語", ".txt"),
+            ("caf%C3%A9.html", "café", ".html"),
+            ("caf%E9.html", "café", ".html"),
+            ("e\u0301te\u0301", "été", ""),
+            ("файл.док", "файл", ".док"),
+            ("हिन्दी", "हिन्दी", ""),
+            ("😀.png", "😀", ".png"),
+            ("🇩🇪", "🇩🇪", ""),
+            ("a b\u3000c\u2003d", "a_b_c_d", ""),
+        ]
+        for text, stem, extension in table:
+            name = self.name(f"http://a/x/{text}")
+            self.assertRegex(name, rf"^a/{stem}-[0-9a-f]{{10}}{extension}$")
+
+    def test_a_name_has_nothing_that_terminals_or_other_systems_dislike(self):
+        table = [
+            ("evil\u202egpj.exe", "evil_gpj", ".exe"),
+            ("a%00b%1B%5B2Jc%7F", "a_b_2Jc", ""),
+            ("a%C2%85b\u2028c\u200bd\ufeffe", "a_b_c_d_e", ""),
+            ("%2e%2e", "index", ""),
+            ("-rf", "rf", ""),
+            (".rc", "rc", ""),
+            ("a%5Cb%3Ac%2Ad%3Fe%22f%3Cg%3Eh%7Ci", "a_b_c_d_e_f_g_h_i", ""),
+            ("CON", "CON", ""),
+            ("x.", "x", ""),
+            ("%CC%81x", "x", ""),
+            ("\ufffd", "index", ""),
+            ("a\u2215b\uff0fc", "a\u2215b_c", ""),
+        ]
+        for text, stem, extension in table:
+            name = self.name(f"http://a/{text}")
+            self.assertRegex(name, rf"^a/{re.escape(stem)}-[0-9a-f]{{10}}{extension}$")
+
+    def test_every_part_of_a_name_has_255_bytes_at_most(self):
+        for text in ("é", "語", "😀", "x"):
+            for more in ("", ".ext", f".{text * 10}", f".{text * 11}"):
+                path = self.name(f"http://{'a.' * 126}b:8080/{text * 500}{more}")
+                for part in f"{path}.part.json".split("/"):
+                    self.assertLessEqual(len(part.encode()), 255)
+
+    def test_names_that_fold_to_one_are_two_files(self):
+        urls = ("/caf%C3%A9", "/cafe%CC%81", "/CAF%C3%89", "/caf%E9")
+        names = {self.name(f"http://a{path}").casefold() for path in urls}
+        self.assertEqual(len(names), 4)
 
     def test_an_ipv6_host_is_a_folder(self):
         self.assertRegex(self.name("http://[::1]:80/x"), r"^[0-9A-Za-z][^/]*/x-")

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.fetch.job import Result
 from evserve.fetch.output.recorder import Recorder, Summary, Terminal, format_size
 from evserve.fetch.output.rows import DirectWriter, RowFile
+from evserve.http.errors import BadURL, ConnectFailed
 from tests.fetch.slow_disk import SlowDisk
 
 
@@ -32,7 +33,7 @@ class RecorderTests(Case):
         recorder.record(
             "k", Result("http://a/", 200, 12, "http://a/", 0.1, 1, "x"), self.kept.append
         )
-        recorder.record("k", Result("http://b/", error="ConnectFailed: refused"), self.kept.append)
+        recorder.record("k", Result("http://b/", error=ConnectFailed("refused")), self.kept.append)
         self.assertEqual(
             self.out.getvalue().decode(),
             "http://a/ 12 bytes received, status 200\nhttp://b/ failed: ConnectFailed: refused\n",
@@ -41,9 +42,9 @@ class RecorderTests(Case):
 
     def test_control_characters_are_escaped(self):
         recorder = self.recorder()
-        recorder.record("k", Result("\x1b[2Jh\u202ett\xe9\x9b", error="BadURL: \r"), str)
+        recorder.record("k", Result("\x1b[2Jh\u202ett\xe9\x9b", error=BadURL("\x07")), str)
         self.assertEqual(
-            self.out.getvalue().decode(), "\\x1b[2Jh\\u202ett\xe9\\x9b failed: BadURL: \\r\n"
+            self.out.getvalue().decode(), "\\x1b[2Jh\\u202ett\xe9\\x9b failed: BadURL: \\x07\n"
         )
 
     def test_a_full_disk_is_reported_once(self):
@@ -143,7 +144,7 @@ class SummaryTests(SynchronousTestCase):
         summary = Summary()
         summary.add(Result("http://a/1", 200, 1500, "http://b:81/1", 2.0))
         summary.add(Result("http://a/2", 200, 500, "http://a/2", 1.0))
-        summary.add(Result("http://a/3", error="X: y"))
+        summary.add(Result("http://a/3", error=ConnectFailed("y")))
         first, heading, *hosts = summary.lines(1.5)
         self.assertEqual(
             first,

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
+from evserve.fetch.errors import error_text
 from evserve.fetch.output.warc import WARCSink, complete_records_size
 from evserve.fetch.testing import Page
 from evserve.http.errors import TruncatedBody
@@ -147,7 +148,9 @@ class WARCSinkTests(SynchronousTestCase):
             write=full, seek=archive._file.seek, truncate=archive._file.truncate
         )
         result = World({"http://a/": Page(b"x")}, sinks=[archive]).fetch("http://a/")
-        self.assertEqual(result.error, f"SaveFailed: No space left on device: {self.path}")
+        self.assertEqual(
+            error_text(result.error), f"SaveFailed: No space left on device: {self.path}"
+        )
         self.successResultOf(archive.close())
         self.assertEqual(self.path.read_bytes(), b"")
         self.assertTrue(archive._file.closed)
@@ -155,7 +158,7 @@ class WARCSinkTests(SynchronousTestCase):
     def test_a_full_disk_fails_the_url(self):
         archive = self.archive("x.warc", lambda *_: fail(OSError(28, "No space left on device")))
         result = World({"http://a/": Page(b"x")}, sinks=[archive]).fetch("http://a/")
-        self.assertEqual(result.error, "SaveFailed: No space left on device")
+        self.assertEqual(error_text(result.error), "SaveFailed: No space left on device")
 
     def test_a_record_that_hits_a_full_disk_is_rolled_back(self):
         archive = self.archive("x.warc")
@@ -166,7 +169,7 @@ class WARCSinkTests(SynchronousTestCase):
         self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
         resource.setrlimit(resource.RLIMIT_FSIZE, (archive.size + 300_000, limits[1]))
         self.assertEqual(
-            world.fetch("http://a/2").error, f"SaveFailed: File too large: {self.path}"
+            error_text(world.fetch("http://a/2").error), f"SaveFailed: File too large: {self.path}"
         )
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         self.assertIsNone(world.fetch("http://a/2").error)
