@@ -390,6 +390,19 @@ class FailureTests(StoreTests):
         ):
             self.assertIs(self.outcome(code), Outcome.BROKEN, code)
 
+    def test_another_programs_lock_passes(self):
+        self.patch(sqlite, "_BUSY_TIMEOUT", 0)
+        server, client = self.open()
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        self.assertEqual(client.ask(b"put 0 0 1 1\r\nx\r\n"), b"")
+        self.assertIn("database is locked", server.broker.problem)
+        other.execute("ROLLBACK")
+        server.clock.advance(1)
+        self.assertEqual(client.transport.take(), b"INSERTED 1\r\n")
+        self.assertIsNone(server.broker.problem)
+
     def test_a_damaged_page_is_told_from_a_disk_that_fails(self):
         for code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_READ):
             self.assertIs(self.outcome(code), Outcome.DAMAGED, code)
