@@ -3,7 +3,7 @@
 What plugin authors import:
 
     plugin      ServicePlugin and Handler, the descriptors in plugin files; discovery
-    interfaces  IHost, what a service gets from the host; IDrainable
+    interfaces  IHost, what a service gets from the host; IDrainable, IReadiness
     options     parsers of option values
     testing     a host, clients and a queue in memory
 

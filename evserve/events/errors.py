@@ -24,7 +24,8 @@ class BadEvent(QueueError):
 class QueueFull(QueueError):
     """The queue accepts no events now: it is out of room, or draining before it stops.
 
-    The event was not stored; the producer may try again later.
+    The event was not stored; the producer may try again later. A call about a reserved event
+    changed nothing: the event is still reserved, and the call may be repeated.
     """
 
 

@@ -12,6 +12,7 @@ for the clients who are about to be answered, because a sync that all share is w
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field
@@ -130,8 +131,8 @@ class Broker:
     ) -> Delivered | None:
         """Reserve as Core.reserve does, and read the bodies; damaged events are buried."""
         for _ in range(_MAX_DAMAGED):
-            answer = self.core.reserve(client, self.now(), timeout, most)
-            if not isinstance(answer, list):
+            answer = self.core.reserve(client, self.clock.seconds(), timeout, most)
+            if answer is None or isinstance(answer, Refusal):
                 return answer
             delivered = self._read(client, answer)
             if delivered:
@@ -148,20 +149,21 @@ class Broker:
     def _read(self, client: Client, reserved: list[Event]) -> Delivered:
         """Return the events `reserved` with their bodies, without those that are damaged."""
         delivered: list[tuple[Event, bytes]] = []
-        failed: list[Event] = []
+        failed = False
         for event in reserved:
-            try:
-                delivered.append((event, self.body(event)))
-            except DamagedEventError as error:
-                if self.broken:
-                    failed.append(event)
-                else:
-                    self._bury_damaged(client, event, str(error))
-            except StoreError as error:
-                _log.error("store: {error}", error=str(error))
-                failed.append(event)
-        for event in failed:
-            self.core.unreserve(event, self.now())
+            body = event.body
+            if body is None:
+                try:
+                    body = self.store.body(event.id)
+                except StoreError as error:
+                    if isinstance(error, DamagedEventError) and not self.broken:
+                        self._bury_damaged(client, event, str(error))
+                    else:
+                        _log.error("store: {error}", error=str(error))
+                        self.core.unreserve(event, self.now())
+                        failed = True
+                    continue
+            delivered.append((event, body))
         return Refusal.INTERNAL_ERROR if failed and not delivered else delivered
 
     def _bury_damaged(self, client: Client, event: Event, reason: str) -> None:
@@ -179,7 +181,15 @@ class Broker:
                 self.submit(_ignore, changes)
         change = core.bury(client, event.id, now, pri=event.pri)
         assert isinstance(change, Change)  # the client has just reserved it
-        self.submit(_ignore, [change])
+        self.submit(partial(self._damaged_buried, event), [change])
+
+    def _damaged_buried(self, event: Event, outcome: Outcome) -> None:
+        """Bury the event until the next start if its damage also prevents that change."""
+        if outcome is not Outcome.COMMITTED and event.owner is not None:
+            core, now = self.core, self.now()
+            change = core.bury(event.owner, event.id, now, pri=event.pri)
+            assert isinstance(change, Change)
+            core.apply(change, now)
 
     def body(self, event: Event) -> bytes:
         """Return an event's body; raises DamagedEventError, StoreError."""
@@ -334,8 +344,9 @@ class Broker:
             self.clock.callLater(_BUSY_PAUSE, self.writer.submit, batch, self._batch_written)
             return
         self._is_writing = False
-        if result.rest is Outcome.FULL and batch.is_divisible:
+        if batch.is_divisible(result):
             # What is too much for a full disk at once may fit in parts, a checkpoint between them.
+            # And a damaged page must not stop the changes that do not need it.
             self._gathered.extendleft(reversed(batch.halves()))
             self._flush()
             return
@@ -368,6 +379,10 @@ class Broker:
             self.broken = True
             self.problem = f"store: failed: {result.cause} (restart the server)"
             _log.error("{problem}; no changes are accepted", problem=self.problem)
+        elif Outcome.DAMAGED in outcomes:
+            if not batch.is_divisible(result) and batch.entries:
+                self.problem = f"store: damaged: {result.cause}"
+                _log.error("{problem}; a change was refused", problem=self.problem)
         elif Outcome.BUSY in outcomes:
             self.problem = f"store: waiting: {result.cause}"
             if before is None:

@@ -321,7 +321,7 @@ class _Calls:
             failure = QueueFull("the disk is full")
         elif outcome is Outcome.BUSY:
             failure = QueueFull("the store is busy (the log says why)")
-        elif outcome is Outcome.BROKEN:
+        elif outcome is not Outcome.COMMITTED:
             failure = QueueUnavailable("the store has failed (the log says why)")
         self.fire(committed, failure)
 

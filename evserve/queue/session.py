@@ -32,6 +32,7 @@ _OUT_OF_MEMORY: Final = Refusal.OUT_OF_MEMORY.value
 _FAILURES: Final = {
     Outcome.FULL: _OUT_OF_MEMORY,
     Outcome.BROKEN: _INTERNAL_ERROR,
+    Outcome.DAMAGED: _INTERNAL_ERROR,
     Outcome.BUSY: _OUT_OF_MEMORY,  # protocol.txt: "The client should try again later"
 }
 

@@ -175,7 +175,8 @@ class SQLiteStore(Store):
         except BaseException as error:
             os.close(lock)
             if isinstance(error, sqlite3.Error):
-                raise StoreError(f"cannot open store {path}: {error}") from error
+                hint = " (its disk is full: free some space)" if _is_full(path) else ""
+                raise StoreError(f"cannot open store {path}: {error}{hint}") from error
             if isinstance(error, OSError):
                 cause = f"{error.strerror} ({error.filename})"
                 raise StoreError(f"cannot open store {path}: {cause}") from error
@@ -250,6 +251,8 @@ class SQLiteStore(Store):
             return Outcome.BROKEN
         if self._reserve.is_space_error(error):
             return Outcome.FULL
+        if _is_damage(error):
+            return Outcome.DAMAGED
         return Outcome.BUSY if _is_passing(error) else Outcome.BROKEN
 
     @override
@@ -261,7 +264,7 @@ class SQLiteStore(Store):
             free = self._writer.execute("PRAGMA freelist_count").fetchone()[0]
             pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
             if free > _VACUUM_PAGES and 4 * free > pages:
-                _vacuum(self._writer, _VACUUM_PAGES)
+                _vacuum(self._writer, _VACUUM_STEP if self._reserve.is_released else _VACUUM_PAGES)
         except sqlite3.Error as error:
             _log.warn("store {path}: not shrunk: {error}", path=str(self.path), error=error)
 
@@ -364,6 +367,12 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise StoreError(f"store {path} is in use by another server") from error
     return descriptor
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk has no room for the files of an open store."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < _ROOM
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -50,6 +50,7 @@ class Outcome(Enum):
     FULL = 2  # rolled back, the disk is full
     BROKEN = 3  # the store failed and takes no more
     BUSY = 4  # nothing was written, and another attempt may succeed
+    DAMAGED = 5  # rolled back, a page that it needs is damaged
 
 
 # Called once with the outcome, in the order in which changes were submitted.
@@ -69,7 +70,7 @@ class Binding:
 class WriteResult:
     """The outcome of a batch: of its puts, and of everything else in it.
 
-    cause: why the outcome is BROKEN or BUSY.
+    cause: why the outcome is BROKEN, BUSY or DAMAGED.
     """
 
     puts: Outcome
@@ -82,7 +83,8 @@ class WriteResult:
 class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
-    size: the bytes of all bodies that it writes; an update writes a body again.
+    size: the bytes of all bodies that it writes; an update writes a body again.  counters: how
+    many of the updates nobody waits for.
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Binding | None]] = Factory(list)
@@ -91,16 +93,19 @@ class Batch:
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
     size: int = 0
+    counters: int = 0
 
     @property
     def is_full(self) -> bool:
         """Whether no more entries should be added."""
         return len(self.entries) >= BATCH_ROWS or self.size >= _BATCH_BYTES
 
-    @property
-    def is_divisible(self) -> bool:
-        """Whether parts of it may be committed where all of it is too much."""
-        return self.rows - len(self.puts) > 1 and len(self.entries) > 1
+    def is_divisible(self, result: WriteResult) -> bool:
+        """Whether parts of it may be committed although `result` is that of the whole."""
+        if Outcome.DAMAGED in (result.puts, result.rest):
+            return len(self.entries) > 1 or (self.counters > 0 and len(self.entries) > 0)
+        changes = self.rows - len(self.puts)
+        return result.rest is Outcome.FULL and changes > 1 and len(self.entries) > 1
 
     @property
     def rows(self) -> int:
@@ -154,6 +159,7 @@ class Batch:
             state, due = State.READY, 0.0
         counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
         self.size += event.size
+        self.counters += 1
         self.updates.append((event.id, int(state), event.pri, event.delay, due, *counts))
 
 

@@ -52,6 +52,11 @@ class ClientRecord:
 def load_then_kill(server, record, promises, name):
     """Put load on the server until it has given `promises` more, then kill -9 it."""
     target = record.promises + promises
+    load(server, record, name, lambda: record.wait_for(target))
+
+
+def load(server, record, name, meanwhile):
+    """Put load on the server while `meanwhile` runs, then kill -9 it."""
     workers = [
         threading.Thread(target=work, args=(server, record, f"{name}.{number}"))
         for number in range(WORKERS)
@@ -59,7 +64,7 @@ def load_then_kill(server, record, promises, name):
     for worker in workers:
         worker.start()
     try:
-        record.wait_for(target)
+        meanwhile()
     finally:
         server.kill()
         for worker in workers:

@@ -107,6 +107,13 @@ class DiskTests(SynchronousTestCase):
         with server.connect() as client:
             self.assertEqual({client.word(b"delete %d" % each) for each in ids}, {b"DELETED"})
 
+    def test_a_full_disk_without_a_reserve_is_the_reason_why_a_server_does_not_start(self):
+        folder = self.small_disk("1m")
+        (folder / "filler").write_bytes(bytes(1 << 20))
+        with self.assertRaises(AssertionError) as caught:
+            QueueServer(self, "--store", folder / "queue.db")
+        self.assertIn("its disk is full: free some space", str(caught.exception))
+
     def test_a_small_file_system(self):
         folder = self.small_disk("6m")
         filler = folder / "filler"

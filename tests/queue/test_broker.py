@@ -4,7 +4,15 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from evserve.queue.store import Batch, MemoryStore, Outcome, ThreadWriter, WriteResult
+from evserve.queue.model import Limits
+from evserve.queue.store import (
+    Batch,
+    DamagedEventError,
+    MemoryStore,
+    Outcome,
+    ThreadWriter,
+    WriteResult,
+)
 from tests.queue.memory_server import HeldWriter, MemoryServer
 
 
@@ -118,6 +126,11 @@ class BusyTests(SynchronousTestCase):
         self.assertIn("disk I/O error", self.broker.problem)
 
 
+class Unreadable(MemoryStore):
+    def body(self, event_id):
+        raise DamagedEventError(f"event {event_id} is lost")
+
+
 class DivisionTests(SynchronousTestCase):
     def test_what_is_too_much_for_a_full_disk_is_written_in_parts(self):
         writer = HeldWriter()
@@ -136,6 +149,54 @@ class DivisionTests(SynchronousTestCase):
         server.turn()
         replies = b"DELETED\r\n" * 3 + b"OUT_OF_MEMORY\r\nUSING a\r\n"
         self.assertEqual(client.transport.take(), replies)
+
+    def test_a_damaged_page_refuses_the_one_change_that_needs_it(self):
+        writer = HeldWriter()
+        server = MemoryServer(writer=writer)
+        client = server.connect()
+        client.ask(PUT * 2)
+        writer.finish()
+        client.transport.take()
+        client.ask(b"delete 1\r\ndelete 2\r\n")
+        damaged = WriteResult(Outcome.DAMAGED, Outcome.DAMAGED, cause="q.db: malformed")
+        self.assertEqual(writer.finish(damaged).deletes, [1, 2])
+        self.assertEqual(writer.finish(damaged).deletes, [1])
+        self.assertIn("malformed", server.broker.problem)
+        self.assertEqual(writer.finish().deletes, [2])
+        server.turn()
+        self.assertEqual(client.transport.take(), b"INTERNAL_ERROR\r\nDELETED\r\n")
+        self.assertIsNone(server.broker.problem)
+
+    def test_counters_of_a_damaged_event_refuse_no_other_change(self):
+        writer = HeldWriter()
+        store = MemoryStore(durable=True)
+        server = MemoryServer(writer=writer, store=store)
+        client = server.connect()
+        client.ask(PUT)
+        writer.finish()
+        client.ask(b"reserve\r\n")
+        client.transport.take()
+        server.broker._counters_due = 0
+        client.ask(PUT)
+        batch = writer.finish(WriteResult(Outcome.DAMAGED, Outcome.DAMAGED))
+        self.assertEqual((batch.counters, batch.rows), (1, 2))
+        self.assertEqual(writer.finish().rows, 1)
+        server.turn()
+        self.assertEqual(client.transport.take(), b"INSERTED 2\r\n")
+
+    def test_an_event_that_cannot_be_buried_in_the_store_is_buried_until_the_next_start(self):
+        writer = HeldWriter()
+        server = MemoryServer(Limits(resident=0), writer=writer, store=Unreadable(durable=True))
+        client = server.connect()
+        client.ask(b"put 0 0 60 4\r\nbody\r\n")
+        writer.finish()
+        client.transport.take()
+        self.assertEqual(client.ask(b"reserve-with-timeout 0\r\n"), b"TIMED_OUT\r\n")
+        damaged = WriteResult(Outcome.DAMAGED, Outcome.DAMAGED)
+        while writer.batches:
+            writer.finish(damaged)
+            server.turn()
+        self.assertIn(b"state: buried\n", client.ask(b"stats-job 1\r\n"))
 
     def test_a_batch_is_full_by_its_bytes_too(self):
         writer = HeldWriter()

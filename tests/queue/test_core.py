@@ -88,7 +88,7 @@ class CoreMachine(RuleBasedStateMachine):
             if key and each.key == key and each.tube == consumer.use
         ]
         if twins:
-            assert made == Duplicate(twins[0].id)
+            assert made == Duplicate(twins[0].id, is_settled=twins[0].state != "staged")
             return
         [change] = made
         item = Item(change.event.id, consumer.use, pri, ttr, "staged", key=key)
@@ -269,8 +269,13 @@ class CoreMachine(RuleBasedStateMachine):
 
     def check_answers(self):
         answers, self.core.answers = self.core.answers, []
-        actual = [(self.consumer_of(client).number, plain(answer)) for client, answer in answers]
-        expected = [(consumer.number, answer) for consumer, answer in self.model.answers]
+        actual = [
+            (self.consumer_of(client).number, plain(answer), wait.until)
+            for client, answer, wait in answers
+        ]
+        expected = [
+            (consumer.number, answer, consumer.until) for consumer, answer in self.model.answers
+        ]
         self.model.answers = []
         assert sorted(actual, key=str) == sorted(expected, key=str)
 

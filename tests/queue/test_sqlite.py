@@ -223,6 +223,35 @@ class DamageTests(StoreTests):
         self.assertEqual(self.server.broker.damaged, 100)
 
 
+class DamagedPageTests(StoreTests):
+    def test_a_damaged_page_stops_only_what_needs_it(self):
+        server, client = self.open(resident=0)
+        for number in range(10):
+            client.put(b"%d" % number * 10_000)
+        client.lose()
+        server.broker.close()
+        server.turn()
+        self.stores.clear()
+        data = bytearray(self.path.read_bytes())
+        for page in range(0, len(data), 4096):
+            if data[page + 4 : page + 9] == b"33333":
+                data[page : page + 4] = b"\xff" * 4  # the number of the next page of that body
+        self.path.write_bytes(data)
+        server, client = self.open(resident=0)
+        bodies = []
+        while (reply := client.ask(b"reserve-with-timeout 0\r\n")) != b"TIMED_OUT\r\n":
+            bodies.append(reply.split(b"\r\n")[1][:1])
+            server.clock.advance(1)  # the counters are written
+        self.assertEqual(b"".join(bodies), b"012456789")
+        self.assertIn(b"state: buried\n", client.ask(b"stats-job 4\r\n"))
+        deletes = b"".join(b"delete %d\r\n" % (number + 1) for number in range(10))
+        replies = client.ask(deletes).split()
+        del replies[3]  # SQLite may find that body's other pages, or not
+        self.assertEqual(replies, [b"DELETED"] * 9)
+        client.put(b"still there")
+        self.assertIsNone(server.broker.problem)
+
+
 class SpaceTests(StoreTests):
     def test_deleted_space_is_used_again(self):
         _, client = self.open()
@@ -356,10 +385,27 @@ class FailureTests(StoreTests):
         ):
             self.assertIs(self.outcome(code), Outcome.BUSY, code)
         for code in (
-            *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_CORRUPT),
-            *(sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_DIR_FSYNC, sqlite3.SQLITE_MISUSE),
+            *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_MISUSE),
+            *(sqlite3.SQLITE_IOERR_DIR_FSYNC, sqlite3.SQLITE_IOERR_TRUNCATE),
         ):
             self.assertIs(self.outcome(code), Outcome.BROKEN, code)
+
+    def test_another_programs_lock_passes(self):
+        self.patch(sqlite, "_BUSY_TIMEOUT", 0)
+        server, client = self.open()
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        self.assertEqual(client.ask(b"put 0 0 1 1\r\nx\r\n"), b"")
+        self.assertIn("database is locked", server.broker.problem)
+        other.execute("ROLLBACK")
+        server.clock.advance(1)
+        self.assertEqual(client.transport.take(), b"INSERTED 1\r\n")
+        self.assertIsNone(server.broker.problem)
+
+    def test_a_damaged_page_is_told_from_a_disk_that_fails(self):
+        for code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_READ):
+            self.assertIs(self.outcome(code), Outcome.DAMAGED, code)
 
     def test_memory_that_is_short_passes(self):
         """Python has an error of its own for it."""
