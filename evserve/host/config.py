@@ -19,15 +19,17 @@ from evserve.host.options import (
     LISTENING,
     LOOPBACK,
     Argument,
+    ParentOptions,
     Schema,
     did_you_mean,
     parse_arguments,
     set_options,
+    with_limit_options,
     with_listening_options,
 )
 from evserve.host.workers.messages import current_assignment
 from evserve.interfaces import IServicePlugin, LoadedService
-from evserve.plugin import Catalogue, PluginError, load
+from evserve.plugin import Catalogue, PluginError, ServiceMakerPlugin, load
 
 
 @frozen
@@ -71,8 +73,9 @@ def service_from_arguments(
     service = _load_service(name, name, catalogue, host)
     options = service.options
     with error_prefix(f"{name}:"):
-        if hasattr(options, "subCommands"):
-            # The words after its sub-command belong to that.
+        if hasattr(options, "subCommands") or isinstance(service.plugin, ServiceMakerPlugin):
+            # The words after its sub-command belong to that, and for `twistd` those after the
+            # first positional argument, such as the options of the command that procmon runs.
             arguments, positional = parse_arguments(words, [options], permute=False)
         else:
             arguments, positional = parse_arguments(words, [options, host], permute=True)
@@ -99,10 +102,21 @@ def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options)
     """Parse a `[services.NAME]` table; raises UsageError that names file, table and key."""
     with error_prefix(table.location):
         service = _load_service(table.name, table.plugin, catalogue, host)
-        arguments = arguments_from_table(table.settings, Schema(service.options))
-        set_options(service.options, arguments, message="{}: {}")
+        schema = Schema(service.options)
+        settings, positional = dict(table.settings), []
+        if "arguments" in settings and "arguments" not in schema.parameters:
+            positional = _positional(settings.pop("arguments"))
+        arguments = arguments_from_table(settings, schema)
+        set_options(service.options, arguments, positional, message="{}: {}")
         _check_endpoints(service)
     return service
+
+
+def _positional(value: object) -> list[str]:
+    """Return the key `arguments`: the words of a command line that are no options."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise UsageError(f"arguments: expected an array of strings, not {value!r}")
+    return value
 
 
 @contextmanager
@@ -129,9 +143,17 @@ def _load_service(
         loaded = load(plugin)
     except PluginError as error:
         raise PluginError(f"{plugin_name!r} cannot be used: {error}") from error
-    make_options = with_listening_options(loaded.options) if plugin.listens else loaded.options
+    make_options = loaded.options
+    hosted = isinstance(plugin, ServiceMakerPlugin)
+    if hosted:
+        make_options = with_limit_options(make_options)
+    elif plugin.listens:
+        make_options = with_listening_options(make_options)
     options = make_options()
     options.parent = host
+    if hosted and host.parent is not None:
+        parent: Any = ParentOptions(host, plugin_name, options)
+        options.parent = parent
     host.subCommand = plugin_name
     return ServiceConfig(name, plugin, loaded, options)
 
