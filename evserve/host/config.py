@@ -134,7 +134,7 @@ def _load_service(
     try:
         plugin = catalogue.find(plugin_name)
     except KeyError:
-        # A folder that was refused, whose name is empty, may be why the service is not there.
+        # What was refused, and has no name, may be why the service is not there.
         causes = [f"; {broken.cause}" for broken in catalogue.broken if not broken.name]
         hint = causes[0] if causes else did_you_mean(plugin_name, catalogue.services)
         hint = hint or " ('twistd -n evserve services' lists them)"
