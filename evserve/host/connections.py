@@ -296,7 +296,7 @@ class Connection:
         if drainable is not None:
             self._drain_asked = True
             drainable.drain()
-        elif not in_flight(protocol, self.transport, self.received):
+        elif not in_flight(protocol, self.transport):
             self._drain_asked = True
             self.transport.loseConnection()
 

@@ -19,8 +19,8 @@ QUIET = 1.0
 PATIENCE = 10.0
 
 # struct tcp_info of Linux: at 44 the milliseconds since data was last sent, at 52 those since data
-# was last received, at 156 the number of segments with data that were sent.
-_TCP_INFO = struct.Struct("=44xI4xI100xI")
+# was last received, at 152 and 156 how many segments with data were received and sent.
+_TCP_INFO = struct.Struct("=44xI4xI96xII")
 
 
 def lowest_transport(transport: Any) -> Any:
@@ -37,6 +37,7 @@ class Traffic:
     since_sent: float  # since it was accepted, if nothing was
     since_received: float
     has_sent: bool
+    has_received: bool  # whether or not the protocol has read it
 
     @classmethod
     def of(cls, transport: Any) -> "Traffic | None":
@@ -44,15 +45,15 @@ class Traffic:
         try:
             handle = lowest_transport(transport).getHandle()
             info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            sent, received, segments = _TCP_INFO.unpack(info)
+            sent, received, segments_in, segments_out = _TCP_INFO.unpack(info)
         except (AttributeError, OSError, struct.error):
             return None
-        return cls(sent / 1000, received / 1000, segments > 0)
+        return cls(sent / 1000, received / 1000, segments_out > 0, segments_in > 0)
 
     @property
     def is_unanswered(self) -> bool:
         """Whether the peer was the last to send."""
-        return self.since_received < self.since_sent
+        return self.has_received and self.since_received < self.since_sent
 
     @property
     def is_quiet(self) -> bool:
@@ -60,19 +61,20 @@ class Traffic:
         return min(self.since_sent, self.since_received) >= QUIET
 
 
-def in_flight(protocol: Any, transport: Any, received: int) -> bool:
+def in_flight(protocol: Any, transport: Any) -> bool:
     """Return whether closing the connection now would cut a request, an answer or a transfer.
 
-    protocol: what gets the connection's bytes.  received: how many there were.
+    protocol: what gets the connection's bytes.
     """
     protocol = _innermost(protocol)
     traffic = Traffic.of(transport)
-    unanswered = received > 0 and traffic is not None and traffic.is_unanswered
+    unanswered = traffic is not None and traffic.is_unanswered
     quiet = traffic is None or traffic.is_quiet
     channel = _http_channel(protocol)
     if channel is not None:
         return _has_requests(channel) or (unanswered and not quiet)
-    if getattr(protocol, "dtpInstance", None) is not None:  # Twisted's FTP: a file transfer
+    transfer = getattr(protocol, "dtpInstance", None)  # the data connection of Twisted's FTP
+    if transfer is not None and transfer.isConnected:
         return True
     if _is_sending(transport, quiet):
         return True

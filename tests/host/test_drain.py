@@ -1,6 +1,7 @@
 """Which connections have work in flight."""
 
 import socket
+from types import SimpleNamespace
 
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
@@ -17,9 +18,9 @@ from tests.host.timed_transport import Handle, TimedTransport
 class TrafficTests(SynchronousTestCase):
     def test_layers_around_the_connection_are_removed(self):
         layer = type("Layer", (), {})()
-        layer.transport = TimedTransport(Handle(2.5, 1.5, 0))
+        layer.transport = TimedTransport(Handle(2.5, 1.5, sends=0))
         self.assertIs(lowest_transport(layer), layer.transport)
-        self.assertEqual(Traffic.of(layer), Traffic(2.5, 1.5, False))
+        self.assertEqual(Traffic.of(layer), Traffic(2.5, 1.5, has_sent=False, has_received=True))
 
     def test_other_transports_have_no_answer(self):
         for transport in (StringTransport(), TimedTransport(Handle(1, size=8)), object()):
@@ -32,32 +33,32 @@ class TrafficTests(SynchronousTestCase):
         self.assertIsNone(Traffic.of(TimedTransport(left)))
 
 
-def flies(sent, received, *, bytes_received=1, segments=1, protocol=None, producer=None):
-    transport = TimedTransport(Handle(sent, received, segments))
+def flies(sent, received, *, sends=1, receives=1, protocol=None, producer=None):
+    transport = TimedTransport(Handle(sent, received, sends, receives))
     if producer is not None:
         transport.registerProducer(object(), producer == "push")
-    return in_flight(protocol or Protocol(), transport, bytes_received)
+    return in_flight(protocol or Protocol(), transport)
 
 
 class AnswerTests(SynchronousTestCase):
     def test_a_request_waits_for_its_answer(self):
         self.assertTrue(flies(60, 30))
-        self.assertTrue(flies(5, 2, segments=0))
+        self.assertTrue(flies(5, 2, sends=0))
 
     def test_after_the_answer_the_connection_is_idle(self):
         self.assertFalse(flies(2, 5))
         self.assertFalse(flies(2, 2))
 
     def test_a_client_that_has_sent_nothing_is_idle(self):
-        self.assertFalse(flies(5, 2, bytes_received=0))
+        self.assertFalse(flies(5, 2, receives=0))
 
     def test_a_protocol_that_never_answers_is_waited_for_while_data_arrives(self):
         age = PATIENCE + 1
-        self.assertTrue(flies(age, QUIET / 2, segments=0))
-        self.assertFalse(flies(age, QUIET, segments=0))
+        self.assertTrue(flies(age, QUIET / 2, sends=0))
+        self.assertFalse(flies(age, QUIET, sends=0))
 
     def test_where_the_kernel_does_not_tell_it_is_idle(self):
-        self.assertFalse(in_flight(Protocol(), StringTransport(), 1))
+        self.assertFalse(in_flight(Protocol(), StringTransport()))
 
 
 class TransferTests(SynchronousTestCase):
@@ -72,14 +73,16 @@ class TransferTests(SynchronousTestCase):
         transport = TimedTransport(Handle(60, 60))
         transport.registerProducer(object(), True)
         transport.producerPaused = True
-        self.assertTrue(in_flight(Protocol(), transport, 1))
+        self.assertTrue(in_flight(Protocol(), transport))
 
     def test_an_ftp_session_is_in_flight_during_a_transfer(self):
         session = Protocol()
         session.dtpInstance = None
         self.assertFalse(flies(1, 2, protocol=session))
-        session.dtpInstance = object()
+        session.dtpInstance = SimpleNamespace(isConnected=True)
         self.assertTrue(flies(1, 2, protocol=session))
+        session.dtpInstance.isConnected = False
+        self.assertFalse(flies(1, 2, protocol=session))
 
 
 class Never(Resource):
@@ -99,7 +102,7 @@ class HTTPTests(SynchronousTestCase):
         self.addCleanup(self.protocol.connectionLost, None)
 
     def flies(self):
-        return in_flight(self.protocol, self.transport, 1)
+        return in_flight(self.protocol, self.transport)
 
     def test_between_requests_it_is_idle(self):
         self.assertFalse(self.flies())
@@ -124,4 +127,4 @@ class HTTPTests(SynchronousTestCase):
         channel = HTTPChannel()
         channel.requests = [object()]
         wrapper = ProtocolWrapper(WrappingFactory(None), channel)
-        self.assertTrue(in_flight(wrapper, StringTransport(), 1))
+        self.assertTrue(in_flight(wrapper, StringTransport()))

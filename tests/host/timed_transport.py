@@ -9,10 +9,10 @@ from twisted.internet.testing import StringTransport
 class Handle:
     """A socket that says how long ago it sent and received something, in seconds."""
 
-    def __init__(self, sent, received=0.0, segments=1, size=160):
-        self.info = struct.pack("=44xI4xI100xI", int(sent * 1000), int(received * 1000), segments)[
-            :size
-        ]
+    def __init__(self, sent, received=0.0, sends=1, receives=1, size=160):
+        self.info = struct.pack(
+            "=44xI4xI96xII", int(sent * 1000), int(received * 1000), receives, sends
+        )[:size]
 
     def getsockopt(self, level, option, size):
         assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
