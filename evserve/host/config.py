@@ -73,12 +73,14 @@ def service_from_arguments(
     service = _load_service(name, name, catalogue, host)
     options = service.options
     with error_prefix(f"{name}:"):
-        if hasattr(options, "subCommands") or isinstance(service.plugin, ServiceMakerPlugin):
-            # The words after its sub-command belong to that, and for `twistd` those after the
-            # first positional argument, such as the options of the command that procmon runs.
+        if hasattr(options, "subCommands"):
+            # The words after its sub-command belong to that.
             arguments, positional = parse_arguments(words, [options], permute=False)
         else:
-            arguments, positional = parse_arguments(words, [options, host], permute=True)
+            # As for `twistd`, the words after the first that is no option belong to its plugin,
+            # such as the options of the command that procmon runs.
+            permute = not isinstance(service.plugin, ServiceMakerPlugin)
+            arguments, positional = parse_arguments(words, [options, host], permute=permute)
         own: list[Argument] = []
         others: list[Argument] = []
         for argument in (*listening, *arguments):
