@@ -18,6 +18,9 @@ QUIET = 1.0
 # Seconds after which a connection that was never sent anything counts as one without answers.
 PATIENCE = 10.0
 
+# Seconds after which no answer is expected any more: the client may have had the last word.
+ANSWER_TIME = 30.0
+
 # struct tcp_info of Linux: at 44 the milliseconds since data was last sent, at 52 those since data
 # was last received, at 152 and 156 how many segments with data were received and sent.
 _TCP_INFO = struct.Struct("=44xI4xI96xII")
@@ -80,7 +83,9 @@ def in_flight(protocol: Any, transport: Any) -> bool:
         return True
     if not unanswered or traffic is None:
         return False
-    return traffic.has_sent or traffic.since_sent < PATIENCE or not quiet
+    if traffic.has_sent:
+        return traffic.since_received < ANSWER_TIME
+    return traffic.since_sent < PATIENCE or not quiet
 
 
 def _innermost(protocol: Any) -> Any:

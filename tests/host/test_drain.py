@@ -11,7 +11,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from evserve.host.drain import PATIENCE, QUIET, Traffic, in_flight, lowest_transport
+from evserve.host.drain import ANSWER_TIME, PATIENCE, QUIET, Traffic, in_flight, lowest_transport
 from tests.host.timed_transport import Handle, TimedTransport
 
 
@@ -42,8 +42,11 @@ def flies(sent, received, *, sends=1, receives=1, protocol=None, producer=None):
 
 class AnswerTests(SynchronousTestCase):
     def test_a_request_waits_for_its_answer(self):
-        self.assertTrue(flies(60, 30))
+        self.assertTrue(flies(60, ANSWER_TIME - 1))
         self.assertTrue(flies(5, 2, sends=0))
+
+    def test_what_was_not_answered_for_long_gets_no_answer(self):
+        self.assertFalse(flies(60, ANSWER_TIME))
 
     def test_after_the_answer_the_connection_is_idle(self):
         self.assertFalse(flies(2, 5))
