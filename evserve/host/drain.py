@@ -55,8 +55,8 @@ class Traffic:
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the peer was the last to send."""
-        return self.has_received and self.since_received < self.since_sent
+        """Whether the peer was the last to send; the kernel's clock may have steps of 10 ms."""
+        return self.has_received and (not self.has_sent or self.since_received < self.since_sent)
 
     @property
     def is_quiet(self) -> bool:

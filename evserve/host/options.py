@@ -301,6 +301,8 @@ def set_options(
             except ValueError as problem:
                 raise UsageError(message.format(name, problem)) from error
         raise
+    except OSError:  # --help into a closed pipe: the command ends without a word
+        raise
     except Exception as error:  # from a method of the plugin's options
         raise UsageError(explain(error)) from error
 

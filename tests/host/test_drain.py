@@ -45,6 +45,9 @@ class AnswerTests(SynchronousTestCase):
         self.assertTrue(flies(60, ANSWER_TIME - 1))
         self.assertTrue(flies(5, 2, sends=0))
 
+    def test_so_does_one_that_came_with_the_connection(self):
+        self.assertTrue(flies(2, 2, sends=0))
+
     def test_what_was_not_answered_for_long_gets_no_answer(self):
         self.assertFalse(flies(60, ANSWER_TIME))
 
