@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, implementer
 
@@ -290,6 +291,12 @@ class Connection:
         To be called again and again: it asks once.
         """
         if self._drain_asked:
+            # An idle client may not read TLS's close alert for hours, and there is no need to wait
+            # for its own (RFC 8446, 6.1).
+            tls = self.transport
+            is_tls = isinstance(tls, TLSMemoryBIOProtocol)
+            if is_tls and tls.disconnecting and not tls._appSendBuffer:  # noqa: SLF001 - all is below TLS
+                lowest_transport(tls).loseConnection()
             return
         protocol = self._protocol
         drainable = IDrainable(protocol, None)
@@ -298,6 +305,9 @@ class Connection:
             drainable.drain()
         elif not in_flight(protocol, self.transport):
             self._drain_asked = True
+            if getattr(lowest_transport(self.transport), "producer", None) is not None:
+                # Of an idle HTTP channel or proxy. TLS would wait until it is unregistered.
+                self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def abort(self) -> None:

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
@@ -264,6 +265,28 @@ class DrainTests(Case):
         transport.unregisterProducer()
         self.clock.advance(DRAIN_INTERVAL)
         self.assertTrue(transport.disconnecting)
+
+    def test_an_idle_producer_does_not_keep_it_open(self):
+        connection = self.connect()
+        transport = connection.transport
+        transport.registerProducer(self, True)
+        transport.streamingProducer, transport.producerPaused = True, False
+        self.limiter.drain()
+        self.assertTrue(transport.disconnecting)
+        self.assertIsNone(transport.producer)
+
+    def test_a_tls_client_need_not_answer_the_close_alert(self):
+        connection = self.connect()
+        tls = TLSMemoryBIOProtocol(None, None)
+        tls.transport, connection.transport = connection.transport, tls
+        tls.wrappedProtocol, tls.loseConnection = connection, lambda: None
+        tls.disconnecting, tls._appSendBuffer = True, [b"unsent"]
+        self.limiter.drain()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.assertFalse(tls.transport.disconnecting)
+        tls._appSendBuffer.clear()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.assertTrue(tls.transport.disconnecting)
 
     def test_a_protocol_is_asked_once_to_drain(self):
         self.protocol = Drainable

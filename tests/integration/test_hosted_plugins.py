@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 from treq.client import HTTPClient
+from twisted.internet.endpoints import clientFromString, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectError
 from twisted.web.client import Agent
 
+from tests.certificates import make_certificates
 from tests.integration.commands import CommandCase
 from tests.integration.processes import TWISTD, address_of
+from tests.integration.stream_client import StreamClient
 
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -304,6 +307,35 @@ class DrainTests(Case):
         slow.transport.resumeProducing()
         body = (await slow.closed).partition(b"\r\n\r\n")[2]
         self.assertEqual((len(body), await ended), (BIG, 0))
+
+    async def test_over_tls_it_is_the_same(self):
+        certificates = make_certificates()
+        self.folder.joinpath("server.pem").write_bytes(certificates.server_pem)
+        self.folder.joinpath("big").write_bytes(bytes(BIG))
+        listen = "ssl:0:interface=127.0.0.1"
+        server = await self.serving("--drain", "100", "web", "--listen", listen, "--path", ".")
+        slow, idle = [
+            await self.tls(await server.listening("ssl"), certificates) for _ in range(2)
+        ]
+        for client in (slow, idle):
+            path = b"/big" if client is slow else b"/nope"
+            client.transport.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            await client.receive(1)
+        slow.transport.pauseProducing()
+        ended = await self.stopping(server)
+        await idle.closed
+        slow.transport.resumeProducing()
+        body = (await slow.closed).partition(b"\r\n\r\n")[2]
+        self.assertEqual((len(body), await ended), (BIG, 0))
+
+    async def tls(self, address, certificates):
+        from twisted.internet import reactor
+
+        client = StreamClient()
+        endpoint = clientFromString(reactor, f"tcp:{address}")
+        await connectProtocol(wrapClientTLS(certificates.client_options(), endpoint), client)
+        self.addCleanup(client.hang_up)
+        return client
 
     async def test_a_client_that_reads_nothing_is_cut_when_the_drain_ends(self):
         server, address = await self.web("--drain", "0.3")
