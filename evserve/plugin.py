@@ -36,6 +36,10 @@ class PluginError(Exception):
     """A plugin, or a folder of them, cannot be used; the message is the cause in one line."""
 
 
+class UntrustedError(PluginError, ImportError):
+    """A file or folder of code that another user may change."""
+
+
 @implementer(IPlugin, IServicePlugin)
 @frozen
 class ServicePlugin:
@@ -165,7 +169,7 @@ class FoundHandler:
 class BrokenPlugin:
     """A plugin, or a whole plugin file, that cannot be used, and why."""
 
-    name: str  # empty for a folder that was refused
+    name: str  # empty for a folder or a file that was refused
     path: str
     cause: str
 
@@ -276,7 +280,9 @@ def _plugin_modules(
         try:
             module = _import_module(f"{package.__name__}.{name}")
         except PluginError as error:
-            broken.append(BrokenPlugin(name, path, str(error)))
+            # Nobody knows which services a refused file has, so it is nameless like a folder.
+            shown = "" if isinstance(error, UntrustedError) else name
+            broken.append(BrokenPlugin(shown, path, str(error)))
             continue
         finally:
             package.__path__ = search_path
@@ -304,7 +310,7 @@ def _import_module(module: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UntrustedError):
         raise
     except BaseException as error:
         raise PluginError(one_line(error)) from error

@@ -6,6 +6,8 @@
 - application: the service tree, its start and drain; the host that services see
 - listener: the service that listens; ports on inherited sockets
 - connections: limits per service, idle time-outs, file descriptors, drain of connections
+- drain: which connections have work in flight
+- hosted: services of `twistd` plugins, their ports and connections
 - endpoints: endpoint strings
 - certificates: those of TLS endpoints, read again on SIGHUP
 - plugins: folders of plugin files; the `services` command

@@ -3,8 +3,8 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, TextIO
 
@@ -12,9 +12,10 @@ import twisted
 from attrs import define
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IProcess, IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, Logger
 from twisted.python.usage import Options
 from typing_extensions import override
@@ -26,6 +27,7 @@ from evserve.host.certificates import Certificates
 from evserve.host.config import ServiceConfig
 from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.endpoints import endpoint_strings
+from evserve.host.hosted import HostedService
 from evserve.host.listener import ListenerService, SharedSocketReactor
 from evserve.host.logs import LogFile, logs_to_terminal, make_observer, open_log_file
 from evserve.host.metrics import Metrics, ProcessMetrics
@@ -34,6 +36,7 @@ from evserve.host.process import USER_ERRORS, explain
 from evserve.host.signals import SignalHandlers, Terminal, hangs_up
 from evserve.host.systemd import notifier_from_environment
 from evserve.interfaces import IAbortable, IHost
+from evserve.plugin import ServiceMakerPlugin
 
 
 MINIMUM_DRAIN = 0.1  # seconds: services without work in flight also need a turn to stop
@@ -101,6 +104,10 @@ class RootService(MultiService):
         observer = make_observer(self._twistd, self._log_format, self._log_file)
         if observer is not None:
             parent.setComponent(ILogObserver, observer)
+        for child in self:
+            if isinstance(child, HostedService):
+                with _errors_of(str(child.name)):
+                    child.share_process(IProcess(parent))
 
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:
         """Return the endpoint of a service's endpoint string; raises EndpointError."""
@@ -352,19 +359,44 @@ class ServiceHost:
 def add_services(configs: list[ServiceConfig], root: RootService) -> None:
     """Make the services and add them to `root`; raises SystemExit if one cannot be made."""
     for config in configs:
-        service = _make_service(config, root)
+        host = ServiceHost(config.name, root)
+        if isinstance(config.plugin, ServiceMakerPlugin):
+            service: Any = _make_hosted(config, host)
+        else:
+            service = _make_service(config, host)
+        if service.parent is not None:  # an Application that the plugin has made for itself
+            service.disownServiceParent()
         service.setName(config.name)
         service.setServiceParent(root)
 
 
-def _make_service(config: ServiceConfig, root: RootService) -> IService:
-    try:
-        made = config.loaded.make_service(config.options, ServiceHost(config.name, root))
-    except Exception as error:
-        if not isinstance(error, USER_ERRORS):
-            traceback.print_exc()
-        raise SystemExit(f"evserve: {config.name}: {explain(error)}") from None
+def _make_service(config: ServiceConfig, host: "ServiceHost") -> IService:
+    with _errors_of(config.name):
+        made = config.loaded.make_service(config.options, host)
     service: IService | None = IService(made, None)
     if service is None:
         raise SystemExit(f"evserve: {config.name}: makeService returned {made!r}, not a service")
     return service
+
+
+def _make_hosted(config: ServiceConfig, host: "ServiceHost") -> HostedService:
+    root = host.root
+    added = getattr(config.options, "limit_options", ())
+    limits = Limits.of({name: config.options[name] for name in added})
+    limiter = ConnectionLimiter(config.name, Factory(), limits, root.reactor, root.descriptors)
+    service = HostedService(host, {}, limiter, config)
+    root.listeners.append(service)
+    with _errors_of(config.name):
+        service.make()
+    return service
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Exit with one line about the service `name`, after the traceback if it is a defect."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, USER_ERRORS):
+            traceback.print_exc()
+        raise SystemExit(f"evserve: {name}: {explain(error)}") from None

@@ -138,6 +138,7 @@ class Options(usage.Options):
         with exit_without_traceback():
             try:
                 self._parse(sys.argv[1:] if options is None else list(options))
+                self._settle_twistd()
             except (usage.UsageError, PluginError) as error:
                 raise SystemExit(f"evserve: {error}") from None
             if self["check"]:
@@ -210,8 +211,8 @@ class Options(usage.Options):
     def _apply(self, arguments: list[Argument], message: str | None = None) -> None:
         set_options(self, arguments, message=message, parse=super().parseOptions)
 
-    @override
-    def postOptions(self) -> None:
+    def _settle_twistd(self) -> None:
+        """Adapt the options of `twistd`, after services that are its plugins have seen them."""
         twistd: dict[str, Any] = self.parent or {}
         if twistd.get("nodaemon") and twistd.get("pidfile") == "twistd.pid":
             twistd["pidfile"] = ""  # the default: two servers may run in one folder

@@ -19,15 +19,17 @@ from evserve.host.options import (
     LISTENING,
     LOOPBACK,
     Argument,
+    ParentOptions,
     Schema,
     did_you_mean,
     parse_arguments,
     set_options,
+    with_limit_options,
     with_listening_options,
 )
 from evserve.host.workers.messages import current_assignment
 from evserve.interfaces import IServicePlugin, LoadedService
-from evserve.plugin import Catalogue, PluginError, load
+from evserve.plugin import Catalogue, PluginError, ServiceMakerPlugin, load
 
 
 @frozen
@@ -75,7 +77,10 @@ def service_from_arguments(
             # The words after its sub-command belong to that.
             arguments, positional = parse_arguments(words, [options], permute=False)
         else:
-            arguments, positional = parse_arguments(words, [options, host], permute=True)
+            # As for `twistd`, the words after the first that is no option belong to its plugin,
+            # such as the options of the command that procmon runs.
+            permute = not isinstance(service.plugin, ServiceMakerPlugin)
+            arguments, positional = parse_arguments(words, [options, host], permute=permute)
         own: list[Argument] = []
         others: list[Argument] = []
         for argument in (*listening, *arguments):
@@ -99,8 +104,12 @@ def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options)
     """Parse a `[services.NAME]` table; raises UsageError that names file, table and key."""
     with error_prefix(table.location):
         service = _load_service(table.name, table.plugin, catalogue, host)
-        arguments = arguments_from_table(table.settings, Schema(service.options))
-        set_options(service.options, arguments, message="{}: {}")
+        schema = Schema(service.options)
+        settings, positional = dict(table.settings), []
+        if "arguments" in settings and "arguments" not in schema.parameters:
+            positional = _positional(settings.pop("arguments"))
+        arguments = arguments_from_table(settings, schema)
+        set_options(service.options, arguments, positional, message="{}: {}")
         if table.settings.get("listen") == []:
             raise UsageError("listen: no endpoint (remove the key to listen on the default port)")
         try:
@@ -108,6 +117,13 @@ def service_from_table(table: ServiceTable, catalogue: Catalogue, host: Options)
         except EndpointError as error:
             raise UsageError(f"listen: {error}") from error
     return service
+
+
+def _positional(value: object) -> list[str]:
+    """Return the key `arguments`: the words of a command line that are no options."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise UsageError(f"arguments: expected an array of strings, not {value!r}")
+    return value
 
 
 @contextmanager
@@ -125,7 +141,7 @@ def _load_service(
     try:
         plugin = catalogue.find(plugin_name)
     except KeyError:
-        # A folder that was refused, whose name is empty, may be why the service is not there.
+        # What was refused, and has no name, may be why the service is not there.
         causes = [f"; {broken.cause}" for broken in catalogue.broken if not broken.name]
         hint = causes[0] if causes else did_you_mean(plugin_name, catalogue.services)
         hint = hint or " ('twistd -n evserve services' lists them)"
@@ -134,9 +150,17 @@ def _load_service(
         loaded = load(plugin)
     except PluginError as error:
         raise PluginError(f"{plugin_name!r} cannot be used: {error}") from error
-    make_options = with_listening_options(loaded.options) if plugin.listens else loaded.options
+    make_options = loaded.options
+    hosted = isinstance(plugin, ServiceMakerPlugin)
+    if hosted:
+        make_options = with_limit_options(make_options)
+    elif plugin.listens:
+        make_options = with_listening_options(make_options)
     options = make_options()
     options.parent = host
+    if hosted and host.parent is not None:
+        parent: Any = ParentOptions(host, plugin_name, options)
+        options.parent = parent
     host.subCommand = plugin_name
     return ServiceConfig(name, plugin, loaded, options)
 

@@ -6,8 +6,6 @@ counts bytes only if the transport does not count them itself.
 """
 
 import os
-import socket
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -30,10 +28,11 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, implementer
 
+from evserve.host.drain import Traffic, in_flight, is_answering, lowest_transport
 from evserve.host.options import Limits
 from evserve.interfaces import IBusy, IDrainable
 
@@ -41,11 +40,9 @@ from evserve.interfaces import IBusy, IDrainable
 _log = Logger()
 
 DESCRIPTOR_RETRY = 0.25  # seconds between checks for free descriptors
+DRAIN_INTERVAL = 0.1  # seconds between looks at the connections that have work in flight
 
 _OPTIONAL_INTERFACES = (IHandshakeListener, IFileDescriptorReceiver)
-# struct tcp_info of Linux: eight single bytes, nine 32-bit fields, then the milliseconds since
-# data was last sent.
-_LAST_DATA_SENT = struct.Struct("=44xI")
 _SWEEPS_PER_TIMEOUT = 4  # so a time-out is up to a quarter late
 _BATCH_GROWTH = 20  # after a full batch, Twisted's ports accept this many more in the next
 
@@ -66,10 +63,14 @@ class ConnectionLimiter(Factory):
     _received: int = field(init=False, default=0)  # bytes, from closed connections
     _unreported: Counter[str] = field(init=False, factory=Counter)
     _drained: list[Deferred[None]] = field(init=False, factory=list)
+    _drain_loop: LoopingCall = field(init=False)
+    _looked_at: float = field(init=False, default=0.0)  # when closed connections were looked for
 
     noisy = False
 
     def __attrs_post_init__(self) -> None:
+        self._drain_loop = LoopingCall(self._drain_idle)
+        self._drain_loop.clock = self.reactor
         if IProtocolNegotiationFactory.providedBy(self.inner):
             alsoProvides(self, IProtocolNegotiationFactory)
 
@@ -87,13 +88,20 @@ class ConnectionLimiter(Factory):
         self.inner.doStop()
 
     def buildProtocol(self, addr: Any) -> Any:
+        return self.build_limited(self.inner, addr)
+
+    def build_limited(self, factory: IProtocolFactory, addr: Any) -> Any:
+        """Return a protocol of `factory` for a connection that counts here, or a refusal."""
         host = getattr(addr, "host", None)
         peer = None if host is None else intern(host)  # one string for all connections of a peer
         reason = self._exceeded_limit(peer)
+        if reason is not None and self._looked_at + 1 < self.reactor.seconds():
+            self._forget_closed()
+            reason = self._exceeded_limit(peer)
         if reason is not None:
             self._refuse(reason)
             return RefusedConnection()
-        inner = self.inner.buildProtocol(addr)
+        inner = factory.buildProtocol(addr)
         if inner is None:
             return RefusedConnection()
         kind = TransparentConnection if _optional_interfaces(inner) else Connection
@@ -133,6 +141,8 @@ class ConnectionLimiter(Factory):
 
     def closed(self, connection: "Connection") -> None:
         """Forget a connection that was lost."""
+        if connection not in self.connections:  # its end was noticed before it was reported
+            return
         self.connections.discard(connection)
         self.descriptors.closed()
         self._received += connection.received
@@ -142,23 +152,38 @@ class ConnectionLimiter(Factory):
             if not self._peers[peer]:
                 del self._peers[peer]
         if not self.connections:
+            if self._drain_loop.running:
+                self._drain_loop.stop()
             waiting, self._drained = self._drained, []
             for each in waiting:
                 each.callback(None)
 
+    def _forget_closed(self) -> None:
+        """Forget connections whose end was not reported: their protocol has replaced itself."""
+        self._looked_at = self.reactor.seconds()
+        for connection in list(self.connections):
+            if connection.is_closed:
+                self.closed(connection)
+
     def drain(self) -> Deferred[None]:
-        """Ask every connection to finish; fires when all are closed."""
+        """Ask every connection to finish once it is idle; fires when all are closed."""
+        self._forget_closed()
+        if not self.connections:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        if not self._drain_loop.running:
+            self._drain_loop.start(DRAIN_INTERVAL)
+        return drained
+
+    def _drain_idle(self) -> None:
+        self._forget_closed()
         for connection in list(self.connections):
             try:
                 connection.drain()
             except Exception:
                 _log.failure("{name}: a protocol failed to drain", name=self.name)
                 connection.abort()
-        if not self.connections:
-            return succeed(None)
-        drained: Deferred[None] = Deferred()
-        self._drained.append(drained)
-        return drained
 
     def abort(self) -> int:
         """Abort every connection; return how many there were."""
@@ -169,6 +194,7 @@ class ConnectionLimiter(Factory):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the connection metrics (prometheus_client's Collector)."""
+        self._forget_closed()
         received = self._received + sum(each.received for each in self.connections)
         yield GaugeMetricFamily("evserve_connections", "Open connections.", len(self.connections))
         yield GaugeMetricFamily(
@@ -193,8 +219,8 @@ class ConnectionLimiter(Factory):
 class Connection:
     """Wraps a service's protocol, which is given the real transport.
 
-    A protocol that replaces itself (`transport.protocol = ...`) also replaces this wrapper, so its
-    connection counts as open until the process ends.
+    A protocol that replaces itself (`transport.protocol = ...`) also replaces this wrapper, which
+    then hears of nothing: the limiter looks whether the transport is closed.
     """
 
     inner: Any
@@ -202,6 +228,7 @@ class Connection:
     peer: str | None  # IP address
     transport: Any = None
     dataReceived: Callable[[bytes], None] = field(init=False)
+    _drain_asked: bool = field(init=False, default=False)
     _counter: Any = field(init=False)  # has `bytes_received`
 
     def __attrs_post_init__(self) -> None:
@@ -250,13 +277,45 @@ class Connection:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the transport is closed, reported or not."""
+        return bool(getattr(lowest_transport(self.transport), "disconnected", False))
+
+    @property
+    def _protocol(self) -> Any:
+        """The protocol that gets the bytes: the service's, or what has replaced it."""
+        transport = self.transport
+        current = getattr(transport, "wrappedProtocol", getattr(transport, "protocol", self))
+        outer = current
+        while current is not self and hasattr(current, "wrappedProtocol"):
+            current = current.wrappedProtocol
+        return self.inner if current is self else outer
+
     def drain(self) -> None:
-        """Ask the protocol to finish, or close the connection once its writes are sent."""
-        drainable = IDrainable(self.inner, None)
-        if drainable is None:
-            self.transport.loseConnection()
-        else:
+        """Ask the protocol to finish, or close the connection once nothing is in flight.
+
+        To be called again and again: it asks once.
+        """
+        if self._drain_asked:
+            # An idle client may not read TLS's close alert for hours, and there is no need to wait
+            # for its own (RFC 8446, 6.1).
+            tls = self.transport
+            is_tls = isinstance(tls, TLSMemoryBIOProtocol)
+            if is_tls and tls.disconnecting and not tls._appSendBuffer:  # noqa: SLF001 - all is below TLS
+                lowest_transport(tls).loseConnection()
+            return
+        protocol = self._protocol
+        drainable = IDrainable(protocol, None)
+        if drainable is not None:
+            self._drain_asked = True
             drainable.drain()
+        elif not in_flight(protocol, self.transport):
+            self._drain_asked = True
+            if getattr(lowest_transport(self.transport), "producer", None) is not None:
+                # Of an idle HTTP channel or proxy. TLS would wait until it is unregistered.
+                self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close the connection now; unsent data is lost."""
@@ -354,10 +413,11 @@ class IdleSweep:
         timeout = self.limiter.limits.idle_timeout or 0
         if now - since < timeout:
             return False
-        sent = seconds_since_sent(connection.transport)
-        if sent is not None and sent < timeout:
+        traffic = Traffic.of(connection.transport)
+        if traffic is not None and traffic.since_sent < timeout:
             return False
-        if not _is_busy(connection.inner):
+        busy = IBusy(connection.inner, None)
+        if not (is_answering(connection.inner) if busy is None else busy.busy()):
             return True
         self._seen[connection] = (received, now)
         return False
@@ -365,34 +425,10 @@ class IdleSweep:
 
 def _keep_alive(transport: Any) -> None:
     """Have the kernel close the connection of a client whose machine is gone."""
-    while isinstance(transport, ProtocolWrapper):  # TLS, haproxy
-        transport = transport.transport
-    if hasattr(type(transport), "setTcpKeepAlive"):
+    lowest = lowest_transport(transport)
+    if hasattr(type(lowest), "setTcpKeepAlive"):
         with suppress(OSError):  # of macOS, if the client is gone already
-            transport.setTcpKeepAlive(True)
-
-
-def _is_busy(protocol: Any) -> bool:
-    busy = IBusy(protocol, None)
-    if busy is not None:
-        return bool(busy.busy())
-    # A request that twisted.web has received and not answered; its Site wraps the channel, which
-    # has streams if it is one of HTTP/2.
-    channel = getattr(protocol, "_channel", protocol)
-    streams = getattr(channel, "streams", False) if channel is not protocol else False
-    return bool(getattr(channel, "_handlingRequest", streams))
-
-
-def seconds_since_sent(transport: Any) -> float | None:
-    """Return how long ago a TCP transport last sent data; None if the kernel does not tell."""
-    while hasattr(transport, "transport"):  # TLS, haproxy: layers around the connection
-        transport = transport.transport
-    try:
-        info = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        (milliseconds,) = _LAST_DATA_SENT.unpack_from(info)
-    except (AttributeError, OSError, struct.error):
-        return None
-    return float(milliseconds) / 1000
+            lowest.setTcpKeepAlive(True)
 
 
 def count_open_descriptors() -> int | None:

@@ -7,13 +7,15 @@
 import difflib
 import getopt
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from attrs import frozen
 from twisted.python.reflect import accumulateClassList
 from twisted.python.usage import Options, UsageError
+from typing_extensions import override
 
+from evserve.host.process import explain
 from evserve.options import port_number, positive_integer, seconds
 
 
@@ -27,6 +29,12 @@ def address(text: str) -> str:
     return text
 
 
+LIMIT_PARAMETERS: list[list[Any]] = [
+    ["max-connections", None, None, "Maximum number of open connections", positive_integer],
+    ["max-per-peer", None, None, "Maximum number of connections per address", positive_integer],
+    ["idle-timeout", None, None, "Seconds after which an idle connection is closed", seconds],
+]
+
 LISTENING_PARAMETERS: list[list[Any]] = [
     ["port", None, None, "TCP port to listen on", port_number],
     [
@@ -36,9 +44,7 @@ LISTENING_PARAMETERS: list[list[Any]] = [
         "Address to listen on (0.0.0.0 or :: for all interfaces)",
         address,
     ],
-    ["max-connections", None, None, "Maximum number of open connections", positive_integer],
-    ["max-per-peer", None, None, "Maximum number of connections per address", positive_integer],
-    ["idle-timeout", None, None, "Seconds after which an idle connection is closed", seconds],
+    *LIMIT_PARAMETERS,
 ]
 
 LISTENING = {"listen", *(row[0] for row in LISTENING_PARAMETERS)}
@@ -69,6 +75,85 @@ def with_listening_options(options: Callable[[], Options]) -> Callable[[], Optio
     return type(options.__name__, (options,), {"__doc__": options.__doc__, **added})
 
 
+def with_limit_options(options: Callable[[], Options]) -> Callable[[], Options]:
+    """Return the option class of a `twistd` plugin with the limits added that it has not itself.
+
+    Its class attribute `limit_options` names those that were added.
+    """
+    if not isinstance(options, type):
+        return options
+    own = {long.rstrip("=") for long in options().longOpt}
+    added = [list(row) for row in LIMIT_PARAMETERS if row[0] not in own]
+    attributes = {
+        "__doc__": options.__doc__,
+        "__module__": options.__module__,
+        "optParameters": added,
+        "limit_options": [row[0] for row in added],
+    }
+    return type(options.__name__, (options,), attributes)
+
+
+class ParentOptions(MutableMapping[str, Any]):
+    """The options of `twistd` as the options of a `twistd` plugin see them: their parent.
+
+    What the plugin sets reaches `twistd`. Only `subCommand` and `subOptions` are the plugin's own,
+    as if `twistd` had been given its name, and not that of evserve.
+    """
+
+    def __init__(self, host: Options, name: str, options: Options) -> None:
+        vars(self).update(_host=host, subCommand=name, subOptions=options)
+
+    @property
+    def _twistd(self) -> Any:
+        return vars(self)["_host"].parent
+
+    @property  # type: ignore[misc]  # for isinstance(parent, usage.Options)
+    @override
+    def __class__(self) -> type:
+        return type(self._twistd)
+
+    @override
+    def __getitem__(self, key: str) -> Any:
+        return self._twistd[key]
+
+    @override
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._twistd[key] = value
+
+    @override
+    def __delitem__(self, key: str) -> None:
+        del self._twistd[key]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._twistd)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._twistd)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._twistd, name)
+
+    @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            vars(self)[name] = value
+        else:
+            setattr(self._twistd, name, value)
+
+    __hash__ = object.__hash__
+
+    @override
+    def __str__(self) -> str:
+        return str(self._twistd)
+
+    def getSynopsis(self) -> str:
+        """Return the words before the plugin's name in `--help`, which are those of evserve."""
+        synopsis: str = vars(self)["_host"].getSynopsis()
+        return synopsis
+
+
 @frozen
 class Limits:
     """The limits of a listening service; None is no limit."""
@@ -78,7 +163,7 @@ class Limits:
     idle_timeout: float | None = None  # seconds
 
     @classmethod
-    def of(cls, options: Options) -> "Limits":
+    def of(cls, options: Mapping[str, Any]) -> "Limits":
         """Return the limits in a service's parsed options."""
         get = options.get
         return cls(get("max-connections"), get("max-per-peer"), get("idle-timeout") or None)
@@ -217,6 +302,10 @@ def set_options(
                 said = f"{dashed(name)} {problem}"
                 raise UsageError(message.format(name, problem) if message else said) from error
         raise
+    except OSError:  # --help into a closed pipe: the command ends without a word
+        raise
+    except Exception as error:  # from a method of the plugin's options
+        raise UsageError(explain(error)) from error
 
 
 def dashed(name: str) -> str:

@@ -1,31 +1,46 @@
 """Folders of plugin files, and `twistd -n evserve services`, which lists the plugins in them.
 
-The code in a plugin file runs with the user's rights, so a folder that others can change is
-refused.
+The code in these folders runs with the user's rights, so what another user may change is refused:
+a folder when it is added, and a file, whether plugin or module, when it is imported.
 """
 
+import errno
 import importlib
+import os
+import pwd
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import twisted.plugins
+from attrs import frozen
 from twisted.application.service import IService
 from twisted.python import usage
 
 from evserve.host.process import current_folder, exit_without_traceback
 from evserve.interfaces import IHost
-from evserve.plugin import BrokenPlugin, Catalogue, PluginError, added_folders, load
+from evserve.plugin import (
+    BrokenPlugin,
+    Catalogue,
+    PluginError,
+    UntrustedError,
+    added_folders,
+    load,
+)
+
+
+_MAX_LINKS = 40  # on the way to a file, as in the kernel
 
 
 def add_plugin_folder(name: str, package: ModuleType = twisted.plugins) -> None:
     """Add a folder of plugin files to discovery, and to sys.path for the modules that they name.
 
     The folder contains `twisted/plugins/` or the plugin files themselves. Raises PluginError if it
-    does not exist, or if any user may write to it or replace it.
+    does not exist, or if another user may write to it or replace it.
     """
     try:
         plugins, root = _locate(name)
@@ -34,6 +49,9 @@ def add_plugin_folder(name: str, package: ModuleType = twisted.plugins) -> None:
     for path, entry in ((added_folders(package), plugins), (sys.path, root)):
         if str(entry) not in path:
             path.append(str(entry))
+    checker = TrustChecker(root)
+    if checker not in sys.meta_path:
+        sys.meta_path.insert(0, checker)
     importlib.invalidate_caches()
 
 
@@ -45,17 +63,78 @@ def _locate(name: str) -> tuple[Path, Path]:
     if not name or not plugins.is_dir():  # an empty name would be the current folder
         raise PluginError(f"no plugin folder {name!r}")
     root = plugins.parents[1] if plugins.parts[-2:] == ("twisted", "plugins") else plugins
-    exposed = list(dict.fromkeys((plugins, root)))
-    # In a sticky folder such as /tmp any user may write, but not rename what others own.
-    if not plugins.parent.stat().st_mode & stat.S_ISVTX:
-        exposed.append(plugins.parent)
-    for each in exposed:
-        if each.stat().st_mode & stat.S_IWOTH:
-            raise PluginError(
-                f"not loading plugins from {plugins}: {each} is world-writable "
-                f"(fix: chmod o-w {each})"
-            )
+    try:
+        check_trusted(plugins)
+        check_trusted(root)
+    except UntrustedError as error:
+        raise PluginError(f"not loading plugins from {plugins}: {error}") from error
     return plugins, root
+
+
+@frozen
+class TrustChecker:
+    """Refuses to import what another user may change, in the folder `root` or by a link from it.
+
+    One for each folder stands at the front of `sys.meta_path`. It finds no modules itself.
+    """
+
+    root: Path
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> None:
+        """Raise UntrustedError for a module that must not be imported."""
+        spec: ModuleSpec | None = PathFinder.find_spec(name, path, target)
+        if spec is None or not spec.has_location or spec.origin is None:
+            return
+        if not Path(spec.origin).is_relative_to(self.root):
+            return
+        check_trusted(spec.origin)
+        if spec.cached is not None:  # the compiled copy, which is what runs if it is there
+            for each in (Path(spec.cached), Path(spec.cached).parent):
+                if each.exists():
+                    check_trusted(each)
+
+
+def check_trusted(path: str | Path) -> None:
+    """Raise UntrustedError if a user other than root and this one may change what `path` is.
+
+    Every folder on the way is looked at, and every link, because who may write to a folder may
+    replace what is in it. The members of a file's group are trusted.
+    """
+    here = Path("/")
+    rest = list(reversed(Path(path).absolute().parts[1:]))
+    links = 0
+    while True:
+        status = here.lstat()
+        if status.st_uid not in (0, os.geteuid()):
+            raise UntrustedError(
+                f"{here} belongs to {_user_name(status.st_uid)} "
+                f"(fix: chown {_user_name(os.geteuid())} {here})"
+            )
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            target = here.readlink()
+            rest += reversed(target.parts[target.is_absolute() :])
+            here = Path("/") if target.is_absolute() else here.parent
+        else:
+            # In a sticky folder such as /tmp any user may write, but not replace what others own.
+            is_sticky = bool(rest) and status.st_mode & stat.S_ISVTX
+            if status.st_mode & stat.S_IWOTH and not is_sticky:
+                raise UntrustedError(f"{here} is world-writable (fix: chmod o-w {here})")
+        if not rest:
+            return
+        name = rest.pop()
+        here = here.parent if name == ".." else here / name
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def add_current_folder() -> tuple[BrokenPlugin, ...]:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from attrs import frozen
+from twisted.application.service import IServiceMaker
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from evserve.host.config import (
     ServiceConfig,
@@ -17,7 +19,13 @@ from evserve.host.config import (
 )
 from evserve.host.options import LISTENING_PARAMETERS, Schema, with_listening_options
 from evserve.interfaces import LoadedService
-from evserve.plugin import BrokenPlugin, Catalogue, FoundService, PluginError
+from evserve.plugin import (
+    BrokenPlugin,
+    Catalogue,
+    FoundService,
+    PluginError,
+    ServiceMakerPlugin,
+)
 
 
 def positive(text: str) -> int:
@@ -215,8 +223,24 @@ PLUGINS = [
     Plugin("quiet", Fetch),
     Plugin("broken", Fetch),
 ]
+
+
+class Hosted(Fetch):
+    optParameters = [["label", None, None, "A label"]]
+
+    def postOptions(self):
+        if self["label"] == "bad":
+            raise LookupError("no such label")
+        self["command"] = self.parent.subCommand, self.parent["pidfile"]
+
+
+@implementer(IServiceMaker)
+class Maker:
+    tapname, description, options, makeService = "hosted", "", Hosted, print
+
+
 CATALOGUE = Catalogue(
-    {each.name: FoundService(each, "/p") for each in PLUGINS},
+    {each.name: FoundService(each, "/p") for each in (*PLUGINS, ServiceMakerPlugin(Maker()))},
     (BrokenPlugin("bad", "/p/bad.py", "no"),),
 )
 
@@ -257,6 +281,46 @@ class ConflictTests(SynchronousTestCase):
             usage.UsageError, check_conflicts, self.services("tcp:9100"), "tcp:9100"
         )
         self.assertEqual(str(error), "s0: 'tcp:9100' is in use: 'tcp:9100' of admin")
+
+
+class HostedTests(SynchronousTestCase):
+    """A twistd plugin, whose options find those of twistd above them."""
+
+    def setUp(self):
+        self.host = Host()
+        self.host.parent = usage.Options()
+        self.host.parent["pidfile"] = "twistd.pid"
+
+    def command(self, *words):
+        return service_from_arguments("hosted", list(words), [], CATALOGUE, self.host)
+
+    def table(self, **settings):
+        table = ServiceTable("mine", "hosted", settings, "f:")
+        return service_from_table(table, CATALOGUE, self.host)
+
+    def test_its_parent_is_twistd_in_a_table_too(self):
+        for config in (self.command()[0], self.table()):
+            self.assertEqual(config.options["command"], ("hosted", "twistd.pid"))
+
+    def test_it_has_limits(self):
+        self.assertEqual(self.command("--max-connections=3")[0].options["max-connections"], 3)
+        self.assertEqual(self.table(max_connections=3).options["max-connections"], 3)
+
+    def test_words_after_the_first_argument_are_its_own(self):
+        config, ours = self.command("--drain=3", "ls", "-l", "--drain=4")
+        self.assertEqual(config.options["urls"], ("ls", "-l", "--drain=4"))
+        self.assertEqual(ours, [("drain", "3")])
+
+    def test_a_table_has_arguments_too(self):
+        self.assertEqual(self.table(arguments=["ls", "-l"]).options["urls"], ("ls", "-l"))
+        for value in ("ls", [1], {}):
+            error = self.assertRaises(usage.UsageError, self.table, arguments=value)
+            expected = f"f: arguments: expected an array of strings, not {value!r}"
+            self.assertEqual(str(error), expected)
+
+    def test_options_that_raise_are_one_line(self):
+        error = self.assertRaises(usage.UsageError, self.command, "--label=bad")
+        self.assertEqual(str(error), "hosted: LookupError: no such label")
 
 
 class CommandLineTests(SynchronousTestCase):

@@ -1,8 +1,6 @@
 """Connections: limits, drain, metrics, idle time-outs, file descriptors."""
 
 import os
-import socket
-import struct
 
 from prometheus_client import CollectorRegistry
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -16,6 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -24,15 +23,16 @@ from zope.interface import alsoProvides, implementer
 
 from evserve.host.connections import (
     DESCRIPTOR_RETRY,
+    DRAIN_INTERVAL,
     Connection,
     ConnectionLimiter,
     DescriptorLimiter,
     IdleSweep,
     RefusedConnection,
-    seconds_since_sent,
 )
 from evserve.host.options import Limits
 from evserve.interfaces import IBusy, IDrainable
+from tests.host.timed_transport import Handle, TimedTransport
 
 
 class Recorder(Protocol):
@@ -265,6 +265,51 @@ class DrainTests(Case):
         self.assertEqual(connection.inner.happened, ["made", "drain"])
         self.assertFalse(connection.transport.disconnecting)
 
+    def test_a_connection_is_closed_once_nothing_is_in_flight(self):
+        connection = self.connect()
+        connection.dataReceived(b"x")
+        transport = connection.transport
+        transport.registerProducer(self, False)
+        transport.streamingProducer = False
+        self.limiter.drain()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.assertFalse(transport.disconnecting)
+        transport.unregisterProducer()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.assertTrue(transport.disconnecting)
+
+    def test_an_idle_producer_does_not_keep_it_open(self):
+        connection = self.connect()
+        transport = connection.transport
+        transport.registerProducer(self, True)
+        transport.streamingProducer, transport.producerPaused = True, False
+        self.limiter.drain()
+        self.assertTrue(transport.disconnecting)
+        self.assertIsNone(transport.producer)
+
+    def test_a_tls_client_need_not_answer_the_close_alert(self):
+        connection = self.connect()
+        tls = TLSMemoryBIOProtocol(None, None)
+        tls.transport, connection.transport = connection.transport, tls
+        tls.wrappedProtocol, tls.loseConnection = connection, lambda: None
+        tls.disconnecting, tls._appSendBuffer = True, [b"unsent"]
+        self.limiter.drain()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.assertFalse(tls.transport.disconnecting)
+        tls._appSendBuffer.clear()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.assertTrue(tls.transport.disconnecting)
+
+    def test_a_protocol_is_asked_once_to_drain(self):
+        self.protocol = Drainable
+        self.open()
+        connection = self.connect()
+        self.limiter.drain()
+        self.clock.pump([DRAIN_INTERVAL] * 3)
+        self.assertEqual(connection.inner.happened, ["made", "drain"])
+        self.lose(connection)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_a_protocol_that_fails_to_drain_is_aborted_and_delays_no_other(self):
         inner = Stubborn()
         alsoProvides(inner, IDrainable)
@@ -316,7 +361,9 @@ class MetricsTests(Case):
     def test_the_count_below_a_layer_is_not_used(self):
         class Layer(StringTransport):
             def __getattr__(self, name):
-                return {"bytes_received": 7}[name]
+                if name != "bytes_received":
+                    raise AttributeError(name)
+                return 7
 
             def fileno(self):
                 return 3
@@ -335,26 +382,37 @@ class MetricsTests(Case):
         self.assertIsNone(self.metric(name, reason="max-per-peer"))
 
 
-class Handle:
-    """A socket that says how long ago it sent something."""
+class ReplacedProtocolTests(Case):
+    """A protocol that replaces itself: the connection's end is reported to the new one."""
 
-    def __init__(self, seconds, size=104):
-        self.info = struct.pack("=44xI56x", int(seconds * 1000))[:size]
+    def replaced(self):
+        connection = self.connect()
+        connection.transport.protocol = Drainable()
+        return connection
 
-    def getsockopt(self, level, option, size):
-        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
-        return self.info
+    def test_its_end_is_noticed_during_the_drain(self):
+        transport = self.replaced().transport
+        drained = self.limiter.drain()
+        self.assertEqual(transport.protocol.happened, ["drain"])
+        self.assertNoResult(drained)
+        transport.abortConnection()
+        self.clock.advance(DRAIN_INTERVAL)
+        self.successResultOf(drained)
 
+    def test_its_end_is_noticed_before_another_is_refused(self):
+        self.open(max_connections=1)
+        connection = self.replaced()
+        connection.transport.abortConnection()
+        self.clock.advance(2)
+        self.assertIsInstance(self.limiter.buildProtocol(UNIXAddress(None)), Connection)
 
-class TimedTransport(StringTransport):
-    def __init__(self, handle=None):
-        super().__init__()
-        self.handle = handle
-
-    def getHandle(self):
-        if self.handle is None:
-            raise AttributeError
-        return self.handle
+    def test_its_end_is_noticed_by_the_metrics(self):
+        connection = self.replaced()
+        self.assertEqual(self.metric("evserve_connections"), 1)
+        connection.transport.abortConnection()
+        self.assertEqual(self.metric("evserve_connections"), 0)
+        self.lose(connection)
+        self.assertEqual(self.metric("evserve_connections"), 0)
 
 
 class Poll(Resource):
@@ -445,23 +503,6 @@ class IdleSweepTests(SynchronousTestCase):
         self.limiter.closed(connection)
         del connection
         self.assertEqual(len(self.sweep._seen), 0)
-
-
-class SecondsSinceSentTests(SynchronousTestCase):
-    def test_layers_around_the_connection_are_removed(self):
-        layer = type("Layer", (), {})()
-        layer.transport = TimedTransport(Handle(2.5))
-        self.assertEqual(seconds_since_sent(layer), 2.5)
-
-    def test_other_transports_have_no_answer(self):
-        for transport in (StringTransport(), TimedTransport(Handle(1, size=8)), object()):
-            self.assertIsNone(seconds_since_sent(transport))
-
-    def test_an_error_of_the_kernel_is_no_answer(self):
-        left, right = socket.socketpair()
-        self.addCleanup(left.close)
-        self.addCleanup(right.close)
-        self.assertIsNone(seconds_since_sent(TimedTransport(left)))
 
 
 class PausablePort:

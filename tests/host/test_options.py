@@ -6,12 +6,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from evserve.host.options import (
     Limits,
     Parameter,
+    ParentOptions,
     Schema,
     address,
     did_you_mean,
     format_arguments,
     parse_arguments,
     set_options,
+    with_limit_options,
     with_listening_options,
 )
 
@@ -21,6 +23,79 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual([address(text) for text in ("::", "127.0.0.1")], ["::", "127.0.0.1"])
         for text in ("", " ", "a\0b", "a\nb"):
             self.assertRaises(ValueError, address, text)
+
+
+class LimitOptionsTests(SynchronousTestCase):
+    def test_a_twistd_plugin_gets_the_limits_beside_its_own_options(self):
+        class Options(usage.Options):
+            optParameters = [["port", None, "8080", "A port"]]
+
+        parsed = with_limit_options(Options)()
+        parsed.parseOptions(["--max-connections=3", "--port=tcp:1"])
+        self.assertEqual((parsed["max-connections"], parsed["port"]), (3, "tcp:1"))
+        self.assertNotIn("interface", parsed)
+        self.assertEqual(parsed.limit_options, ["max-connections", "max-per-peer", "idle-timeout"])
+
+    def test_limits_of_its_own_stay_its_own(self):
+        class Options(usage.Options):
+            optFlags = [["max-per-peer", None, "A flag"]]
+            optParameters = [["idle-timeout", None, "never", "Something else"]]
+
+            def opt_max_connections(self, value):
+                self["most"] = value
+
+        parsed = with_limit_options(Options)()
+        parsed.parseOptions(["--max-connections=many", "--max-per-peer"])
+        self.assertEqual((parsed["most"], parsed["max-per-peer"]), ("many", 1))
+        self.assertEqual((parsed["idle-timeout"], parsed.limit_options), ("never", []))
+
+    def test_options_that_are_no_class_are_left_as_they_are(self):
+        self.assertIs(with_limit_options(len), len)
+
+
+class Twistd(usage.Options):
+    optParameters = [["pidfile", None, "twistd.pid", "A file"], ["umask", None, None, "A mask"]]
+
+
+class ParentOptionsTests(SynchronousTestCase):
+    def setUp(self):
+        self.twistd, self.host, self.own = Twistd(), usage.Options(), usage.Options()
+        self.host.parent = self.twistd
+        self.twistd.subCommand, self.host.synopsis = "evserve", "[host]"
+        self.parent = ParentOptions(self.host, "web", self.own)
+
+    def test_it_reads_those_of_twistd(self):
+        parent = self.parent
+        self.assertEqual((parent["pidfile"], parent.get("nothing", 7)), ("twistd.pid", 7))
+        self.assertRaises(KeyError, parent.__getitem__, "nothing")
+        self.assertEqual(dict(parent), dict(self.twistd))
+        self.assertEqual((len(parent), "umask" in parent), (2, True))
+        self.assertIs(parent.opts, self.twistd)
+        self.assertEqual({parent: 1}[parent], 1)
+        self.assertEqual(str(parent), str(self.twistd))
+
+    def test_what_it_sets_reaches_twistd(self):
+        self.parent["umask"] = 0o22
+        self.parent.update(pidfile="x")
+        self.parent.extra = 3
+        self.assertEqual(self.twistd, {"pidfile": "x", "umask": 0o22})
+        self.assertEqual(self.twistd.extra, 3)
+        del self.parent["umask"]
+        self.assertNotIn("umask", self.twistd)
+
+    def test_only_the_command_is_the_plugin_s_own(self):
+        self.assertEqual((self.parent.subCommand, self.twistd.subCommand), ("web", "evserve"))
+        self.assertIs(self.parent.subOptions, self.own)
+        self.parent.subCommand = "other"
+        self.assertEqual((self.parent.subCommand, self.twistd.subCommand), ("other", "evserve"))
+
+    def test_it_passes_for_those_of_twistd(self):
+        self.assertIsInstance(self.parent, usage.Options)
+        self.assertIsInstance(self.parent, Twistd)
+
+    def test_the_usage_line_shows_what_a_person_types(self):
+        self.own.parent = self.parent
+        self.assertIn("evserve [host] web [options]", self.own.getSynopsis())
 
 
 class ListeningOptionsTests(SynchronousTestCase):

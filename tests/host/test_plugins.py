@@ -1,7 +1,10 @@
 """Folders of plugin files, and the `services` command."""
 
+import importlib
 import io
 import os
+import pwd
+import py_compile
 import shutil
 import sys
 import tempfile
@@ -9,12 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 from twisted.python.usage import Options as Base
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from evserve.host.plugins import (
     Options,
     add_current_folder,
     add_plugin_folder,
+    check_trusted,
     list_plugins,
     makeService,
 )
@@ -34,6 +38,7 @@ class Case(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.base)
         self.package = ModuleType("package")
         self.patch(sys, "path", list(sys.path))
+        self.patch(sys, "meta_path", list(sys.meta_path))
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.base)
 
@@ -118,7 +123,140 @@ class WorldWritableTests(Case):
     def test_a_link_is_checked_by_its_target(self):
         self.make("open", 0o777)
         (self.base / "link").symlink_to("open")
-        self.assertIn(f": {self.base}/link is world-writable ", self.refusal("link"))
+        self.assertIn(f": {self.base}/open is world-writable ", self.refusal("link"))
+
+    def test_every_folder_on_the_way_is_checked(self):
+        self.make("open", 0o777)
+        self.make("open/a/b")
+        self.assertIn(f": {self.base}/open is world-writable ", self.refusal("open/a/b"))
+        (self.base / "link").symlink_to(self.base / "open" / "a")
+        self.assertIn(f": {self.base}/open is world-writable ", self.refusal("link/b"))
+        self.assertIn(f": {self.base}/open is world-writable ", self.refusal("open/a/../a/b"))
+
+    def test_a_folder_that_its_group_may_write_is_accepted(self):
+        self.make("mine", 0o775)
+        self.add("mine")
+
+
+class OwnerTests(Case):
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give a folder to another user")
+
+    def give(self, path, uid=65534):
+        os.lchown(path, uid, -1)
+        return path
+
+    def test_what_belongs_to_another_user_is_refused(self):
+        plugins = self.give(self.make("theirs"))
+        owner = pwd.getpwuid(65534).pw_name
+        self.assertEqual(
+            self.refusal("theirs"),
+            f"not loading plugins from {plugins}: {plugins} belongs to {owner} "
+            f"(fix: chown root {plugins})",
+        )
+
+    def test_a_folder_in_one_of_another_user_is_refused(self):
+        self.give(self.make("theirs"))
+        self.make("theirs/mine")
+        self.assertIn("theirs belongs to ", self.refusal("theirs/mine"))
+
+    def test_a_link_of_another_user_is_refused(self):
+        self.make("mine")
+        link = self.base / "link"
+        link.symlink_to("mine")
+        self.give(link)
+        self.assertIn(f"{link} belongs to ", self.refusal("link"))
+
+    def test_an_owner_without_a_name_is_shown_by_number(self):
+        self.give(self.make("theirs"), 987654)
+        self.assertIn("theirs belongs to 987654 ", self.refusal("theirs"))
+
+    def test_any_user_may_load_what_belongs_to_root_or_to_him(self):
+        self.make("theirs")
+        self.give(self.base, 65534)
+        self.give(self.make("mine"), 65534)
+        os.seteuid(65534)
+        self.addCleanup(os.seteuid, 0)
+        self.add("theirs")
+        self.add("mine")
+
+
+class ImportTests(Case):
+    """Modules in an added folder, which plugins name."""
+
+    def setUp(self):
+        super().setUp()
+        self.make("mine")
+        self.add("mine")
+        self.name = f"module_{id(self)}"
+        self.addCleanup(self.forget)
+
+    def forget(self):
+        for name in [each for each in sys.modules if each.startswith(self.name)]:
+            del sys.modules[name]
+
+    def write(self, path, mode=0o644):
+        file = self.base / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+        file.chmod(mode)
+        importlib.invalidate_caches()
+        return file
+
+    def refused(self, name, path):
+        error = self.assertRaises(ImportError, importlib.import_module, name)
+        self.assertEqual(str(error), f"{path} is world-writable (fix: chmod o-w {path})")
+        self.assertNotIn(name, sys.modules)
+
+    def test_a_module_is_imported(self):
+        self.write(f"mine/{self.name}.py")
+        importlib.import_module(self.name)
+
+    def test_a_world_writable_module_is_refused(self):
+        self.refused(self.name, self.write(f"mine/{self.name}.py", 0o666))
+
+    def test_a_module_of_a_package_is_checked_too(self):
+        self.write(f"mine/{self.name}/__init__.py")
+        self.refused(f"{self.name}.x", self.write(f"mine/{self.name}/x.py", 0o666))
+
+    def test_the_folder_of_a_package_is_checked_too(self):
+        package = self.write(f"mine/{self.name}/__init__.py").parent
+        package.chmod(0o777)
+        self.refused(self.name, package)
+
+    def test_a_package_without_an_init_file_is_no_way_around(self):
+        self.write(f"mine/{self.name}/x.py").parent.chmod(0o777)
+        self.refused(f"{self.name}.x", self.base / "mine" / self.name)
+
+    def test_a_link_into_a_world_writable_folder_is_refused(self):
+        folder = self.make("open", 0o777)
+        (folder / "x.py").write_text("")
+        (self.base / f"mine/{self.name}.py").symlink_to("../open/x.py")
+        self.refused(self.name, folder)
+
+    def test_compiled_copies_are_checked_too(self):
+        source = self.write(f"mine/{self.name}.py")
+        compiled = Path(py_compile.compile(str(source)))
+        compiled.chmod(0o666)
+        self.refused(self.name, compiled)
+        compiled.unlink()
+        compiled.parent.chmod(0o777)
+        self.refused(self.name, compiled.parent)
+
+    def test_a_compiled_module_without_its_source_is_checked_too(self):
+        source = self.write("x.py")
+        compiled = self.base / f"mine/{self.name}.pyc"
+        py_compile.compile(str(source), cfile=str(compiled))
+        compiled.chmod(0o666)
+        importlib.invalidate_caches()
+        self.refused(self.name, compiled)
+
+    def test_links_that_lead_nowhere_end(self):
+        link = self.base / "link"
+        link.symlink_to(link)
+        self.assertRaises(OSError, check_trusted, link)
 
 
 class CurrentFolderTests(Case):

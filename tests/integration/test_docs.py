@@ -57,6 +57,13 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(Path(folder, "etc", "systemd", "system", "evserve.socket").exists())
 
 
+class UnitTests(SynchronousTestCase):
+    def test_it_imports_nothing_from_a_folder_that_the_process_may_write(self):
+        unit = (ROOT / "docs/evserve.service").read_text(encoding="utf-8")
+        self.assertRegex(unit, r"(?m)^WorkingDirectory=/var/lib/evserve$")
+        self.assertRegex(unit, r"(?m)^ExecStart=.* --no-cwd-plugins ")
+
+
 class PluginAPIPageTests(SynchronousTestCase):
     def test_every_hook_is_listed(self):
         page = (ROOT / "docs/plugin-api.md").read_text(encoding="utf-8")

@@ -223,6 +223,23 @@ class WritableTests(Case):
         self.assertIn(f"plugin left out: {path}: {cause}\n", server.err.decode())
         self.assertIn(cause, await self.services())
 
+    async def test_a_world_writable_file_is_left_out_with_a_line(self):
+        path = self.plugin("shout", "raise RuntimeError('I was run')")
+        path.chmod(0o666)
+        cause = f"{path} is world-writable (fix: chmod o-w {path})"
+        server = self.evserve("--port", "0")
+        await self.check_echo(f"tcp:{await server.listening()}")
+        self.assertIn(f"plugin left out: {path}: {cause}\n", server.err.decode())
+        self.assertIn(cause, await self.services())
+        await self.check_error(["shout"], f"'shout' cannot be used: {cause} ({path})")
+
+    async def test_the_module_behind_a_plugin_may_not_be_world_writable_either(self):
+        self.plugin("shout", SHOUT)
+        path = self.folder / "module_shout.py"
+        path.chmod(0o666)
+        cause = f"{path} is world-writable (fix: chmod o-w {path})"
+        await self.check_error(["shout"], f"'shout' cannot be used: {cause}")
+
     async def test_naming_such_a_folder_is_a_mistake(self):
         path = self.plugin("shout", SHOUT, root="elsewhere").parent
         path.chmod(0o777)
