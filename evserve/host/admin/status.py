@@ -188,7 +188,7 @@ def metric_values(family: Metric, samples: Iterable[Sample]) -> MetricValues:
         fields = series.setdefault(
             tuple(sorted(labels.items())), {"labels": labels, "buckets": []}
         )
-        value = sample.value if math.isfinite(sample.value) else None
+        value = float(sample.value) if math.isfinite(sample.value) else None  # not a bool
         if part == "bucket":
             fields["buckets"].append((sample.labels["le"], value))
         elif part in ("count", "sum"):

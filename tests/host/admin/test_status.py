@@ -3,6 +3,7 @@
 import json
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
+from prometheus_client.core import GaugeMetricFamily
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.admin.status import Series, Status, metric_values, service_metrics
@@ -46,6 +47,12 @@ class MetricValuesTests(SynchronousTestCase):
     def test_info_keeps_its_labels(self):
         Info("build", "Build.", registry=self.registry).info({"flavour": "x"})
         self.assertEqual(self.only().series, (Series({"flavour": "x"}),))
+
+    def test_a_bool_is_a_number(self):
+        """prometheus_client takes it as it is, and the page formats numbers only."""
+        family = GaugeMetricFamily("up", "Up.", value=True)
+        (series,) = metric_values(family, family.samples).series
+        self.assertEqual(json.dumps(series.value), "1.0")
 
     def test_what_json_cannot_express_is_none(self):
         gauge = Gauge("ratio", "Ratio.", registry=self.registry)
