@@ -68,10 +68,10 @@ class TCPStream(Stream):
     # uvloop switches TCP_NODELAY on for every connection.
 
     def getTcpNoDelay(self) -> bool:
-        return bool(self.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return bool(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        self.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
 
     if hasattr(socket, "TCP_INFO"):  # Linux
 
