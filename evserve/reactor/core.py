@@ -216,8 +216,8 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     @override
     def removeAll(self) -> list[Any]:
-        # A reactor that stops finds by this what is still open.
-        native = [*self.ports, *self.streams]
+        # A reactor that stops, and trial, find by this what is still going on.
+        native = [*self.ports, *(each for each in self.streams if each.is_active)]
         for each in native:
             each.stopReading()
         self.streams.clear()

@@ -115,7 +115,6 @@ class Stream:
     unsent: int  # bytes gathered, and buffered by uvloop
     busy: bool  # between pause_writing and resume_writing
     _buffer_size = _BUFFER_SIZE
-    _write_closed = False
 
     _aborting = False
     _reason: Failure | None = None  # for connectionLost, where uvloop can't know it
@@ -128,7 +127,7 @@ class Stream:
         self.gathered = self.producer = None
         self.unsent = self._sent_early = 0
         self._may_write = False
-        self._write_closing = False  # loseWriteConnection was called
+        self._writeDisconnecting = self._writeDisconnected = False
         self._most_gathered = _SEND_EARLY
 
     @property
@@ -198,6 +197,11 @@ class Stream:
         return self.connected and not (
             self._read_paused or self._read_closed or self.disconnecting
         )
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the reactor reads or writes now."""
+        return self.reading or self.busy or self.gathered is not None
 
     def set_uv_protocol(self) -> None:
         """Make uvloop look `data_received` up again."""
@@ -274,7 +278,7 @@ class Stream:
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             self.flush()  # the peer may have closed its half only
-            self.abort_with(CONNECTION_DONE)
+            self.connectionLost(CONNECTION_DONE)
             return False
         self._call(half.readConnectionLost)
         return True
@@ -325,7 +329,7 @@ class Stream:
         self.unsent = self._sent_early = 0
         if gathered:
             self.uv.write(b"".join(gathered))
-        if (self.producer is not None or self.disconnecting or self._write_closing) and (
+        if (self.producer is not None or self.disconnecting or self._writeDisconnecting) and (
             not self.busy
         ):
             self._continue()
@@ -349,7 +353,7 @@ class Stream:
             self._call(producer.resumeProducing)
         elif self.disconnecting:
             self.uv.close()
-        elif self._write_closing and not self._write_closed:
+        elif self._writeDisconnecting and not self._writeDisconnected:
             self._close_write()
 
     def pause_writing(self) -> None:
@@ -422,14 +426,14 @@ class Stream:
 
     def _unregister_producer(self) -> None:
         self.producer = None
-        if self.disconnecting or self._write_closing:
+        if self.disconnecting or self._writeDisconnecting:
             self._close_later()
 
     def pause_producer(self) -> None:
         """Pause a push producer until everything is sent."""
         if self.producer is not None and self.streamingProducer:
             self.producerPaused = True
-            self._call(self.producer.pauseProducing)
+            self.producer.pauseProducing()
 
     # Closing
 
@@ -446,8 +450,8 @@ class Stream:
             self._close_later()
 
     def loseWriteConnection(self) -> None:
-        if self.connected and not self._write_closing:
-            self._write_closing = True
+        if self.connected and not self._writeDisconnecting:
+            self._writeDisconnecting = True
             self._close_later()
 
     def _close_later(self) -> None:
@@ -465,7 +469,7 @@ class Stream:
         self.abort_with(Failure(error.ConnectionAborted()))
 
     def abort_with(self, reason: Failure) -> None:
-        """Close now and drop what is not sent; `reason` goes to connectionLost."""
+        """Drop what is not sent and close; connectionLost gets the reason in the next turn."""
         if self._reason is None:
             self._reason = reason
         self._may_write, self.gathered = False, None
@@ -479,10 +483,10 @@ class Stream:
             failure = Failure()
             _log.failure("Unhandled exception in a protocol", failure)
             if self.connected:
-                self.abort_with(failure)
+                self.connectionLost(failure)
 
     def _close_write(self) -> None:
-        self._write_closed, self._may_write = True, False
+        self._writeDisconnected, self._may_write = True, False
         self.uv.write_eof()
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is not None:
@@ -498,9 +502,9 @@ class Stream:
         self._lost(self._reason or _reason_for(problem))
 
     def connectionLost(self, reason: Failure) -> None:
-        """End the connection now (called by the reactor when it stops)."""
-        self._lost(reason)
+        """End the connection now and drop what is not sent."""
         self.uv.abort()
+        self._lost(reason)
 
     def discard(self) -> None:
         """Close without telling the protocol, whose connection continues elsewhere."""
