@@ -16,6 +16,7 @@ import errno
 import os
 import signal
 import socket
+from collections import defaultdict
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from math import ceil, floor
@@ -59,7 +60,10 @@ class UvloopReactor(AsyncioSelectorReactor):
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.streams: set[Stream] = set()
-        self._unflushed: list[Stream] = []
+        self.gather: Callable[[tuple[Stream, bytes]], None] = self._gather_first
+        self._writes: list[tuple[Stream, bytes]] = []
+        self._to_continue: dict[Stream, None] = {}  # a set that keeps the order
+        self._asked_for_end = False
         self._has_pidfd = _has_pidfd()
         self.ports: set[TCPPort | UNIXPort] = set()
         loop.set_exception_handler(_log_loop_exception)
@@ -86,16 +90,53 @@ class UvloopReactor(AsyncioSelectorReactor):
         self.loop.call_later(delay, self.loop.stop)
         self.loop.run_forever()
 
-    def flush_later(self, stream: Stream) -> None:
-        """Call the stream's `flush` at the end of the turn."""
-        if not self._unflushed:
-            self.loop.call_soon(self._flush, context=self._context)
-        self._unflushed.append(stream)
+    # What streams write, until the end of the turn
 
-    def _flush(self) -> None:
-        streams, self._unflushed = self._unflushed, []
+    def _gather_first(self, write: tuple[Stream, bytes]) -> None:
+        self._ask_for_end()
+        self._writes.append(write)
+        self.gather = self._writes.append
+
+    def gathered_from(self, stream: Stream) -> list[bytes]:
+        """Return what a stream has written in this turn."""
+        return [data for each, data in self._writes if each is stream]
+
+    def take_gathered(self, stream: Stream) -> list[bytes]:
+        """Return what a stream has written in this turn, and leave sending it to the caller."""
+        taken = self.gathered_from(stream)
+        self._writes[:] = [write for write in self._writes if write[0] is not stream]
+        return taken
+
+    def send_gathered(self) -> None:
+        """Send what was gathered, with one system call for each stream."""
+        writes, self._writes = self._writes, []
+        self.gather = self._gather_first
+        if len(dict(writes)) == len(writes):
+            for stream, data in writes:
+                stream.uv.write(data)
+        else:
+            gathered = defaultdict(list)
+            for stream, data in writes:
+                gathered[stream].append(data)
+            for stream, chunks in gathered.items():
+                stream.uv.write(b"".join(chunks))
+
+    def continue_later(self, stream: Stream) -> None:
+        """Call `continue_writing` of a stream at the end of the turn, when its writes are sent."""
+        self._ask_for_end()
+        self._to_continue[stream] = None
+
+    def _ask_for_end(self) -> None:
+        if not self._asked_for_end:
+            self._asked_for_end = True
+            self.loop.call_soon(self._end_turn, context=self._context)
+
+    def _end_turn(self) -> None:
+        self._asked_for_end = False
+        self.send_gathered()
+        streams, self._to_continue = self._to_continue, {}
         for stream in streams:
-            stream.flush()
+            stream.continue_writing()
 
     # IReactorProcess
 
@@ -217,7 +258,9 @@ class UvloopReactor(AsyncioSelectorReactor):
     @override
     def removeAll(self) -> list[Any]:
         # A reactor that stops, and trial, find by this what is still going on.
-        native = [*self.ports, *(each for each in self.streams if each.is_active)]
+        writing = {*dict(self._writes), *self._to_continue}
+        active = [each for each in self.streams if each.reading or each.busy or each in writing]
+        native = [*self.ports, *active]
         for each in native:
             each.stopReading()
         self.streams.clear()

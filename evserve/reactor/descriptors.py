@@ -124,7 +124,9 @@ class DescriptorWriter:
         """Queue a descriptor; until it is sent the stream only gathers."""
         stream = self._stream
         if not (self._descriptors or stream.busy):
-            stream.busy = True
+            written = stream.reactor.take_gathered(stream)
+            stream.pause_writing()
+            stream.held = written
             stream.reactor.loop.call_soon(self._resume)
         self._descriptors.append(descriptor)
         if len(self._descriptors) > _MAX_QUEUED:
@@ -147,7 +149,7 @@ class DescriptorWriter:
         if not self._descriptors:
             return True
         stream = self._stream
-        data = b"".join(stream.gathered or ())
+        data = b"".join(stream.held)
         if len(self._descriptors) > len(data):
             stream.abort_with(Failure(FileDescriptorOverrun()))
             return False
@@ -166,5 +168,5 @@ class DescriptorWriter:
         except OSError:
             stream.abort_with(CONNECTION_LOST)
             return False
-        stream.gathered = [data[sent:]]
+        stream.held = [data[sent:]]
         return not self._descriptors

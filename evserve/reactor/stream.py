@@ -45,7 +45,8 @@ CONNECTION_DONE = Failure(error.ConnectionDone())
 CONNECTION_LOST = Failure(error.ConnectionLost())
 
 _BUFFER_SIZE = 65536  # bytes: Twisted's FileDescriptor.bufferSize, and uvloop's own limit
-_SEND_EARLY = 16384  # bytes: more than that is not kept until the end of the turn
+_BYTES = {bytes}
+_MUCH = 16384  # bytes: a larger write does not wait for the end of the turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for 0 seconds
 _DEFAULT_LOG_PREFIX = Protocol.logPrefix
 
@@ -85,12 +86,14 @@ class Stream:
 
     # Twisted's names.
     connected = False
-    disconnecting: bool
+    disconnecting = False
     disconnected = False
-    producer: Any
+    producer: Any = None
     streamingProducer = False
     producerPaused = False
-    TLS: bool
+    TLS = False
+    _writeDisconnecting = False
+    _writeDisconnected = False
     sessionno: int
     _tlsClientDefault = False
 
@@ -110,11 +113,12 @@ class Stream:
     _read_paused = False
     _read_closed = False
 
-    # All that `write` and `flush` look at is on the instance, where it is found faster.
-    gathered: list[bytes] | None  # what was written in this turn; None: nothing to flush
-    unsent: int  # bytes gathered, and buffered by uvloop
-    busy: bool  # between pause_writing and resume_writing
-    _buffer_size = _BUFFER_SIZE
+    is_plain = False  # a small write is only to be gathered
+    busy = False  # between pause_writing and resume_writing
+    held: list[bytes]  # what was written while busy
+    _may_write = False
+    _written = 0  # bytes, in this turn or not sent yet, for a push producer
+    bufferSize = _BUFFER_SIZE
 
     _aborting = False
     _reason: Failure | None = None  # for connectionLost, where uvloop can't know it
@@ -123,12 +127,6 @@ class Stream:
     def __init__(self, reactor: Any, owner: Owner) -> None:
         self.reactor = reactor
         self.owner = owner
-        self.TLS = self.disconnecting = self.busy = False
-        self.gathered = self.producer = None
-        self.unsent = self._sent_early = 0
-        self._may_write = False
-        self._writeDisconnecting = self._writeDisconnected = False
-        self._most_gathered = _SEND_EARLY
 
     @property
     def peer_is_gone(self) -> bool:
@@ -164,6 +162,7 @@ class Stream:
         """Become the transport of `protocol`."""
         self.uv.set_write_buffer_limits(0, 0)  # pause_writing: the kernel did not take everything
         self.connected = self._may_write = True
+        self._update_plain()
         self.reactor.streams.add(self)
         self.protocol = protocol
         self._call(protocol.makeConnection, self)
@@ -197,11 +196,6 @@ class Stream:
         return self.connected and not (
             self._read_paused or self._read_closed or self.disconnecting
         )
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the reactor reads or writes now."""
-        return self.reading or self.busy or self.gathered is not None
 
     def set_uv_protocol(self) -> None:
         """Make uvloop look `data_received` up again."""
@@ -277,7 +271,7 @@ class Stream:
         self._read_closed = True
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
-            self.flush()  # the peer may have closed its half only
+            self.reactor.send_gathered()  # the peer may have closed its half only
             self.connectionLost(CONNECTION_DONE)
             return False
         self._call(half.readConnectionLost)
@@ -288,8 +282,10 @@ class Stream:
     def write(self, data: bytes) -> None:
         if type(data) is not bytes:
             _dataMustBeBytes(data)
-        if not self.TLS:
-            self._gather(data)
+        if self.is_plain and len(data) <= _MUCH:
+            self.reactor.gather((self, data))
+        elif not self.TLS:
+            self._write(data)
         elif self.connected:
             self.protocol.write(data)
 
@@ -299,87 +295,65 @@ class Stream:
                 self.protocol.writeSequence(data)
             return
         chunks = list(data)
-        for chunk in chunks:
-            _dataMustBeBytes(chunk)
-        self._gather(b"".join(chunks))
+        if not _BYTES.issuperset(map(type, chunks)):
+            for chunk in chunks:
+                _dataMustBeBytes(chunk)
+        self._write(b"".join(chunks))
 
-    def _gather(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if not (data and self._may_write):
             return
-        gathered = self.gathered
-        if gathered is None:
-            gathered = self.flush_later()
-        gathered.append(data)
-        self.unsent += len(data)
-        if self.unsent > self._most_gathered:
-            self._send_early()
-
-    def flush_later(self) -> list[bytes]:
-        """Let the reactor call `flush` at the end of the turn."""
-        self.gathered = []
-        self.reactor.flush_later(self)
-        return self.gathered
-
-    def flush(self) -> None:
-        """Send what was gathered, and go on if everything is sent."""
-        gathered = self.gathered
-        if gathered is None or self.busy:  # resume_writing comes back
-            return
-        self.gathered = None
-        self.unsent = self._sent_early = 0
-        if gathered:
-            self.uv.write(b"".join(gathered))
-        if (self.producer is not None or self.disconnecting or self._writeDisconnecting) and (
-            not self.busy
-        ):
-            self._continue()
-
-    def _send_early(self) -> None:
-        written = self.unsent
-        if not self.busy and self.gathered:
-            written += self._sent_early
-            self._sent_early, self.unsent = written, 0
-            data = b"".join(self.gathered)
-            self.gathered.clear()
+        if self.busy:
+            self.held.append(data)
+        elif len(data) > _MUCH:
+            self.reactor.send_gathered()
             self.uv.write(data)
-        if written > self._buffer_size:
-            self.pause_producer()
+        else:
+            self.reactor.gather((self, data))
+        if self.producer is not None:
+            if not self._written:
+                self.reactor.continue_later(self)
+            self._written += len(data)
+            if self._written > self.bufferSize:
+                self.pause_producer()
 
-    def _continue(self) -> None:
-        """Ask the producer for more, or close: everything is sent."""
+    def _update_plain(self) -> None:
+        self.is_plain = self._may_write and not (
+            self.busy or self.TLS or self.producer is not None
+        )
+
+    def pause_writing(self) -> None:
+        """Hold what is written from now on: the kernel takes no more (called by uvloop)."""
+        self.busy = True
+        self.held = []
+        self._written = self.uv.get_write_buffer_size()
+        self._update_plain()
+
+    def resume_writing(self) -> None:
+        """Send what was held (called by uvloop when it has sent everything)."""
+        self.busy = False
+        self._update_plain()
+        self.uv.write(b"".join(self.held))
+        self.continue_writing()
+
+    def continue_writing(self) -> None:
+        """Ask the producer for more, or close, once everything is sent."""
+        if self.busy or not self.connected:
+            return
+        self._written = 0
         producer = self.producer
         if producer is not None and (not self.streamingProducer or self.producerPaused):
             self.producerPaused = False
             self._call(producer.resumeProducing)
         elif self.disconnecting:
+            self.reactor.send_gathered()
             self.uv.close()
         elif self._writeDisconnecting and not self._writeDisconnected:
+            self.reactor.send_gathered()
             self._close_write()
 
-    def pause_writing(self) -> None:
-        """Only gather from now on: the kernel takes no more (called by uvloop)."""
-        self.busy = True
-        self.unsent = self.uv.get_write_buffer_size()
-
-    def resume_writing(self) -> None:
-        """Send what was gathered since `pause_writing` (called by uvloop)."""
-        self.busy = False
-        if self.gathered is None:
-            self.gathered = []
-        self.flush()
-
-    @property
-    def bufferSize(self) -> int:
-        """How many bytes may be unsent before a producer is paused."""
-        return self._buffer_size
-
-    @bufferSize.setter
-    def bufferSize(self, size: int) -> None:
-        self._buffer_size = size
-        self._most_gathered = min(size, _SEND_EARLY)
-
-    # Twisted's own names of what is unsent, which programs read for their metrics. All of it is in
-    # the second.
+    # Twisted's own names for what is unsent, which programs read for their metrics: the length of
+    # the first and the second together.
 
     dataBuffer = b""
 
@@ -390,7 +364,7 @@ class Stream:
 
     @property
     def _tempDataBuffer(self) -> list[bytes]:
-        return self.gathered or []
+        return self.held if self.busy else self.reactor.gathered_from(self)
 
     # Producers
 
@@ -421,13 +395,16 @@ class Stream:
             producer.stopProducing()
             return
         self.producer, self.streamingProducer, self.producerPaused = producer, streaming, False
+        self._written = self._tempDataLen
+        self._update_plain()
         if not streaming:
             producer.resumeProducing()
 
     def _unregister_producer(self) -> None:
         self.producer = None
+        self._update_plain()
         if self.disconnecting or self._writeDisconnecting:
-            self._close_later()
+            self.reactor.continue_later(self)
 
     def pause_producer(self) -> None:
         """Pause a push producer until everything is sent."""
@@ -447,17 +424,12 @@ class Stream:
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self.uv.pause_reading()
-            self._close_later()
+            self.reactor.continue_later(self)
 
     def loseWriteConnection(self) -> None:
         if self.connected and not self._writeDisconnecting:
             self._writeDisconnecting = True
-            self._close_later()
-
-    def _close_later(self) -> None:
-        """Close at the end of the turn, once all that is written until then has been sent."""
-        if self.connected and self.gathered is None:
-            self.flush_later()
+            self.reactor.continue_later(self)
 
     def abortConnection(self) -> None:
         if self.disconnected or self._aborting or self.uv is None:
@@ -472,7 +444,7 @@ class Stream:
         """Drop what is not sent and close; connectionLost gets the reason in the next turn."""
         if self._reason is None:
             self._reason = reason
-        self._may_write, self.gathered = False, None
+        self._may_write = self.is_plain = False
         self.uv.abort()
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
@@ -486,7 +458,8 @@ class Stream:
                 self.connectionLost(failure)
 
     def _close_write(self) -> None:
-        self._writeDisconnected, self._may_write = True, False
+        self._writeDisconnected = True
+        self._may_write = self.is_plain = False
         self.uv.write_eof()
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is not None:
@@ -496,6 +469,7 @@ class Stream:
 
     def connection_lost(self, problem: BaseException | None) -> None:
         """Tell the protocol that the connection is closed (called by uvloop)."""
+        self.reactor.send_gathered()  # uvloop ignores a write now; later it would raise
         if isinstance(problem, OSError) and problem.__traceback__ is not None:
             # The protocol raised it; uvloop takes it for a socket error and does not log it.
             _log.failure("Unhandled exception in a protocol", Failure(problem))
@@ -527,18 +501,18 @@ class Stream:
     def _release(self) -> None:
         """Mark the stream as disconnected and drop all references that make a cycle."""
         self.disconnected = True
-        self.connected = self._may_write = False
-        self.gathered = self.producer = None
+        self.connected = self._may_write = self.is_plain = False
         self.reactor.streams.discard(self)
         if self._handle is not None:
             self._handle.release()
-        for name in ("data_received", "_protocol", "_handle", "_early"):
+        for name in ("data_received", "producer", "held", "_protocol", "_handle", "_early"):
             self.__dict__.pop(name, None)
 
     # TLS. Connections that are TLS from the start need nothing here: Twisted's TLS protocol is
     # then the protocol of the stream.
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        self.is_plain = False
         _newtls.startTLS(self, contextFactory, normal, _BelowTLS)
 
     # The socket, and what logs say
@@ -588,7 +562,7 @@ class Stream:
 class _BelowTLS:
     """The methods that Twisted's TLS calls on a stream whose own methods go through TLS."""
 
-    write = Stream._gather  # noqa: SLF001  # as in Stream
+    write = Stream._write  # noqa: SLF001  # as in Stream
     loseConnection = Stream._lose_connection  # noqa: SLF001  # as in Stream
     registerProducer = Stream._register_producer  # noqa: SLF001  # as in Stream
     unregisterProducer = Stream._unregister_producer  # noqa: SLF001  # as in Stream
