@@ -308,6 +308,7 @@ class Stream:
         elif len(data) > _MUCH:
             self.reactor.send_gathered()
             self.uv.write(data)
+            self.reactor.continue_later(self)  # a producer may be registered in this turn
         else:
             self.reactor.gather((self, data))
         if self.producer is not None:
@@ -395,8 +396,10 @@ class Stream:
             producer.stopProducing()
             return
         self.producer, self.streamingProducer, self.producerPaused = producer, streaming, False
-        self._written = self._tempDataLen
         self._update_plain()
+        self._written = self._tempDataLen
+        if self._written:
+            self.reactor.continue_later(self)
         if not streaming:
             producer.resumeProducing()
 
