@@ -332,6 +332,8 @@ class Stream:
 
     def resume_writing(self) -> None:
         """Send what was held (called by uvloop when it has sent everything)."""
+        if not self.busy:
+            return  # the connection has just been lost
         self.busy = False
         self._update_plain()
         self.uv.write(b"".join(self.held))
@@ -504,7 +506,7 @@ class Stream:
     def _release(self) -> None:
         """Mark the stream as disconnected and drop all references that make a cycle."""
         self.disconnected = True
-        self.connected = self._may_write = self.is_plain = False
+        self.connected = self.busy = self._may_write = self.is_plain = False
         self.reactor.streams.discard(self)
         if self._handle is not None:
             self._handle.release()
