@@ -55,7 +55,9 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     _timer: Any = None  # uvloop's
     _timer_due: float | None = None  # in seconds of the monotonic clock
-    _context: Context | None = None  # what the reactor calls at the end of a turn runs in
+    # Timers and ends of turns belong to no connection. So they run in a context of their own, not
+    # in that of the connection which happens to be the first to ask for one.
+    _context: Context | None = None
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
@@ -84,6 +86,7 @@ class UvloopReactor(AsyncioSelectorReactor):
                 if self._started:
                     continue
             break
+        self._justStopped = False
 
     @override
     def iterate(self, delay: float = 0) -> None:

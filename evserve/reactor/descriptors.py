@@ -39,7 +39,7 @@ class DescriptorStream(unix.Server):
     def replacing(cls, stream: "UNIXStream", protocol: Any) -> "DescriptorStream":
         """Return the transport of `protocol` that takes the place of `stream`."""
         copy = socket.socket(fileno=os.dup(stream.uv.get_extra_info("socket").fileno()))
-        new = cls(copy, protocol, stream.getPeer().name, None, copy.fileno(), stream.reactor)
+        new = cls(copy, protocol, stream.getPeer().name, None, stream.sessionno, stream.reactor)
         new._owner = stream.owner
         new._tlsClientDefault = stream._tlsClientDefault  # noqa: SLF001  # Twisted's name
         new.port_name = stream.port_name

@@ -6,12 +6,12 @@ change, `data_received` is its own bound `dataReceived`. But Twisted promises to
 `dataReceived` up for each read, and some protocols replace it at any time: for an object with a
 `__dict__` one line of Python does the look-up, for 15 ns.
 
-**Writing.** uvloop writes at once, and a system call is most of what a small write costs. So
-streams gather what is written in a turn, as Twisted's do, and the reactor flushes all of them at
-the end of the turn. Much data is sent earlier: by the end of the turn it would have left the
-processor's caches. uvloop buffers what the kernel does not take. It calls `pause_writing` then,
-and `resume_writing` when everything is sent; in between a stream only gathers. Once everything is
-sent a producer is asked for more, or a stream that is to be closed is closed.
+**Writing.** uvloop writes at once, and a system call is most of what a small write costs. So the
+reactor gathers what all streams write in a turn, as Twisted's streams do, and sends it at the end
+of the turn. A large write is not kept until then, when it would have left the processor's caches.
+uvloop buffers what the kernel does not take. It calls `pause_writing` then, and `resume_writing`
+when everything is sent; in between a stream holds what is written. Once everything is sent a
+producer is asked for more, or a stream that is to be closed is closed.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ class Stream:
     TLS = False
     _writeDisconnecting = False
     _writeDisconnected = False
-    sessionno: int
+    sessionno = 0
     _tlsClientDefault = False
 
     # Set by subclasses, and by the owner of a client's stream.
@@ -599,7 +599,9 @@ class Handle(socket.socket):
 
     @override
     def dup(self) -> socket.socket:  # type: ignore[override]  # not ours: to be closed
-        return socket.socket(fileno=os.dup(self.fileno()))
+        copy = socket.socket(fileno=os.dup(self.fileno()))
+        copy.setblocking(False)
+        return copy
 
     def release(self) -> None:
         """Let go of the descriptor, which uvloop closes."""
