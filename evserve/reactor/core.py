@@ -66,6 +66,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         self._writes: list[tuple[Stream, bytes]] = []
         self._to_continue: dict[Stream, None] = {}  # a set that keeps the order
         self._asked_for_end = False
+        self.turns = 0  # in which something was written
         self._has_pidfd = _has_pidfd()
         self.ports: set[TCPPort | UNIXPort] = set()
         loop.set_exception_handler(_log_loop_exception)
@@ -136,6 +137,7 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     def _end_turn(self) -> None:
         self._asked_for_end = False
+        self.turns += 1
         self.send_gathered()
         streams, self._to_continue = self._to_continue, {}
         for stream in streams:

@@ -113,11 +113,14 @@ class Stream:
     _read_paused = False
     _read_closed = False
 
-    is_plain = False  # a small write is only to be gathered
+    # Bytes that may be written until more is to be done with a write than to gather it; -1 if
+    # more is to be done with each.
+    _credit = -1
     busy = False  # between pause_writing and resume_writing
     held: list[bytes]  # what was written while busy
     _may_write = False
-    _written = 0  # bytes, in this turn or not sent yet, for a push producer
+    _written = 0  # bytes, in `_turn` or not sent yet, for a push producer
+    _turn = 0
     bufferSize = _BUFFER_SIZE
 
     _aborting = False
@@ -162,7 +165,7 @@ class Stream:
         """Become the transport of `protocol`."""
         self.uv.set_write_buffer_limits(0, 0)  # pause_writing: the kernel did not take everything
         self.connected = self._may_write = True
-        self._update_plain()
+        self._update_credit()
         self.reactor.streams.add(self)
         self.protocol = protocol
         self._call(protocol.makeConnection, self)
@@ -282,7 +285,9 @@ class Stream:
     def write(self, data: bytes) -> None:
         if type(data) is not bytes:
             _dataMustBeBytes(data)
-        if self.is_plain and len(data) <= _MUCH:
+        credit = self._credit - len(data)
+        if credit >= 0:
+            self._credit = credit
             self.reactor.gather((self, data))
         elif not self.TLS:
             self._write(data)
@@ -303,39 +308,51 @@ class Stream:
     def _write(self, data: bytes) -> None:
         if not (data and self._may_write):
             return
+        reactor = self.reactor
+        if self.producer is not None:
+            self._count(len(data))
+        self._update_credit()
         if self.busy:
             self.held.append(data)
         elif len(data) > _MUCH:
-            self.reactor.send_gathered()
+            reactor.send_gathered()
             self.uv.write(data)
-            self.reactor.continue_later(self)  # a producer may be registered in this turn
+            reactor.continue_later(self)  # a producer may be registered in this turn
         else:
-            self.reactor.gather((self, data))
-        if self.producer is not None:
-            if not self._written:
-                self.reactor.continue_later(self)
-            self._written += len(data)
-            if self._written > self.bufferSize:
-                self.pause_producer()
+            reactor.gather((self, data))
+        if self.producer is None:
+            return
+        if not self.streamingProducer:
+            reactor.continue_later(self)
+        elif self._written > self.bufferSize:
+            self.pause_producer()
 
-    def _update_plain(self) -> None:
-        self.is_plain = self._may_write and not (
-            self.busy or self.TLS or self.producer is not None
-        )
+    def _update_credit(self) -> None:
+        pulled = self.producer is not None and not self.streamingProducer
+        plain = self._may_write and not (self.busy or self.TLS or pulled)
+        self._credit = min(_MUCH, self.bufferSize) if plain else -1
+
+    def _count(self, size: int) -> None:
+        """Count what is written in a turn, and what is unsent, for the producer."""
+        if not self.busy and self._turn != self.reactor.turns:
+            self._turn, self._written = self.reactor.turns, 0
+        elif self._credit >= 0:
+            self._written += min(_MUCH, self.bufferSize) - self._credit
+        self._written += size
 
     def pause_writing(self) -> None:
         """Hold what is written from now on: the kernel takes no more (called by uvloop)."""
         self.busy = True
         self.held = []
         self._written = self.uv.get_write_buffer_size()
-        self._update_plain()
+        self._update_credit()
 
     def resume_writing(self) -> None:
         """Send what was held (called by uvloop when it has sent everything)."""
         if not self.busy:
             return  # the connection has just been lost
         self.busy = False
-        self._update_plain()
+        self._update_credit()
         self.uv.write(b"".join(self.held))
         self.continue_writing()
 
@@ -343,10 +360,11 @@ class Stream:
         """Ask the producer for more, or close, once everything is sent."""
         if self.busy or not self.connected:
             return
-        self._written = 0
         producer = self.producer
         if producer is not None and (not self.streamingProducer or self.producerPaused):
             self.producerPaused = False
+            self._turn, self._written = self.reactor.turns, 0
+            self._update_credit()
             self._call(producer.resumeProducing)
         elif self.disconnecting:
             self.reactor.send_gathered()
@@ -398,16 +416,16 @@ class Stream:
             producer.stopProducing()
             return
         self.producer, self.streamingProducer, self.producerPaused = producer, streaming, False
-        self._update_plain()
-        self._written = self._tempDataLen
-        if self._written:
+        self._turn, self._written = self.reactor.turns, self._tempDataLen
+        self._update_credit()
+        if self._written and not streaming:
             self.reactor.continue_later(self)
         if not streaming:
             producer.resumeProducing()
 
     def _unregister_producer(self) -> None:
         self.producer = None
-        self._update_plain()
+        self._update_credit()
         if self.disconnecting or self._writeDisconnecting:
             self.reactor.continue_later(self)
 
@@ -415,6 +433,7 @@ class Stream:
         """Pause a push producer until everything is sent."""
         if self.producer is not None and self.streamingProducer:
             self.producerPaused = True
+            self.reactor.continue_later(self)
             self.producer.pauseProducing()
 
     # Closing
@@ -449,7 +468,7 @@ class Stream:
         """Drop what is not sent and close; connectionLost gets the reason in the next turn."""
         if self._reason is None:
             self._reason = reason
-        self._may_write = self.is_plain = False
+        self._may_write, self._credit = False, -1
         self.uv.abort()
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
@@ -464,7 +483,7 @@ class Stream:
 
     def _close_write(self) -> None:
         self._writeDisconnected = True
-        self._may_write = self.is_plain = False
+        self._may_write, self._credit = False, -1
         self.uv.write_eof()
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is not None:
@@ -506,7 +525,8 @@ class Stream:
     def _release(self) -> None:
         """Mark the stream as disconnected and drop all references that make a cycle."""
         self.disconnected = True
-        self.connected = self.busy = self._may_write = self.is_plain = False
+        self.connected = self.busy = self._may_write = False
+        self._credit = -1
         self.reactor.streams.discard(self)
         if self._handle is not None:
             self._handle.release()
@@ -517,7 +537,7 @@ class Stream:
     # then the protocol of the stream.
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
-        self.is_plain = False
+        self._credit = -1
         _newtls.startTLS(self, contextFactory, normal, _BelowTLS)
 
     # The socket, and what logs say

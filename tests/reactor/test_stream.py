@@ -393,7 +393,7 @@ class GatheringTests(SynchronousTestCase):
                 client.transport.registerProducer(producer, True)
                 producer.resumeProducing()
                 await server.receive(1_000_000)
-                self.assertLessEqual(max(producer.written), 65536 + size)
+                self.assertLessEqual(max(producer.written), 65536 + 16384 + size)
                 server.transport.loseConnection()
                 await client.lost
                 self.assertTrue(producer.stopped)
