@@ -121,7 +121,7 @@ class Stream:
     _may_write = False
     _written = 0  # bytes, in `_turn` or not sent yet, for a push producer
     _turn = 0
-    bufferSize = _BUFFER_SIZE
+    _buffer_size = _BUFFER_SIZE
 
     _aborting = False
     _reason: Failure | None = None  # for connectionLost, where uvloop can't know it
@@ -311,6 +311,7 @@ class Stream:
         reactor = self.reactor
         if self.producer is not None:
             self._count(len(data))
+        written = self._written
         self._update_credit()
         if self.busy:
             self.held.append(data)
@@ -324,20 +325,31 @@ class Stream:
             return
         if not self.streamingProducer:
             reactor.continue_later(self)
-        elif self._written > self.bufferSize:
+        elif written > self._buffer_size:
             self.pause_producer()
+
+    @property
+    def bufferSize(self) -> int:
+        """How many bytes may be unsent, or written in a turn, before a producer is paused."""
+        return self._buffer_size
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self._count(0)
+        self._buffer_size = size
+        self._update_credit()
 
     def _update_credit(self) -> None:
         pulled = self.producer is not None and not self.streamingProducer
         plain = self._may_write and not (self.busy or self.TLS or pulled)
-        self._credit = min(_MUCH, self.bufferSize) if plain else -1
+        self._credit = min(_MUCH, self._buffer_size) if plain else -1
 
     def _count(self, size: int) -> None:
         """Count what is written in a turn, and what is unsent, for the producer."""
         if not self.busy and self._turn != self.reactor.turns:
             self._turn, self._written = self.reactor.turns, 0
         elif self._credit >= 0:
-            self._written += min(_MUCH, self.bufferSize) - self._credit
+            self._written += min(_MUCH, self._buffer_size) - self._credit
         self._written += size
 
     def pause_writing(self) -> None:
