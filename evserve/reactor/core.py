@@ -78,15 +78,13 @@ class UvloopReactor(AsyncioSelectorReactor):
     def run(self, installSignalHandlers: bool = True) -> None:
         self.startRunning(installSignalHandlers)
         self._context = copy_context()
-        while True:
+        # As in Twisted, only `stop` and `crash` end a reactor: not an exception, and not a stop of
+        # the loop that was asked for before it ran, as a second `crash` does.
+        while self._started:
             try:
                 self.loop.run_forever()
-            except BaseException:
-                # As in Twisted: only `stop` and `crash` end a reactor.
+            except (KeyboardInterrupt, SystemExit):  # uvloop catches all others
                 _log.failure("Unexpected error in main loop.")
-                if self._started:
-                    continue
-            break
         self._justStopped = False
 
     @override

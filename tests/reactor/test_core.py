@@ -66,6 +66,22 @@ class TurnTests(SynchronousTestCase):
         reactor.iterate()
         self.assertEqual(delays, [0])
 
+    def test_a_stop_of_the_loop_before_it_runs_does_not_end_the_reactor(self):
+        reactor = new_reactor()
+        self.addCleanup(reactor.loop.close)
+        called = []
+        reactor.callLater(0.01, called.append, 1)
+        reactor.callLater(0.01, reactor.crash)
+        reactor.loop.stop()
+        reactor.run(installSignalHandlers=False)
+        self.assertEqual(called, [1])
+
+    def test_a_loop_that_cannot_run_is_an_error(self):
+        async def inside():
+            new_reactor().run(installSignalHandlers=False)
+
+        self.assertRaises(RuntimeError, asyncio.run, inside())
+
     def test_a_connection_that_is_paused_is_no_selectable(self):
         async def scenario(reactor):
             client, _, _ = await pair(reactor)
