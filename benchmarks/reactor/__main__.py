@@ -1,26 +1,31 @@
 """`python -m benchmarks.reactor [--seconds S] [--rounds N] [--only SCENARIO,...]`.
 
-The servers take turns in every round, and the result is the median of the ratios within rounds:
-absolute figures drift with the machine. `--instructions` counts instructions, which do not drift.
+The servers take short turns in many rounds, and the result is the median of the ratios within
+rounds: absolute figures drift with the machine. `--instructions` counts instructions, which do
+not drift.
 """
 
 import argparse
+import re
 import resource
+import socket
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from benchmarks.reactor import servers
 from benchmarks.reactor.measure import (
     Load,
     Result,
+    Server,
     compile_c,
     connect_client,
     count_instructions,
     missing_callgrind_tools,
     start_server,
 )
-from benchmarks.reactor.servers import echo_servers, web
 
 
 REFERENCE = "uvloop Protocol"
@@ -40,31 +45,32 @@ ECHOES = {
 }
 ACCEPTS = "new connections"
 MEMORY = "idle connections"
+PIECES = f"{servers.PIECES} small writes"
+HELLO = "twisted.web hello"
 WEB = "twisted.web"
 
 
-def measure(program: str, command: list[str], load: Load, seconds: float) -> Result:
-    """Run one server under one load, after a short warm-up."""
-    with start_server(command) as server:
-        with connect_client(program, server, load, min(seconds, 0.3)) as client:
-            client.work(server)
-        with connect_client(program, server, load, seconds) as client:
-            return client.work(server)
+def measure(program: str, server: Server, load: Load, seconds: float) -> Result:
+    """Put one load on one server."""
+    with connect_client(program, server, load, seconds) as client:
+        return client.work(server)
 
 
 def compare(
-    program: str, servers: dict[str, list[str]], load: Load, asked: argparse.Namespace
+    program: str, peers: dict[str, list[str]], load: Load, asked: argparse.Namespace
 ) -> str:
     """Return a table: CPU per answer, answers per second, and the ratio to the reference."""
     if asked.instructions:
-        return compare_instructions(program, servers, load, asked.seconds)
-    rounds = [
-        {name: measure(program, each, load, asked.seconds) for name, each in servers.items()}
-        for _ in range(asked.rounds)
-    ]
-    reference = REFERENCE if REFERENCE in servers else next(iter(servers))
+        return compare_instructions(program, peers, load, asked.seconds)
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(start_server(each)) for name, each in peers.items()}
+        rounds = [
+            {name: measure(program, each, load, asked.seconds) for name, each in running.items()}
+            for _ in range(1 + asked.rounds)
+        ][1:]  # the first is a warm-up
+    reference = REFERENCE if REFERENCE in peers else next(iter(peers))
     lines = []
-    for name in servers:
+    for name in peers:
         cost = median(each[name].cost for each in rounds)
         rate = median(each[name].answers / each[name].seconds for each in rounds)
         ratio = median(each[name].cost / each[reference].cost for each in rounds)
@@ -73,20 +79,20 @@ def compare(
 
 
 def compare_instructions(
-    program: str, servers: dict[str, list[str]], load: Load, seconds: float
+    program: str, peers: dict[str, list[str]], load: Load, seconds: float
 ) -> str:
     """Return a table: instructions per answer, outside the kernel, and the number of answers."""
     lines = []
-    for name, command in servers.items():
+    for name, command in peers.items():
         each, answers = count_instructions(program, command, load, seconds)
         lines.append(f"  {name:18} {each:9.0f} instructions ({answers} answers)")
     return "\n".join(lines)
 
 
-def memory(program: str, servers: dict[str, list[str]]) -> str:
+def memory(program: str, peers: dict[str, list[str]]) -> str:
     """Return a table: resident bytes per idle connection."""
     lines = []
-    for name, command in servers.items():
+    for name, command in peers.items():
         with start_server(command) as server:
             with connect_client(program, server, Load(100, b"x", 1), 0.2) as client:
                 client.work(server)
@@ -97,24 +103,25 @@ def memory(program: str, servers: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def web_load(port: int) -> Load:
+def web_load(command: list[str]) -> Load:
     """Return a keep-alive client's load; one request finds the length of the answer."""
-    import socket
-
     request = b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port)) as probe:
+    with (
+        start_server(command) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as probe,
+    ):
         probe.sendall(request)
         answer = b""
-        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < 1024:  # noqa: PLR2004  # the file's size
+        while not (length := re.search(rb"(?i)content-length: (\d+)(?s:.*?)\r\n\r\n", answer)):
             answer += probe.recv(65536)
-    return Load(100, request, len(answer))
+    return Load(100, request, length.end() + int(length[1]))
 
 
 def main() -> None:
     """Measure the scenarios and print each table as it is ready."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reactor")
-    parser.add_argument("--seconds", type=float, default=1.5, help="seconds for each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds to take medians of")
+    parser.add_argument("--seconds", type=float, default=0.2, help="seconds for each measurement")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds to take medians of")
     parser.add_argument("--only", help="scenarios, separated by commas")
     parser.add_argument(
         "--instructions",
@@ -135,28 +142,29 @@ def main() -> None:
 
 def run(program: str, folder: str, asked: argparse.Namespace) -> None:
     """Measure with the compiled client."""
-    servers = echo_servers(compile_c("echo", folder))
-    wanted = asked.only.split(",") if asked.only else [*ECHOES, ACCEPTS, MEMORY, WEB]
-    for name in wanted:
+    echoes = servers.echo_servers(compile_c("echo", folder))
+    everything = [*ECHOES, PIECES, ACCEPTS, MEMORY, HELLO, WEB]
+    for name in asked.only.split(",") if asked.only else everything:
         print(f"{name}:", flush=True)
         if name == MEMORY:
-            print(memory(program, servers), flush=True)
-        elif name == WEB:
-            print(compare_web(program, folder, asked), flush=True)
+            print(memory(program, echoes), flush=True)
+        elif name == PIECES:
+            load = Load(100, b"x" * 100, 100 * servers.PIECES)
+            print(compare(program, servers.twisted("pieces"), load, asked), flush=True)
+        elif name in (HELLO, WEB):
+            peers = servers.twisted("hello") if name == HELLO else file_servers(folder)
+            print(compare(program, peers, web_load(peers["epoll"]), asked), flush=True)
         else:
             load = Load(20, b"x", 1, 0) if name == ACCEPTS else ECHOES[name]
-            print(compare(program, servers, load, asked), flush=True)
+            print(compare(program, echoes, load, asked), flush=True)
 
 
-def compare_web(program: str, folder: str, asked: argparse.Namespace) -> str:
-    """Return a table for Twisted's web server, which serves a file of 1 KiB."""
+def file_servers(folder: str) -> dict[str, list[str]]:
+    """Return `twistd web` on two reactors, for a file of 1 KiB."""
     site = Path(folder, "site")
     site.mkdir(exist_ok=True)
     (site / "file").write_bytes(b"x" * 1024)
-    servers = {name: web(name, str(site)) for name in ("epoll", "uvloop")}
-    with start_server(servers["epoll"]) as server:
-        load = web_load(server.port)
-    return compare(program, servers, load, asked)
+    return {name: servers.web(name, str(site)) for name in ("epoll", "uvloop")}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from twisted.python.reflect import namedAny
+
 
 # evserve's limits are on, so the figures contain what they cost.
 _LIMITS = ["--max-connections=50000", "--max-per-peer=50000", "--idle-timeout=600"]
@@ -26,6 +28,12 @@ def web(reactor: str, folder: str) -> list[str]:
     # A real file: Twisted renames its logs when they have grown, and root may rename /dev/null.
     site += ["--logfile", str(Path(folder).with_name("access.log"))]
     return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site]
+
+
+def twisted(kind: str) -> dict[str, list[str]]:
+    """Return the command lines of a Twisted server, `pieces` or `hello`, on three reactors."""
+    here = [sys.executable, "-m", __spec__.name]
+    return {name: [*here, kind, name] for name in ("epoll", "asyncio", "uvloop")}
 
 
 def echo_servers(floor: str | None) -> dict[str, list[str]]:
@@ -82,9 +90,50 @@ def _gevent() -> None:
     server.serve_forever()
 
 
-def main(kind: str) -> None:
+PIECES = 10
+
+
+def _serve_on(name: str, kind: str) -> None:
+    namedAny(_INSTALL[name])()
+    from twisted.internet import reactor as installed
+    from twisted.internet.protocol import Factory, Protocol
+    from twisted.web.resource import Resource
+    from twisted.web.server import Site
+
+    class Pieces(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            assert self.transport is not None
+            for _ in range(PIECES):
+                self.transport.write(data)
+
+    class Hello(Resource):
+        isLeaf = True
+
+        def render_GET(self, request: object) -> bytes:  # Twisted's name
+            return b"hello, world"
+
+    hello: Any = Hello
+    site: Any = Site(hello())
+    site.log = lambda _request: None  # an access log costs more than everything else
+    reactor: Any = installed
+    factory = site if kind == "hello" else Factory.forProtocol(Pieces)
+    port = reactor.listenTCP(0, factory, backlog=4096, interface="127.0.0.1")
+    _announce(port.getHost().port)
+    reactor.run()
+
+
+_INSTALL = {
+    "epoll": "twisted.internet.epollreactor.install",
+    "asyncio": "twisted.internet.asyncioreactor.install",
+    "uvloop": "evserve.reactor.install",
+}
+
+
+def main(kind: str, reactor: str | None = None) -> None:
     """Serve until killed."""
-    if kind == "gevent":
+    if reactor is not None:
+        _serve_on(reactor, kind)
+    elif kind == "gevent":
         _gevent()
     elif kind == "uvloop":
         import uvloop
@@ -95,4 +144,4 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

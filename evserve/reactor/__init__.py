@@ -4,7 +4,7 @@ Twisted's asyncio reactor on a uvloop loop gains nothing, because it polls descr
 Here no Python frame stands between uvloop and the protocol. Any Twisted program can use it; it
 imports nothing from the rest of evserve.
 
-    core         UvloopReactor: the reactor's interfaces, timers, SIGCHLD
+    core         UvloopReactor: the reactor's interfaces, turns, timers, children
     ports        the server side: listening ports, adopted sockets
     clients      the client side: connectors
     stream       Stream, a connection: reading, writing, producers, closing, TLS
@@ -15,12 +15,14 @@ The way of a byte through a server:
 
 1. uvloop accepts on a copy of the port's socket and makes a `Stream`, to uvloop a protocol.
 2. `Stream.connection_made` asks its owner, the port, for a protocol from the program's factory,
-   and becomes the transport of that: its `write` is uvloop's own bound method.
+   and becomes the transport of that.
 3. `Stream.set_uv_protocol` makes uvloop look up `data_received`: the protocol's bound
    `dataReceived`, or one line of Python in front of it if that may be replaced.
-4. From then on uvloop calls `dataReceived`, which calls `transport.write`, which is uvloop's.
-5. uvloop calls `pause_writing` and `resume_writing` for producers, and `eof_received` and
-   `connection_lost` at the end. The protocol's `connectionLost` comes last.
+4. From then on uvloop calls `dataReceived`, which calls `transport.write`. The reactor gathers
+   what is written; at the end of the turn `UvloopReactor.send_gathered` gives it to uvloop.
+5. uvloop calls `pause_writing` when the kernel takes no more and `resume_writing` when it has sent
+   everything, and `eof_received` and `connection_lost` at the end. The protocol's
+   `connectionLost` comes last.
 
 uvloop is imported by `new_reactor`, so that a missing uvloop is one line and not a traceback.
 """

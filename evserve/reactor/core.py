@@ -4,13 +4,23 @@ That reactor supplies threads, UDP, standard input and output, processes and nam
 which are not on the path of a stream's bytes.
 
 Timers are Twisted's heap, and one timer of uvloop's for the earliest call. Twisted's asyncio
-reactor reads the clock and walks to the earliest call whenever one is added, which costs as much
-as the rest of a small request. Here a call that is not the earliest costs no more than the heap.
+reactor walks to the earliest call whenever one is added, which costs as much as the rest of a
+small request. Here a call that is not the earliest costs no more than the heap. Calls are due by
+the wall clock, which may be set; uvloop's timer goes by the monotonic clock.
+
+A child's end is noticed by a pidfd, which needs no signal, so other code in the process (asyncio's
+subprocesses) may have SIGCHLD. Systems without pidfds (macOS, Linux before 5.3) use SIGCHLD.
 """
 
+import errno
+import os
 import signal
 import socket
+from collections import defaultdict
 from collections.abc import Callable
+from contextvars import Context, copy_context
+from math import ceil, floor
+from time import monotonic
 from typing import Any
 
 from attrs import define
@@ -33,6 +43,8 @@ from evserve.reactor.stream import Stream
 # look for `install` beside it.
 __all__ = ["UvloopReactor", "install"]
 
+_RETRY = 0.1  # seconds until a child is looked for again for which there was no descriptor
+_LONGEST = 1e6  # seconds that a timer of uvloop's may take
 _MAX_NEW_CALLS = 256  # DelayedCalls that may wait to be filed in Twisted's heap
 
 _log = Logger()
@@ -42,19 +54,125 @@ class UvloopReactor(AsyncioSelectorReactor):
     """Every interface of Twisted's POSIX reactors, on `loop`, which nothing else may run."""
 
     _timer: Any = None  # uvloop's
-    _timer_due: float | None = None  # in seconds of the reactor's clock
+    _timer_due: float | None = None  # in seconds of the monotonic clock
+    # Timers and ends of turns belong to no connection. So they run in a context of their own, not
+    # in that of the connection which happens to be the first to ask for one.
+    _context: Context | None = None
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.streams: set[Stream] = set()
+        self.gather: Callable[[tuple[Stream, bytes]], None] = self._gather_first
+        self._writes: list[tuple[Stream, bytes]] = []
+        self._to_continue: dict[Stream, None] = {}  # a set that keeps the order
+        self._asked_for_end = False
+        self.turns = 0  # in which something was written
+        self._has_pidfd = _has_pidfd()
         self.ports: set[TCPPort | UNIXPort] = set()
         loop.set_exception_handler(_log_loop_exception)
         super().__init__(loop)
 
+    # IReactorCore
+
+    @override
+    def run(self, installSignalHandlers: bool = True) -> None:
+        self.startRunning(installSignalHandlers)
+        self._context = copy_context()
+        # As in Twisted, only `stop` and `crash` end a reactor: not an exception, and not a stop of
+        # the loop that was asked for before it ran, as a second `crash` does.
+        while self._started:
+            try:
+                self.loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):  # uvloop catches all others
+                _log.failure("Unexpected error in main loop.")
+        self._justStopped = False
+
+    @override
+    def iterate(self, delay: float = 0) -> None:
+        self.loop.call_later(delay, self.loop.stop)
+        self.loop.run_forever()
+
+    # What streams write, until the end of the turn
+
+    def _gather_first(self, write: tuple[Stream, bytes]) -> None:
+        self._ask_for_end()
+        self._writes.append(write)
+        self.gather = self._writes.append
+
+    def gathered_from(self, stream: Stream) -> list[bytes]:
+        """Return what a stream has written in this turn."""
+        return [data for each, data in self._writes if each is stream]
+
+    def take_gathered(self, stream: Stream) -> list[bytes]:
+        """Return what a stream has written in this turn, and leave sending it to the caller."""
+        taken = self.gathered_from(stream)
+        self._writes[:] = [write for write in self._writes if write[0] is not stream]
+        return taken
+
+    def send_gathered(self) -> None:
+        """Send what was gathered, with one system call for each stream."""
+        writes, self._writes = self._writes, []
+        self.gather = self._gather_first
+        if len(dict(writes)) == len(writes):
+            for stream, data in writes:
+                stream.uv.write(data)
+        else:
+            gathered = defaultdict(list)
+            for stream, data in writes:
+                gathered[stream].append(data)
+            for stream, chunks in gathered.items():
+                stream.uv.write(b"".join(chunks))
+
+    def continue_later(self, stream: Stream) -> None:
+        """Call `continue_writing` of a stream at the end of the turn, when its writes are sent."""
+        self._ask_for_end()
+        self._to_continue[stream] = None
+
+    def _ask_for_end(self) -> None:
+        if not self._asked_for_end:
+            self._asked_for_end = True
+            self.loop.call_soon(self._end_turn, context=self._context)
+
+    def _end_turn(self) -> None:
+        self._asked_for_end = False
+        self.turns += 1
+        self.send_gathered()
+        streams, self._to_continue = self._to_continue, {}
+        for stream in streams:
+            stream.continue_writing()
+
+    # IReactorProcess
+
     @override
     def _signalsFactory(self) -> Any:
         # The parent's would add Twisted's SIGCHLD waker.
-        return _MultiSignalHandling((ReactorBase._signalsFactory(self), _ChildSignals(self)))  # noqa: SLF001  # the seam Twisted's own reactors use
+        children = _ChildrenKept() if self._has_pidfd else _ChildSignals(self)
+        return _MultiSignalHandling((ReactorBase._signalsFactory(self), children))  # noqa: SLF001  # the seam Twisted's own reactors use
+
+    @override
+    def spawnProcess(self, *arguments: Any, **named: Any) -> Any:
+        child: Any = AsyncioSelectorReactor.spawnProcess(self, *arguments, **named)
+        if self._has_pidfd:
+            self._watch_child(child)
+        return child
+
+    def _watch_child(self, child: Any) -> None:
+        if child.pid is None:
+            return  # Twisted has reaped it
+        try:
+            descriptor = os.pidfd_open(child.pid)
+        except OSError as problem:
+            child.reapProcess()
+            if problem.errno in (errno.EMFILE, errno.ENFILE):
+                self.loop.call_later(_RETRY, self._watch_child, child)
+        else:
+            self.loop.add_reader(descriptor, self._child_ended, child, descriptor)
+
+    def _child_ended(self, child: Any, descriptor: int) -> None:
+        self.loop.remove_reader(descriptor)
+        os.close(descriptor)
+        if child.pid is not None:
+            child.reapProcess()
 
     # IReactorTCP, IReactorUNIX
 
@@ -126,14 +244,26 @@ class UvloopReactor(AsyncioSelectorReactor):
             AsyncioSelectorReactor.removeReader(self, reader)
 
     @override
+    def _readOrWrite(self, selectable: Any, read: bool) -> None:
+        # Twisted's other reactors end a connection by any exception, this one's parent by most.
+        try:
+            AsyncioSelectorReactor._readOrWrite(self, selectable, read)  # noqa: SLF001  # the parent's
+        except BaseException as problem:
+            _log.failure("Unhandled exception in {selectable}", selectable=selectable)
+            disconnect: Any = self._disconnectSelectable
+            disconnect(selectable, problem, read)
+
+    @override
     def getReaders(self) -> list[Any]:
         reading = [each for each in self.streams if each.reading]
         return [*AsyncioSelectorReactor.getReaders(self), *self.ports, *reading]
 
     @override
     def removeAll(self) -> list[Any]:
-        # A reactor that stops finds by this what is still open.
-        native = [*self.ports, *self.streams]
+        # A reactor that stops, and trial, find by this what is still going on.
+        writing = {*dict(self._writes), *self._to_continue}
+        active = [each for each in self.streams if each.reading or each.busy or each in writing]
+        native = [*self.ports, *active]
         for each in native:
             each.stopReading()
         self.streams.clear()
@@ -150,18 +280,24 @@ class UvloopReactor(AsyncioSelectorReactor):
         **kwargs: object,
     ) -> DelayedCall:
         call = ReactorBase.callLater(self, delay, callable, *args, **kwargs)
-        if self._timer_due is None or call.time < self._timer_due:
-            self._set_timer(call.time, delay)
+        due = monotonic() + delay
+        if self._timer_due is None or due < self._timer_due:
+            self._set_timer(due)
         elif len(self._newTimedCalls) == _MAX_NEW_CALLS:
             # Let the next turn file them, and forget those that were cancelled.
-            self._set_timer(self.seconds(), 0)
+            self._set_timer(0)
         return call
 
-    def _set_timer(self, due: float, delay: float) -> None:
+    def _set_timer(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_due = due
-        self._timer = self.loop.call_later(delay, self._onTimer)
+        now = monotonic()
+        delay = min(due - now, _LONGEST)
+        if delay > 0:
+            # uvloop counts whole milliseconds: rounded down, the timer would come before the call.
+            delay = (ceil((now + delay) * 1000) - floor(now * 1000)) / 1000
+        self._timer = self.loop.call_later(delay, self._onTimer, context=self._context)
 
     @override
     def _onTimer(self) -> None:
@@ -174,9 +310,21 @@ class UvloopReactor(AsyncioSelectorReactor):
         delay = self.timeout()
         if delay is None:
             return
-        due = self.seconds() + delay
+        due = monotonic() + delay
         if self._timer_due is None or due < self._timer_due:
-            self._set_timer(due, delay)
+            self._set_timer(due)
+
+
+class _ChildrenKept:
+    """Has children wait until the reactor asks for their status (Twisted's SignalHandling)."""
+
+    def install(self) -> None:
+        # A process may have been started with SIGCHLD ignored, which discards the status.
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def uninstall(self) -> None:
+        pass
 
 
 @define(eq=False)
@@ -200,6 +348,15 @@ class _ChildSignals:
     def _child_ended(self, _signal: int, _frame: object) -> None:
         # Not here: a signal interrupts any code, and protocols expect a turn of their own.
         self.reactor.callFromThread(process.reapAllProcesses)
+
+
+def _has_pidfd() -> bool:
+    """Return whether the system has pidfds."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def _log_loop_exception(_loop: object, context: dict[str, Any]) -> None:

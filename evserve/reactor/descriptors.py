@@ -39,7 +39,7 @@ class DescriptorStream(unix.Server):
     def replacing(cls, stream: "UNIXStream", protocol: Any) -> "DescriptorStream":
         """Return the transport of `protocol` that takes the place of `stream`."""
         copy = socket.socket(fileno=os.dup(stream.uv.get_extra_info("socket").fileno()))
-        new = cls(copy, protocol, stream.getPeer().name, None, copy.fileno(), stream.reactor)
+        new = cls(copy, protocol, stream.getPeer().name, None, stream.sessionno, stream.reactor)
         new._owner = stream.owner
         new._tlsClientDefault = stream._tlsClientDefault  # noqa: SLF001  # Twisted's name
         new.port_name = stream.port_name
@@ -67,7 +67,7 @@ class FirstRead:
         """Read with recvmsg(2); uvloop then reads at most one more byte into the buffer."""
         try:
             data, descriptors, _, _ = socket.recv_fds(
-                self._stream.getHandle(), _READ_SIZE, _MAX_DESCRIPTORS, socket.MSG_DONTWAIT
+                self._stream.socket, _READ_SIZE, _MAX_DESCRIPTORS, socket.MSG_DONTWAIT
             )
         except OSError:
             return self._buffer  # uvloop gets the same error
@@ -113,28 +113,24 @@ class FirstRead:
 
 
 class DescriptorWriter:
-    """Sends descriptors, each with the next byte written; meanwhile it takes the writes."""
+    """Sends descriptors, each with the next byte of what its stream has gathered."""
 
     def __init__(self, stream: "UNIXStream") -> None:
         self._stream = stream
         self._descriptors: deque[int] = deque()
-        self._data = b""
         self._watched: int | None = None  # a copy of the descriptor: uvloop watches the original
 
-    @property
-    def busy(self) -> bool:
-        """Whether descriptors or bytes wait to be sent."""
-        return bool(self._descriptors or self._data)
-
     def send(self, descriptor: int) -> None:
-        """Queue a descriptor."""
+        """Queue a descriptor; until it is sent the stream only gathers."""
         stream = self._stream
-        if not self.busy:
-            stream.write = self._write  # type: ignore[method-assign]  # on purpose
-            stream.reactor.loop.call_soon(self._flush)
+        if not (self._descriptors or stream.busy):
+            written = stream.reactor.take_gathered(stream)
+            stream.pause_writing()
+            stream.held = written
+            stream.reactor.loop.call_soon(self._resume)
         self._descriptors.append(descriptor)
         if len(self._descriptors) > _MAX_QUEUED:
-            stream.pause_writing()
+            stream.pause_producer()
 
     def close(self) -> None:
         """Stop watching the socket."""
@@ -143,42 +139,34 @@ class DescriptorWriter:
             os.close(self._watched)
             self._watched = None
 
-    def _write(self, data: bytes) -> None:
-        self._data += data
+    def _resume(self) -> None:
+        self.close()
+        if self._stream.connected:
+            self._stream.resume_writing()
 
-    def _flush(self) -> None:
+    def flush(self) -> bool:
+        """Send the descriptors; return whether the stream may send what it has gathered."""
+        if not self._descriptors:
+            return True
         stream = self._stream
-        if not stream.connected:
-            return
-        if stream.uv.get_write_buffer_size():
-            self._wait()
-            return
-        if len(self._descriptors) > len(self._data):
+        data = b"".join(stream.held)
+        if len(self._descriptors) > len(data):
             stream.abort_with(Failure(FileDescriptorOverrun()))
-            return
-        handle = stream.getHandle()
+            return False
+        sent = 0
         try:
             while self._descriptors:
                 first = self._descriptors[0]
-                socket.send_fds(handle, [self._data[:1]], [first], socket.MSG_DONTWAIT)
+                socket.send_fds(
+                    stream.socket, [data[sent : sent + 1]], [first], socket.MSG_DONTWAIT
+                )
                 self._descriptors.popleft()
-                self._data = self._data[1:]
+                sent += 1
         except BlockingIOError:
-            self._wait()
-            return
+            self._watched = os.dup(stream.fileno())
+            stream.reactor.loop.add_writer(self._watched, self._resume)
         except OSError:
             stream.abort_with(CONNECTION_LOST)
-            return
-        rest, self._data = self._data, b""
-        stream.write = stream.uv.write  # type: ignore[method-assign]  # on purpose
-        stream.write(rest)
-        stream.resume_if_drained()
-        stream.continue_closing()
-
-    def _wait(self) -> None:
-        self._watched = os.dup(self._stream.getHandle().fileno())
-        self._stream.reactor.loop.add_writer(self._watched, self._writable)
-
-    def _writable(self) -> None:
-        self.close()
-        self._flush()
+            return False
+        stream.held = [data[sent:]]
+        return not self._descriptors

@@ -28,6 +28,7 @@ class _Port(Owner):
     disconnecting: Any
     _stream: type[Stream]
     _server: Any = None
+    sessionno: int  # of the next connection
 
     def startReading(self) -> None:
         """Accept connections."""
@@ -55,7 +56,10 @@ class _Port(Owner):
     def build_protocol(self, stream: Stream) -> Any:
         if self.disconnecting or not self.connected or stream.peer_is_gone:
             return None
-        return self.factory.buildProtocol(stream.getPeer())
+        protocol = self.factory.buildProtocol(stream.getPeer())
+        stream.sessionno = self.sessionno
+        self.sessionno += 1
+        return protocol
 
 
 class TCPPort(_Port, tcp.Port):
@@ -91,5 +95,6 @@ def adopt_connection(reactor: Any, descriptor: int, family: int, factory: Any) -
         connected.close()
         return None
     stream = (UNIXStream if is_unix else TCPStream)(reactor, _Adopted(protocol))
+    stream.sessionno = 0 if is_unix else name[1]  # as in Twisted
     stream.attach(connected)
     return stream

@@ -1,22 +1,22 @@
 """A connection: a protocol to uvloop, a transport to the Twisted protocol.
 
-A stream holds the two ends of the path of bytes as bound methods: `data_received`, which uvloop
-calls, and `write`, which is uvloop's own. Everything else is off that path.
-
 **Reading.** uvloop looks `data_received` up when a protocol is set, so the stream sets itself
 anew after `connectionMade` and whenever `protocol` is assigned. Where the Twisted protocol can't
 change, `data_received` is its own bound `dataReceived`. But Twisted promises to look
 `dataReceived` up for each read, and some protocols replace it at any time: for an object with a
 `__dict__` one line of Python does the look-up, for 15 ns.
 
-**Writing.** uvloop writes at once and buffers what the kernel does not take. It calls
-`pause_writing` when more than the limit is buffered and `resume_writing` when that is gone, which
-is what a push producer wants. A pull producer must also be asked again after each write, so while
-there is one `write` is not uvloop's own.
+**Writing.** uvloop writes at once, and a system call is most of what a small write costs. So the
+reactor gathers what all streams write in a turn, as Twisted's streams do, and sends it at the end
+of the turn. A large write is not kept until then, when it would have left the processor's caches.
+uvloop buffers what the kernel does not take. It calls `pause_writing` then, and `resume_writing`
+when everything is sent; in between a stream holds what is written. Once everything is sent a
+producer is asked for more, or a stream that is to be closed is closed.
 """
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -45,7 +45,8 @@ CONNECTION_DONE = Failure(error.ConnectionDone())
 CONNECTION_LOST = Failure(error.ConnectionLost())
 
 _BUFFER_SIZE = 65536  # bytes: Twisted's FileDescriptor.bufferSize, and uvloop's own limit
-_LOW_WATER = 16  # bytes: uvloop's own lower limit
+_BYTES = {bytes}
+_MUCH = 16384  # bytes: a larger write does not wait for the end of the turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for 0 seconds
 _DEFAULT_LOG_PREFIX = Protocol.logPrefix
 
@@ -81,7 +82,6 @@ class Owner:
 class Stream:
     """A connection of either side; subclasses add what is particular to TCP and UNIX sockets."""
 
-    family = socket.AF_INET
     uv: Any = None  # uvloop's transport
 
     # Twisted's names.
@@ -92,6 +92,9 @@ class Stream:
     streamingProducer = False
     producerPaused = False
     TLS = False
+    _writeDisconnecting = False
+    _writeDisconnected = False
+    sessionno = 0
     _tlsClientDefault = False
 
     # Set by subclasses, and by the owner of a client's stream.
@@ -110,11 +113,15 @@ class Stream:
     _read_paused = False
     _read_closed = False
 
+    # Bytes that may be written until more is to be done with a write than to gather it; -1 if
+    # more is to be done with each.
+    _credit = -1
+    busy = False  # between pause_writing and resume_writing
+    held: list[bytes]  # what was written while busy
+    _may_write = False
+    _written = 0  # bytes, in `_turn` or not sent yet, for a push producer
+    _turn = 0
     _buffer_size = _BUFFER_SIZE
-    write_paused = False  # between pause_writing and resume_writing
-    _pull_scheduled = False
-    _write_closing = False  # loseWriteConnection was called
-    _write_closed = False
 
     _aborting = False
     _reason: Failure | None = None  # for connectionLost, where uvloop can't know it
@@ -146,7 +153,7 @@ class Stream:
         self.uv = uv
         try:
             protocol = self.owner.build_protocol(self)
-        except Exception:
+        except BaseException:
             _log.failure("Unhandled exception in buildProtocol")
             protocol = None
         if protocol is None:
@@ -156,8 +163,9 @@ class Stream:
 
     def connect_protocol(self, protocol: Any) -> None:
         """Become the transport of `protocol`."""
-        self.write = self.uv.write  # type: ignore[method-assign]  # on purpose
-        self.connected = True
+        self.uv.set_write_buffer_limits(0, 0)  # pause_writing: the kernel did not take everything
+        self.connected = self._may_write = True
+        self._update_credit()
         self.reactor.streams.add(self)
         self.protocol = protocol
         self._call(protocol.makeConnection, self)
@@ -266,7 +274,8 @@ class Stream:
         self._read_closed = True
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
-            self.abort_with(CONNECTION_DONE)
+            self.reactor.send_gathered()  # the peer may have closed its half only
+            self.connectionLost(CONNECTION_DONE)
             return False
         self._call(half.readConnectionLost)
         return True
@@ -274,10 +283,16 @@ class Stream:
     # Writing
 
     def write(self, data: bytes) -> None:
-        """Write `data`; while connected, uvloop's own `write` takes the place of this method."""
-        _dataMustBeBytes(data)
-        if self.connected and not self._write_closed:
-            self.uv.write(data)
+        if type(data) is not bytes:
+            _dataMustBeBytes(data)
+        credit = self._credit - len(data)
+        if credit >= 0:
+            self._credit = credit
+            self.reactor.gather((self, data))
+        elif not self.TLS:
+            self._write(data)
+        elif self.connected:
+            self.protocol.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         if self.TLS:
@@ -285,45 +300,104 @@ class Stream:
                 self.protocol.writeSequence(data)
             return
         chunks = list(data)
-        for chunk in chunks:
-            _dataMustBeBytes(chunk)
-        joined = b"".join(chunks)
-        self.write(joined)
-        if len(joined) > self._buffer_size and self.streamingProducer and not self.write_paused:
-            # The kernel took it all. But a producer that writes that much expects to be paused.
-            self.pause_writing()
-            self.reactor.loop.call_soon(self.resume_if_drained)
+        if not _BYTES.issuperset(map(type, chunks)):
+            for chunk in chunks:
+                _dataMustBeBytes(chunk)
+        self._write(b"".join(chunks))
 
-    def pause_writing(self) -> None:
-        """Pause a push producer: more than the limit is buffered (called by uvloop)."""
-        self.write_paused = True
-        self._pause_producer()
-
-    def resume_writing(self) -> None:
-        """Resume the producer: what was buffered has been sent (called by uvloop)."""
-        self.write_paused = False
-        if self.producer is not None and (not self.streamingProducer or self.producerPaused):
-            self.producerPaused = False
-            self._call(self.producer.resumeProducing)
-        self.continue_closing()
-
-    def resume_if_drained(self) -> None:
-        """Undo a `pause_writing` that did not come from uvloop, unless uvloop's buffer is full."""
-        if self.connected and self.uv.get_write_buffer_size() <= self._buffer_size:
-            self.resume_writing()
+    def _write(self, data: bytes) -> None:
+        if not (data and self._may_write):
+            return
+        reactor = self.reactor
+        if self.producer is not None:
+            self._count(len(data))
+        written = self._written
+        self._update_credit()
+        if self.busy:
+            self.held.append(data)
+        elif len(data) > _MUCH:
+            reactor.send_gathered()
+            self.uv.write(data)
+            reactor.continue_later(self)  # a producer may be registered in this turn
+        else:
+            reactor.gather((self, data))
+        if self.producer is None:
+            return
+        if not self.streamingProducer:
+            reactor.continue_later(self)
+        elif written > self._buffer_size:
+            self.pause_producer()
 
     @property
     def bufferSize(self) -> int:
-        """How many bytes may be buffered before a producer is paused."""
+        """How many bytes may be unsent, or written in a turn, before a producer is paused."""
         return self._buffer_size
 
     @bufferSize.setter
     def bufferSize(self, size: int) -> None:
+        self._count(0)
         self._buffer_size = size
-        self._set_write_limit(size)
+        self._update_credit()
 
-    def _set_write_limit(self, size: int) -> None:
-        self.uv.set_write_buffer_limits(size, min(size, _LOW_WATER))
+    def _update_credit(self) -> None:
+        pulled = self.producer is not None and not self.streamingProducer
+        plain = self._may_write and not (self.busy or self.TLS or pulled)
+        self._credit = min(_MUCH, self._buffer_size) if plain else -1
+
+    def _count(self, size: int) -> None:
+        """Count what is written in a turn, and what is unsent, for the producer."""
+        if not self.busy and self._turn != self.reactor.turns:
+            self._turn, self._written = self.reactor.turns, 0
+        elif self._credit >= 0:
+            self._written += min(_MUCH, self._buffer_size) - self._credit
+        self._written += size
+
+    def pause_writing(self) -> None:
+        """Hold what is written from now on: the kernel takes no more (called by uvloop)."""
+        self.busy = True
+        self.held = []
+        self._written = self.uv.get_write_buffer_size()
+        self._update_credit()
+
+    def resume_writing(self) -> None:
+        """Send what was held (called by uvloop when it has sent everything)."""
+        if not self.busy:
+            return  # the connection has just been lost
+        self.busy = False
+        self._update_credit()
+        self.uv.write(b"".join(self.held))
+        self.continue_writing()
+
+    def continue_writing(self) -> None:
+        """Ask the producer for more, or close, once everything is sent."""
+        if self.busy or not self.connected:
+            return
+        producer = self.producer
+        if producer is not None and (not self.streamingProducer or self.producerPaused):
+            self.producerPaused = False
+            self._turn, self._written = self.reactor.turns, 0
+            self._update_credit()
+            self._call(producer.resumeProducing)
+        elif self.disconnecting:
+            self.reactor.send_gathered()
+            self.uv.close()
+        elif self._writeDisconnecting and not self._writeDisconnected:
+            self.reactor.send_gathered()
+            self._close_write()
+
+    # Twisted's own names for what is unsent, which programs read for their metrics: the length of
+    # the first and the second together.
+
+    dataBuffer = b""
+
+    @property
+    def _tempDataLen(self) -> int:
+        buffered = self.uv.get_write_buffer_size() if self.connected else 0
+        return sum(map(len, self._tempDataBuffer)) + int(buffered)
+
+    @property
+    def _tempDataBuffer(self) -> list[bytes]:
+        return self.held if self.busy else self.reactor.gathered_from(self)
 
     # Producers
 
@@ -354,43 +428,25 @@ class Stream:
             producer.stopProducing()
             return
         self.producer, self.streamingProducer, self.producerPaused = producer, streaming, False
-        if streaming:
-            if self.write_paused:  # uvloop has called pause_writing before there was a producer
-                self.reactor.loop.call_soon(self._pause_producer)
-            return
-        if self.connected:
-            self._set_write_limit(0)
-            self.write = self._write_and_pull  # type: ignore[method-assign]  # on purpose
-            # What was written earlier in this turn may be sent already.
-            self._schedule_pull()
-        producer.resumeProducing()
+        self._turn, self._written = self.reactor.turns, self._tempDataLen
+        self._update_credit()
+        if self._written and not streaming:
+            self.reactor.continue_later(self)
+        if not streaming:
+            producer.resumeProducing()
 
     def _unregister_producer(self) -> None:
-        if self.write == self._write_and_pull:
-            self.write = self.uv.write  # type: ignore[method-assign]  # on purpose
-            self._set_write_limit(self._buffer_size)
         self.producer = None
-        self.continue_closing()
+        self._update_credit()
+        if self.disconnecting or self._writeDisconnecting:
+            self.reactor.continue_later(self)
 
-    def _pause_producer(self) -> None:
-        if self.write_paused and self.streamingProducer and self.producer is not None:
+    def pause_producer(self) -> None:
+        """Pause a push producer until everything is sent."""
+        if self.producer is not None and self.streamingProducer:
             self.producerPaused = True
+            self.reactor.continue_later(self)
             self.producer.pauseProducing()
-
-    def _write_and_pull(self, data: bytes) -> None:
-        self.uv.write(data)
-        if data:
-            self._schedule_pull()
-
-    def _schedule_pull(self) -> None:
-        if not (self.write_paused or self._pull_scheduled):
-            self._pull_scheduled = True
-            self.reactor.loop.call_soon(self._pull)
-
-    def _pull(self) -> None:
-        self._pull_scheduled = False
-        if self.producer is not None and not self.write_paused:
-            self._call(self.producer.resumeProducing)
 
     # Closing
 
@@ -404,14 +460,12 @@ class Stream:
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self.uv.pause_reading()
-            # In the next turn, as Twisted does: what is written until then is still sent.
-            self.continue_closing()
+            self.reactor.continue_later(self)
 
     def loseWriteConnection(self) -> None:
-        if self.connected and not self._write_closing:
-            self._write_closing = True
-            self._set_write_limit(0)
-            self.continue_closing()
+        if self.connected and not self._writeDisconnecting:
+            self._writeDisconnecting = True
+            self.reactor.continue_later(self)
 
     def abortConnection(self) -> None:
         if self.disconnected or self._aborting or self.uv is None:
@@ -423,44 +477,25 @@ class Stream:
         self.abort_with(Failure(error.ConnectionAborted()))
 
     def abort_with(self, reason: Failure) -> None:
-        """Close now and drop what is not sent; `reason` goes to connectionLost."""
+        """Drop what is not sent and close; connectionLost gets the reason in the next turn."""
         if self._reason is None:
             self._reason = reason
+        self._may_write, self._credit = False, -1
         self.uv.abort()
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
         """Call the protocol or producer; log what it raises and end the connection with it."""
         try:
             method(*arguments)
-        except Exception:
+        except BaseException:
             failure = Failure()
             _log.failure("Unhandled exception in a protocol", failure)
             if self.connected:
-                self.abort_with(failure)
-
-    @property
-    def has_pending_output(self) -> bool:
-        """Whether something is still to be written before the stream may close."""
-        return self.producer is not None and (not self.streamingProducer or self.producerPaused)
-
-    def continue_closing(self) -> None:
-        """Close what was asked to be closed, in the next turn, once there is nothing to send."""
-        if self.disconnecting:
-            self.reactor.loop.call_soon(self._close)
-        elif self._write_closing and not self._write_closed:
-            self.reactor.loop.call_soon(self._close_write)
-
-    def _close(self) -> None:
-        if self.connected and not self.has_pending_output:
-            self.uv.close()
+                self.connectionLost(failure)
 
     def _close_write(self) -> None:
-        if not self.connected or self._write_closed:
-            return
-        if self.write_paused or self.has_pending_output:
-            return  # resume_writing and unregisterProducer come back here
-        self._write_closed = True
-        self.__dict__.pop("write", None)
+        self._writeDisconnected = True
+        self._may_write, self._credit = False, -1
         self.uv.write_eof()
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is not None:
@@ -470,15 +505,16 @@ class Stream:
 
     def connection_lost(self, problem: BaseException | None) -> None:
         """Tell the protocol that the connection is closed (called by uvloop)."""
+        self.reactor.send_gathered()  # uvloop ignores a write now; later it would raise
         if isinstance(problem, OSError) and problem.__traceback__ is not None:
             # The protocol raised it; uvloop takes it for a socket error and does not log it.
             _log.failure("Unhandled exception in a protocol", Failure(problem))
         self._lost(self._reason or _reason_for(problem))
 
     def connectionLost(self, reason: Failure) -> None:
-        """End the connection now (called by the reactor when it stops)."""
-        self._lost(reason)
+        """End the connection now and drop what is not sent."""
         self.uv.abort()
+        self._lost(reason)
 
     def discard(self) -> None:
         """Close without telling the protocol, whose connection continues elsewhere."""
@@ -494,25 +530,27 @@ class Stream:
             if producer is not None:
                 producer.stopProducing()
             protocol.connectionLost(reason)
-        except Exception:
+        except BaseException:
             _log.failure("Unhandled exception in connectionLost")
         self.owner.stream_lost(reason)
 
     def _release(self) -> None:
         """Mark the stream as disconnected and drop all references that make a cycle."""
-        self.disconnected, self.connected = True, False
+        self.disconnected = True
+        self.connected = self.busy = self._may_write = False
+        self._credit = -1
         self.reactor.streams.discard(self)
         if self._handle is not None:
-            self._handle.detach()
-        for name in ("write", "data_received", "producer", "_protocol", "_handle", "_early"):
+            self._handle.release()
+        for name in ("data_received", "producer", "held", "_protocol", "_handle", "_early"):
             self.__dict__.pop(name, None)
 
     # TLS. Connections that are TLS from the start need nothing here: Twisted's TLS protocol is
     # then the protocol of the stream.
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        self._credit = -1
         _newtls.startTLS(self, contextFactory, normal, _BelowTLS)
-        self.write = self.protocol.write  # type: ignore[method-assign]  # on purpose
 
     # The socket, and what logs say
 
@@ -521,28 +559,22 @@ class Stream:
         return int(self.uv.get_extra_info("socket").fileno()) if self.connected else -1
 
     def getHandle(self) -> "Handle":
-        if not self.connected:
-            raise OSError(errno.EBADF, "the connection is lost")
-        if self._handle is None:
-            self._handle = Handle(self.family, socket.SOCK_STREAM, 0, self.fileno())
-            self._handle.stream = self
-        return self._handle
-
-    def getTcpKeepAlive(self) -> bool:
-        return bool(self.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        self.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(enabled))
-
-    @property
-    def sessionno(self) -> int:
-        """The number in log prefixes: the descriptor's, where Twisted counts connections."""
-        return self.fileno()
+        return self.socket
 
     @property
     def socket(self) -> "Handle":
-        """The handle, by the name that Twisted's own transports give it."""
-        return self.getHandle()
+        """The handle, by the name of Twisted's own transports; over TLS, `getHandle` is TLS's."""
+        if not self.connected:
+            raise OSError(errno.EBADF, "the connection is lost")
+        if self._handle is None:
+            self._handle = Handle(self)
+        return self._handle
+
+    def getTcpKeepAlive(self) -> bool:
+        return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(enabled))
 
     def logPrefix(self) -> str:
         return self.logstr
@@ -567,7 +599,7 @@ class Stream:
 class _BelowTLS:
     """The methods that Twisted's TLS calls on a stream whose own methods go through TLS."""
 
-    write = Stream.write
+    write = Stream._write  # noqa: SLF001  # as in Stream
     loseConnection = Stream._lose_connection  # noqa: SLF001  # as in Stream
     registerProducer = Stream._register_producer  # noqa: SLF001  # as in Stream
     unregisterProducer = Stream._unregister_producer  # noqa: SLF001  # as in Stream
@@ -579,14 +611,33 @@ class Handle(socket.socket):
     Closing the handle ends the stream without a call to its protocol.
     """
 
-    stream: Stream
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(fileno=stream.fileno())
+        self.setblocking(False)
+        self._stream = stream
 
     @override
     def close(self) -> None:
         # A program that closes the handle has copied the descriptor and uses the copy.
         if self.fileno() != -1:
-            self.detach()
-            self.stream.discard()
+            self.release()
+            self._stream.discard()
+
+    @override
+    def detach(self) -> int:
+        copy = os.dup(self.fileno())
+        self.close()
+        return copy
+
+    @override
+    def dup(self) -> socket.socket:  # type: ignore[override]  # not ours: to be closed
+        copy = socket.socket(fileno=os.dup(self.fileno()))
+        copy.setblocking(False)
+        return copy
+
+    def release(self) -> None:
+        """Let go of the descriptor, which uvloop closes."""
+        super().detach()
 
 
 def _finish_attaching(attaching: Any, _waiter: object) -> None:

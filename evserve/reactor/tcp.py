@@ -3,6 +3,7 @@
 import socket
 import struct
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -22,6 +23,7 @@ _CLOSED = 7
 _ENDED_BY_PEER = {6, 8, 9, 11}  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
+@lru_cache(1024)  # twisted.web asks for both addresses with each request
 def internet_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     """Return the Twisted address of a socket name of the socket module."""
     if len(name) == 2:  # noqa: PLR2004  # host and port; IPv6 has flow and scope besides
@@ -34,6 +36,7 @@ class TCPStream(Stream):
     """A TCP connection, of either side."""
 
     _peer: tuple[Any, ...] | None = None  # the peer's socket name
+    _host: Any = None  # our socket name, once asked for
     _received = 0  # bytes, when last asked for
     _is_over = False  # the descriptor may belong to another connection by now
 
@@ -44,7 +47,9 @@ class TCPStream(Stream):
         super().connection_made(uv)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        return internet_address(self.uv.get_extra_info("sockname"))
+        if self._host is None:
+            self._host = self.uv.get_extra_info("sockname")
+        return internet_address(self._host)
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         # A client whose connection is gone still knows where it had connected to.
@@ -68,10 +73,10 @@ class TCPStream(Stream):
     # uvloop switches TCP_NODELAY on for every connection.
 
     def getTcpNoDelay(self) -> bool:
-        return bool(self.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return bool(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        self.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(enabled))
 
     if hasattr(socket, "TCP_INFO"):  # Linux
 

@@ -1,7 +1,6 @@
 """UNIX streams: addresses are paths, and file descriptors travel with the bytes."""
 
 import os
-import socket
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -17,8 +16,7 @@ from evserve.reactor.stream import Stream
 class UNIXStream(Stream):
     """A connection over a UNIX socket, of either side."""
 
-    family = socket.AF_UNIX
-    _writer: DescriptorWriter | None = None
+    _writer: DescriptorWriter | None = None  # once a descriptor was to be sent
     _first_read = False  # the first bytes have been read
     _addresses: tuple[Any, Any] = None, None
 
@@ -81,10 +79,10 @@ class UNIXStream(Stream):
             self._writer = DescriptorWriter(self)
         self._writer.send(descriptor)
 
-    @property
     @override
-    def has_pending_output(self) -> bool:
-        return super().has_pending_output or (self._writer is not None and self._writer.busy)
+    def resume_writing(self) -> None:
+        if self._writer is None or self._writer.flush():
+            super().resume_writing()
 
     @override
     def _release(self) -> None:

@@ -42,7 +42,7 @@ class Recorder(Protocol):
         self.lost.callback(reason.type)
 
 
-def run(test, scenario):
+def run(test, scenario, signals=False):
     """Run `await scenario(reactor)` on a new reactor and return its result."""
     reactor = new_reactor()
     outcome = []
@@ -54,7 +54,7 @@ def run(test, scenario):
         deferred.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(start)
-    reactor.run(installSignalHandlers=False)
+    reactor.run(installSignalHandlers=signals)
     reactor.loop.close()
     if hasattr(outcome[0], "raiseException"):
         outcome[0].raiseException()
