@@ -46,7 +46,8 @@ def make_admin(endpoint: str, configs: list[ServiceConfig], root: RootService) -
     site = AdminSite(AdminResource(root, configs), root.reactor)
     descriptors = _UnlimitedDescriptors(root.reactor, root.descriptors.limit)
     limiter = ConnectionLimiter("admin", site, LIMITS, root.reactor, descriptors)
-    reactor = SharedSocketReactor(root.reactor)  # also of a supervisor, whose own only binds
+    # Not root.endpoint: a supervisor only binds those.
+    reactor = SharedSocketReactor(root.reactor)
     endpoints = {endpoint: root.certificates.endpoint(reactor, endpoint, LOOPBACK)}
     service = AdminService(ServiceHost("admin", root), endpoints, limiter)
     service.name = "admin"
