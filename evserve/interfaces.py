@@ -92,7 +92,7 @@ class IBusy(Interface):
     def busy() -> bool:
         """Return whether the server owes an answer, or the client works on what it was given.
 
-        The idle time-out runs only while it is False.
+        The idle time-out runs only while it is False, or while the client leaves data unread.
         """
 
 

@@ -280,7 +280,7 @@ def _plugin_modules(
         try:
             module = _import_module(f"{package.__name__}.{name}")
         except PluginError as error:
-            # Nobody knows which services a refused file has, so it is nameless like a folder.
+            # Its services are unknown, so a refused file is nameless like a folder.
             shown = "" if isinstance(error, UntrustedError) else name
             broken.append(BrokenPlugin(shown, path, str(error)))
             continue

@@ -366,7 +366,8 @@ def _forward(inner: Any, data: bytes) -> None:
 class IdleSweep:
     """Aborts connections on which no byte has moved, in either direction, for the idle time-out.
 
-    While a connection is busy the time-out does not run: see IBusy.
+    While a connection is busy the time-out does not run (see IBusy), unless the client leaves
+    unread what it was sent.
 
     A sweep looks at all connections every quarter of the time-out, so the data path does no work
     for it. Only a connection that has received nothing costs a system call, about what was sent.
@@ -416,6 +417,8 @@ class IdleSweep:
         traffic = Traffic.of(connection.transport)
         if traffic is not None and traffic.since_sent < timeout:
             return False
+        if traffic is not None and traffic.has_unsent:  # whatever it waits for, it does not read
+            return True
         busy = IBusy(connection.inner, None)
         if not (is_answering(connection.inner) if busy is None else busy.busy()):
             return True

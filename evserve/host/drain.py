@@ -22,8 +22,9 @@ PATIENCE = 10.0
 ANSWER_TIME = 30.0
 
 # struct tcp_info of Linux: at 44 the milliseconds since data was last sent, at 52 those since data
-# was last received, at 152 and 156 how many segments with data were received and sent.
-_TCP_INFO = struct.Struct("=44xI4xI96xII")
+# was last received, at 144 how many bytes wait to be sent, at 152 and 156 how many segments with
+# data were received and sent.
+_TCP_INFO = struct.Struct("=44xI4xI88xI4xII")
 
 
 def lowest_transport(transport: Any) -> Any:
@@ -41,6 +42,7 @@ class Traffic:
     since_received: float
     has_sent: bool
     has_received: bool  # whether or not the protocol has read it
+    has_unsent: bool  # data waits in the kernel for the peer to read what came before
 
     @classmethod
     def of(cls, transport: Any) -> "Traffic | None":
@@ -48,10 +50,10 @@ class Traffic:
         try:
             handle = lowest_transport(transport).getHandle()
             info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            sent, received, segments_in, segments_out = _TCP_INFO.unpack(info)
+            sent, received, unsent, segments_in, segments_out = _TCP_INFO.unpack(info)
         except (AttributeError, OSError, struct.error):
             return None
-        return cls(sent / 1000, received / 1000, segments_out > 0, segments_in > 0)
+        return cls(sent / 1000, received / 1000, segments_out > 0, segments_in > 0, unsent > 0)
 
     @property
     def is_unanswered(self) -> bool:

@@ -156,11 +156,13 @@ class Claim:
         if what != (other.kind, other.name) or what == _ANY_PORT:
             return False
         interfaces = {self.interface, other.interface}
-        return len(interfaces) == 1 or not interfaces.isdisjoint(_ALL_INTERFACES)
+        if len(interfaces) == 1 or "::" in interfaces:  # which takes IPv4, too
+            return True
+        return _ALL_IPV4 in interfaces and not any(":" in each for each in interfaces)
 
 
 _ANY_PORT = ("tcp", "0")
-_ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - to recognise them; :: takes IPv4, too
+_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - to recognise it
 
 
 def _unquoted(text: str) -> str:
@@ -220,18 +222,18 @@ class EndpointReactor:
         def listen() -> Any:
             return self.reactor.listenUNIX(address, factory, backlog=backlog, mode=mode)
 
-        try:
-            return listen()
-        except CannotListenError as error:
-            if getattr(error.socketError, "errno", None) != errno.EADDRINUSE:
-                raise
-            path = os.fsdecode(address)
-            with _locked_folder(path) as locked:
-                if not (locked and _is_abandoned(path)):
-                    raise
-                Path(path).unlink(missing_ok=True)
-                factory.doStop()  # Twisted called doStart before it tried
+        path = os.fsdecode(address)
+        # Also while a new one is made: between bind(2) and listen(2) it looks abandoned.
+        with _locked_folder(path) as locked:
+            try:
                 return listen()
+            except CannotListenError as error:
+                in_use = getattr(error.socketError, "errno", None) == errno.EADDRINUSE
+                if not (in_use and locked and _is_abandoned(path)):
+                    raise
+            Path(path).unlink(missing_ok=True)
+            factory.doStop()  # Twisted called doStart before it tried
+            return listen()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.reactor, name)
@@ -245,14 +247,17 @@ def _umask() -> int:
 
 @contextmanager
 def _locked_folder(path: str) -> Iterator[bool]:
-    """Let one process at a time replace a socket; yield False while another does it."""
-    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+    """Let one process at a time replace a socket; yield False if this one may not do it."""
+    try:
+        folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # no such folder, or one that this user cannot read
+        yield False
+        return
     try:
         try:
-            fcntl.flock(
-                folder, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # ends with this process at the latest
-        except BlockingIOError:
+            # The lock ends with this process at the latest.
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process makes or replaces one now
             yield False
         except OSError:  # a file system without locks
             yield True

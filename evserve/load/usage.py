@@ -155,13 +155,13 @@ class MachineUsage:
 
         ours: what our processes used at both ends. They also wait for each other, and programs on
         other cores take nothing from them: what was lost is at most what others used, and at most
-        what ours waited.
+        what ours waited, which is unknown of threads that have ended.
         """
         elapsed = end.at - self.at
         cpu = sum(after.cpu - before.cpu for before, after in ours)
         waited = sum(after.waited - before.waited for before, after in ours)
         others = max(0.0, end.cpu - self.cpu - cpu)
-        lost = min(others, waited) + end.stolen - self.stolen
+        lost = min(others, max(0.0, waited)) + end.stolen - self.stolen
         return min(1.0, lost / elapsed) if elapsed > 0 else 0.0
 
 

@@ -275,6 +275,7 @@ class ConflictTests(SynchronousTestCase):
             ),
             "tcp:9002",
         )
+        check_conflicts(self.services("tcp:9000:interface=0.0.0.0", "tcp6:9000"), None)
 
     def test_the_admin_port_counts_as_well(self):
         error = self.assertRaises(

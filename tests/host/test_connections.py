@@ -469,6 +469,13 @@ class IdleSweepTests(SynchronousTestCase):
         self.advance(5)
         self.assertTrue(connection.transport.disconnected)
 
+    def test_a_busy_connection_whose_client_reads_nothing_is_cut(self):
+        connection = self.connect(Handle(4.0, unsent=1))
+        alsoProvides(connection.inner, IBusy)
+        connection.inner.busy = lambda: True
+        self.advance(5)
+        self.assertTrue(connection.transport.disconnected)
+
     def test_a_request_that_is_handled_keeps_its_connection(self):
         """A long poll. The rest of a request that never comes does not."""
         self.limiter.inner = Site(Poll(), reactor=self.clock, timeout=None)

@@ -1,7 +1,9 @@
 """Which connections have work in flight."""
 
+import contextlib
 import socket
 from types import SimpleNamespace
+from unittest import SkipTest
 
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
@@ -18,9 +20,27 @@ from tests.host.timed_transport import Handle, TimedTransport
 class TrafficTests(SynchronousTestCase):
     def test_layers_around_the_connection_are_removed(self):
         layer = type("Layer", (), {})()
-        layer.transport = TimedTransport(Handle(2.5, 1.5, sends=0))
+        layer.transport = TimedTransport(Handle(2.5, 1.5, sends=0, unsent=7))
         self.assertIs(lowest_transport(layer), layer.transport)
-        self.assertEqual(Traffic.of(layer), Traffic(2.5, 1.5, has_sent=False, has_received=True))
+        traffic = Traffic(2.5, 1.5, has_sent=False, has_received=True, has_unsent=True)
+        self.assertEqual(Traffic.of(layer), traffic)
+
+    def test_the_kernel_tells_whether_the_peer_leaves_data_unread(self):
+        class Transport:
+            def getHandle(self):
+                return client
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            client = socket.create_connection(server.getsockname())
+            self.addCleanup(client.close)
+            traffic = Traffic.of(Transport())
+            if traffic is None:
+                raise SkipTest("the kernel does not tell")
+            self.assertFalse(traffic.has_unsent)
+            client.setblocking(False)
+            while not Traffic.of(Transport()).has_unsent:
+                with contextlib.suppress(BlockingIOError):
+                    client.send(bytes(1_000_000))
 
     def test_other_transports_have_no_answer(self):
         for transport in (StringTransport(), TimedTransport(Handle(1, size=8)), object()):

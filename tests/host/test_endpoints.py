@@ -256,3 +256,18 @@ class UnixSocketTests(TestCase):
         self.addCleanup(os.close, folder)
         fcntl.flock(folder, fcntl.LOCK_EX)
         await self.refused()
+
+    async def test_no_other_process_can_take_one_that_is_being_made_for_abandoned(self):
+        def listen(address, factory, **kwargs):
+            with self.assertRaises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        folder = os.open(self.folder, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        reactor = type("Reactor", (), {"listenUNIX": staticmethod(listen)})()
+        EndpointReactor(reactor, has_mode=False).listenUNIX(str(self.path), Factory())
+
+    async def test_a_folder_that_is_not_there_is_an_error_about_the_socket(self):
+        self.path = self.folder / "none" / "s"
+        error = await self.assertFailure(self.deferred(), CannotListenError)
+        self.assertEqual(error.socketError.errno, errno.ENOENT)

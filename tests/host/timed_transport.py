@@ -9,9 +9,9 @@ from twisted.internet.testing import StringTransport
 class Handle:
     """A socket that says how long ago it sent and received something, in seconds."""
 
-    def __init__(self, sent, received=0.0, sends=1, receives=1, size=160):
+    def __init__(self, sent, received=0.0, sends=1, receives=1, *, unsent=0, size=160):
         self.info = struct.pack(
-            "=44xI4xI96xII", int(sent * 1000), int(received * 1000), receives, sends
+            "=44xI4xI88xI4xII", int(sent * 1000), int(received * 1000), unsent, receives, sends
         )[:size]
 
     def getsockopt(self, level, option, size):

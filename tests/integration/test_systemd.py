@@ -97,6 +97,18 @@ class ActivationTests(Case):
                 await connectProtocol(clientFromString(self.reactor, f"unix:{path}"), Protocol())
             path.unlink()
 
+    async def test_so_does_that_of_the_admin_port(self):
+        path = self.folder / "admin.sock"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            path.chmod(0o640)
+            listener.listen()
+            admin = "systemd:domain=UNIX:index=0"
+            server = self.spawn("--port", "0", "--admin", admin, sockets=[listener])
+            await server.listening("systemd")
+            self.assertEqual(await server.stop(), 0)
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o640)
+
 
 class NotifyTests(Case):
     def setUp(self):

@@ -106,6 +106,10 @@ class MachineUsageTests(SynchronousTestCase):
             generator = (GeneratorUsage(10, 1, 1), GeneratorUsage(12, 1.5, 1))
             self.assertEqual(start.lost_share(end, server, generator), lost / 2)
 
+    def test_threads_that_have_ended_take_their_waiting_with_them(self):
+        start, end = MachineUsage(10, 100, 5), MachineUsage(12, 103, 6)
+        self.assertEqual(start.lost_share(end, (Usage(1, 0, 1, 4), Usage(2, 0, 1, 3))), 0.5)
+
     def test_stolen_time_is_lost_in_any_case(self):
         self.assertEqual(MachineUsage(10, 0, 5).lost_share(MachineUsage(12, 0, 6)), 0.5)
         self.assertEqual(MachineUsage(10, 0, 5).lost_share(MachineUsage(10, 0, 5)), 0)

@@ -10,7 +10,7 @@ from evserve.host.admin.http import AdminResource, AdminSite
 from evserve.host.application import RootService, ServiceHost
 from evserve.host.config import ServiceConfig
 from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
-from evserve.host.listener import ListenerService
+from evserve.host.listener import ListenerService, SharedSocketReactor
 from evserve.host.options import LOOPBACK, Limits
 
 
@@ -46,7 +46,9 @@ def make_admin(endpoint: str, configs: list[ServiceConfig], root: RootService) -
     site = AdminSite(AdminResource(root, configs), root.reactor)
     descriptors = _UnlimitedDescriptors(root.reactor, root.descriptors.limit)
     limiter = ConnectionLimiter("admin", site, LIMITS, root.reactor, descriptors)
-    endpoints = {endpoint: root.certificates.endpoint(root.reactor, endpoint, LOOPBACK)}
+    # Not root.endpoint: a supervisor only binds those.
+    reactor = SharedSocketReactor(root.reactor)
+    endpoints = {endpoint: root.certificates.endpoint(reactor, endpoint, LOOPBACK)}
     service = AdminService(ServiceHost("admin", root), endpoints, limiter)
     service.name = "admin"
     return service
