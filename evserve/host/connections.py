@@ -230,6 +230,7 @@ class Connection:
     dataReceived: Callable[[bytes], None] = field(init=False)
     _drain_asked: bool = field(init=False, default=False)
     _counter: Any = field(init=False)  # has `bytes_received`
+    _lowest: Any = field(init=False)  # the transport below all layers, such as TLS
 
     def __attrs_post_init__(self) -> None:
         self._counter = _ByteCounter(self.inner)
@@ -246,8 +247,9 @@ class Connection:
         if hasattr(type(transport), "bytes_received"):
             self._counter = transport
             self.dataReceived = MethodType(_forward, self.inner)
+        self._lowest = lowest_transport(transport)
         self.limiter.opened(self)
-        _keep_alive(transport)
+        _keep_alive(self._lowest)
         self.inner.makeConnection(transport)
 
     def connectionMade(self) -> None:
@@ -280,7 +282,7 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         """Whether the transport is closed, reported or not."""
-        return bool(getattr(lowest_transport(self.transport), "disconnected", False))
+        return bool(getattr(self._lowest, "disconnected", False))
 
     @property
     def _protocol(self) -> Any:
@@ -303,7 +305,7 @@ class Connection:
             tls = self.transport
             is_tls = isinstance(tls, TLSMemoryBIOProtocol)
             if is_tls and tls.disconnecting and not tls._appSendBuffer:  # noqa: SLF001 - all is below TLS
-                lowest_transport(tls).loseConnection()
+                self._lowest.loseConnection()
             return
         protocol = self._protocol
         drainable = IDrainable(protocol, None)
@@ -312,7 +314,7 @@ class Connection:
             drainable.drain()
         elif not in_flight(protocol, self.transport):
             self._drain_asked = True
-            if getattr(lowest_transport(self.transport), "producer", None) is not None:
+            if getattr(self._lowest, "producer", None) is not None:
                 # Of an idle HTTP channel or proxy. TLS would wait until it is unregistered.
                 self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -428,10 +430,9 @@ class IdleSweep:
 
 def _keep_alive(transport: Any) -> None:
     """Have the kernel close the connection of a client whose machine is gone."""
-    lowest = lowest_transport(transport)
-    if hasattr(type(lowest), "setTcpKeepAlive"):
+    if hasattr(type(transport), "setTcpKeepAlive"):
         with suppress(OSError):  # of macOS, if the client is gone already
-            lowest.setTcpKeepAlive(True)
+            transport.setTcpKeepAlive(True)
 
 
 def count_open_descriptors() -> int | None:
