@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import sqlite3
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -184,7 +185,8 @@ class DamageTests(StoreTests):
     def test_a_client_that_waits_waits_on(self):
         self.client.ask(b"reserve-batch 3 0\r\n")
         self.client.send(b"reserve-with-timeout 9\r\n")
-        self.patch(sqlite, "checksum", lambda *_: 0)
+        numbers = count()  # so that the stored one is never right
+        self.patch(sqlite, "checksum", lambda *_: next(numbers))
         other = self.server.connect()
         other.ask(b"put 0 0 60 4\r\nlost\r\n")
         self.assertEqual(self.client.transport.take(), b"")
