@@ -228,7 +228,7 @@ class SQLiteStore(Store):
         if batch.puts and batch.puts[-1][0] >= next_id:
             next_id = batch.puts[-1][0] + _IDS_AT_ONCE
             statements.append((_NEXT_ID, (next_id,)))
-        if len(statements) > 1:  # one alone is a transaction by itself
+        if len(statements) != 1:  # one alone is a transaction by itself
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         try:
             for statement, values in statements:

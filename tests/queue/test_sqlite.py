@@ -405,6 +405,17 @@ class FailureTests(StoreTests):
         self.assertEqual(client.transport.take(), b"INSERTED 1\r\n")
         self.assertIsNone(server.broker.problem)
 
+    def test_a_lock_is_found_without_anything_to_write(self):
+        self.patch(sqlite, "_BUSY_TIMEOUT", 0)
+        store = SQLiteStore.open(self.path)
+        self.addCleanup(store.close)
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        self.assertIs(store.write(Batch()).rest, Outcome.BUSY)
+        other.execute("ROLLBACK")
+        self.assertIs(store.write(Batch()).rest, Outcome.COMMITTED)
+
     def test_a_damaged_page_is_told_from_a_disk_that_fails(self):
         for code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_READ):
             self.assertIs(self.outcome(code), Outcome.DAMAGED, code)
