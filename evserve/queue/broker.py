@@ -52,6 +52,10 @@ SLOW_COMMIT: Final = 0.001
 _BUSY_PAUSE: Final = 0.1
 _BUSY_PATIENCE: Final = 10.0
 
+# Seconds after which a store with a problem is tried again if there is nothing to write: a server
+# that is not ready may get no commands that would show that it is again.
+_PROBE_INTERVAL: Final = 1.0
+
 # The most damaged events that one command buries, so that the others get their turn.
 _MAX_DAMAGED: Final = 100
 
@@ -108,7 +112,7 @@ class Broker:
     _is_lone: bool = field(default=False, init=False)
     _flush_call: IDelayedCall | None = field(default=None, init=False)
     _counters_due: float = field(default=0.0, init=False)
-    _busy_until: float = field(default=0.0, init=False)
+    _busy_since: float | None = field(default=None, init=False)
 
     def now(self) -> float:
         """The time, in seconds since the epoch: delays outlive the process."""
@@ -276,9 +280,10 @@ class Broker:
         return closed
 
     def _finish(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for call in (self._timer, self._flush_call):
+            if call is not None and call.active():
+                call.cancel()
+        self._timer = self._flush_call = None
         self.writer.stop()
         self._closed = True
         waiters, self._close_waiters = self._close_waiters, []
@@ -293,10 +298,16 @@ class Broker:
         if not self._gathered:
             if self.core.dirty:
                 self._flush_in(0 if self._closing else COUNTERS_LAG)
+            elif self._may_pass:
+                self._flush_in(_PROBE_INTERVAL)
         elif (self._is_lone or self._patience) and self._is_expected(self._gathered[0]):
             self._flush()
         else:
             self._flush_in(0 if self._closing else self._patience)
+
+    @property
+    def _may_pass(self) -> bool:
+        return self.problem is not None and not (self.broken or self._closing)
 
     def _is_expected(self, batch: Batch) -> bool:
         return batch.is_full or len(batch.entries) >= self._expected
@@ -312,6 +323,8 @@ class Broker:
             self._flush_call.cancel()
         self._flush_call = None
         self._add_counters()
+        if not self._gathered and self._may_pass:
+            self._gathered.append(Batch())
         if not self._gathered:
             self.pump()
             return
@@ -319,7 +332,7 @@ class Broker:
         self._is_writing = True
         if self.broken:
             self._batch_written(batch, WriteResult(Outcome.BROKEN, Outcome.BROKEN))
-        elif batch.rows:
+        elif batch.rows or (self._may_pass and not batch.entries):
             self.writer.submit(batch, self._batch_written)
         else:
             self._batch_written(batch, WriteResult(Outcome.COMMITTED, Outcome.COMMITTED))
@@ -368,13 +381,22 @@ class Broker:
         self.pump()
 
     def _is_worth_waiting(self, result: WriteResult) -> bool:
-        is_busy = Outcome.BUSY in (result.puts, result.rest)
-        return is_busy and not self._closing and self.now() < self._busy_until
+        since, is_busy = self._busy_since, Outcome.BUSY in (result.puts, result.rest)
+        if since is None or not is_busy or self._closing:
+            return False
+        return self.now() < since + _BUSY_PATIENCE
 
     def _look_for_problem(self, batch: Batch, result: WriteResult) -> None:
         before, outcomes = self.problem, (result.puts, result.rest)
-        if self.broken or not batch.rows:
+        if self.broken or (batch.entries and not batch.rows):
             return
+        if Outcome.BUSY in outcomes:
+            self.problem = f"store: waiting: {result.cause}"
+            if self._busy_since is None:
+                self._busy_since = self.now()
+                _log.warn("{problem}; trying again", problem=self.problem)
+            return
+        self._busy_since = None
         if Outcome.BROKEN in outcomes:
             self.broken = True
             self.problem = f"store: failed: {result.cause} (restart the server)"
@@ -383,11 +405,6 @@ class Broker:
             if not batch.is_divisible(result) and batch.entries:
                 self.problem = f"store: damaged: {result.cause}"
                 _log.error("{problem}; a change was refused", problem=self.problem)
-        elif Outcome.BUSY in outcomes:
-            self.problem = f"store: waiting: {result.cause}"
-            if before is None:
-                self._busy_until = self.now() + _BUSY_PATIENCE
-                _log.warn("{problem}; trying again", problem=self.problem)
         elif before is not None:
             self.problem = None
             _log.info("store: takes changes again")

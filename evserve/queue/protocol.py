@@ -96,7 +96,8 @@ def _sender(transport: Any) -> Callable[[bytes], None]:
         return write
 
     def send(data: bytes) -> None:
-        if transport.dataBuffer or transport._tempDataBuffer:  # noqa: SLF001 - half of its queue
+        queued = transport.dataBuffer or transport._tempDataBuffer  # noqa: SLF001 - half of its queue
+        if queued or not transport.connected:  # a reply may come when its client has gone
             transport.write(data)
             return
         sent = transport.writeSomeData(data)

@@ -10,13 +10,13 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final, Self
+from zlib import crc32
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -28,10 +28,10 @@ from evserve.queue.store import (
     Batch,
     DamagedEventError,
     Outcome,
+    PutRow,
     Store,
     StoreError,
     WriteResult,
-    checksum,
 )
 
 
@@ -228,7 +228,7 @@ class SQLiteStore(Store):
         if batch.puts and batch.puts[-1][0] >= next_id:
             next_id = batch.puts[-1][0] + _IDS_AT_ONCE
             statements.append((_NEXT_ID, (next_id,)))
-        if len(statements) > 1:  # one alone is a transaction by itself
+        if len(statements) != 1:  # one alone is a transaction by itself
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         try:
             for statement, values in statements:
@@ -312,16 +312,29 @@ def _is_damage(error: BaseException) -> bool:
     return code & 0xFF in _DAMAGE or code in _DAMAGE_IO
 
 
-def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequence[Any]]]:
     for start in range(0, len(batch.puts) if with_puts else 0, _MAX_PUT_ROWS):
         rows = batch.puts[start : start + _MAX_PUT_ROWS]
-        yield _put_statement(len(rows)), tuple(chain.from_iterable(rows))
+        yield _put_statement(len(rows)), _put_values(rows)
     if batch.updates:
         yield _UPDATE, (json.dumps(batch.updates),)
     if batch.deletes:
         yield _DELETE, (json.dumps(batch.deletes),)
     for binding in batch.bindings:
         yield _BIND if binding.bound else _UNBIND, (binding.source, binding.target)
+
+
+def _put_values(rows: Iterable[PutRow]) -> list[Any]:
+    values: list[Any] = []
+    for row in rows:
+        values += row
+        values.append(checksum(row[0], row[-1] or b""))
+    return values
+
+
+def checksum(event_id: int, body: bytes) -> int:
+    """Return what is kept beside a body; another event's body has another."""
+    return crc32(body, event_id & 0xFFFFFFFF)
 
 
 @cache

@@ -10,7 +10,6 @@ from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, Protocol, TypeAlias
-from zlib import crc32
 
 from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
@@ -22,10 +21,8 @@ from evserve.queue.model import Action, Event, State
 
 _log = Logger()
 
-# id, tube, state, priority, delay, ttr, created, due, key, body, checksum
-PutRow: TypeAlias = tuple[
-    int, str, int, int, float, int, float, float, str | None, bytes | None, int
-]
+# id, tube, state, priority, delay, ttr, created, due, key, body
+PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | None, bytes | None]
 # id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
 UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
 
@@ -132,7 +129,6 @@ class Batch:
                         event.due,
                         event.key,
                         event.body,
-                        checksum(event.id, event.body or b""),
                     )
                 )
             elif change.target is None:
@@ -177,11 +173,6 @@ def _update_row(change: Change, target: State) -> UpdateRow:
         event.buries + (action is Action.BURY),
         event.kicks + (action is Action.KICK),
     )
-
-
-def checksum(event_id: int, body: bytes) -> int:
-    """Return what the store keeps beside a body; another event's body has another."""
-    return crc32(body, event_id & 0xFFFFFFFF)
 
 
 class Store(Protocol):

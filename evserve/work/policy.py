@@ -30,7 +30,8 @@ class RetryPolicy:
     The queue counts attempts, so they include those that ended with the process: an event that
     kills its process must not do so forever. A buried event that an operator kicks has
     `max_attempts` again. An attempt that ended because the worker had to stop does not count: the
-    worker gave the event back without a delay, as the last release, which no failed attempt does.
+    worker gave the event back without a delay, which no failed attempt does. Only the last release
+    can be told, so that it counts after the next failure.
     """
 
     max_attempts: int = 5

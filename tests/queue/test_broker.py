@@ -111,6 +111,38 @@ class BusyTests(SynchronousTestCase):
         self.writer.finish()
         self.assertEqual(self.client.transport.take(), b"INSERTED 2\r\n")
 
+    def test_a_lock_that_ends_is_noticed_without_commands(self):
+        """A server that is not ready may get none."""
+        self.writer.finish(WAITING)
+        self.server.clock.advance(11)
+        self.writer.finish(WAITING)
+        for _ in range(2):
+            self.server.clock.advance(1)
+            self.assertEqual(self.writer.finish(WAITING).rows, 0)
+            self.assertIn("database is locked", self.broker.problem)
+        self.server.clock.advance(1)
+        self.writer.finish()
+        self.assertIsNone(self.broker.problem)
+        self.server.clock.advance(5)
+        self.assertEqual(self.writer.batches, [])
+
+    def test_a_new_lock_is_waited_for_after_a_damaged_page(self):
+        self.writer.finish(WriteResult(Outcome.DAMAGED, Outcome.DAMAGED, cause="malformed"))
+        self.client.transport.take()
+        self.client.ask(PUT)
+        self.writer.finish(WAITING)
+        self.server.clock.advance(1)
+        self.writer.finish()
+        self.assertEqual(self.client.transport.take(), b"INSERTED 2\r\n")
+
+    def test_it_is_not_tried_again_by_a_server_that_stops(self):
+        self.writer.finish(WAITING)
+        self.server.clock.advance(11)
+        self.writer.finish(WAITING)
+        self.client.lose()
+        self.successResultOf(self.broker.close())
+        self.assertEqual(self.server.clock.getDelayedCalls(), [])
+
     def test_it_does_not_keep_the_server_from_stopping(self):
         self.client.lose()
         closing = self.broker.close()

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import sqlite3
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -184,7 +185,8 @@ class DamageTests(StoreTests):
     def test_a_client_that_waits_waits_on(self):
         self.client.ask(b"reserve-batch 3 0\r\n")
         self.client.send(b"reserve-with-timeout 9\r\n")
-        self.patch(sqlite, "checksum", lambda *_: 0)
+        numbers = count()  # so that the stored one is never right
+        self.patch(sqlite, "checksum", lambda *_: next(numbers))
         other = self.server.connect()
         other.ask(b"put 0 0 60 4\r\nlost\r\n")
         self.assertEqual(self.client.transport.take(), b"")
@@ -402,6 +404,17 @@ class FailureTests(StoreTests):
         server.clock.advance(1)
         self.assertEqual(client.transport.take(), b"INSERTED 1\r\n")
         self.assertIsNone(server.broker.problem)
+
+    def test_a_lock_is_found_without_anything_to_write(self):
+        self.patch(sqlite, "_BUSY_TIMEOUT", 0)
+        store = SQLiteStore.open(self.path)
+        self.addCleanup(store.close)
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        self.assertIs(store.write(Batch()).rest, Outcome.BUSY)
+        other.execute("ROLLBACK")
+        self.assertIs(store.write(Batch()).rest, Outcome.COMMITTED)
 
     def test_a_damaged_page_is_told_from_a_disk_that_fails(self):
         for code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_READ):
