@@ -9,11 +9,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from evserve.fetch.breaker import Breakers, Peer
-from evserve.fetch.errors import sink_error
+from evserve.fetch.errors import SaveFailed, sink_error
 from evserve.fetch.interfaces import HTTPClient
 from evserve.fetch.job import Job
 from evserve.fetch.policy import (
-    TRANSIENT_ERRORS,
     Decider,
     Decision,
     Finish,
@@ -22,7 +21,7 @@ from evserve.fetch.policy import (
 )
 from evserve.fetch.robots import RobotsFilter
 from evserve.fetch.scheduler import Scheduler
-from evserve.http.errors import Cancelled, UnwantedBody
+from evserve.http.errors import Cancelled, FetchError, TotalTimeout, UnwantedBody
 from evserve.http.proxy import Proxy
 from evserve.http.redirects import is_redirect
 from evserve.http.settings import Timeouts
@@ -266,11 +265,13 @@ class Downloader:
 
 
 def _is_redirected(job: Job, error: Exception) -> bool:
-    """Whether only the rest of a redirect's body is missing."""
+    """Whether the error concerns only the body of a redirect, which at most a sink wants."""
+    if job.head is None or not is_redirect(job.head):
+        return False
     if isinstance(error, UnwantedBody):
         return True
-    # A sink wanted it.
-    return job.head is not None and is_redirect(job.head) and isinstance(error, TRANSIENT_ERRORS)
+    is_of_body = isinstance(error, FetchError) and not isinstance(error, SaveFailed)
+    return is_of_body and not isinstance(error, Cancelled | TotalTimeout)
 
 
 def _log_pause(origin: Origin, seconds: float, reason: str) -> None:

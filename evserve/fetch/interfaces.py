@@ -3,8 +3,8 @@
 | seam         | implementations                                                            |
 |--------------|----------------------------------------------------------------------------|
 | `HTTPClient` | `evserve.http.Client`, `agents.AgentClient`, `testing.MemoryHTTPClient`    |
-| `Source`     | `ListSource`, `FileSource`, `StreamSource` and `SitemapSource` in `sources` |
-| `Sink`       | `output.files.FileSink`, `output.warc.WARCSink`; `robots`, `sources`: their own |
+| `Source`     | `ListSource`, `FileSource` and `StreamSource` in `sources`; `SitemapSource` |
+| `Sink`       | `output.files.FileSink`, `output.warc.WARCSink`; `robots`, `sitemaps`: their own |
 """
 
 from typing import TYPE_CHECKING, Protocol

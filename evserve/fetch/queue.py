@@ -28,7 +28,7 @@ from evserve.events import (
 from evserve.fetch.fetcher import Fetcher
 from evserve.fetch.output.recorder import Recorder, write_error_message
 from evserve.fetch.policy import check_page_headers
-from evserve.fetch.text import marked_encoding
+from evserve.fetch.text import MarkedDecoder
 from evserve.http.errors import FetchError
 from evserve.http.headers import Headers
 from evserve.http.url import parse_url
@@ -166,7 +166,7 @@ class EventBody:
 
 def parse_body(data: bytes) -> EventBody:
     """Parse the body of a `fetch.url` event; raises BadEventBody with the reason in one line."""
-    text = data.decode(marked_encoding(data) or "utf-8", "replace").strip()
+    text = MarkedDecoder().decode(data, final=True).strip()
     body = _parse_object(text) if text.startswith("{") else EventBody(text)
     try:
         parse_url(body.url)
@@ -199,8 +199,15 @@ def _parse_object(text: str) -> EventBody:
 def _parse_headers(given: Any) -> Headers:
     if not (isinstance(given, dict) and all(isinstance(each, str) for each in given.values())):
         raise BadEventBody('"headers" is not an object of strings')
-    lines = given.items()
-    return Headers([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in lines])
+    try:
+        lines = [(_raw(name), _raw(value)) for name, value in given.items()]
+    except UnicodeEncodeError:
+        raise BadEventBody('"headers" cannot be sent: a lone surrogate') from None
+    return Headers(lines)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def _parse_timeout(given: Any) -> float | None:

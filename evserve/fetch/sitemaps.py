@@ -234,6 +234,7 @@ _MAX_OPEN = 100  # elements
 _MAX_BARE = 10_000  # of `<`; what has more is not meant to be XML
 _TAG = re.compile(r"<(/?)([A-Za-z_][^\s<>/]*+)([^<>]*+)>")
 _BEGUN_TAG = re.compile(r"</?(?:[A-Za-z_][^<>]*+)?\Z")
+_ENDS = re.compile(r"[<>\[]")  # one of these ends whatever a `<` began
 _XMLNS = re.compile(r"""\bxmlns(?::([\w.-]+))?\s*=\s*["']?([^"'\s>]*)""")
 _REFERENCE = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6}));|&")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -269,23 +270,27 @@ class SitemapMarkup:
 
     def feed(self, text: str) -> None:
         """Read a piece. Raises SitemapFailed."""
-        text = self._rest + text
+        if not self._rest or _ENDS.search(text):
+            text = self._rest + text
+            self._rest = text[self._read_tokens(text) :]
+        else:  # read again for each of many small pieces, it would take quadratic time
+            self._rest += text
+        if self._rest.startswith("<!--"):
+            self._rest = f"<!--{self._rest[4:][-2:]}"  # however long it is
+        elif len(self._rest) > _MAX_TOKEN:
+            raise SitemapFailed(f"a tag or section of more than {_MAX_TOKEN} characters")
+
+    def _read_tokens(self, text: str) -> int:
+        """Read what is complete; return where the rest begins."""
         at = 0
         while (start := text.find("<", at)) >= 0:
             self._on_text(text[at:start])
             end = self._read_token(text, start)
             if end is None:
-                at = start
-                break
+                return start
             at = end
-        else:
-            self._on_text(text[at:])
-            at = len(text)
-        self._rest = text[at:]
-        if self._rest.startswith("<!--"):
-            self._rest = f"<!--{self._rest[4:][-2:]}"  # however long it is
-        elif len(self._rest) > _MAX_TOKEN:
-            raise SitemapFailed(f"a tag or section of more than {_MAX_TOKEN} characters")
+        self._on_text(text[at:])
+        return len(text)
 
     def finish(self) -> None:
         """End the sitemap. Raises SitemapFailed."""
@@ -319,7 +324,10 @@ class SitemapMarkup:
 
     def _read_section(self, text: str, start: int) -> int | None:
         for begin, end in _SECTIONS:
-            if text.startswith(begin, start):
+            beginning = text[start : start + len(begin)]
+            if beginning != begin and begin.startswith(beginning):
+                return None  # the rest of it is in the next piece
+            if beginning == begin:
                 found = text.find(end, start + len(begin))
                 if found < 0:
                     return None

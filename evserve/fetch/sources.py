@@ -17,9 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from evserve.fetch.interfaces import Source
-from evserve.fetch.text import (
-    MarkedDecoder,
-)
+from evserve.fetch.text import MarkedDecoder
 from evserve.http.url import MAX_LENGTH
 
 

@@ -125,7 +125,10 @@ class ResponseParser:
 
     def _make_parser(self) -> _LlhttpParser:
         parser = _LlhttpParser(self)
-        parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        # Some servers pad sizes of chunks to a width, which only the last ones may show.
+        parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         return parser
 
     def _parse(self, data: bytes) -> None:

@@ -17,6 +17,7 @@ from evserve.fetch.policy import Policy
 from evserve.fetch.testing import MemoryHTTPClient, Page
 from evserve.http.errors import (
     BadRequest,
+    BadResponse,
     BadURL,
     BodyTooLarge,
     Cancelled,
@@ -164,14 +165,13 @@ class BodyTests(SynchronousTestCase):
 
 
 class RedirectTests(SynchronousTestCase):
-    def world(self, **page):
+    def world(self, max_size=None, **page):
         leads = (b"Location", b"/x")
-        return World(
-            {
-                "http://a/": Page(status=302, headers=(leads,), **page),
-                "http://a/x": Page(b"there"),
-            }
-        )
+        pages = {
+            "http://a/": Page(status=302, headers=(leads,), **page),
+            "http://a/x": Page(b"there"),
+        }
+        return World(pages, Policy(obey_robots=False, max_size=max_size))
 
     def test_the_body_of_a_redirect_may_be_cut_off(self):
         result = self.world(body=b"half", error=TruncatedBody("cut")).fetch("http://a/")
@@ -197,6 +197,15 @@ class RedirectTests(SynchronousTestCase):
         result = world.fetch("http://a/")
         self.assertEqual((result.final_url, result.tries, result.error), ("http://a/x", 1, None))
         self.assertEqual(sink.bodies, [b"half", b"there"])
+
+    def test_a_redirect_whose_body_a_sink_wants_may_be_too_long_or_invalid(self):
+        for page in ({"body": b"too long"}, {"body": b"x", "error": BadResponse("invalid")}):
+            world = self.world(max_size=5, **page)
+            world.sinks.append(RecordingSink())
+            result = world.fetch("http://a/")
+            self.assertEqual(
+                (result.final_url, result.tries, result.error), ("http://a/x", 1, None)
+            )
 
     def test_a_redirect_that_never_ends_is_followed_at_once(self):
         network = Network()

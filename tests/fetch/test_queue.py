@@ -14,6 +14,7 @@ from evserve.fetch.output.rows import DirectWriter, RowFile
 from evserve.fetch.queue import BadEventBody, ConsumerService, parse_body
 from evserve.fetch.testing import Page
 from evserve.http.headers import Headers
+from evserve.http.url import parse_url
 from evserve.testing import MemoryHost, MemoryQueue
 from tests.fetch.memory_world import World
 from tests.fetch.slow_disk import SlowDisk
@@ -196,6 +197,12 @@ class EventBodyTests(SynchronousTestCase):
         self.assertEqual((body.method, body.timeout), (b"HEAD", 3.0))
         self.assertEqual(list(body.headers), [(b"X", b"1")])
 
+    def test_bytes_that_are_not_utf_8_are_kept(self):
+        self.assertEqual(parse_url(parse_body(b"http://a/caf\xe9").url).target, "/caf%E9")
+        body = parse_body(b'{"url": "http://a/\xe9", "headers": {"X": "\xe9"}}')
+        self.assertEqual(parse_url(body.url).target, "/%E9")
+        self.assertEqual(list(body.headers), [(b"X", b"\xe9")])
+
     def test_an_invalid_body_is_an_error_with_its_reason(self):
         table = [
             (b"", "empty"),
@@ -215,6 +222,7 @@ class EventBodyTests(SynchronousTestCase):
             (b'{"url": "http://a/", "timeout": Infinity}', "timeout"),
             (b'{"url": "http://a/", "timeout": 1' + b"0" * 400 + b"}", "timeout"),
             (b'{"url": "http://a/", "headers": {"\\ud800": "1"}}', "cannot be sent"),
+            (b'{"url": "http://a/", "headers": {"X": "\\ud800"}}', "cannot be sent"),
             (b'{"url": "http://u:\\ud800@a/"}', "lone surrogate"),
             (b'{"url":' + b"[" * 60_000, "too deep"),
         ]

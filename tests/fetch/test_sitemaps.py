@@ -7,8 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.errors import SitemapFailed
 from evserve.fetch.policy import Policy
-from evserve.fetch.sitemaps import SitemapParser, SitemapSource
+from evserve.fetch.sitemaps import SitemapMarkup, SitemapParser, SitemapSource
 from evserve.fetch.testing import Page
+from evserve.fetch.text import DECLARED_WITHIN
 from evserve.http.errors import CorruptBody, TruncatedBody
 from evserve.http.headers import Headers
 from evserve.http.url import MAX_LENGTH, parse_url
@@ -38,9 +39,30 @@ class SitemapParserTests(SynchronousTestCase):
         for size in (1, 7, 10_000):
             self.assertEqual(parse(data, size).pages, ["http://a/?x=1&y=2", "http://a/ü"])
 
+    def test_pages_are_found_in_any_pieces_of_a_long_sitemap(self):
+        odd = b"<!--<loc>--><?x <loc>?><!DOCTYPE x [ ]>"
+        item = odd + b"<url><loc><![CDATA[http://a/?x&y]]></loc></url>"
+        data = b"<urlset>" + b" " * DECLARED_WITHIN + item * 2 + b"</urlset>"
+        for size in (1, 2, 3, 5, 7, len(data)):
+            self.assertEqual(parse(data, size).pages, ["http://a/?x&y"] * 2, size)
+
     def test_an_index_names_sitemaps(self):
         parser = parse(sitemap("http://a/1.xml", kind="sitemap"))
         self.assertEqual((parser.pages, parser.sitemaps), ([], ["http://a/1.xml"]))
+
+    def test_a_long_tag_in_many_pieces_is_read_once(self):
+        read, read_token = [], SitemapMarkup._read_token
+
+        def counting(markup, text, start):
+            read.append(len(text) - start)
+            return read_token(markup, text, start)
+
+        self.patch(SitemapMarkup, "_read_token", counting)
+        for begin, end in ((b"<a ", b">"), (b"<![CDATA[", b"]]>"), (b"<?", b"?>"), (b"<!D", b">")):
+            del read[:]
+            data = b"<urlset>" + begin + b"x" * 20_000 + end + b"</urlset>"
+            self.assertRaises(SitemapFailed, parse, data[:-9], 1)
+            self.assertLess(sum(read), 5 * len(data), begin)
 
     def test_gzip_is_recognised_by_its_first_bytes(self):
         self.assertEqual(parse(gzip.compress(sitemap("http://a/")), 1).pages, ["http://a/"])

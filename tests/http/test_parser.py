@@ -236,6 +236,12 @@ class IrregularResponseTests(Case):
         error = self.assertRaises(BadResponse, self.parse, wire, more, more, b"1\nx\n")
         self.assertIn("after 98304 bytes of a body in chunks", str(error))
 
+    def test_sizes_of_the_last_chunks_may_be_padded(self):
+        wire = CHUNKED.partition(b"3;x")[0] + b"8000\r\n" + bytes(0x8000) + b"\r\n"
+        more = wire.partition(b"\r\n\r\n")[2]
+        events = self.parse(wire, more, more, b"1f  \r\n" + bytes(0x1F) + b"\r\n0   \r\n\r\n")
+        self.assertEqual((len(events.body), self.parser.done), (3 * 0x8000 + 0x1F, True))
+
     def test_a_head_in_many_pieces_is_searched_once(self):
         searched = []
 

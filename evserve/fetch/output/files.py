@@ -71,6 +71,8 @@ class FileSink:
     _created: set[str] = field(factory=set, init=False)  # folders
 
     def prepare(self, request: Request, url: str) -> Request:
+        if request.method == b"HEAD":
+            return request
         if b"range" in request.headers:
             raise SaveFailed("only whole files are saved (leave out the header Range)")
         partial = self._partial_file(_paths(self._top, url))
@@ -83,6 +85,8 @@ class FileSink:
         return evolve(request, headers=headers.plus(_IDENTITY, *more))
 
     def open(self, job: Job, head: Head) -> "FileWriter | None":
+        if job.sent.method == b"HEAD":  # it has no body, and a GET may have saved one
+            return None
         asked_for_rest = b"range" in job.sent.headers
         if head.status not in _SUCCESS:
             if not asked_for_rest or head.status != _RANGE_NOT_SATISFIABLE:

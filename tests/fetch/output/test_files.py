@@ -110,6 +110,15 @@ class FileTests(Case):
         self.assertEqual([path.read_bytes() for path in self.files()], [b"there"])
         self.assertIn("/r-", result.path)
 
+    def test_a_response_to_head_leaves_the_file_as_it_is(self):
+        world = self.world({"http://a/": Page(BODY)})
+        world.fetch("http://a/")
+        world.pages["http://a/"] = Page()
+        world.fetcher.start("http://a/", world.results.append, b"HEAD")
+        world.run(1)
+        self.assertEqual((world.results[-1].error, world.results[-1].path), (None, None))
+        self.assertEqual([path.read_bytes() == BODY for path in self.files()], [True])
+
     def test_a_part_that_the_user_asks_for_is_refused(self):
         world = self.world({"http://a/": Page()})
         result = world.fetcher.fetch("http://a/", headers=[(b"Range", b"bytes=1-")])

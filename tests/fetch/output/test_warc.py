@@ -366,6 +366,20 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(records["request"], sent)
         self.assertEqual([each[-5:] for each in records["response"]], [b"moved", b"there"])
 
+    def test_a_redirect_whose_body_cannot_be_recorded_is_followed(self):
+        for framing in (
+            b"Content-Length: x\r\n\r\nmoved",
+            b"Transfer-Encoding: foo\r\n\r\nmoved",
+            b"Transfer-Encoding: chunked\r\n\r\nmoved\r\n",
+            b"Content-Length: 5\r\n\r\nmoved",  # too long
+        ):
+            peer = self.begin(max_body=4)
+            peer.answer(b"HTTP/1.1 302 Found\r\nLocation: /x\r\n" + framing)
+            self.network.advance(0.1)
+            self.network.accept().ok(b"here")
+            self.assertIsNone(self.successResultOf(self.fetched).error, framing)
+            self.assertEqual([each[-4:] for each in self.records()["response"]], [b"here"])
+
     def test_a_response_that_is_cut_off_or_too_long_is_not_recorded(self):
         peer = self.begin()
         peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
