@@ -1,6 +1,6 @@
 """An event loop by hand: non-blocking sockets, `select`, and callbacks.
 
-The idea of Twisted in a hundred lines, and what is missing: no TLS, no keep-alive, no time-outs, no
+The idea of Twisted in 110 lines, and what is missing: no TLS, no keep-alive, no time-outs, no
 redirects, a name lookup blocks everything, and `select` ends at descriptor 1024.
 
 python select_loop.py URL...
