@@ -424,7 +424,7 @@ class Broker:
 
 
 def _ignore(_outcome: Outcome) -> None:
-    """Do nothing: nobody waits for this commit."""
+    """Do nothing: no command waits for this commit."""
 
 
 def _tell(receiver: Receiver, call: Callable[..., None], *args: object) -> None:

@@ -81,7 +81,7 @@ class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
     size: the bytes of all bodies that it writes; an update writes a body again.  counters: how
-    many of the updates nobody waits for.
+    many of the updates no command waits for.
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Binding | None]] = Factory(list)
