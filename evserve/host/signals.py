@@ -56,7 +56,7 @@ def _hold(number: int, frame: object) -> None:
     _early.append(number)
 
 
-def _do_nothing(number: int, frame: object) -> None:
+def _do_nothing(*_: object) -> None:
     pass
 
 
@@ -119,7 +119,7 @@ class SignalHandlers:
         self.reactor.sigTerm = self._handle
         # At exit the interpreter restores the default handlers; a signal then would change the
         # exit status of a process that has stopped cleanly.
-        atexit.register(_ignore_all)
+        atexit.register(self._ignore_all)
         while _early:
             signal.raise_signal(_early.pop(0))  # to the handler that it has now
 
@@ -129,12 +129,14 @@ class SignalHandlers:
         if self.interrupts and number in _STOP:
             raise KeyboardInterrupt(number)
 
+    def _ignore_all(self) -> None:
+        for each in (*_STOP, *_HELD, *_FREE):
+            signal.signal(each, signal.SIG_IGN)
+        # uvloop never lets go of the reactor, nor that of these handlers. So that the services can
+        # be collected, the handlers let go of them.
+        self.act = _do_nothing
+
 
 def hangs_up() -> bool:
     """Return whether SIGHUP is for this process: `nohup` makes it ignored."""
     return signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-
-
-def _ignore_all() -> None:
-    for each in (*_STOP, *_HELD, *_FREE):
-        signal.signal(each, signal.SIG_IGN)

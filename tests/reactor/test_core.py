@@ -243,11 +243,16 @@ class ChildTests(SynchronousTestCase):
         self.need_pidfd()
 
         async def scenario(reactor):
+            pids = []
+            spawn_process = reactor.spawnProcess
+            reactor.spawnProcess = lambda *a, **named: pids.append(spawn_process(*a, **named).pid)
             await self.end(spawn(reactor, 5, childFDs={}))
             await self.end(spawn(reactor, 5))
             while any("pidfd" in name for name in open_files()):
                 await turn(reactor, 0.01)  # that of a child whose pipes told first
-            self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
+            self.assertEqual(len(pids), 10)
+            for pid in pids:
+                self.assertRaises(ChildProcessError, os.waitpid, pid, os.WNOHANG)
 
         run(self, scenario)
 
