@@ -55,8 +55,9 @@ def run_pytest(session: nox.Session, *words: str) -> None:
 
 @nox.session(python=python("3.13"))
 def pytest_integration(session: nox.Session) -> None:
-    """The integration tests under pytest."""
-    run_pytest(session, "tests/integration")
+    """The integration tests under pytest, on the uvloop reactor; all programs they start, too."""
+    session.env["EVSERVE_TEST_REACTOR"] = "uvloop"
+    run_pytest(session, "--reactor", "uvloop", "tests/integration")
 
 
 @nox.session(venv_backend="none")
@@ -68,16 +69,13 @@ def readme(session: nox.Session) -> None:
 
 @nox.session(python=python("3.12"))
 def uvloop(session: nox.Session) -> None:
-    """The tests under trial on the uvloop reactor, and all programs they start on it, too.
-
-    Without those of the I/O models, each of which has an event loop of its own.
-    """
+    """The tests of the reactor, and of some servers on it, under trial."""
     session.install("-e", ".[dev]")
-    packages = {path.parent.name for path in Path("tests").glob("*/__init__.py")}
+    servers = ("reactor", "echo", "server", "queue_server", "workers")
     session.run(
         *("trial", "--reactor=uvloop", "-j", "2"),
         *("--temp-directory", str(Path(session.create_tmp(), "trial"))),
-        *(f"tests.{name}" for name in sorted(packages - {"io_models"})),
+        *("tests.reactor", "tests.echo", *(f"tests.integration.test_{name}" for name in servers)),
         env={"EVSERVE_TEST_REACTOR": "uvloop", **FEWER_CRASHES},
     )
 
