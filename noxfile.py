@@ -47,17 +47,14 @@ def fresh_copy(session: nox.Session) -> Iterator[None]:
             yield
 
 
-def run_pytest(session: nox.Session, *words: str) -> None:
-    """Run pytest, with the branches that are taken counted for the session `coverage`."""
-    session.install("-e", ".[dev]")
-    session.run("coverage", "run", "-m", "pytest", "-q", *words, env=FEWER_CRASHES)
-
-
 @nox.session(python=python("3.13"))
 def pytest_integration(session: nox.Session) -> None:
     """The integration tests under pytest, on the uvloop reactor; all programs they start, too."""
-    session.env["EVSERVE_TEST_REACTOR"] = "uvloop"
-    run_pytest(session, "--reactor", "uvloop", "tests/integration")
+    session.install("-e", ".[dev]")
+    session.run(
+        *("pytest", "-q", "--reactor", "uvloop", "tests/integration"),
+        env={"EVSERVE_TEST_REACTOR": "uvloop", **FEWER_CRASHES},
+    )
 
 
 @nox.session(venv_backend="none")
@@ -95,14 +92,9 @@ def bare(session: nox.Session) -> None:
 
 @nox.session(python=python("3.13"))
 def pytest_unit(session: nox.Session) -> None:
-    """All other tests under pytest."""
-    run_pytest(session, "tests", "--ignore=tests/integration")
-
-
-@nox.session(requires=["pytest_unit", "pytest_integration"])
-def coverage(session: nox.Session) -> None:
-    """Branch coverage of the two."""
-    session.install("coverage[toml]")
+    """All other tests under pytest, and their branch coverage."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "run", "-m", "pytest", "-q", "tests", "--ignore=tests/integration")
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 

@@ -1,4 +1,4 @@
-"""Fetches 1,000,000 URLs of a file from an engine in memory; prints how much memory that took."""
+"""Fetches the URLs of a file from an engine in memory; prints how many MiB that took."""
 
 import re
 import sys
