@@ -146,7 +146,7 @@ class Claim:
         """Return the claim of an endpoint string that `parse_endpoint` accepts."""
         kind, _, rest = add_defaults(endpoint, interface).removeprefix("haproxy:").partition(":")
         given = {key: _unquoted(value) for key, value in _arguments(kind, rest).items()}
-        if "port" in given:
+        if kind in _ARGUMENTS and "port" in given:
             return cls("tcp", given["port"], given["interface"])
         return cls(kind, given.get("address", rest))
 

@@ -277,6 +277,9 @@ class ConflictTests(SynchronousTestCase):
         )
         check_conflicts(self.services("tcp:9000:interface=0.0.0.0", "tcp6:9000"), None)
 
+    def test_the_port_of_another_package_s_endpoint_is_its_own(self):
+        check_conflicts(self.services("onion:port=80", "tcp:80", "txsni:certs:port=80"), None)
+
     def test_the_admin_port_counts_as_well(self):
         error = self.assertRaises(
             usage.UsageError, check_conflicts, self.services("tcp:9100"), "tcp:9100"
