@@ -135,12 +135,12 @@ def unready_reason(root: RootService, families: Iterable[Metric]) -> str | None:
     ]
     if waiting:
         return f"starting: waiting for {', '.join(waiting)} to listen"
+    if root.phase is Phase.STARTING:
+        return "starting"
     paused = _samples(families, "evserve_accepting")
     names = [sample.labels["service"] for sample in paused if not sample.value]
     if names:
         return f"not accepting, because few file descriptors are free: {', '.join(names)}"
-    if root.phase is Phase.STARTING:
-        return "starting"
     for service in root:
         readiness = IReadiness(service, None)
         reason = None if readiness is None else readiness.unready_reason()

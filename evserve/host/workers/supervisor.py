@@ -300,7 +300,7 @@ class SupervisorRoot(RootService):
 
     def _make_bind_only(self, options: Options, host: IHost) -> IService:
         service: Any = host.listen(options, Factory())
-        # The supervisor has no connections. Its own limiter says so until the workers report.
+        # The supervisor has no connections: its limiter names the metrics until workers report.
         host.metrics.unregister(service.limiter)
         totals = self.supervisor.totals
         host.metrics.register(ServiceTotals(totals, service.limiter.name, service.limiter))

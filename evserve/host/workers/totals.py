@@ -42,7 +42,10 @@ class Totals:
 
 @define(eq=False)
 class ServiceTotals(Collector):
-    """The totals of one service; `own` is what the supervisor itself has to add."""
+    """The totals of one service.
+
+    own: the supervisor's metrics of the service. It serves no clients, so they count as zero.
+    """
 
     totals: Totals
     service: str
@@ -50,7 +53,13 @@ class ServiceTotals(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the service's metrics without the label `service`, which the host adds."""
-        return _summed(chain(self.own.collect(), self._of_workers()))
+        return _summed(chain(self._zeros(), self._of_workers()))
+
+    def _zeros(self) -> Iterator[Metric]:
+        """Yield the metrics that the service has even if no worker has reported yet."""
+        for metric in self.own.collect():
+            metric.samples = [sample._replace(value=0.0) for sample in metric.samples]
+            yield metric
 
     def _of_workers(self) -> Iterator[Metric]:
         for metric in self.totals.collect():

@@ -97,6 +97,13 @@ class TotalsTests(SynchronousTestCase):
         self.totals.update(1, snapshot(connections=2))
         self.assertEqual(registry.get_sample_value("connections"), 2)
 
+    def test_the_supervisor_itself_accepts_nothing(self):
+        own, registry = CollectorRegistry(), CollectorRegistry()
+        Gauge("connections", "Open.", registry=own).set(1)
+        registry.register(ServiceTotals(self.totals, "echo", own))
+        self.totals.update(1, snapshot(connections=0))
+        self.assertEqual(registry.get_sample_value("connections"), 0)
+
 
 class ProcessTotalsTests(SynchronousTestCase):
     def setUp(self):
