@@ -3,14 +3,16 @@
 import json
 import re
 from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+from enum import IntEnum
 from functools import lru_cache
 from math import nan
 from operator import index
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen
 
-from evserve.events.errors import BadEvent
+from evserve.events.errors import BadEvent, Unsupported
 
 
 DEFAULT_PRIORITY: Final = 1024
@@ -32,6 +34,15 @@ _MAX_SHOWN: Final = 250
 """Characters of a value in an error: the longest type, and what was appended to it."""
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+
+
+class State(IntEnum):
+    """The states of an event (protocol.txt of beanstalkd). Stores keep the numbers."""
+
+    READY = 0
+    RESERVED = 1
+    DELAYED = 2
+    BURIED = 3
 
 
 @frozen
@@ -65,6 +76,55 @@ class Event:
 
     def __str__(self) -> str:
         return f"event {self.id} ({self.type})"
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """Handle the event in one transaction of the database that the queue is in.
+
+            async with event.transaction() as connection:
+                await connection.execute("INSERT INTO thumbnails VALUES (%s)", [name])
+
+        The rows and the acknowledgement are committed together: if this process dies at any
+        point, either both exist or the event comes back. Leaving the block with an exception rolls
+        back. A handler that is `blocking` writes `with` and gets the database driver's own
+        connection. See transaction.py; raises Unsupported for an engine without TRANSACTIONS.
+        """
+        begin = getattr(self.receipt, "transaction", None)
+        if begin is None:
+            raise Unsupported(f"{self}: its queue is not in a database with transactions")
+        context: AbstractAsyncContextManager[Any] = begin(self)
+        return context
+
+
+@frozen
+class Stored:
+    """An event as an operator sees it, whoever holds it.
+
+    event: without a receipt.  age: seconds since it was put.  left: seconds until its delay or its
+    reservation ends, 0 in the other states.
+    """
+
+    event: Event
+    state: State
+    age: float
+    left: float = 0
+
+
+@frozen
+class Handled:
+    """What became of an event, as the history keeps it.
+
+    outcome: "done" or "buried".  result: what the handler returned, empty for nothing.  error: why
+    the event was buried, else empty.  Times are seconds since the epoch: when it was put, when it
+    was reserved for the last time, and when it was settled.
+    """
+
+    event: Event
+    outcome: str
+    result: bytes
+    error: str
+    put_at: float
+    reserved_at: float
+    settled_at: float
 
 
 # The checks below return what they were given as the plain Python type. Engines use only that: an

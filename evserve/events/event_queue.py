@@ -7,16 +7,27 @@ tolerate an event that comes twice.
 
 from collections.abc import Collection
 from enum import Flag, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from evserve.events.event import DEFAULT_PRIORITY, DEFAULT_TTR, Event
+from evserve.events.event import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    Event,
+    Handled,
+    State,
+    Stored,
+)
 
 
 class Capability(Flag):
-    """Features that an engine may lack; their methods then fail with Unsupported."""
+    """Features that an engine may lack; their methods then fail with Unsupported.
+
+    A server behind the engine may still lack what evserve adds to beanstalkd: KEYS, TRUNCATE,
+    FAN_OUT, SEQUENCES, HISTORY and DRAIN fail with Unsupported there.
+    """
 
     DURABLE = auto()
     """An event whose `put` has fired survives the end of this process."""
@@ -25,17 +36,42 @@ class Capability(Flag):
     """`types` works, so consumers can follow patterns such as `image.*`."""
 
     FAN_OUT = auto()
-    """`bind` and `unbind` work, unless the server behind the engine lacks them."""
+    """`bind`, `unbind` and `bindings` work."""
+
+    KEYS = auto()
+    """`put` takes a `key`."""
+
+    TRUNCATE = auto()
+    """`truncate` works."""
+
+    SEQUENCES = auto()
+    """`advance` and `position` work, so each tick of a schedule can be put exactly once."""
+
+    HISTORY = auto()
+    """`ack` and `bury` take `keep`, and `history` lists what was kept."""
+
+    TRANSACTIONS = auto()
+    """`put` takes a `connection`, and `Event.transaction` works."""
+
+    SHARED = auto()
+    """Other processes use the queue at the same time, so that pauses and drains reach them."""
+
+    DRAIN = auto()
+    """`drain` works."""
 
 
 @frozen
 class Depth:
-    """How many events of one type are in each state."""
+    """How many events of one type are in each state.
+
+    paused: seconds until the type's pause ends.
+    """
 
     ready: int = 0
     reserved: int = 0
     delayed: int = 0
     buried: int = 0
+    paused: float = 0
 
 
 class EventQueue(Protocol):
@@ -66,11 +102,22 @@ class EventQueue(Protocol):
         priority: int = DEFAULT_PRIORITY,
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
+        key: str | None = None,
+        connection: Any = None,
     ) -> Deferred[str]:
         """Store an event; fires with its id once it is as durable as the engine makes it.
 
         priority: 0 (most urgent) to MAX_NUMBER.  delay: seconds before it is ready.  ttr: whole
-        seconds, at least 1.  Fails with BadEvent or QueueFull.
+        seconds, at least 1.
+
+        key: a name, valid like a type, under which the type has one event at most. While it has
+        one, in any state, nothing is stored and the result is that event's id.
+
+        connection: the caller's connection to the database that the queue is in. The event is
+        then part of the transaction that is open there: it exists exactly if that commits (see
+        transaction.py).
+
+        Fails with BadEvent, QueueFull, or Unsupported without KEYS or TRANSACTIONS.
         """
 
     def reserve(
@@ -90,8 +137,25 @@ class EventQueue(Protocol):
         Fails with BadEvent for an invalid or empty collection of types, or an invalid timeout.
         """
 
-    def ack(self, event: Event) -> Deferred[None]:
+    def reserve_many(
+        self, types: Collection[str], limit: int, timeout: float | None = None
+    ) -> Deferred[list[Event]]:
+        """Reserve up to `limit` events, 1 to 1,000, that are ready when the first one is.
+
+        Like `reserve` otherwise; the list is empty when there was none. Each event is settled by
+        itself.
+        """
+
+    def reserve_event(self, event_id: str) -> Deferred[Event | None]:
+        """Reserve one event that is ready, delayed or buried, before its turn; None if it is not.
+
+        The state in which it was is forgotten.
+        """
+
+    def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         """Remove the reserved `event`: the work is done.
+
+        keep: seconds that the history keeps the event, with `result`; 0 keeps nothing.
 
         Fails with NotReserved, or with QueueFull if the queue has no room even for that; the event
         is then still reserved.
@@ -103,8 +167,10 @@ class EventQueue(Protocol):
         It keeps its place by priority and age. Fails with NotReserved or BadEvent.
         """
 
-    def bury(self, event: Event, reason: str) -> Deferred[None]:
+    def bury(self, event: Event, reason: str, *, keep: float = 0) -> Deferred[None]:
         """Set the reserved `event` aside until an operator kicks it.
+
+        keep: seconds that the history keeps a copy with `reason`, as in `ack`.
 
         `reason`, one line, is kept in a record, an event of the type ERRORS (see error_record). It
         is put first, so that no event is buried without one. Burying an event of the type ERRORS
@@ -119,6 +185,35 @@ class EventQueue(Protocol):
         """Make up to `limit` buried events of a type ready; delayed ones if none is buried.
 
         The oldest come first; the result is their number. Fails with BadEvent.
+        """
+
+    def peek(self, event_type: str, state: State = State.READY) -> Deferred[Stored | None]:
+        """Show the next event of a type in READY, DELAYED or BURIED; None if there is none.
+
+        Next is the one that would be reserved, whose delay ends, or that would be kicked. Fails
+        with BadEvent.
+        """
+
+    def find(self, event_id: str) -> Deferred[Stored | None]:
+        """Show the event with that id; None if there is none."""
+
+    def delete(self, event_id: str) -> Deferred[bool]:
+        """Remove an event; False if there is none, or a consumer has reserved it."""
+
+    def truncate(self, event_type: str) -> Deferred[int]:
+        """Remove the events of a type that are not reserved; the result is their number.
+
+        Fails with BadEvent, or Unsupported without TRUNCATE.
+        """
+
+    def pause(self, event_type: str, seconds: int) -> Deferred[None]:
+        """Reserve nothing from a type for so many seconds; 0 ends a pause. Fails with BadEvent."""
+
+    def drain(self, *, on: bool) -> Deferred[None]:
+        """Refuse every put with QueueFull from now on, or accept them again.
+
+        What is in the queue can still be reserved and settled. Fails with Unsupported without
+        DRAIN.
         """
 
     def depth(self, event_type: str) -> Deferred[Depth]:
@@ -140,6 +235,38 @@ class EventQueue(Protocol):
 
     def unbind(self, source: str, target: str) -> Deferred[None]:
         """End a binding; it is no error if there is none. Fails like `bind`."""
+
+    def bindings(self) -> Deferred[list[tuple[str, str]]]:
+        """List the bindings, as pairs of source and target, sorted."""
+
+    def position(self, sequence: str) -> Deferred[int | None]:
+        """Return the number that `sequence` has reached; None if it was never advanced."""
+
+    def advance(
+        self,
+        sequence: str,
+        number: int,
+        event_type: str | None = None,
+        body: bytes = b"",
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: int = DEFAULT_TTR,
+    ) -> Deferred[bool]:
+        """Move `sequence` forward to `number` and, in the same commit, put an event.
+
+        The result is False, and nothing is done, if the sequence has reached `number` before. So
+        of any number of processes that put the same numbered event, one succeeds, and a call whose
+        outcome is unknown may be repeated. Without `event_type` nothing is put.
+
+        sequence: a name, valid like a type.  number: 0 to 2**63 - 1.  Fails with BadEvent,
+        QueueFull, or Unsupported without SEQUENCES.
+        """
+
+    def history(self, event_type: str | None = None, limit: int = 100) -> Deferred[list[Handled]]:
+        """List what `keep` kept, of one type or of all, the last settled first.
+
+        limit: 1 to 1,000.  Fails with BadEvent, or Unsupported without HISTORY.
+        """
 
     def close(self) -> Deferred[None]:
         """Give back reserved events, end every wait with QueueClosed, and close the engine.

@@ -11,6 +11,8 @@ from typing import Final
 
 from attrs import Factory, define, frozen
 
+from evserve.events import State
+
 
 # A priority below this counts as urgent in the statistics, as in beanstalkd.
 URGENT_PRIORITY: Final = 1024
@@ -22,19 +24,6 @@ STALE_SLACK: Final = 64
 MAX_JOB_SIZE: Final = 512 * 1024 * 1024
 # Bytes of bodies that stay in memory beside a store on disk, so that it need not be read.
 RESIDENT_BYTES: Final = 64 * 1024 * 1024
-
-
-class State(IntEnum):
-    """The states of protocol.txt. The numbers are those in the store.
-
-    An event whose change is not committed yet is RESERVED without an owner, so that no client
-    sees or takes it.
-    """
-
-    READY = 0
-    RESERVED = 1
-    DELAYED = 2
-    BURIED = 3
 
 
 class Action(IntEnum):
@@ -51,7 +40,9 @@ class Action(IntEnum):
     RETURN = 8  # the TTR or the delay ends, or the consumer disconnects
 
 
-# The life of an event. `None` is an event that does not exist: not yet, or no longer.
+# The life of an event. `None` is an event that does not exist: not yet, or no longer. An event
+# whose change is not committed yet is RESERVED without an owner, so that no client sees or takes
+# it.
 TRANSITIONS: Final[dict[State | None, dict[Action, State | None]]] = {
     None: {Action.PUT: State.READY, Action.DELAY: State.DELAYED},
     State.READY: {Action.RESERVE: State.RESERVED, Action.DELETE: None},
