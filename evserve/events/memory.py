@@ -19,15 +19,20 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    Handled,
     check_binding,
     check_event,
+    check_history,
+    check_keep,
     check_number,
     check_put,
     check_reason,
     check_seconds,
+    check_sequence,
     check_type,
     check_types,
     error_record,
+    kept_reason,
 )
 from evserve.events.event_queue import Capability, Depth, EventQueue
 
@@ -61,6 +66,8 @@ class _Stored:
 
     number: int
     event: Event
+    put_at: float
+    reserved_at: float = 0
     state: _State = _State.READY
     timer: IDelayedCall | None = None
 
@@ -95,11 +102,17 @@ class MemoryQueue:
 
     clock: IReactorTime
     capabilities: Capability = field(
-        default=Capability.LIST_TYPES | Capability.FAN_OUT, kw_only=True
+        default=Capability.LIST_TYPES
+        | Capability.FAN_OUT
+        | Capability.SEQUENCES
+        | Capability.HISTORY,
+        kw_only=True,
     )
     _stored: dict[str, _Stored] = field(init=False, factory=dict)
     _waiters: list[_Waiter] = field(init=False, factory=list)
     _bindings: dict[str, set[str]] = field(init=False, factory=dict)
+    _positions: dict[str, int] = field(init=False, factory=dict)
+    _history: list[tuple[Handled, float]] = field(init=False, factory=list)
     _numbers: "count[int]" = field(init=False, default=Factory(lambda: count(1)))
     _refusal: QueueError | None = field(init=False, default=None)
 
@@ -136,8 +149,10 @@ class MemoryQueue:
         return waiter.result
 
     @_deferred
-    def ack(self, event: Event) -> None:
+    def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> None:
+        value, kept_for = check_keep(result, keep)
         stored = self._held(event)
+        self._keep(stored, kept_for, "done", value)
         stored.enter(_State.READY, stored.event)
         del self._stored[stored.event.id]
 
@@ -149,9 +164,11 @@ class MemoryQueue:
         self._serve()
 
     @_deferred
-    def bury(self, event: Event, reason: str) -> None:
-        text, stored = check_reason(reason), self._held(event)
+    def bury(self, event: Event, reason: str, *, keep: float = 0) -> None:
+        text, kept_for = check_reason(reason), check_seconds("keep", keep)
+        stored = self._held(event)
         held = stored.event
+        self._keep(stored, kept_for, "buried", error=kept_reason(text))
         if held.type != ERRORS:
             self._put(Event("", ERRORS, error_record(held, text, self.clock.seconds())))
         stored.enter(_State.BURIED, evolve(held, buries=held.buries + 1))
@@ -194,6 +211,40 @@ class MemoryQueue:
         self._bindings.get(bound, set()).discard(copied_to)
 
     @_deferred
+    def position(self, sequence: str) -> int | None:
+        self._check_open()
+        return self._positions.get(check_type(sequence))
+
+    @_deferred
+    def advance(
+        self,
+        sequence: str,
+        number: int,
+        event_type: str | None = None,
+        body: bytes = b"",
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: int = DEFAULT_TTR,
+    ) -> bool:
+        self._check_open()
+        name, wanted = check_sequence(sequence, number)
+        checked = None if event_type is None else check_put(event_type, body, priority, 0, ttr)
+        if wanted <= self._positions.get(name, -1):
+            return False
+        self._positions[name] = wanted
+        if checked is not None:
+            self._put(Event("", *checked))
+        return True
+
+    @_deferred
+    def history(self, event_type: str | None = None, limit: int = 100) -> list[Handled]:
+        self._check_open()
+        (wanted, most), now = check_history(event_type, limit), self.clock.seconds()
+        self._history = [each for each in self._history if each[1] > now]
+        found = [each for each, _ in self._history if wanted in (None, each.event.type)]
+        return found[: -most - 1 : -1]
+
+    @_deferred
     def close(self) -> None:
         self._interrupt(QueueClosed("the queue was closed"))
 
@@ -226,7 +277,7 @@ class MemoryQueue:
 
     def _store(self, event: Event) -> str:
         number = next(self._numbers)
-        stored = _Stored(number, evolve(event, id=str(number)))
+        stored = _Stored(number, evolve(event, id=str(number)), self.clock.seconds())
         self._stored[stored.event.id] = stored
         self._delay_or_ready(stored, stored.event)
         return stored.event.id
@@ -255,12 +306,22 @@ class MemoryQueue:
             return None
         stored = min(ready, key=lambda each: (each.event.priority, each.number))
         event = evolve(stored.event, attempts=stored.event.attempts + 1, receipt=object())
+        stored.reserved_at = self.clock.seconds()
         self._start_ttr(stored, event)
         return event
 
     def _start_ttr(self, stored: _Stored, event: Event) -> None:
         timer = self.clock.callLater(event.ttr, self._overrun, stored)
         stored.enter(_State.RESERVED, event, timer)
+
+    def _keep(
+        self, stored: _Stored, keep: float, outcome: str, result: bytes = b"", error: str = ""
+    ) -> None:
+        if keep:
+            now = self.clock.seconds()
+            event = evolve(stored.event, receipt=None)
+            times = (stored.put_at, stored.reserved_at, now)
+            self._history.append((Handled(event, outcome, result, error, *times), now + keep))
 
     def _overrun(self, stored: _Stored) -> None:
         stored.event = evolve(stored.event, timeouts=stored.event.timeouts + 1)
