@@ -24,14 +24,14 @@ DEFAULT_TTR: Final = 60
 MAX_NUMBER: Final = 2**32 - 1
 """The largest priority, and the largest delay and TTR in seconds (protocol.txt of beanstalkd)."""
 
-MAX_POSITION: Final = 2**63 - 1
-"""The largest number of a sequence."""
+MAX_ID: Final = 2**63 - 1
+"""The largest id of an event, and the largest number of a sequence."""
+
+MAX_MANY: Final = 1000
+"""The most events of one `reserve_many` or `history`, whose bodies are in memory at one time."""
 
 MAX_RESULT: Final = 65536
 """Bytes of a result that the history keeps."""
-
-MAX_HISTORY: Final = 1000
-"""The most events that one call of `history` lists."""
 
 ERRORS: Final = "evserve.errors"
 """The type of the records that `bury` puts (see error_record)."""
@@ -42,7 +42,8 @@ _MAX_REASON: Final = 2000
 _MAX_SHOWN: Final = 250
 """Characters of a value in an error: the longest type, and what was appended to it."""
 
-_TYPE: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+_NAME: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+_ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class State(IntEnum):
@@ -147,12 +148,41 @@ def check_type(event_type: str) -> str:
 
     It may not begin with a hyphen (protocol.txt, "Names"). Raises BadEvent.
     """
-    if not isinstance(event_type, str) or _TYPE.fullmatch(event_type) is None:
+    return check_name("an event type", event_type)
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name`, which is `kind`, if it is valid like a type; raises BadEvent."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise BadEvent(
-            f"{_shown(event_type)} is not an event type: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) "
-            "-, not beginning with -"
+            f"{_shown(name)} is not {kind}: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -, "
+            "not beginning with -"
         )
-    return str.__str__(event_type)
+    return str.__str__(name)
+
+
+def check_key(key: str | None) -> str | None:
+    """Return `key` if it is None or valid; raises BadEvent."""
+    return None if key is None else check_name("a key", key)
+
+
+def check_id(event_id: str) -> int:
+    """Return the number in the id of an event: every engine counts its events.
+
+    Raises BadEvent.
+    """
+    if isinstance(event_id, str) and _ID.fullmatch(event_id) is not None:
+        number = int(str.__str__(event_id))
+        if number <= MAX_ID:
+            return number
+    raise BadEvent(f"{_shown(event_id)} is not the id of an event: a number such as 42")
+
+
+def check_shown_state(state: State) -> State:
+    """Return `state` if `peek` can show events in it; raises BadEvent."""
+    if state in (State.READY, State.DELAYED, State.BURIED):
+        return State(state)
+    raise BadEvent(f"{_shown(state)} is not one of State.READY, State.DELAYED, State.BURIED")
 
 
 def check_types(types: Collection[str]) -> frozenset[str]:
@@ -204,6 +234,11 @@ def check_number(name: str, value: int, *, least: int = 0, most: int = MAX_NUMBE
     return number
 
 
+def check_many(limit: int) -> int:
+    """Return `limit` if one `reserve_many` can reserve so many; raises BadEvent."""
+    return check_number("limit", limit, least=1, most=MAX_MANY)
+
+
 def check_seconds(name: str, value: float) -> float:
     """Return `value` if it is a number from 0 to MAX_NUMBER; raises BadEvent."""
     try:
@@ -225,7 +260,7 @@ def check_binding(source: str, target: str) -> tuple[str, str]:
 
 def check_sequence(sequence: str, number: int) -> tuple[str, int]:
     """Return the arguments of `advance`; raises BadEvent."""
-    return check_type(sequence), check_number("number", number, most=MAX_POSITION)
+    return check_type(sequence), check_number("number", number, most=MAX_ID)
 
 
 def check_keep(result: bytes, keep: float) -> tuple[bytes, float]:
@@ -240,7 +275,7 @@ def check_keep(result: bytes, keep: float) -> tuple[bytes, float]:
 def check_history(event_type: str | None, limit: int) -> tuple[str | None, int]:
     """Return the arguments of `history`; raises BadEvent."""
     wanted = None if event_type is None else check_type(event_type)
-    return wanted, check_number("limit", limit, least=1, most=MAX_HISTORY)
+    return wanted, check_many(limit)
 
 
 def check_event(event: Event) -> Event:

@@ -268,7 +268,7 @@ class EventQueue(Protocol):
     def history(self, event_type: str | None = None, limit: int = 100) -> Deferred[list[Handled]]:
         """List what `keep` kept, of one type or of all, the last settled first.
 
-        limit: 1 to MAX_HISTORY.  An engine may list fewer, but one at least, when their bodies
+        limit: 1 to MAX_MANY.  An engine may list fewer, but one at least, when their bodies
         and results are more than 4 MiB. Fails with BadEvent, or Unsupported without HISTORY.
         """
 
