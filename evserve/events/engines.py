@@ -19,6 +19,7 @@ from evserve.events.event_queue import EventQueue
 ENGINES: Final[Mapping[str, str]] = {
     "beanstalk": "evserve.events.beanstalk",
     "memory": "evserve.queue.embedded",
+    "postgresql": "evserve.events.postgres",
     "sqlite": "evserve.queue.embedded",
 }
 
@@ -40,6 +41,8 @@ class QueueURL:
     @classmethod
     def parse(cls, text: str) -> "QueueURL":
         """Parse `text`; raises BadQueueURL."""
+        if text.startswith("postgresql:"):
+            return cls(text, "postgresql")  # may name several hosts: libpq reads it
         try:
             parts = urlsplit(text)
             return cls(text, parts.scheme, parts.hostname, parts.port, _path(parts))

@@ -20,6 +20,12 @@ DEFAULT_SCHEMA: Final = "evserve"
 VERSION: Final = 1
 """The version of the schema that this program makes and understands."""
 
+OWNER_LOCKS: Final = """
+FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""Where to find the locks of owners: the class is `classid`, as an unsigned number."""
+
 _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 
 # Who reads what:
@@ -28,12 +34,15 @@ _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 #   event_waiting  kick, peek, depth: delayed and buried events of a type
 # A reserved event is in no index by type: it leaves `event_ready`, and that is all.
 #
+# An engine has a row in `owner` and, in its session, an advisory lock on it (see owner_class): who
+# finds a row without a lock gives the events back.
+#
 # `due` is when the delay or the reservation ends; for a buried event, when it was buried. The ids
 # come from a sequence without a cache, because a cache for each session would break the order of
 # puts among processes; taking one costs a microsecond.
 _TABLES: Final = """
 CREATE SEQUENCE {schema}.event_id;
-CREATE SEQUENCE {schema}.owner AS integer CYCLE;
+CREATE TABLE {schema}.owner (id serial PRIMARY KEY);
 CREATE TABLE {schema}.event (
     id bigint PRIMARY KEY DEFAULT nextval('{schema}.event_id'),
     type text COLLATE "C" NOT NULL,

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from attrs import define, field
 from psycopg import OperationalError
-from psycopg.pq import ConnStatus, ExecStatus, PGconn
-from psycopg.pq import abc
+from psycopg.pq import ConnStatus, PGconn, abc
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -23,7 +22,13 @@ from evserve.backoff import BackOff
 from evserve.events.errors import QueueError, QueueUnavailable
 from evserve.events.postgres.connection import Connection
 from evserve.events.postgres.errors import one_line
-from evserve.events.postgres.schema import execute, owner_class, prepare_schema, server_lock
+from evserve.events.postgres.schema import (
+    OWNER_LOCKS,
+    execute,
+    owner_class,
+    prepare_schema,
+    server_lock,
+)
 
 
 RECONNECT: Final = BackOff(initial=0.1, ceiling=5)
@@ -93,6 +98,7 @@ class Sessions:
         self._roll = roll
         self._owner: int | None = None
         self._attempt: _Attempt | None = None
+        self._watchdog: IDelayedCall | None = None
         self._retry: IDelayedCall | None = None
         self._failures = 0
         self._closed = False
@@ -112,6 +118,9 @@ class Sessions:
             self._retry = None
         if self._attempt is not None:
             self._attempt.abort()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
         session, self.session = self.session, None
         if session is not None:
             session.fast.close()
@@ -121,20 +130,25 @@ class Sessions:
         self._retry = None
         attempt = _Attempt(self._conninfo, self._schema, self._owner)
         self._attempt = attempt
-        watchdog = self._reactor.callLater(SETUP_TIME, attempt.abort)
+        self._watchdog = self._reactor.callLater(SETUP_TIME, self._take_too_long, attempt)
 
         def run() -> None:
             attempt.run()
-            self._reactor.callFromThread(self._attempted, attempt, watchdog)
+            self._reactor.callFromThread(self._attempted, attempt)
 
         # A thread of its own: those of the reactor's pool may all be busy with handlers. It must
         # not keep the process from ending.
         Thread(target=run, name="evserve-postgres", daemon=True).start()
 
-    def _attempted(self, attempt: "_Attempt", watchdog: IDelayedCall) -> None:
+    def _take_too_long(self, attempt: "_Attempt") -> None:
+        self._watchdog = None
+        attempt.abort()
+
+    def _attempted(self, attempt: "_Attempt") -> None:
         self._attempt = None
-        if watchdog.active():
-            watchdog.cancel()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
         if self._closed or attempt.error is not None:
             attempt.finish()
         if self._closed:
@@ -185,6 +199,7 @@ class _Attempt:
         self.connections: list[abc.PGconn] = []
         self.owner = owner
         self.error: QueueError | None = None
+        self._aborted = False
         self._conninfo = conninfo
         self._schema = schema
 
@@ -200,6 +215,7 @@ class _Attempt:
 
     def abort(self) -> None:
         """End `run`, from another thread: libpq finds its connection closed."""
+        self._aborted = True
         for each in self.connections:
             with suppress(OperationalError, OSError):
                 duplicate = socket.socket(fileno=os.dup(each.socket))
@@ -216,6 +232,8 @@ class _Attempt:
         self.connections.append(connection)
         if connection.status != ConnStatus.OK:
             raise QueueUnavailable(one_line(connection.error_message))
+        if self._aborted:
+            raise QueueUnavailable("it took too long")
         execute(connection, _SETTINGS)
 
     def _prepare(self, fast: abc.PGconn, slow: abc.PGconn) -> None:
@@ -231,9 +249,12 @@ class _Attempt:
             raise ServedElsewhere(
                 f"a queue server has the schema {self._schema} open (use its beanstalk:// URL)"
             )
+        table = f'"{self._schema}".owner'
         if self.owner is None:
-            number = execute(fast, f"SELECT nextval('\"{self._schema}\".owner')").get_value(0, 0)
-            self.owner = int(number or 0)
+            added = execute(fast, f"INSERT INTO {table} DEFAULT VALUES RETURNING id")
+            self.owner = int(added.get_value(0, 0) or 0)
+        else:  # others may have taken it for dead
+            execute(fast, f"INSERT INTO {table} VALUES ({self.owner}) ON CONFLICT DO NOTHING")
         self._lock_owner(fast, owner_class(self._schema), self.owner)
         execute(slow, f'LISTEN "{self._schema}"')
 
@@ -245,12 +266,8 @@ class _Attempt:
         taken = execute(fast, f"SELECT pg_try_advisory_lock({family}, {owner})")
         if taken.get_value(0, 0) == b"t":
             return
-        execute(
-            fast,
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-            f"AND classid = {family & 0xFFFFFFFF} AND objid = {owner} AND objsubid = 2 AND granted",
-        )
+        held = f"{OWNER_LOCKS} AND classid = {family & 0xFFFFFFFF} AND objid = {owner}"
+        execute(fast, f"SELECT pg_terminate_backend(pid) {held}")
         execute(fast, "SET lock_timeout = '5s'")
         execute(fast, f"SELECT pg_advisory_lock({family}, {owner})")
         execute(fast, "RESET lock_timeout")

@@ -12,7 +12,6 @@ from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 
-BOOL: Final = 16
 BYTEA: Final = 17
 INT8: Final = 20
 INT4: Final = 23
@@ -20,8 +19,6 @@ TEXT: Final = 25
 FLOAT8: Final = 701
 """Object ids of types, which never change (pg_type.dat)."""
 
-TRUE: Final = b"\x01"
-FALSE: Final = b"\x00"
 
 int8: Final = Struct("!q").pack
 int4: Final = Struct("!i").pack
