@@ -28,7 +28,10 @@ MAX_ID: Final = 2**63 - 1
 """The largest id of an event, and the largest number of a sequence."""
 
 MAX_MANY: Final = 1000
-"""The most events of one `reserve_many`, whose bodies are in memory at the same time."""
+"""The most events of one `reserve_many` or `history`, whose bodies are in memory at one time."""
+
+MAX_RESULT: Final = 65536
+"""Bytes of a result that the history keeps."""
 
 ERRORS: Final = "evserve.errors"
 """The type of the records that `bury` puts (see error_record)."""
@@ -120,9 +123,10 @@ class Stored:
 class Handled:
     """What became of an event, as the history keeps it.
 
-    outcome: "done" or "buried".  result: what the handler returned, empty for nothing.  error: why
-    the event was buried, else empty.  Times are seconds since the epoch: when it was put, when it
-    was reserved for the last time, and when it was settled.
+    event: as its consumer saw it, without the receipt.  outcome: "done" or "buried".  result: what
+    the handler returned, empty for nothing.  error: why the event was buried (see kept_reason),
+    else empty. Times are seconds since the epoch: when it was put, when it was reserved for the
+    last time, and when it was settled.
     """
 
     event: Event
@@ -254,6 +258,26 @@ def check_binding(source: str, target: str) -> tuple[str, str]:
     return check_type(source), check_type(target)
 
 
+def check_sequence(sequence: str, number: int) -> tuple[str, int]:
+    """Return the arguments of `advance`; raises BadEvent."""
+    return check_type(sequence), check_number("number", number, most=MAX_ID)
+
+
+def check_keep(result: bytes, keep: float) -> tuple[bytes, float]:
+    """Return what the history keeps of an event, and for how long; raises BadEvent."""
+    if not isinstance(result, bytes):
+        raise BadEvent(f"the result of an event is bytes, not {type(result).__name__}")
+    if len(result) > MAX_RESULT:
+        raise BadEvent(f"a result of {len(result)} bytes; at most {MAX_RESULT} are kept")
+    return b"".join((result,)), check_seconds("keep", keep)
+
+
+def check_history(event_type: str | None, limit: int) -> tuple[str | None, int]:
+    """Return the arguments of `history`; raises BadEvent."""
+    wanted = None if event_type is None else check_type(event_type)
+    return wanted, check_many(limit)
+
+
 def check_event(event: Event) -> Event:
     """Return `event` if it is one; raises BadEvent."""
     if not (isinstance(event, Event) and type(event.id) is str and event.id.isprintable()):
@@ -266,6 +290,15 @@ def check_reason(reason: str) -> str:
     if not isinstance(reason, str):
         raise BadEvent(f"the reason {_shown(reason)} is not text")
     return str.__str__(reason)[:_MAX_REASON]
+
+
+def kept_reason(reason: str) -> str:
+    """Return `reason` as the history keeps it; raises BadEvent.
+
+    Nulls and lone surrogates are escaped, because databases take none in a text.
+    """
+    text = check_reason(reason).replace("\0", "\\x00")
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _shown(value: object) -> str:

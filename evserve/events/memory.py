@@ -24,21 +24,26 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    Handled,
     State,
     Stored,
     check_binding,
     check_event,
+    check_history,
     check_id,
+    check_keep,
     check_key,
     check_many,
     check_number,
     check_put,
     check_reason,
     check_seconds,
+    check_sequence,
     check_shown_state,
     check_type,
     check_types,
     error_record,
+    kept_reason,
 )
 from evserve.events.event_queue import Capability, Depth, EventQueue
 
@@ -65,6 +70,7 @@ class _Stored:
     event: Event
     key: str | None
     put_at: float
+    reserved_at: float = 0
     state: State = State.READY
     timer: IDelayedCall | None = None
 
@@ -116,6 +122,8 @@ class MemoryQueue:
             | Capability.FAN_OUT
             | Capability.KEYS
             | Capability.TRUNCATE
+            | Capability.SEQUENCES
+            | Capability.HISTORY
             | Capability.DRAIN
         ),
         kw_only=True,
@@ -123,6 +131,8 @@ class MemoryQueue:
     _stored: dict[str, _Stored] = field(init=False, factory=dict)
     _waiters: list[_Waiter] = field(init=False, factory=list)
     _bindings: dict[str, set[str]] = field(init=False, factory=dict)
+    _positions: dict[str, int] = field(init=False, factory=dict)
+    _history: list[tuple[Handled, float]] = field(init=False, factory=list)
     _numbers: "count[int]" = field(init=False, default=Factory(lambda: count(1)))
     _pauses: dict[str, IDelayedCall] = field(init=False, factory=dict)
     _draining: bool = field(init=False, default=False)
@@ -182,8 +192,11 @@ class MemoryQueue:
         return self._grant(stored)
 
     @_deferred
-    def ack(self, event: Event) -> None:
-        self._remove(self._held(event))
+    def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> None:
+        value, kept_for = check_keep(result, keep)
+        stored = self._held(event)
+        self._keep(stored, kept_for, "done", value)
+        self._remove(stored)
 
     @_deferred
     def retry(self, event: Event, delay: float = 0) -> None:
@@ -193,9 +206,11 @@ class MemoryQueue:
         self._serve()
 
     @_deferred
-    def bury(self, event: Event, reason: str) -> None:
-        text, stored = check_reason(reason), self._held(event)
+    def bury(self, event: Event, reason: str, *, keep: float = 0) -> None:
+        text, kept_for = check_reason(reason), check_seconds("keep", keep)
+        stored = self._held(event)
         held = stored.event
+        self._keep(stored, kept_for, "buried", error=kept_reason(text))
         if held.type != ERRORS:
             self._put(Event("", ERRORS, error_record(held, text, self.clock.seconds())))
         stored.enter(State.BURIED, evolve(held, buries=held.buries + 1))
@@ -286,6 +301,42 @@ class MemoryQueue:
         return sorted((each, to) for each, targets in self._bindings.items() for to in targets)
 
     @_deferred
+    def position(self, sequence: str) -> int | None:
+        self._check_open()
+        return self._positions.get(check_type(sequence))
+
+    @_deferred
+    def advance(
+        self,
+        sequence: str,
+        number: int,
+        event_type: str | None = None,
+        body: bytes = b"",
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: int = DEFAULT_TTR,
+    ) -> bool:
+        self._check_open()
+        name, wanted = check_sequence(sequence, number)
+        checked = None if event_type is None else check_put(event_type, body, priority, 0, ttr)
+        if wanted <= self._positions.get(name, -1):
+            return False
+        if checked is not None and self._draining:
+            raise QueueFull("the queue is draining and accepts no events")
+        self._positions[name] = wanted
+        if checked is not None:
+            self._put(Event("", *checked))
+        return True
+
+    @_deferred
+    def history(self, event_type: str | None = None, limit: int = 100) -> list[Handled]:
+        self._check_open()
+        (wanted, most), now = check_history(event_type, limit), self.clock.seconds()
+        self._history = [each for each in self._history if each[1] > now]
+        found = [each for each, _ in self._history if wanted in (None, each.event.type)]
+        return found[: -most - 1 : -1]
+
+    @_deferred
     def close(self) -> None:
         self._interrupt(QueueClosed("the queue was closed"))
         for timer in (*self._pauses.values(), *(each.timer for each in self._stored.values())):
@@ -355,12 +406,22 @@ class MemoryQueue:
 
     def _grant(self, stored: _Stored) -> Event:
         event = evolve(stored.event, attempts=stored.event.attempts + 1, receipt=object())
+        stored.reserved_at = self.clock.seconds()
         self._start_ttr(stored, event)
         return event
 
     def _start_ttr(self, stored: _Stored, event: Event) -> None:
         timer = self.clock.callLater(event.ttr, self._overrun, stored)
         stored.enter(State.RESERVED, event, timer)
+
+    def _keep(
+        self, stored: _Stored, keep: float, outcome: str, result: bytes = b"", error: str = ""
+    ) -> None:
+        if keep:
+            now = self.clock.seconds()
+            event = evolve(stored.event, receipt=None)
+            times = (stored.put_at, stored.reserved_at, now)
+            self._history.append((Handled(event, outcome, result, error, *times), now + keep))
 
     def _overrun(self, stored: _Stored) -> None:
         stored.event = evolve(stored.event, timeouts=stored.event.timeouts + 1)

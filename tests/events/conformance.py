@@ -22,6 +22,8 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from evserve.events import (
     ERRORS,
+    MAX_ID,
+    MAX_RESULT,
     BadEvent,
     Capability,
     Depth,
@@ -533,6 +535,196 @@ class EventQueueConformance:
                 await self.failure_of(Unsupported, call())
         await self.queue.put(self.kind, b"still in step")
         self.assertEqual(await self.bodies(1), [b"still in step"])
+
+    # Sequences
+
+    async def test_of_many_advances_to_a_number_one_puts_its_event(self):
+        self.need(Capability.SEQUENCES)
+        self.assertIsNone(await self.queue.position(self.kind))
+        advances = [
+            self.queue.advance(self.kind, 7, self.kind, b"tick", priority=3, ttr=9)
+            for _ in range(5)
+        ]
+        self.assertEqual(sorted(await gatherResults(advances)), 4 * [False] + [True])
+        event = await self.queue.reserve([self.kind], 0)
+        self.assertEqual((event.body, event.priority, event.ttr), (b"tick", 3, 9))
+        self.assertIsNone(await self.queue.reserve([self.kind], 0))
+        self.assertEqual(await self.queue.position(self.kind), 7)
+
+    async def test_a_sequence_only_moves_forward(self):
+        self.need(Capability.SEQUENCES)
+        moves = [(5, True), (5, False), (4, False), (6, True), (0, False), (MAX_ID, True)]
+        for number, moved in moves:
+            self.assertIs(await self.queue.advance(self.kind, number), moved)
+        self.assertIs(await self.queue.advance(self.kind + ".other", 0), True)
+        self.assertEqual(await self.queue.position(self.kind), MAX_ID)
+        self.assertEqual(await self.queue.position(self.kind + ".other"), 0)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    async def test_many_advances_at_once_put_in_order(self):
+        self.need(Capability.SEQUENCES)
+        numbers = [*range(20), *range(20)]
+        advances = [
+            self.queue.advance(self.kind, each, self.kind, b"%d" % each) for each in numbers
+        ]
+        self.assertEqual(await gatherResults(advances), 20 * [True] + 20 * [False])
+        self.assertEqual(await self.bodies(21), [*(b"%d" % each for each in range(20)), None])
+
+    async def test_what_an_advance_puts_is_copied_like_any_event(self):
+        self.need(Capability.SEQUENCES | Capability.FAN_OUT)
+        await self.queue.bind(self.kind, self.kind + ".copy")
+        await self.queue.advance(self.kind, 1, self.kind, b"tick")
+        self.assertEqual(await self.bodies(1, self.kind + ".copy"), [b"tick"])
+
+    async def test_an_advance_that_puts_nothing_moves_nothing(self):
+        self.need(Capability.SEQUENCES | Capability.DRAIN)
+        await self.queue.drain(on=True)
+        try:
+            refused = self.queue.advance(self.kind, 1, self.kind, b"tick")
+            await self.failure_of(QueueFull, refused)
+            self.assertIsNone(await self.queue.position(self.kind))
+            self.assertIs(await self.queue.advance(self.kind, 1), True)
+            self.assertIs(await self.queue.advance(self.kind, 1, self.kind), False)
+        finally:
+            await self.queue.drain(on=False)
+        self.assertIs(await self.queue.advance(self.kind, 2, self.kind, b"tick"), True)
+
+    async def test_an_advance_with_bad_arguments_does_nothing(self):
+        self.need(Capability.SEQUENCES)
+        for call in (
+            self.queue.advance("two words", 1),
+            self.queue.advance(self.kind, -1),
+            self.queue.advance(self.kind, MAX_ID + 1),
+            self.queue.advance(self.kind, 1.5),
+            self.queue.advance(self.kind, "1"),
+            self.queue.advance(self.kind, 1, "two\r\nlines"),
+            self.queue.advance(self.kind, 1, self.kind, "text"),
+            self.queue.advance(self.kind, 1, self.kind, b"", priority=-1),
+            self.queue.advance(self.kind, 1, self.kind, b"", ttr=0),
+            self.queue.position(""),
+            self.queue.position(None),
+        ):
+            await self.failure_of(BadEvent, call)
+        self.assertIsNone(await self.queue.position(self.kind))
+
+    # History
+
+    async def test_what_was_acknowledged_is_kept_with_its_result(self):
+        self.need(Capability.HISTORY)
+        result = bytes(range(256)) + b"\r\ndelete 1\r\n"
+        await self.queue.put(self.kind, b"\0cat.png\xff", priority=7, ttr=9)
+        await self.queue.retry(await self.queue.reserve([self.kind]))
+        event = await self.queue.reserve([self.kind])
+        await self.queue.touch(event)
+        await self.queue.ack(event, result=result, keep=1000)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.event, evolve(event, receipt=None))
+        self.assertIsNone(handled.event.receipt)
+        self.assertEqual((handled.outcome, handled.result, handled.error), ("done", result, ""))
+        self.assertLessEqual(handled.put_at, handled.reserved_at)
+        self.assertLessEqual(handled.reserved_at, handled.settled_at)
+        self.assertLess(handled.settled_at - handled.put_at, 1000)
+
+    async def test_what_was_buried_is_kept_with_its_reason(self):
+        self.need(Capability.HISTORY)
+        await self.queue.put(self.kind, b"hopeless")
+        event = await self.queue.reserve([self.kind])
+        await self.queue.bury(event, "ValueError: no \u00e9\r\n\U0001f408\ud800\0", keep=1000)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(buried=1))
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.event, evolve(event, receipt=None))
+        self.assertEqual(
+            (handled.outcome, handled.result, handled.error),
+            ("buried", b"", "ValueError: no \u00e9\r\n\U0001f408\\ud800\\x00"),
+        )
+        await self.queue.kick(self.kind, 1)
+        await self.queue.ack(await self.queue.reserve([self.kind]), keep=1000)
+        outcomes = [each.outcome for each in await self.queue.history(self.kind)]
+        self.assertEqual(outcomes, ["done", "buried"])
+
+    async def test_nothing_is_kept_without_keep(self):
+        self.need(Capability.HISTORY)
+        for keep in ({}, {"keep": 0}, {"keep": 0, "result": b"unseen"}):
+            await self.queue.put(self.kind, b"")
+            await self.queue.ack(await self.queue.reserve([self.kind]), **keep)
+        self.assertEqual(await self.queue.history(self.kind), [])
+
+    async def test_the_history_lists_the_last_settled_first(self):
+        self.need(Capability.HISTORY)
+        kinds = [self.kind, self.kind + ".other"]
+        for number in range(3):
+            for kind in kinds:
+                await self.queue.put(kind, b"%d" % number)
+                await self.queue.ack(await self.queue.reserve([kind]), keep=1000)
+        listed = await self.queue.history(self.kind, 2)
+        self.assertEqual([each.event.body for each in listed], [b"2", b"1"])
+        listed = [each for each in await self.queue.history() if each.event.type in kinds]
+        self.assertEqual([each.event.type for each in listed], 3 * kinds[::-1])
+        self.assertEqual(await self.queue.history(self.kind + ".unknown"), [])
+
+    async def test_the_history_forgets_when_keep_is_over(self):
+        self.need(Capability.HISTORY)
+        for keep in (1, 1000):
+            await self.queue.put(self.kind, b"%d" % keep)
+            await self.queue.ack(await self.queue.reserve([self.kind]), keep=keep)
+        while len(handled := await self.queue.history(self.kind)) > 1:
+            await self.pass_time(self.queue.reserve([self.kind], 1))
+        self.assertEqual([each.event.body for each in handled], [b"1000"])
+
+    async def test_an_event_that_is_not_reserved_is_not_kept(self):
+        self.need(Capability.HISTORY)
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        await self.queue.retry(event)
+        await self.failure_of(NotReserved, self.queue.ack(event, keep=1000))
+        await self.failure_of(NotReserved, self.queue.bury(event, "late", keep=1000))
+        self.assertEqual(await self.queue.history(self.kind), [])
+        self.assertEqual(await self.queue.depth(self.kind), Depth(ready=1))
+
+    async def test_the_largest_result_is_kept_and_a_larger_one_refused(self):
+        self.need(Capability.HISTORY)
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        for wrong in (
+            self.queue.ack(event, result=bytes(MAX_RESULT + 1), keep=1000),
+            self.queue.ack(event, result="text", keep=1000),
+            self.queue.ack(event, keep=-1),
+            self.queue.ack(event, keep="7d"),
+            self.queue.bury(event, "bad", keep=float("nan")),
+            self.queue.history("two words"),
+            self.queue.history(self.kind, 0),
+            self.queue.history(self.kind, 1001),
+            self.queue.history(self.kind, "1"),
+        ):
+            await self.failure_of(BadEvent, wrong)
+        await self.queue.ack(event, result=bytes(MAX_RESULT), keep=1000)
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.result, bytes(MAX_RESULT))
+
+    # The server's part of features that some lack
+
+    async def test_sequences_and_history_are_unsupported_where_they_lack(self):
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        calls = {
+            Capability.SEQUENCES: (
+                lambda: self.queue.position(self.kind),
+                lambda: self.queue.advance(self.kind, 1),
+                lambda: self.queue.advance(self.kind, 1, self.kind, b"\r\nput 1 0 9 0\r\n\r\n"),
+            ),
+            Capability.HISTORY: (
+                self.queue.history,
+                lambda: self.queue.ack(event, result=b"\r\ndelete 1\r\n", keep=9),
+                lambda: self.queue.bury(event, "delete 1", keep=9),
+            ),
+        }
+        for capability, unsupported in calls.items():
+            if capability not in self.queue.capabilities & ~self.server_lacks:
+                for call in unsupported:
+                    await self.failure_of(Unsupported, call())
+        await self.queue.ack(event)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
 
     async def test_bad_events_are_refused(self):
         for put in (
