@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define
 
+from evserve.events import MAX_MANY
+
 
 # A verb and its converted arguments; the last of `put` is its body. A line or body that is not
 # acceptable becomes "refuse" or "refuse-put", with the reply as its argument.
@@ -19,8 +21,6 @@ Command: TypeAlias = tuple[str, tuple[Any, ...]]
 _U31: Final = (1 << 31) - 1
 _U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
-# The most events of one reserve-batch, whose bodies are in memory at the same time.
-_MAX_BATCH: Final = 1000
 
 # The longest line, its end included; lines of our own verbs may hold two names.
 _MAX_LINE: Final = 224
@@ -55,7 +55,8 @@ _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
     "<pri>": (_DIGITS, _integer()),
     "<delay>": (_DIGITS, _integer()),
     "<bound>": (_DIGITS, _integer(_U64)),
-    "<count>": (_DIGITS, _integer(_MAX_BATCH, least=1)),
+    "<count>": (_DIGITS, _integer(MAX_MANY, least=1)),
+    "<on|off>": (rb" (on|off)", bytes.decode),
 }
 
 _GRAMMAR: Final = """
@@ -85,9 +86,11 @@ quit
 pause-tube <tube> <delay>
 bind <tube> <tube>
 unbind <tube> <tube>
+list-bindings
 reserve-from <seconds>
 reserve-batch <count> <seconds>
 truncate <tube>
+drain <on|off>
 """
 
 # The two verbs that a body follows: priority, delay, TTR, size.
