@@ -18,10 +18,14 @@ wait; Connection.send pipelines it; the commit's answer fires the callers' Defer
 """
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
-from psycopg import OperationalError
-from psycopg.pq import Conninfo
+
+try:
+    from psycopg import OperationalError
+    from psycopg.pq import Conninfo
+except ImportError as error:
+    raise ImportError("psycopg is missing (pip install 'evserve[postgres]')") from error
 
 from evserve.events.engines import QueueURL
 from evserve.events.errors import BadQueueURL

@@ -8,7 +8,7 @@ from psycopg.pq.abc import PGresult
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from evserve.events.errors import QueueError, QueueFull, QueueUnavailable
+from evserve.events.errors import QueueError, QueueUnavailable
 from evserve.events.postgres.connection import Connection, Query, Statement
 from evserve.events.postgres.errors import statement_error
 

@@ -168,33 +168,33 @@ class Connection:
         libpq, between = self._libpq, False
         while self._sent and not self._closed and not libpq.is_busy():
             result = libpq.get_result()
-            if result is None:  # stands between the results of two queries
-                if between:
-                    return
-                between = True
-                continue
-            between = False
-            sent = self._sent[0]
-            status = result.status
-            if status == _SYNC:
-                self._sent.popleft()
-                if sent.error is None:
-                    sent.receiver.done(sent.results)
-                else:
-                    sent.receiver.refused(sent.error)
-                continue
-            statement = sent.preparing.popleft() if sent.preparing else None
-            if status in _DONE:
-                if statement is None:
-                    sent.results.append(result)
-                continue
-            if statement is not None:
-                self._prepared.discard(statement)
-            if status != _ABORTED:
-                if result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) in _FATAL:
-                    self._noticed(result)
-                    return  # the end of the connection follows
-                sent.error = result
+            if result is not None:
+                between = False
+                self._take(self._sent[0], result)
+            elif between:
+                return
+            else:
+                between = True  # None stands between the results of two queries
+
+    def _take(self, sent: _Sent, result: PGresult) -> None:
+        status = result.status
+        if status == _SYNC:
+            self._sent.popleft()
+            if sent.error is None:
+                sent.receiver.done(sent.results)
+            else:
+                sent.receiver.refused(sent.error)
+            return
+        preparation = sent.preparing.popleft() if sent.preparing else None
+        if status in _DONE:
+            if preparation is None:
+                sent.results.append(result)
+            return
+        if preparation is not None:
+            self._prepared.discard(preparation)
+        if status != _ABORTED:
+            sent.error = result
+            self._noticed(result)
 
     def doWrite(self) -> None:
         try:

@@ -1,12 +1,12 @@
 """PostgresQueue: an EventQueue in a Postgres database, for any number of processes."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from functools import wraps
 from random import random
 from time import time
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -45,7 +45,7 @@ from evserve.events.event import (
 )
 from evserve.events.event_queue import Capability, Depth, EventQueue
 from evserve.events.postgres import verbs
-from evserve.events.postgres.calls import Ask, Call, Row, SlowLane, Verb
+from evserve.events.postgres.calls import Ask, Call, Row, SlowLane
 from evserve.events.postgres.commit import GroupCommit
 from evserve.events.postgres.connection import Statement
 from evserve.events.postgres.session import ServedElsewhere, Session, Sessions
@@ -396,20 +396,18 @@ class PostgresQueue:
         self._slow.close(refusal)
         if self._fast.connection is not None:
             try:
-                done = self._leave().addTimeout(self._patience, self._reactor)
-                await done
+                leaving = Deferred.fromCoroutine(self._leave())
+                await leaving.addTimeout(self._patience, self._reactor)
             except Exception as error:  # whatever: others give the events back
                 _log.info("{where}: closed late: {error}", where=self._where, error=error)
         self._fast.close(refusal)
         self._sessions.close()
 
-    def _leave(self) -> Deferred[object]:
+    async def _leave(self) -> None:
         """Give back what is reserved, and sign off, once what was sent is answered."""
-        values = [int8(self._fast.owner)]
-        left = self._fast.add(Call(verbs.Ordered(self._statements.forget_owner), values))
-        return left.addCallback(
-            lambda rows: self._fast.announce([row[0] for row in rows]) or self._fast.when_idle()
-        )
+        left = await self._do(self._statements.forget_owner, [int8(self._fast.owner)])
+        self._fast.announce([row[0] for row in left])
+        await self._fast.when_idle()
 
     # Reservations
 

@@ -225,7 +225,7 @@ def prepare_schema(connection: PGconn, schema: str, *, version: int = VERSION) -
         for migration in _MIGRATIONS[found:version]:
             execute(connection, _named(migration, schema))
         execute(connection, _named("DELETE FROM {schema}.version", schema))
-        number = f"INSERT INTO {{schema}}.version VALUES ({version})"  # noqa: S608 - a number
+        number = f"INSERT INTO {{schema}}.version VALUES ({version})"
         execute(connection, _named(number, schema))
         execute(connection, "COMMIT")
     finally:

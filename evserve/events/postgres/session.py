@@ -12,7 +12,7 @@ from random import random
 from threading import Thread
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define
 from psycopg import OperationalError
 from psycopg.pq import ConnStatus, PGconn, abc
 from twisted.internet.interfaces import IDelayedCall

@@ -280,7 +280,9 @@ FROM {{s}}.event AS e
 """
 _STORED_TYPES: Final = (*_EVENT_TYPES, INT4, FLOAT8, FLOAT8)
 _PEEK_READY: Final = f"{_STORED} WHERE type = $1::text AND state = 0 ORDER BY priority, id LIMIT 1"
-_PEEK_OTHER: Final = f"{_STORED} WHERE type = $1::text AND state = {{state}} ORDER BY due, id LIMIT 1"
+_PEEK_OTHER: Final = (
+    f"{_STORED} WHERE type = $1::text AND state = {{state}} ORDER BY due, id LIMIT 1"
+)
 _FIND: Final = f"{_STORED} WHERE e.id = $1::bigint"
 
 _DELETE: Final = "DELETE FROM {s}.event WHERE id = $1::bigint AND state <> 1 RETURNING id"

@@ -15,6 +15,9 @@ from evserve.events.postgres.calls import Row
 SLOW: Final = 0.02
 """Seconds that finding the first event takes when dead rows are in the way."""
 
+SLOW_SCANS: Final = 3
+"""So many scans in a row make it certain: one may have been interrupted."""
+
 FULL_SHARE: Final = 0.05
 """The part of the time in which slow scans may begin at the very start."""
 
@@ -29,7 +32,7 @@ class Pace:
     """Whether a scan can begin at the start, or should skip what the last one passed over.
 
     Somebody's long transaction keeps rows that were deleted since, and each scan from the start
-    passes over all of them. A scan is slow if three in a row were: one may have been interrupted.
+    passes over all of them.
     """
 
     def __init__(self) -> None:
@@ -43,7 +46,7 @@ class Pace:
     def took(self, seconds: float, now: float) -> None:
         """Take the duration of a scan from the start."""
         self._slow = self._slow + 1 if seconds > SLOW else 0
-        self._next = now + seconds / FULL_SHARE if self._slow >= 3 else 0.0
+        self._next = now + seconds / FULL_SHARE if self._slow >= SLOW_SCANS else 0.0
 
 
 class Waiter:
