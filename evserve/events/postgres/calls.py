@@ -37,7 +37,7 @@ class Verb:
         raise NotImplementedError
 
     def makes_ready(self, calls: "Sequence[Call]") -> Iterable[str]:
-        """Return the types of which there may be ready events afterwards."""
+        """Return the type of each event that may be ready afterwards."""
         return ()
 
     def done(self, calls: "Sequence[Call]", rows: list[Row]) -> None:

@@ -504,8 +504,13 @@ class PostgresQueue:
                 self._wait_expiry = self._reactor.callLater(max(0.0, left), self._expire_waits)
 
     def _notified(self, payload: str) -> None:
-        """Take a notification: a type with ready events, or @ and the seconds of a delay."""
-        if payload.startswith("@"):
+        """Take a notification: a type with ready events, @ and the seconds of a delay, or !.
+
+        The last one is from an engine that has come.
+        """
+        if payload == "!":
+            self._fast.alone = False
+        elif payload.startswith("@"):
             seconds = float(payload[1:])
             if seconds < POLL:
                 self._sweep_in(seconds)
@@ -569,11 +574,13 @@ class PostgresQueue:
         expired.addErrback(lambda _: None)
         if now - self._owners_at >= OWNERS_INTERVAL:
             self._owners_at = now
-            missing = self._ask(self._statements.owners_without_lock, [])
-            missing.addCallbacks(self._found_missing, lambda _: None)
+            owners = self._ask(self._statements.owners, [])
+            owners.addCallbacks(self._found_owners, lambda _: None)
 
-    def _found_missing(self, rows: list[Row]) -> None:
-        missing = {row[0] for row in rows} - {self._fast.owner}
+    def _found_owners(self, rows: list[Row]) -> None:
+        others = [(owner, lives) for owner, lives in rows if owner != self._fast.owner]
+        self._fast.alone = not others
+        missing = {owner for owner, lives in others if not lives}
         dead, self._missing = missing & self._missing, missing
         for owner in dead:
             forgotten = self._ask(self._statements.forget_owner, [int8(owner)])

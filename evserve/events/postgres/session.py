@@ -257,6 +257,7 @@ class _Attempt:
             execute(fast, f"INSERT INTO {table} VALUES ({self.owner}) ON CONFLICT DO NOTHING")
         self._lock_owner(fast, owner_class(self._schema), self.owner)
         execute(slow, f'LISTEN "{self._schema}"')
+        execute(slow, f"SELECT pg_notify('{self._schema}', '!')")  # who is alone notifies nobody
 
     def _lock_owner(self, fast: abc.PGconn, family: int, owner: int) -> None:
         """Take the lock that shows others that this owner lives.
