@@ -193,5 +193,5 @@ class Single:
     def refused(self, result: PGresult) -> None:
         self._call.verb.failed(self._call, statement_error(result))
 
-    def lost(self, error: QueueUnavailable) -> None:
+    def lost(self, error: QueueError) -> None:
         self._call.verb.failed(self._call, error)

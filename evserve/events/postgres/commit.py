@@ -35,8 +35,8 @@ MAX_UNDER_WAY: Final = 1
 class GroupCommit(Lane):
     """The lane of producers and consumers.
 
-    alone: whether no other engine is there to be notified.  take: makes the Event of a row that was reserved.  give_back: called with rows that nobody
-    waits for any more.
+    alone: whether no other engine is there to be notified.  take: makes the Event of a row that
+    was reserved.  give_back: called with rows that nobody waits for any more.
     """
 
     def __init__(
@@ -89,6 +89,12 @@ class GroupCommit(Lane):
             batch = _Batch(self)
             batch.ask(group)
             self._send_batch(batch)
+
+    def send_last(self, call: Call) -> "Deferred[Any]":
+        """Send a call although the lane is closed to others."""
+        self.pending.append(call)
+        self.flush()
+        return call.deferred
 
     def undone(self, calls: list[Call]) -> None:
         """Put calls that did nothing before those that are pending."""
@@ -168,7 +174,7 @@ class _Nothing:
     def refused(self, result: PGresult) -> None:
         """Nothing: those who wait for a notification also look by themselves."""
 
-    def lost(self, error: QueueUnavailable) -> None:
+    def lost(self, error: QueueError) -> None:
         """Nothing: nobody asked."""
 
 
@@ -283,18 +289,19 @@ class _Batch:
         elif len(calls) + len(self._waiting) > 1:
             lane.send_alone(calls, self._waiting)
         else:
-            self._fail(statement_error(result))
+            error = statement_error(result)
+            self._fail_calls(error)
+            for group in self._waiting:
+                group.asking = 0
+                lane.waits.fail_group(group, error)
 
-    def lost(self, error: QueueUnavailable) -> None:
-        self._lane.answer(self, lambda: self._fail(error))
+    def lost(self, error: QueueError) -> None:
+        self._lane.answer(self, lambda: self._fail_calls(error))  # who waits has been told
 
-    def _fail(self, error: QueueError) -> None:
+    def _fail_calls(self, error: QueueError) -> None:
         for verb, calls in self._groups:
             for call in calls:
                 verb.failed(call, error)
-        for group in self._waiting:
-            group.asking = 0
-            self._lane.waits.fail_group(group, error)
 
 
 def _place(entry: tuple[Verb, list[Call]]) -> int:

@@ -48,7 +48,8 @@ from evserve.events.postgres import verbs
 from evserve.events.postgres.calls import Ask, Call, Row, SlowLane
 from evserve.events.postgres.commit import GroupCommit
 from evserve.events.postgres.connection import Statement
-from evserve.events.postgres.session import ServedElsewhere, Session, Sessions
+from evserve.events.postgres.errors import UnusableError
+from evserve.events.postgres.session import Session, Sessions
 from evserve.events.postgres.statements import Statements
 from evserve.events.postgres.values import float8, int8
 from evserve.events.postgres.verbs import Held, Reservation
@@ -392,7 +393,7 @@ class PostgresQueue:
             if timer is not None and timer.active():
                 timer.cancel()
         self._waits.fail(refusal)
-        self._fast.fail_pending(refusal)
+        self._fast.close(refusal)
         self._slow.close(refusal)
         if self._fast.connection is not None:
             try:
@@ -400,12 +401,12 @@ class PostgresQueue:
                 await leaving.addTimeout(self._patience, self._reactor)
             except Exception as error:  # whatever: others give the events back
                 _log.info("{where}: closed late: {error}", where=self._where, error=error)
-        self._fast.close(refusal)
-        self._sessions.close()
+        self._sessions.close(refusal)
 
     async def _leave(self) -> None:
         """Give back what is reserved, and sign off, once what was sent is answered."""
-        left = await self._do(self._statements.forget_owner, [int8(self._fast.owner)])
+        forget = verbs.Ordered(self._statements.forget_owner)
+        left = await self._fast.send_last(Call(forget, [int8(self._fast.owner)]))
         self._fast.announce([row[0] for row in left])
         await self._fast.when_idle()
 
@@ -489,7 +490,7 @@ class PostgresQueue:
         self._waits.fail(error)
 
     def _failed(self, error: QueueError) -> None:
-        if isinstance(error, ServedElsewhere):
+        if isinstance(error, UnusableError):
             why = self._why()
             self._fast.fail_pending(why)
             self._slow.fail_pending(why)
