@@ -24,13 +24,14 @@ from evserve import events
 from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
 from evserve.queue.model import Client, Event, Refusal, State, Wait
+from evserve.queue.outbox import Outbox
 from evserve.queue.store import (
     BATCH_ROWS,
     Batch,
-    Binding,
     DamagedEventError,
     OnCommit,
     Outcome,
+    Record,
     Store,
     StoreError,
     Writer,
@@ -82,7 +83,8 @@ class Broker:
 
     `observe` is called after each commit. `draining`: no puts are accepted. `broken`: the store
     has failed, no changes are accepted. `problem`: why the store takes no changes now, or None.
-    `damaged` counts the events that were buried because the store had lost their bodies.
+    `damaged` counts the events that were buried because the store had lost their bodies. `outbox`
+    is what moves events from the outbox of a durable store into the queue.
     """
 
     core: Core
@@ -94,6 +96,7 @@ class Broker:
     broken: bool = field(default=False, init=False)
     problem: str | None = field(default=None, init=False)
     damaged: int = field(default=0, init=False)
+    outbox: Outbox | None = field(default=None, init=False)
     _receivers: dict[Client, Receiver] = field(factory=dict, init=False)
     _woken: dict[Receiver, None] = field(factory=dict, init=False)
     _pumping: bool = field(default=False, init=False)
@@ -113,6 +116,11 @@ class Broker:
     _flush_call: IDelayedCall | None = field(default=None, init=False)
     _counters_due: float = field(default=0.0, init=False)
     _busy_since: float | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.store.durable:
+            self.outbox = Outbox(self)
+            self.outbox.look_soon()
 
     def now(self) -> float:
         """The time, in seconds since the epoch: delays outlive the process."""
@@ -203,16 +211,16 @@ class Broker:
         self,
         on_commit: OnCommit,
         changes: Sequence[Change] = (),
-        binding: Binding | None = None,
+        record: Record | None = None,
     ) -> None:
-        """Have `changes` and `binding` committed, then apply them and call `on_commit`.
+        """Have `changes` and `record` committed, then apply them and call `on_commit`.
 
         Without any, `on_commit` is called in its turn. `pump` must follow.
         """
         gathered = self._gathered
         if not gathered or gathered[-1].is_full:
             gathered.append(Batch())
-        gathered[-1].add(on_commit, changes, binding)
+        gathered[-1].add(on_commit, changes, record)
 
     def wake(self, receiver: Receiver) -> None:
         """Have `pump` call `receiver.resume`."""
@@ -276,6 +284,8 @@ class Broker:
         closed: Deferred[None] = Deferred()
         self._close_waiters.append(closed)
         self._closing = True
+        if self.outbox is not None:
+            self.outbox.stop()
         self.pump()
         return closed
 

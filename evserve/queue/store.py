@@ -1,7 +1,7 @@
 """The store: what one commit writes (Batch), what keeps it (Store), and what calls that (Writer).
 
 The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
-calls a Store, except for `load` and `body`. The rows of a batch are made in the reactor's thread,
+calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the reactor's thread,
 so the writer thread never looks at an event that the core is changing.
 """
 
@@ -29,7 +29,7 @@ UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, in
 # The most entries of one commit: in a larger one, the first would wait needlessly for the last.
 BATCH_ROWS: Final = 256
 # Bytes of bodies after which a commit takes no more entries: the disk reserve has room for them.
-_BATCH_BYTES: Final = 1024 * 1024
+BATCH_BYTES: Final = 1024 * 1024
 
 
 class StoreError(Exception):
@@ -64,6 +64,36 @@ class Binding:
 
 
 @frozen
+class OutboxRow:
+    """An event that another connection to the store's database left in its outbox.
+
+    row: the number of the row.  event_id: the event's id if it was promised one.  put_at: when the
+    row was made, in seconds since the epoch.
+    """
+
+    row: int
+    event_id: int | None
+    type: str
+    body: bytes
+    priority: int
+    delay: float
+    ttr: int
+    key: str | None
+    put_at: float
+
+
+@frozen
+class Taken:
+    """A row of the outbox taken out, in the commit that puts its event."""
+
+    row: int
+
+
+# What else is written in the commit of some changes, or alone.
+Record: TypeAlias = Binding | Taken
+
+
+@frozen
 class WriteResult:
     """The outcome of a batch: of its puts, and of everything else in it.
 
@@ -84,35 +114,37 @@ class Batch:
     many of the updates no command waits for.
     """
 
-    entries: list[tuple[OnCommit, Sequence[Change], Binding | None]] = Factory(list)
+    entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
     puts: list[PutRow] = Factory(list)
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
+    taken: list[int] = Factory(list)
     size: int = 0
     counters: int = 0
 
     @property
     def is_full(self) -> bool:
         """Whether no more entries should be added."""
-        return len(self.entries) >= BATCH_ROWS or self.size >= _BATCH_BYTES
+        return len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
 
     def is_divisible(self, result: WriteResult) -> bool:
         """Whether parts of it may be committed although `result` is that of the whole."""
         if Outcome.DAMAGED in (result.puts, result.rest):
             return len(self.entries) > 1 or (self.counters > 0 and len(self.entries) > 0)
-        changes = self.rows - len(self.puts)
+        changes = self.rows - len(self.puts) - len(self.taken)
         return result.rest is Outcome.FULL and changes > 1 and len(self.entries) > 1
 
     @property
     def rows(self) -> int:
         """How many rows the commit writes."""
-        return len(self.puts) + len(self.updates) + len(self.deletes) + len(self.bindings)
+        changes = len(self.updates) + len(self.deletes) + len(self.bindings)
+        return len(self.puts) + len(self.taken) + changes
 
     def add(
-        self, on_commit: OnCommit, changes: Sequence[Change], binding: Binding | None = None
+        self, on_commit: OnCommit, changes: Sequence[Change], record: Record | None = None
     ) -> None:
-        """Add the rows of `changes` and of `binding`."""
+        """Add the rows of `changes` and of `record`."""
         for change in changes:
             event = change.event
             if change.origin is None:
@@ -136,9 +168,11 @@ class Batch:
             else:
                 self.size += event.size
                 self.updates.append(_update_row(change, change.target))
-        if binding is not None:
-            self.bindings.append(binding)
-        self.entries.append((on_commit, changes, binding))
+        if isinstance(record, Binding):
+            self.bindings.append(record)
+        elif record is not None:
+            self.taken.append(record.row)
+        self.entries.append((on_commit, changes, record))
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches with the entries of this one, without its counters."""
@@ -192,6 +226,9 @@ class Store(Protocol):
     def body(self, event_id: int) -> bytes:
         """Return the body of a committed event; raises DamagedEventError, StoreError."""
 
+    def outbox(self) -> list[OutboxRow]:
+        """Return the next rows of the outbox, which a durable store has; raises StoreError."""
+
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
 
@@ -217,6 +254,10 @@ class MemoryStore(Store):
     @override
     def body(self, event_id: int) -> bytes:
         raise StoreError(f"event {event_id} has no body in memory")  # the core has every body
+
+    @override
+    def outbox(self) -> list[OutboxRow]:
+        return []
 
     @override
     def close(self) -> None:
