@@ -1,24 +1,26 @@
 """Transactions of a database that a queue is in: the context manager of `Event.transaction`.
 
-A handler that writes into the database where its event is has its effect exactly once: its rows and
-the removal of the event are one commit.
+A handler that writes into the database where its event is has its effect exactly once: its rows
+and the removal of the event are one commit.
 
     async def make_thumbnail(event):
         async with event.transaction() as connection:
             await connection.execute("INSERT INTO thumbnail VALUES (?, ?)", [name, size])
 
-A handler that is `blocking` writes `with` and gets the driver's own connection (sqlite3.Connection,
-psycopg.Connection), on which it must not commit. An engine supplies the TransactionSteps.
+A handler that is `blocking` writes `with` and gets the driver's own connection
+(sqlite3.Connection, psycopg.Connection), on which it must not commit. An engine supplies the
+TransactionSteps.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, fail
 from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
-from twisted.python.threadable import isInIOThread
+from twisted.python import threadable
 
 from evserve.events.errors import QueueError
 
@@ -78,10 +80,8 @@ class TransactionConnection:
         """Call `function` with the driver's connection and `args` in a thread, as for an ORM."""
         if self._ended:
             return fail(QueueError("the transaction has ended"))
-        call = self._calls.run(
-            _in_thread, self._reactor, function, self.raw, *args, **kwargs  # type: ignore[arg-type]
-        )
-        return _uncancelled(call)
+        call = partial(function, self.raw, *args, **kwargs)
+        return _uncancelled(self._calls.run(_in_thread, self._reactor, call))
 
     def end(self) -> Deferred[Any]:
         """Refuse further calls; fires when those before have ended."""
@@ -94,10 +94,13 @@ def _execute(raw: Any, sql: str, parameters: Any) -> list[Any]:
     return list(cursor.fetchall()) if cursor.description else []
 
 
-def _in_thread(
-    reactor: Any, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> Deferred[T]:
-    return deferToThreadPool(reactor, reactor.getThreadPool(), function, *args, **kwargs)
+def _in_thread(reactor: Any, function: Callable[[], T]) -> Deferred[T]:
+    return deferToThreadPool(reactor, reactor.getThreadPool(), function)
+
+
+def in_reactor_thread() -> bool:
+    """Whether this is the reactor's thread, in which nothing may wait for that."""
+    return threadable.ioThread is None or threadable.isInIOThread()
 
 
 def _uncancelled(work: Deferred[T]) -> Deferred[T]:
@@ -159,15 +162,15 @@ class Transaction:
         await connection.end()
         try:
             if not commit:
-                await _in_thread(self.reactor, steps.rollback, connection.raw)
+                await _in_thread(self.reactor, partial(steps.rollback, connection.raw))
                 return
             try:
                 steps.claim()
             except BaseException:
-                await _in_thread(self.reactor, steps.rollback, connection.raw)
+                await _in_thread(self.reactor, partial(steps.rollback, connection.raw))
                 raise
             try:
-                await _in_thread(self.reactor, steps.commit, connection.raw)
+                await _in_thread(self.reactor, partial(steps.commit, connection.raw))
             except BaseException:
                 steps.settle(committed=False)
                 raise
@@ -176,7 +179,7 @@ class Transaction:
             self.limit.release()
 
     def __enter__(self) -> Any:
-        if isInIOThread():
+        if in_reactor_thread():
             raise QueueError("write `async with event.transaction()`, or run in a thread")
         self._raw = self.steps.begin()
         return self._raw

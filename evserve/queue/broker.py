@@ -234,7 +234,7 @@ class Broker:
 
     def pump(self) -> None:
         """Pass all answers on to clients, then set timers."""
-        if self._pumping:
+        if self._pumping or self._closed:
             return
         self._pumping = True
         core = self.core

@@ -296,7 +296,7 @@ class Session:
 
         (core.bind if bound else core.unbind)(source, target)
         self._outstanding += 1
-        self.broker.submit(on_commit, binding=Binding(source, target, bound))
+        self.broker.submit(on_commit, record=Binding(source, target, bound))
         return None
 
     # Verbs of consumers.

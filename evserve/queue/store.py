@@ -1,8 +1,8 @@
 """The store: what one commit writes (Batch), what keeps it (Store), and what calls that (Writer).
 
 The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
-calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the reactor's thread,
-so the writer thread never looks at an event that the core is changing.
+calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the
+reactor's thread, so the writer thread never looks at an event that the core is changing.
 """
 
 from collections.abc import Callable, Sequence
