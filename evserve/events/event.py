@@ -281,6 +281,15 @@ def check_history(event_type: str | None, limit: int) -> tuple[str | None, int]:
     return wanted, check_many(limit)
 
 
+def check_no_connection(connection: object) -> None:
+    """Refuse the `connection` of a put, for an engine that has no transactions.
+
+    Raises Unsupported.
+    """
+    if connection is not None:
+        raise Unsupported("put takes no connection: the queue is not in a database")
+
+
 def check_event(event: Event) -> Event:
     """Return `event` if it is one; raises BadEvent."""
     if not (isinstance(event, Event) and type(event.id) is str and event.id.isprintable()):

@@ -34,12 +34,12 @@ from evserve.events import (
     QueueURL,
     State,
     Stored,
-    Unsupported,
     check_binding,
     check_event,
     check_id,
     check_key,
     check_many,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
@@ -174,11 +174,11 @@ class EmbeddedQueue(EventQueue):
                 raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
             if self.broker.draining:
                 raise QueueFull("the queue is draining and accepts no events")
-            if connection is None:
-                return self._put_now(name, data, pri=pri, delay=wait, ttr=run, key=only)
             if self.transactions is None:
-                raise Unsupported("memory: has no transactions")
-            return self.transactions.put(connection, (name, data, pri, wait, run, only))
+                check_no_connection(connection)
+            elif connection is not None:
+                return self.transactions.put(connection, (name, data, pri, wait, run, only))
+            return self._put_now(name, data, pri=pri, delay=wait, ttr=run, key=only)
         except QueueError as error:
             return fail(error)
 
