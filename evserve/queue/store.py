@@ -5,11 +5,12 @@ calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are m
 reactor's thread, so the writer thread never looks at an event that the core is changing.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
@@ -31,6 +32,12 @@ UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, in
 BATCH_ROWS: Final = 256
 # Bytes of bodies after which a commit takes no more entries: the disk reserve has room for them.
 BATCH_BYTES: Final = 1024 * 1024
+
+# Bytes of bodies and results in one answer from the history, which holds up other clients.
+_HISTORY_BYTES: Final = 4 * 1024 * 1024
+# How much a store in memory keeps of the history: events, and bytes of bodies and results.
+_MEMORY_HISTORY: Final = 10_000
+_MEMORY_HISTORY_BYTES: Final = 16 * 1024 * 1024
 
 
 class StoreError(Exception):
@@ -90,8 +97,44 @@ class Taken:
     row: int
 
 
-# What else is written in the commit of some changes, or alone.
-Record: TypeAlias = Binding | Taken
+@frozen
+class Advance:
+    """A sequence moves to `number`; with_put: in one commit with the puts of its entry."""
+
+    sequence: str
+    number: int
+    with_put: bool
+
+
+class Kept(NamedTuple):
+    """A row of the history: an event as its consumer saw it, and what became of it.
+
+    outcome: "done" or "buried".  Times are in seconds; `expires` is when the row may go.  body:
+    None when only the store has it.
+    """
+
+    id: int
+    tube: str
+    pri: int
+    delay: float
+    ttr: int
+    created: float
+    reserves: int
+    timeouts: int
+    releases: int
+    buries: int
+    kicks: int
+    outcome: str
+    result: bytes
+    error: str
+    reserved_at: float
+    settled_at: float
+    expires: float
+    body: bytes | None
+
+
+# What an entry of a batch writes beside its changes.
+Record: TypeAlias = Binding | Advance | Kept | Taken
 
 
 @frozen
@@ -111,8 +154,8 @@ class WriteResult:
 class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
-    size: the bytes of all bodies that it writes; an update writes a body again.  counters: how
-    many of the updates no command waits for.
+    size: the bytes of all bodies and results that it writes; an update writes a body again.
+    counters: how many of the updates no command waits for.
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
@@ -121,6 +164,8 @@ class Batch:
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
     taken: list[int] = Factory(list)
+    advances: list[Advance] = Factory(list)
+    kept: list[Kept] = Factory(list)
     size: int = 0
     counters: int = 0
 
@@ -139,8 +184,8 @@ class Batch:
     @property
     def rows(self) -> int:
         """How many rows the commit writes."""
-        changes = len(self.updates) + len(self.deletes) + len(self.bindings)
-        return len(self.puts) + len(self.taken) + changes
+        own = len(self.puts) + len(self.updates) + len(self.deletes)
+        return own + len(self.bindings) + len(self.advances) + len(self.kept) + len(self.taken)
 
     def add(
         self, on_commit: OnCommit, changes: Sequence[Change], record: Record | None = None
@@ -169,11 +214,20 @@ class Batch:
             else:
                 self.size += event.size
                 self.updates.append(_update_row(change, change.target))
+        if record is not None:
+            self._add_record(record, changes)
+        self.entries.append((on_commit, changes, record))
+
+    def _add_record(self, record: Record, changes: Sequence[Change]) -> None:
         if isinstance(record, Binding):
             self.bindings.append(record)
-        elif record is not None:
+        elif isinstance(record, Advance):
+            self.advances.append(record)
+        elif isinstance(record, Taken):
             self.taken.append(record.row)
-        self.entries.append((on_commit, changes, record))
+        else:
+            self.kept.append(record)
+            self.size += changes[0].event.size + len(record.result)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches with the entries of this one, without its counters."""
@@ -230,15 +284,36 @@ class Store(Protocol):
     def outbox(self) -> list[OutboxRow]:
         """Return the next rows of the outbox, which a durable store has; raises StoreError."""
 
+    def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
+        """Return what was kept and has not expired, the last first; raises StoreError."""
+
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
 
 
+def listed(rows: Iterable[Kept], most: int) -> list[Kept]:
+    """Return the first `most` rows, fewer if they are large, but one at least."""
+    taken: list[Kept] = []
+    size = 0
+    for row in rows:
+        size += _kept_size(row)
+        if len(taken) == most or (taken and size > _HISTORY_BYTES):
+            break
+        taken.append(row)
+    return taken
+
+
+def _kept_size(row: Kept) -> int:
+    return len(row.body or b"") + len(row.result)
+
+
 @define
 class MemoryStore(Store):
-    """Keeps nothing: the core is the only copy."""
+    """Keeps nothing but a history, which is bounded: the core is the only copy of events."""
 
     durable: bool = False
+    _kept: deque[Kept] = field(factory=deque, init=False)
+    _kept_bytes: int = field(default=0, init=False)
 
     @override
     def load(self, core: Core) -> None:
@@ -246,6 +321,11 @@ class MemoryStore(Store):
 
     @override
     def write(self, batch: Batch) -> WriteResult:
+        for row in batch.kept:
+            self._kept.append(row)
+            self._kept_bytes += _kept_size(row)
+            while len(self._kept) > _MEMORY_HISTORY or self._kept_bytes > _MEMORY_HISTORY_BYTES:
+                self._kept_bytes -= _kept_size(self._kept.popleft())
         return WriteResult(Outcome.COMMITTED, Outcome.COMMITTED)
 
     @override
@@ -259,6 +339,13 @@ class MemoryStore(Store):
     @override
     def outbox(self) -> list[OutboxRow]:
         return []
+
+    @override
+    def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
+        rows = reversed(self._kept)
+        return listed(
+            (each for each in rows if each.expires > now and tube in (None, each.tube)), most
+        )
 
     @override
     def close(self) -> None:

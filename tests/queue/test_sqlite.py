@@ -123,7 +123,8 @@ class SurvivalTests(StoreTests):
         self.stores.clear()
         other = sqlite3.connect(self.path)
         other.executescript(
-            "ALTER TABLE event DROP COLUMN checksum; DROP TABLE outbox; PRAGMA user_version = 1;"
+            "ALTER TABLE event DROP COLUMN checksum; DROP TABLE outbox; DROP TABLE sequence;"
+            "DROP TABLE handled; PRAGMA user_version = 1;"
         )
         other.close()
         server, client = self.open(resident=0)
@@ -301,11 +302,13 @@ class SpaceTests(StoreTests):
     def test_a_store_opened_on_a_full_disk_makes_its_reserve_when_there_is_space(self):
         full, real = SimpleNamespace(f_bavail=0, f_frsize=4096), os.statvfs
         self.patch(os, "statvfs", lambda _: full)
+        patched = self.patch(os, "posix_fallocate", _no_quota)
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         ballast = Path(f"{self.path}-ballast")
         store.maintain()
         self.assertFalse(ballast.exists())
+        patched.restore()
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10**6, f_frsize=4096))
         store.maintain()
         some = ballast.stat().st_size
