@@ -193,7 +193,7 @@ class FailingTests(RunnerTestCase):
 
     def test_an_event_that_cannot_be_buried_is_retried(self):
         class Full(MemoryQueue):
-            def bury(self, event, reason):
+            def bury(self, event, reason, **kept):
                 return fail(QueueFull("no room for the record"))
 
         self.queue = Full(self.clock)
@@ -288,7 +288,7 @@ class OutageTests(RunnerTestCase):
         acked = []
 
         class CutOff(MemoryQueue):
-            def ack(self, event):
+            def ack(self, event, **kept):
                 acked.append(event.id)
                 self.go_away()
                 return fail(QueueUnavailable("lost"))
@@ -316,7 +316,7 @@ class OutageTests(RunnerTestCase):
 
     def test_the_worker_goes_on_after_an_unexpected_error_of_the_engine(self):
         class Strange(MemoryQueue):
-            def ack(self, event):
+            def ack(self, event, **kept):
                 raise KeyError("a bug")
 
         self.queue = Strange(self.clock)
@@ -375,7 +375,7 @@ class LoggingTests(RunnerTestCase):
         self.answer = answer = Deferred()
 
         class Slow(MemoryQueue):
-            def bury(self, event, reason):
+            def bury(self, event, reason, **kept):
                 return answer
 
             def retry(self, event, delay=0):

@@ -31,10 +31,10 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(parse("--demo")["demo"], 1)
 
     def test_numbers_are_checked(self):
-        for word in ("--concurrency=0", "--concurrency=x", "--max-attempts=-1", "--timeout=soon"):
+        for word in ("--concurrency=0", "--concurrency=x", "--max-attempts=-1", "--timeout=soon", "--keep=7y"):
             self.assertRaises(UsageError, parse, "--queue=memory:", word)
-        options = parse("--queue=memory:", "--concurrency=2", "--timeout=.5", "--max-attempts=1")
-        self.assertEqual([options[name] for name in options if name != "demo"][1:], [2, 0.5, 1])
+        options = parse("--queue=memory:", "--concurrency=2", "--timeout=.5", "--max-attempts=1", "--keep=2h")
+        self.assertEqual([options[name] for name in options if name != "demo"][1:], [2, 0.5, 1, 7200])
 
 
 class ServiceTestCase(SynchronousTestCase):
