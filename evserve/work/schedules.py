@@ -124,12 +124,14 @@ class Scheduler:
     fail: Callable[[str], object]
     now: Callable[[], float] = time
     roll: Callable[[], float] = random
+    _started: int = field(init=False, default=0)
     _stopping: bool = field(init=False, default=False)
     _waits: set[Deferred[Any]] = field(init=False, factory=set)
     _runs: list[Deferred[None]] = field(init=False, factory=list)
 
     def start(self) -> None:
         """Start to put events."""
+        self._started = int(self.now())
         self._runs = [Deferred.fromCoroutine(self._run(each)) for each in self.schedules]
         for schedule, run in zip(self.schedules, self._runs, strict=True):
             run.addErrback(self._crashed, schedule)
@@ -170,11 +172,10 @@ class Scheduler:
     async def _begin(self, schedule: LoadedSchedule) -> int:
         """Return the time after which ticks are to be put."""
         position = await self.queue.position(schedule.sequence)
-        now = int(self.now())
-        if position is None:  # seen for the first time: a later outage is counted from now on
-            await self.queue.advance(schedule.sequence, now)
-            return now
-        return max(position, now) if schedule.plugin.missed == "skip" else position
+        if position is None:  # seen for the first time: stored, so that an outage is noticed
+            await self.queue.advance(schedule.sequence, self._started)
+            return self._started
+        return max(position, self._started) if schedule.plugin.missed == "skip" else position
 
     async def _step(self, schedule: LoadedSchedule, position: int) -> int:
         """Wait for the next tick, or put the last one that is due; return the new position."""
