@@ -81,14 +81,15 @@ _UNREADABLE: Final = "the store could not be read (the log says why)"
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
     """Return the queue that a `sqlite:` or `memory:` URL names."""
+    url.allow_parameters()
     if url.host is not None:
-        raise BadQueueURL(f"{url.text!r}: write sqlite:///absolute/path or sqlite:relative/path")
+        raise BadQueueURL(f"{url.shown}: write sqlite:///absolute/path or sqlite:relative/path")
     if url.scheme == "memory":
         if url.path:
-            raise BadQueueURL(f"{url.text!r}: nothing may follow memory:")
+            raise BadQueueURL(f"{url.shown}: nothing may follow memory:")
         return EmbeddedQueue(_memory_broker(reactor))
     if not url.path:
-        raise BadQueueURL(f"{url.text!r} names no file")
+        raise BadQueueURL(f"{url.shown} names no file")
     try:
         return EmbeddedQueue(_sqlite_broker(Path(url.path), reactor))
     except StoreError as error:

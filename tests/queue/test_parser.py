@@ -71,6 +71,9 @@ GOOD = {
     b"bury-keep 1 9 2147483647 0\r\n": ("bury-keep", 1, 9, 2**31 - 1, b""),
     b"history 1000": ("history", 1000),
     b"history-tube t 1": ("history-tube", "t", 1),
+    b"list-bindings": ("list-bindings",),
+    b"drain on": ("drain", "on"),
+    b"drain off": ("drain", "off"),
 }
 
 BAD_FORMAT = (
@@ -90,12 +93,14 @@ BAD_FORMAT = (
     *(b"position ", b"advance a", b"advance a -1", b"advance a 9223372036854775808"),
     *(b"advance-put a 1 t 0 1", b"delete-keep 1 2", b"bury-keep 1 2 3", b"history 1001"),
     *(b"delete-keep 1 2147483648 0", b"history 0", b"history-tube t", b"history-tube 1"),
+    *(b"drain ", b"drain ON", b"drain 1"),
     *(b"x" * 223, b"use " + b"a" * 1000, b"bind " + b"a" * 600),
 )
 
 UNKNOWN = (
     *(b"", b" ", b"foo", b"put", b"use", b"peek", b"delete", b"Reserve", b"STATS", b" stats"),
     *(b"touch", b"list-tube", b"kick", b"kick-job", b"\xff\xfe", b"watch", b"x" * 222, b"bind"),
+    *(b"drain", b"list-bindings "),
 )
 
 
