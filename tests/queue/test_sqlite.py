@@ -114,7 +114,9 @@ class SurvivalTests(StoreTests):
         self.assertIn(b"current-jobs-ready: 1\n", client.ask(b"stats\r\n"))
 
     def test_a_store_of_a_former_version_keeps_its_events(self):
-        version_2 = "DROP TABLE sequence; DROP TABLE handled; PRAGMA user_version = 2;"
+        version_2 = (
+            "DROP TABLE outbox; DROP TABLE sequence; DROP TABLE handled; PRAGMA user_version = 2;"
+        )
         version_1 = version_2 + "ALTER TABLE event DROP COLUMN checksum; PRAGMA user_version = 1;"
         for script in (version_2, version_1):
             self.check_migration(script)
@@ -385,16 +387,17 @@ class SpaceTests(StoreTests):
     def test_a_store_opened_on_a_full_disk_makes_its_reserve_when_there_is_space(self):
         full, real = SimpleNamespace(f_bavail=0, f_frsize=4096), os.statvfs
         self.patch(os, "statvfs", lambda _: full)
+        patched = self.patch(os, "posix_fallocate", _no_quota)
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
         ballast = Path(f"{self.path}-ballast")
         store.maintain()
-        part = self.path.stat().st_size // 8  # of the empty database
-        self.assertEqual(ballast.stat().st_size, part)
+        self.assertFalse(ballast.exists())
+        patched.restore()
         self.patch(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10**6, f_frsize=4096))
         store.maintain()
         some = ballast.stat().st_size
-        self.assertGreater(some, part)
+        self.assertGreater(some, 0)
         patched = self.patch(os, "posix_fallocate", _no_quota)
         store.maintain()
         patched.restore()
@@ -583,8 +586,8 @@ class OpeningTests(StoreTests):
 
     def test_a_newer_schema(self):
         self.open_and_load()
-        self.execute("PRAGMA user_version = 4")
-        self.assertIn("schema version 4 is newer than", self.refusal())
+        self.execute("PRAGMA user_version = 1000")
+        self.assertIn("schema version 1000 is newer than", self.refusal())
 
     def test_another_programs_database(self):
         self.path.parent.mkdir(parents=True)
