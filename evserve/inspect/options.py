@@ -7,14 +7,7 @@ from twisted.python import usage
 from typing_extensions import override
 
 from evserve.events import MAX_NUMBER
-from evserve.options import (
-    MAX_TIMER_SECONDS,
-    choice,
-    integer_between,
-    positive_integer,
-    positive_number,
-    seconds_up_to,
-)
+from evserve.options import choice, integer_between, positive_number, seconds_up_to
 
 
 MAX_HISTORY: Final = 1000
@@ -79,16 +72,11 @@ VERBS: Final[dict[str, Verb]] = {
 }
 
 
-def _help() -> str:
-    lines = [f"{name} {verb.usage}: {verb.help}." for name, verb in VERBS.items()]
-    return "Looks into a queue, and mends it. " + " ".join(lines)
-
-
 class Options(usage.Options):
     """The options of `events`."""
 
     synopsis = "--queue URL [VERB] [options]"
-    longdesc = _help()
+    longdesc = "Looks into a queue, and mends it. Without a verb it lists the types of events."
     optParameters: list[list[Any]] = [
         ["queue", None, None, "URL of the queue, such as beanstalk://127.0.0.1:11300"],
         [
@@ -130,6 +118,13 @@ class Options(usage.Options):
         usage.Options.__init__(self)
         self["verb"], self["words"] = "list", []
 
+    @override
+    def getUsage(self, width: int | None = None) -> str:
+        usages = {f"{name} {verb.usage}": verb.help for name, verb in VERBS.items()}
+        longest = max(map(len, usages))
+        lines = [f"  {words:<{longest}}  {text}" for words, text in usages.items()]
+        return "\n".join([usage.Options.getUsage(self, width), "Verbs:", *lines, ""])
+
     def parseArgs(self, *words: str) -> None:
         if words:
             self["verb"], self["words"] = words[0], list(words[1:])
@@ -158,33 +153,31 @@ class Options(usage.Options):
             raise usage.UsageError("say which queue: --queue URL")
 
     def _check_words(self, verb: str, words: list[str]) -> None:
-        if verb == "list" and self["done"] and len(words) > 1:
-            raise usage.UsageError("list --done: one type, or none for all")
-        if verb == "list" and self["limit"] and not self["done"]:
-            raise usage.UsageError("--limit: needs --done")
-        if verb == "peek":
-            if bool(words) is bool(self["id"]):
-                raise usage.UsageError("peek: name a type or --id ID, and not both")
-            if self["id"] and self["state"]:
-                raise usage.UsageError("--state: of a type, not of --id")
-            if self["raw"] and self["json"]:
-                raise usage.UsageError("--raw and --json exclude each other (leave one out)")
-        if verb in ("delete", "replay") and bool(words) is bool(self["type"]):
-            raise usage.UsageError(f"{verb}: name ids or --type TYPE, and not both")
-        if verb == "replay" and words and (self["failed"] or self["limit"]):
-            raise usage.UsageError("--failed, --limit: with --type, not with ids")
-        if verb == "kick" and len(words) > 1:
-            if self["all"]:
-                raise usage.UsageError("kick: a number or --all, and not both")
-            words[1] = self._number(f"kick {words[1]}", words[1])
-        if verb == "pause":
-            words[1] = self._number(f"pause {words[1]}", words[1])
+        for wrong, problem in (
+            (verb == "list" and self["done"] and len(words) > 1, "list --done: one type, or none"),
+            (verb == "list" and self["limit"] and not self["done"], "--limit: needs --done"),
+            (
+                verb == "peek" and bool(words) is bool(self["id"]),
+                "peek: name a type or --id ID, and not both",
+            ),
+            (self["id"] and self["state"], "--state: of a type, not of --id"),
+            (self["raw"] and self["json"], "--raw and --json exclude each other (leave one out)"),
+            (
+                verb in ("delete", "replay") and bool(words) is bool(self["type"]),
+                f"{verb}: name ids or --type TYPE, and not both",
+            ),
+            (self["yes"] and not self["type"], "--yes: with --type, not with ids"),
+            (self["failed"] and not self["type"], "--failed: with --type, not with ids"),
+            (verb == "replay" and self["limit"] and words, "--limit: with --type, not with ids"),
+            (self["all"] and len(words) > 1, "kick: a number or --all, and not both"),
+        ):
+            if wrong:
+                raise usage.UsageError(problem)
+        if verb in ("kick", "pause") and len(words) > 1:
+            words[1] = self._number(f"{verb} {words[1]}", words[1])
 
     def _number(self, name: str, text: str) -> Any:
         try:
-            number = positive_integer(text)
+            return integer_between(1, MAX_NUMBER)(text)
         except ValueError as error:
             raise usage.UsageError(f"{name}: {error}") from error
-        if number > MAX_TIMER_SECONDS and self["verb"] == "pause":
-            raise usage.UsageError(f"{name}: more than {MAX_TIMER_SECONDS} seconds")
-        return min(number, MAX_NUMBER)

@@ -26,6 +26,11 @@ class Column:
     right: bool = False
 
 
+def number_column(key: str) -> Column:
+    """Return the column of a record's whole number, which has its name as the heading."""
+    return Column(key, lambda record: f"{record[key]:,}", right=True)
+
+
 @define(eq=False)
 class Output:
     """Writes to a stream; each method raises UnwritableError.
@@ -38,7 +43,20 @@ class Output:
 
     def record(self, record: Record, text: str) -> None:
         """Write one record: as JSON, or as the line `text`."""
-        self._write(json.dumps(record) if self.json else escaped(text))
+        if self.json:
+            self.text(f"{json.dumps(record)}\n")
+        else:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """Write a line for people."""
+        self.text(f"{escaped(text)}\n")
+
+    def text(self, text: str) -> None:
+        """Write text that is harmless already."""
+        if self.stream is not None and (encoding := self.stream.encoding):
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        print_to(self.stream, text)
 
     def rows(
         self,
@@ -49,7 +67,7 @@ class Output:
         """Write records: a line of JSON each, or a table; `total` is its last row."""
         if self.json:
             for each in records:
-                self._write(json.dumps(each))
+                self.text(f"{json.dumps(each)}\n")
             return
         shown = [*records, total] if total is not None else records
         cells = [[escaped(column.text(each)) for column in columns] for each in shown]
@@ -68,9 +86,6 @@ class Output:
             self.stream.buffer.write(data)
             self.stream.flush()
 
-    def _write(self, line: str) -> None:
-        print_to(self.stream, f"{line}\n")
-
     def _align(self, lines: list[list[str]], columns: Sequence[Column]) -> None:
         widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
         for line in lines:
@@ -78,7 +93,7 @@ class Output:
                 cell.rjust(width) if column.right else cell.ljust(width)
                 for cell, width, column in zip(line, widths, columns, strict=True)
             ]
-            self._write("  ".join(padded).rstrip())
+            self.line("  ".join(padded).rstrip())
 
     def _draw(self, columns: Sequence[Column], cells: list[list[str]], *, has_total: bool) -> None:
         from rich.box import SIMPLE_HEAD
@@ -138,7 +153,8 @@ def hex_dump(data: bytes) -> str:
     lines = []
     for start in range(0, min(len(data), _DUMPED), 16):
         part = data[start : start + 16]
-        shown = "".join(chr(each) if 32 <= each < 127 else "." for each in part)
+        letters = part.decode("ascii", "replace").replace("\ufffd", ".")
+        shown = "".join(each if each.isprintable() else "." for each in letters)
         lines.append(f"{start:08x}  {part.hex(' '):<47}  |{shown}|")
     if len(data) > _DUMPED:
         lines.append(f"... {len(data) - _DUMPED:,} bytes more (--raw prints all)")
