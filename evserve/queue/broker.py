@@ -21,9 +21,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from evserve import events
-from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, error_record
+from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, State, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
-from evserve.queue.model import Client, Event, Refusal, State, Wait
+from evserve.queue.model import Client, Event, Refusal, Wait
 from evserve.queue.store import (
     BATCH_ROWS,
     Batch,

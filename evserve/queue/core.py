@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
+from evserve.events import State
 from evserve.queue.model import (
     SAFETY_MARGIN,
     STALE_SLACK,
@@ -29,7 +30,6 @@ from evserve.queue.model import (
     Event,
     Limits,
     Refusal,
-    State,
     Tube,
     Wait,
 )
@@ -576,6 +576,7 @@ class Core:
             self.deadlines.add(tube, tube.paused_until)
         else:
             self._serve((tube,), now)
+            self._delete_if_unused(tube)
 
     def tick(self, now: float) -> None:
         """End reservations, delays and pauses that are over; serve clients; end their waits."""
@@ -617,6 +618,8 @@ class Core:
             self.deadlines.add(tube, event.due)
         if tube.pause:
             self.deadlines.add(tube, tube.paused_until)
+        else:
+            self._delete_if_unused(tube)
 
     def _schedule(self, client: Client) -> None:
         soonest, wait = client.soonest(), client.wait

@@ -217,7 +217,8 @@ class Tube:
     @property
     def is_unused(self) -> bool:
         """Whether nothing refers to the tube, so that it can be deleted."""
-        return not (self.using or self.watching or self.pending or self.event_count)
+        users = self.using or self.watching
+        return not (users or self.pending or self.event_count or self.pause)
 
     def add_ready(self, event: Event) -> None:
         """File a ready event."""

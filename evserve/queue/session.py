@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
 
+from evserve.events import State
 from evserve.queue.broker import Broker, Delivered
 from evserve.queue.core import Change, Duplicate
-from evserve.queue.model import Client, Event, Refusal, State
+from evserve.queue.model import Client, Event, Refusal
 from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
 from evserve.queue.store import Binding, Outcome, StoreError

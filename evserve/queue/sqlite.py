@@ -22,8 +22,9 @@ from attrs import define, field
 from twisted.logger import Logger
 from typing_extensions import override
 
+from evserve.events import State
 from evserve.queue.core import Core
-from evserve.queue.model import Event, State
+from evserve.queue.model import Event
 from evserve.queue.store import (
     Batch,
     DamagedEventError,

@@ -15,8 +15,9 @@ from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
 from typing_extensions import override
 
+from evserve.events import State
 from evserve.queue.core import Change, Core
-from evserve.queue.model import Action, Event, State
+from evserve.queue.model import Action, Event
 
 
 _log = Logger()
