@@ -4,7 +4,7 @@ The same core and store as the server's, without a port: for a program that is i
 producer and consumer. One process at a time can open a path.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from evserve.events import (
     Depth,
     Event,
     EventQueue,
+    Handled,
     NotReserved,
     QueueClosed,
     QueueError,
@@ -36,17 +37,21 @@ from evserve.events import (
     Stored,
     check_binding,
     check_event,
+    check_history,
     check_id,
+    check_keep,
     check_key,
     check_many,
     check_number,
     check_put,
     check_reason,
     check_seconds,
+    check_sequence,
     check_shown_state,
     check_type,
     check_types,
     error_record,
+    kept_reason,
 )
 from evserve.queue import model
 from evserve.queue.broker import Broker, Delivered
@@ -56,8 +61,10 @@ from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.store import (
     Binding,
     InlineWriter,
+    Kept,
     MemoryStore,
     Outcome,
+    Record,
     StoreError,
     ThreadWriter,
 )
@@ -149,6 +156,8 @@ class EmbeddedQueue(EventQueue):
             | Capability.FAN_OUT
             | Capability.KEYS
             | Capability.TRUNCATE
+            | Capability.SEQUENCES
+            | Capability.HISTORY
             | Capability.DRAIN
         )
 
@@ -229,9 +238,10 @@ class EmbeddedQueue(EventQueue):
 
     @override
     @_deferred
-    async def ack(self, event: Event) -> None:
-        held = self._held(event)
-        await self._commit(self.broker.core.delete(self._client, held.id))
+    async def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> None:
+        value, kept_for = check_keep(result, keep)
+        change = self.broker.core.delete(self._client, self._held(event).id)
+        await self._commit(change, kept_for, result=value)
 
     @override
     @_deferred
@@ -243,12 +253,13 @@ class EmbeddedQueue(EventQueue):
 
     @override
     @_deferred
-    async def bury(self, event: Event, reason: str) -> None:
-        text = check_reason(reason)
+    async def bury(self, event: Event, reason: str, *, keep: float = 0) -> None:
+        text, kept_for = check_reason(reason), check_seconds("keep", keep)
         if self._held(event).tube.name != ERRORS:
             await self._put(ERRORS, error_record(event, text, self.broker.now()))
         held, now = self._held(event), self.broker.now()
-        await self._commit(self.broker.core.bury(self._client, held.id, now, pri=held.pri))
+        change = self.broker.core.bury(self._client, held.id, now, pri=held.pri)
+        await self._commit(change, kept_for, error=kept_reason(text))
 
     @override
     @_deferred
@@ -365,10 +376,58 @@ class EmbeddedQueue(EventQueue):
         do, undo = (core.bind, core.unbind) if bound else (core.unbind, core.bind)
         do(name, copied_to)
         try:
-            await self._calls.commit(binding=Binding(name, copied_to, bound))
+            await self._calls.commit(record=Binding(name, copied_to, bound))
         except QueueError:
             undo(name, copied_to)
             raise
+
+    @override
+    @_deferred
+    async def position(self, sequence: str) -> int | None:
+        return self.broker.core.sequences.get(check_type(sequence))
+
+    @override
+    @_deferred
+    async def advance(
+        self,
+        sequence: str,
+        number: int,
+        event_type: str | None = None,
+        body: bytes = b"",
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: int = DEFAULT_TTR,
+    ) -> bool:
+        name, wanted = check_sequence(sequence, number)
+        put = None if event_type is None else check_put(event_type, body, priority, 0, ttr)
+        while name in self.broker.core.advancing:
+            await self._calls.settled()
+        if self.broker.core.has_reached(name, wanted):
+            return False
+        changes = [] if put is None else self._changes(*put)
+        await self._calls.advance(name, wanted, changes)
+        return True
+
+    def _changes(self, name: str, data: bytes, pri: int, delay: float, ttr: int) -> list[Change]:
+        """Return the changes that put an event; raises BadEvent, QueueFull."""
+        if len(data) > MAX_JOB_SIZE:
+            raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
+        if self.broker.draining:
+            raise QueueFull("the queue is draining and accepts no events")
+        core = self.broker.core
+        made = core.put(core.tube(name), data, self.broker.now(), pri=pri, delay=delay, ttr=ttr)
+        if not isinstance(made, list):
+            raise QueueFull("the queue is full")
+        return made
+
+    @override
+    @_deferred
+    async def history(self, event_type: str | None = None, limit: int = 100) -> list[Handled]:
+        try:
+            found = self.broker.store.history(*check_history(event_type, limit), self.broker.now())
+        except StoreError as error:
+            raise QueueUnavailable(str(error)) from error
+        return [_handled(row) for row in found]
 
     @override
     def close(self) -> Deferred[None]:
@@ -393,9 +452,12 @@ class EmbeddedQueue(EventQueue):
                 return held
         raise NotReserved(f"{event} is not reserved here any more")
 
-    async def _commit(self, change: Change | Refusal) -> None:
+    async def _commit(
+        self, change: Change | Refusal, keep: float = 0, *, result: bytes = b"", error: str = ""
+    ) -> None:
         assert isinstance(change, Change)  # `_held` has made sure
-        await self._calls.commit(change)
+        kept = self.broker.kept(change, keep, result=result, error=error)
+        await self._calls.commit(change, record=kept)
 
 
 @define(eq=False, repr=False)
@@ -433,10 +495,17 @@ class _Calls:
     def abort(self) -> None:
         """Do nothing: what callbacks raise is their Deferred's, so no result can be lost."""
 
-    def commit(self, *changes: Change, binding: Binding | None = None) -> Deferred[None]:
-        """Have `changes` or `binding` committed."""
+    def commit(self, *changes: Change, record: Record | None = None) -> Deferred[None]:
+        """Have `changes` and `record` committed."""
         committed: Deferred[None] = Deferred()
-        self.broker.submit(partial(self._committed, committed), changes, binding)
+        self.broker.submit(partial(self._committed, committed), changes, record)
+        self.broker.pump()
+        return committed
+
+    def advance(self, sequence: str, number: int, changes: Sequence[Change]) -> Deferred[None]:
+        """Have a sequence moved, in one commit with `changes`."""
+        committed: Deferred[None] = Deferred()
+        self.broker.advance(partial(self._committed, committed), sequence, number, changes)
         self.broker.pump()
         return committed
 
@@ -532,3 +601,21 @@ def _consumer_event(event: model.Event, body: bytes) -> Event:
         kicks=event.kicks,
         receipt=_Receipt(event.id, event.reserves),
     )
+
+
+def _handled(row: Kept) -> Handled:
+    event = Event(
+        id=str(row.id),
+        type=row.tube,
+        body=row.body or b"",
+        priority=row.pri,
+        delay=row.delay,
+        ttr=row.ttr,
+        attempts=row.reserves,
+        timeouts=row.timeouts,
+        releases=row.releases,
+        buries=row.buries,
+        kicks=row.kicks,
+    )
+    times = (row.created, row.reserved_at, row.settled_at)
+    return Handled(event, row.outcome, row.result, row.error, *times)

@@ -78,8 +78,9 @@ class Refusal(Enum):
 class Event:
     """A body of bytes on its way from a producer to a consumer (beanstalkd: job).
 
-    `due` is when the reservation or the delay ends; for a buried event, when it was buried. All
-    times are in seconds. `body` is None when only the store has it.
+    `due` is when the reservation or the delay ends; for a buried event, when it was buried.
+    `reserved_at` is when it was reserved the last time, since the start. All times are in seconds.
+    `body` is None when only the store has it.
     """
 
     id: int
@@ -99,6 +100,7 @@ class Event:
     releases: int = 0
     buries: int = 0
     kicks: int = 0
+    reserved_at: float = 0.0
 
 
 @define(eq=False, repr=False, weakref_slot=False)
