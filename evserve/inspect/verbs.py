@@ -54,6 +54,8 @@ async def list_types(queue: EventQueue, options: Options, output: Output) -> str
             return _no_such_type(name, existing)
     records = await in_parallel(lambda name: _counted(queue, name), options["words"] or existing)
     keys = ("ready", "reserved", "delayed", "buried")
+    if not options["words"]:  # a server lists what a client waits for, too
+        records = [each for each in records if each["paused"] or any(each[key] for key in keys)]
     total = {"type": "total", "age": None, "paused": 0}
     total |= {key: sum(each[key] for each in records) for key in keys}
     columns = [
