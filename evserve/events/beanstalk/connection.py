@@ -52,7 +52,8 @@ class Connection(Protocol):
 
     patience: the seconds for which the server may be silent, beyond what a command may wait.
     on_lost: called once, when the connection is gone.  watching, used: the state that the server
-    keeps for this connection, once it has run all that was sent.  error: why the connection can
+    keeps for this connection, once it has run all that was sent.  extended: whether it has the
+    verbs that evserve adds, or None while that is unknown.  error: why the connection can
     no longer be used, or None.
     """
 
@@ -62,6 +63,7 @@ class Connection(Protocol):
     on_lost: Callable[["Connection"], None] = field(kw_only=True)
     watching: frozenset[str] = field(init=False, default=frozenset({"default"}))
     used: str = field(init=False, default="default")
+    extended: bool | None = field(init=False, default=None)
     error: QueueError | None = field(init=False, default=None)
     _stream: ITCPTransport = field(init=False)
     _parser: ReplyParser = field(init=False, factory=ReplyParser)
