@@ -126,9 +126,9 @@ async def peek(queue: EventQueue, options: Options, output: Output) -> str | Non
         stored, wanted = await queue.find(options["id"]), f"event {options['id']}"
     else:
         [name], state = options["words"], options["state"] or "ready"
-        stored, wanted = await queue.peek(name, State[state.upper()]), f"{state} event of {name}"
-        if stored is None and (unknown := await _unknown_type(queue, name)):
+        if unknown := await _unknown_type(queue, name):
             return unknown
+        stored, wanted = await queue.peek(name, State[state.upper()]), f"{state} event of {name}"
     if stored is None:
         return f"there is no {wanted}"
     if options["raw"]:
@@ -169,10 +169,10 @@ async def kick(queue: EventQueue, options: Options, output: Output) -> str | Non
     """Make buried events ready, or delayed ones if none is buried."""
     name, *number = options["words"]
     limit = MAX_NUMBER if options["all"] else (number or [1])[0]
+    if unknown := await _unknown_type(queue, name):
+        return unknown
     state = "buried" if (await queue.depth(name)).buried else "delayed"
     kicked = await queue.kick(name, limit)
-    if not kicked and (unknown := await _unknown_type(queue, name)):
-        return unknown
     output.record(
         {"type": name, "kicked": kicked, "state": state},
         f"{name}: {counted(kicked, f'{state} event')} made ready"
@@ -196,12 +196,12 @@ async def delete(queue: EventQueue, options: Options, output: Output) -> str | N
 
 
 async def _delete_type(queue: EventQueue, name: str, output: Output) -> str | None:
+    if unknown := await _unknown_type(queue, name):
+        return unknown
     try:
         deleted = await queue.truncate(name)
     except Unsupported:  # a server that has no verb for it
         deleted = await _delete_each(queue, name)
-    if not deleted and (unknown := await _unknown_type(queue, name)):
-        return unknown
     output.record(
         {"type": name, "deleted": deleted}, f"{name}: {counted(deleted, 'event')} deleted"
     )
@@ -319,7 +319,10 @@ VERBS: Final[dict[str, Verb]] = {
 
 
 async def _unknown_type(queue: EventQueue, name: str) -> str | None:
-    """Return a message if the queue does not know the type."""
+    """Return a message if the queue does not know the type.
+
+    Asked first: a server makes a type that a client uses.
+    """
     if Capability.LIST_TYPES not in queue.capabilities:
         return None
     existing = await queue.types()

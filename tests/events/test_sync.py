@@ -17,7 +17,6 @@ from evserve.events import (
     NotReserved,
     QueueClosed,
     State,
-    Unsupported,
 )
 from evserve.events.sync import SyncQueue, _Call, open_queue
 
