@@ -152,7 +152,7 @@ class PostgresQueue:
             give_back=self._give_back,
         )
         self._slow = SlowLane(reactor, patience, self._sessions.start, self._why)
-        self._put = verbs.Put(statements.put, fast.announce)
+        self._put = verbs.Put(statements.put, statements.put_one, fast.announce)
         self._put_keyed = verbs.PutKeyed(statements.put_keyed, fast.announce, fast.undone)
         self._ack = verbs.Settle(statements.ack, self._held)
         self._ack_kept = verbs.AckKept(statements.ack_kept, self._held)
