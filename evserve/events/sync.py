@@ -31,12 +31,12 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from evserve.events.engines import open_queue as open_engine
-from evserve.events.errors import NotReserved, QueueClosed, QueueUnavailable
+from evserve.events.errors import NotReserved, QueueClosed, QueueError, QueueUnavailable
 from evserve.events.event import DEFAULT_PRIORITY, DEFAULT_TTR, Event, Handled, State, Stored
 from evserve.events.event_queue import Capability, Depth, EventQueue
 
 
-__all__ = ["SyncQueue", "open_queue"]
+__all__ = ["QueueError", "SyncQueue", "open_queue"]
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _Call(Generic[T]):
 
     def begin(self) -> None:
         """Make the call."""
-        self._deferred = self.make()
+        self._deferred = maybeDeferred(self.make)
         self._deferred.addCallbacks(self._done, self._failed)
 
     def _done(self, result: T) -> None:
