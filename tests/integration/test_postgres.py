@@ -1,5 +1,6 @@
 """The engine for postgresql:// against servers of its own."""
 
+import psycopg
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
@@ -14,3 +15,8 @@ class ConformanceTests(EventQueueConformance, TestCase):
     def make_queue(self):
         ConformanceTests.database = ConformanceTests.database or fresh_database()
         return open_queue(self.database, reactor)
+
+    def connect(self):
+        connection = psycopg.connect(self.database)
+        self.addCleanup(connection.close)
+        return connection
