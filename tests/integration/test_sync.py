@@ -7,8 +7,10 @@ from textwrap import dedent
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.events import Depth
 from evserve.events.sync import open_queue
-from tests.events.test_sync import share_work
+from tests.events.test_sync import in_threads, share_work
+from tests.integration.postgres import fresh_database
 from tests.integration.queue_server import QueueServer
 
 
@@ -19,6 +21,36 @@ from evserve.events.sync import open_queue
 
 url = sys.argv[1]
 """
+
+
+class PostgresTests(SynchronousTestCase):
+    def setUp(self):
+        self.url = fresh_database()
+        self.queue = open_queue(self.url)
+        self.addCleanup(self.queue.close)
+
+    def test_four_threads_share_the_work(self):
+        done = share_work(self.queue, "jobs", 25)
+        wanted = [b"%c %d" % (name, number) for name in b"abcd" for number in range(25)]
+        self.assertEqual(sorted(done), sorted(wanted))
+
+    def test_an_event_is_put_in_the_callers_transaction_and_handled_in_one(self):
+        import psycopg
+
+        def put_and_handle():
+            with psycopg.connect(self.url) as database:
+                self.queue.put("mail", b"rolled back", connection=database)
+                database.rollback()
+                self.queue.put("mail", b"cat.png", connection=database)
+            event = self.queue.reserve(["mail"], 60)
+            with event.transaction() as database:
+                database.execute("CREATE TABLE thumbnail AS SELECT %s::bytea", [event.body])
+            with psycopg.connect(self.url) as database:
+                return database.execute("SELECT * FROM thumbnail").fetchall()
+
+        # In a thread, because trial's own reactor is this one's.
+        self.assertEqual(in_threads(put_and_handle), [[(b"cat.png",)]])
+        self.assertEqual(self.queue.depth("mail"), Depth())
 
 
 class ProgramTests(SynchronousTestCase):
