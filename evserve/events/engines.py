@@ -22,6 +22,7 @@ ENGINES: Final[Mapping[str, str]] = {
     "beanstalk+tls": "evserve.events.beanstalk",
     "beanstalk+unix": "evserve.events.beanstalk",
     "memory": "evserve.queue.embedded",
+    "postgresql": "evserve.events.postgres",
     "sqlite": "evserve.queue.embedded",
 }
 
