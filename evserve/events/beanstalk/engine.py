@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from math import ceil
 from time import time
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, FirstError, fail, gatherResults
@@ -36,6 +36,7 @@ from evserve.events.event import (
     check_keep,
     check_key,
     check_many,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
@@ -146,9 +147,11 @@ class BeanstalkQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
     ) -> Deferred[str]:
         tube, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
         only = check_key(key)
+        check_no_connection(connection)
         if only is None:
             return self._in_tube(tube, protocol.put(data, pri, wait, run))
         command = protocol.put_key(only, data, pri, wait, run)
