@@ -205,10 +205,10 @@ class BeanstalkQueue:
         """Return the events `taken`, and the earliest times at which their TTRs can run out."""
         asked = self.clock.seconds()
         asking = [connection.run(protocol.stats_job(each)) for each in taken]
-        try:
-            described = await gatherResults(asking, consumeErrors=True)
-        except FirstError as error:
-            error.subFailure.raiseException()
+        if len(asking) == 1:  # gatherResults would take as long as all the rest
+            described = [await asking[0]]
+        else:
+            described = await _all(asking)
         return [(each.event, asked + each.left) for each in described if each is not None]
 
     async def _borrow(
@@ -485,3 +485,11 @@ async def _take_ready(connection: Connection, limit: int, seconds: int) -> list[
             break
         taken.append(each)
     return taken
+
+
+async def _all(results: list[Deferred[T]]) -> list[T]:
+    """Return the results of all, or raise the error of the first that fails."""
+    try:
+        return await gatherResults(results, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
