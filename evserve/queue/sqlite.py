@@ -722,9 +722,9 @@ class DiskReserve:
 
     def grow(self) -> None:
         """Double the reserve if the disk has the space: a server may start on a full disk."""
-        wanted = 2 * max(self._size, _PAGE)
+        wanted = min(2 * max(self._size, _PAGE), MAX_RESERVE)
         with suppress(OSError, sqlite3.Error):
-            if not self.is_released and wanted <= self._affordable():
+            if not self.is_released and self._size < wanted <= self._affordable():
                 self._extend(self._size, wanted)
                 self._size = wanted
                 self._limit_wal()
