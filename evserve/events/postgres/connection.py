@@ -4,6 +4,7 @@ libpq speaks the protocol, TLS and authentication; the reactor waits for its soc
 on every reactor that has `addReader`, without a thread.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -103,7 +104,9 @@ class Connection:
         self._writing = False
         self._closed = False
         self._last_words = ""
-        self._number = libpq.socket
+        # libpq closes its socket when the connection breaks, and the reactor must not watch a
+        # number that is no file any more, or another one.
+        self._number = os.dup(libpq.socket)
         libpq.nonblocking = 1
         libpq.notice_handler = self._noticed
         libpq.enter_pipeline_mode()
@@ -226,9 +229,10 @@ class Connection:
     def _end(self, error: QueueUnavailable, *, tell: bool) -> None:
         if self._closed:
             return
-        self._closed = True
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
+        self._closed = True
+        os.close(self._number)
         with suppress(OperationalError):
             self._libpq.finish()
         while self._sent:
