@@ -22,7 +22,7 @@ class FailoverTests(SynchronousTestCase):
         url = url_of(addresses, database, target_session_attrs="read-write", connect_timeout=3)
         load, stalls = Workload(self, url), []
         for _ in range(ROUNDS):
-            load.wait_for(chance.randint(1, 400))
+            load.wait_for(chance.randint(1, 200))
             load.watch()
             primary.kill()
             standby.promote()
@@ -34,4 +34,6 @@ class FailoverTests(SynchronousTestCase):
             primary.wait_for_standby()
         load.finish(lambda: is_empty(primary, database))
         load.check()
-        print(f"seed {SEED}, {ROUNDS} failovers: {load.summary()}; longest stall {max(stalls):.1f} s")
+        print(
+            f"seed {SEED}, {ROUNDS} failovers: {load.summary()}; longest stall {max(stalls):.1f} s"
+        )
