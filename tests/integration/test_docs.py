@@ -138,6 +138,10 @@ class PageTests(TestCase):
         """docs/handlers.md makes a handler in five minutes."""
         await self.follow("docs/handlers.md")
 
+    async def test_events_page(self):
+        """docs/events.md looks into a queue and mends it."""
+        await self.follow("docs/events.md")
+
     async def test_fetch_page(self):
         """docs/fetch.md tours the command and the library."""
         await self.follow("docs/fetch.md")

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from math import ceil
 from time import time
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, FirstError, fail, gatherResults
@@ -36,6 +36,7 @@ from evserve.events.event import (
     check_keep,
     check_key,
     check_many,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
@@ -146,9 +147,11 @@ class BeanstalkQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
     ) -> Deferred[str]:
         tube, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
         only = check_key(key)
+        check_no_connection(connection)
         if only is None:
             return self._in_tube(tube, protocol.put(data, pri, wait, run))
         command = protocol.put_key(only, data, pri, wait, run)
@@ -202,10 +205,10 @@ class BeanstalkQueue:
         """Return the events `taken`, and the earliest times at which their TTRs can run out."""
         asked = self.clock.seconds()
         asking = [connection.run(protocol.stats_job(each)) for each in taken]
-        try:
-            described = await gatherResults(asking, consumeErrors=True)
-        except FirstError as error:
-            error.subFailure.raiseException()
+        if len(asking) == 1:  # gatherResults would take as long as all the rest
+            described = [await asking[0]]
+        else:
+            described = await _all(asking)
         return [(each.event, asked + each.left) for each in described if each is not None]
 
     async def _borrow(
@@ -482,3 +485,11 @@ async def _take_ready(connection: Connection, limit: int, seconds: int) -> list[
             break
         taken.append(each)
     return taken
+
+
+async def _all(results: list[Deferred[T]]) -> list[T]:
+    """Return the results of all, or raise the error of the first that fails."""
+    try:
+        return await gatherResults(results, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
