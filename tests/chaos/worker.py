@@ -127,8 +127,6 @@ class Commands(LineOnlyReceiver):
         elif word.endswith("-after"):
             what_then = getattr(self.proxy, word.removesuffix("-after"))
             self.proxy.after_replies(int(arguments[0]), what_then)
-        elif word == "refuse":
-            self.proxy.cut(refuse=True)
         else:
             getattr(self.proxy, word)()
 

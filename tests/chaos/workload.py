@@ -21,7 +21,7 @@ SUCCESSES = ("put", "handled", "retried")
 class Workload:
     """Processes that put and handle events until `finish`; see worker.py.
 
-    counts: lines of each kind.  stall: the longest time in seconds since `watch` was called, or
+    stall: the longest time in seconds since `watch` was called, or
     between two calls that succeeded, whichever process made them.
     """
 
@@ -31,13 +31,12 @@ class Workload:
         self.folder = Path(test.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.processes, self.logs = [], []
-        self.counts = defaultdict(int)
         self.asked, self.refused = set(), set()
         self.ids = defaultdict(set)  # body -> ids under which it was seen
-        self.put = {}  # body -> when the put was answered
+        self.put = {}  # body -> when the put was acknowledged
         self.reserved = defaultdict(list)  # body -> attempts of each reservation
         self.handled = defaultdict(list)  # body -> attempts of each acknowledgement
-        self.successes = 0
+        self.successes = []  # of each worker
         self.stall = 0.0
         self.last = None
         for number in range(workers):
@@ -60,6 +59,7 @@ class Workload:
                 env={**os.environ, **(env or {})},
             )
         self.processes.append(process)
+        self.successes.append(0)
         self.logs.append((self.folder / name).open("rb"))
         self.test.addCleanup(self._end, process, self.logs[-1])
 
@@ -89,13 +89,12 @@ class Workload:
     def read(self):
         """Read what the workers have written; return how many calls have succeeded in all."""
         lines = []
-        for log in self.logs:
+        for number, log in enumerate(self.logs):
             while (line := log.readline()).endswith(b"\n"):
-                lines.append(line.decode().split())
+                at, *words = line.decode().split()
+                lines.append((float(at), number, *words))
             log.seek(-len(line), 1)  # a line that is not complete yet
-        lines.sort(key=lambda words: float(words[0]))
-        for at, what, body, event_id, attempts in lines:
-            self.counts[what] += 1
+        for at, number, what, body, event_id, attempts in sorted(lines):
             if what == "ask":
                 self.asked.add(body)
                 continue
@@ -104,20 +103,35 @@ class Workload:
                 continue
             self.ids[body].add(event_id)
             if what == "put":
-                self.put[body] = float(at)
+                self.put[body] = at
             elif what in ("reserved", "handled"):
                 getattr(self, what)[body].append(int(attempts))
             if what in SUCCESSES:
-                self.successes += 1
-                if self.last is not None and float(at) > self.last:
-                    self.stall = max(self.stall, float(at) - self.last)
-                    self.last = float(at)
-        return self.successes
+                self.successes[number] += 1
+                if self.last is not None and at > self.last:
+                    self.stall = max(self.stall, at - self.last)
+                    self.last = at
+        return sum(self.successes)
 
     def wait_for(self, successes):
         """Wait until so many calls more have succeeded."""
-        target = self.successes + successes
+        target = self.read() + successes
         self.wait_until(lambda: self.read() >= target)
+
+    def wait_for_each(self, successes):
+        """Wait until so many calls more of each worker that runs have succeeded."""
+        self.read()
+        targets = {
+            number: self.successes[number] + successes
+            for number, process in enumerate(self.processes)
+            if process.poll() is None
+        }
+
+        def reached():
+            self.read()
+            return all(self.successes[number] >= least for number, least in targets.items())
+
+        self.wait_until(reached)
 
     def wait_until(self, condition):
         """Wait until `condition()`, while all workers run."""
