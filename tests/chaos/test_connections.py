@@ -46,8 +46,11 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_a_network_that_is_cut_or_freezes_in_the_middle_of_replies(self):
         parameters = {
-            **{"connect_timeout": 2, "tcp_user_timeout": 500},
-            **{"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 1},
+            "connect_timeout": 2,
+            "keepalives_idle": 1,
+            "keepalives_interval": 1,
+            "keepalives_count": 1,
+            "tcp_user_timeout": 500,
         }
         url = url_of([("127.0.0.1", "PROXY")], self.database, **parameters)
         load = Workload(self, url, "--proxy", self.cluster.port)
