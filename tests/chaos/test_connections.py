@@ -5,7 +5,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.chaos import ROUNDS, SEED
-from tests.chaos.queue_database import is_empty
+from tests.chaos.queue_database import effects, is_empty, make_effects
 from tests.chaos.workload import Workload
 from tests.integration.postgres import shared_cluster, url_of
 
@@ -14,26 +14,24 @@ class ConnectionTests(SynchronousTestCase):
     def setUp(self):
         self.cluster = shared_cluster()
         self.database = self.cluster.create_database()
+        make_effects(self.cluster, self.database)
         self.chance = random.Random(SEED)
 
     def finish(self, load, what):
         load.finish(lambda: is_empty(self.cluster, self.database))
-        load.check()
+        load.check(effects(self.cluster, self.database))
         print(f"seed {SEED}, {ROUNDS} rounds of {what}: {load.summary()}")
 
     def test_terminated_backends_and_killed_workers(self):
-        load = Workload(self, self.cluster.url(self.database))
-        stalls = []
+        load = Workload(self, self.cluster.url(self.database), "--effect")
         for number in range(ROUNDS):
             load.wait_for(self.chance.randint(1, 200))
-            load.watch()
             self.terminate()
             if number % 5 == 0:
                 load.kill(-1)
                 load.start()
-            load.wait_for(50)
-            stalls.append(load.stall)
-        self.finish(load, f"pg_terminate_backend (longest stall {max(stalls):.1f} s)")
+            load.wait_for_each(10)
+        self.finish(load, "pg_terminate_backend")
 
     def terminate(self):
         """Terminate one of the connections, or all of them."""
@@ -53,11 +51,9 @@ class ConnectionTests(SynchronousTestCase):
             "tcp_user_timeout": 500,
         }
         url = url_of([("127.0.0.1", "PROXY")], self.database, **parameters)
-        load = Workload(self, url, "--proxy", self.cluster.port)
-        stalls = []
+        load = Workload(self, url, "--effect", "--proxy", self.cluster.port)
         for _ in range(ROUNDS):
             load.wait_for(self.chance.randint(1, 200))
-            load.watch()
             what = self.chance.choice(("cut", "freeze", "freeze", "refuse"))
             count = self.chance.randrange(5000)
             load.tell(what if count > 4000 else f"{what}-after {count}", number=0)
@@ -65,6 +61,5 @@ class ConnectionTests(SynchronousTestCase):
             # the engine has given the connection up.
             load.wait_for(self.chance.choice((20, 20, 400)))
             load.tell("mend", number=0)
-            load.wait_for_each(5)
-            stalls.append(load.stall)
-        self.finish(load, f"a broken network (longest stall {max(stalls):.1f} s)")
+            load.wait_for_each(10)
+        self.finish(load, "a broken network")

@@ -21,8 +21,8 @@ SUCCESSES = ("put", "handled", "retried")
 class Workload:
     """Processes that put and handle events until `finish`; see worker.py.
 
-    stall: the longest time in seconds since `watch` was called, or
-    between two calls that succeeded, whichever process made them.
+    stall: the longest time in seconds between two calls of one worker
+    that succeeded.
     """
 
     def __init__(self, test, url, *options, workers=2, lanes=4, seed=SEED, env=None):
@@ -37,8 +37,9 @@ class Workload:
         self.reserved = defaultdict(list)  # body -> attempts of each reservation
         self.handled = defaultdict(list)  # body -> attempts of each acknowledgement
         self.successes = []  # of each worker
+        self.finishing = False
         self.stall = 0.0
-        self.last = None
+        self.last = {}  # when each worker's last call succeeded
         for number in range(workers):
             self.start(env=env[number] if env else None)
         self.wait_for(10 * workers)
@@ -81,11 +82,6 @@ class Workload:
         self.processes[number].kill()
         self.processes[number].wait()
 
-    def watch(self):
-        """Measure the stall from now on."""
-        self.read()
-        self.last, self.stall = time.monotonic(), 0.0
-
     def read(self):
         """Read what the workers have written; return how many calls have succeeded in all."""
         lines = []
@@ -108,9 +104,9 @@ class Workload:
                 getattr(self, what)[body].append(int(attempts))
             if what in SUCCESSES:
                 self.successes[number] += 1
-                if self.last is not None and at > self.last:
-                    self.stall = max(self.stall, at - self.last)
-                    self.last = at
+                if not self.finishing:
+                    self.stall = max(self.stall, at - self.last.get(number, at))
+                self.last[number] = at
         return sum(self.successes)
 
     def wait_for(self, successes):
@@ -151,6 +147,8 @@ class Workload:
 
     def finish(self, is_empty):
         """Put nothing more, wait until the queue is empty, and end the workers."""
+        self.read()
+        self.finishing = True
         self.tell("stop")
         self.wait_until(is_empty)
         self.tell("quit")
@@ -191,5 +189,5 @@ class Workload:
         unknown = len(self.asked) - len(self.put) - len(self.refused)
         return (
             f"{len(self.put)} puts acknowledged, {unknown} unknown, {len(self.refused)} refused; "
-            f"{again} deliveries repeated"
+            f"{again} deliveries repeated; longest stall {self.stall:.1f} s"
         )
