@@ -48,7 +48,8 @@ from evserve.events.postgres import verbs
 from evserve.events.postgres.calls import Ask, Call, Row, SlowLane
 from evserve.events.postgres.commit import GroupCommit
 from evserve.events.postgres.connection import Statement
-from evserve.events.postgres.session import ServedElsewhere, Session, Sessions
+from evserve.events.postgres.errors import UnusableError
+from evserve.events.postgres.session import Session, Sessions
 from evserve.events.postgres.statements import Statements
 from evserve.events.postgres.transactions import Transactions
 from evserve.events.postgres.values import float8, int8
@@ -409,7 +410,7 @@ class PostgresQueue:
             if timer is not None and timer.active():
                 timer.cancel()
         self._waits.fail(refusal)
-        self._fast.fail_pending(refusal)
+        self._fast.close(refusal)
         self._slow.close(refusal)
         if self._fast.connection is not None:
             try:
@@ -417,13 +418,13 @@ class PostgresQueue:
                 await leaving.addTimeout(self._patience, self._reactor)
             except Exception as error:  # whatever: others give the events back
                 _log.info("{where}: closed late: {error}", where=self._where, error=error)
-        self._fast.close(refusal)
-        self._sessions.close()
+        self._sessions.close(refusal)
         self.transactions.close()
 
     async def _leave(self) -> None:
         """Give back what is reserved, and sign off, once what was sent is answered."""
-        left = await self._do(self._statements.forget_owner, [int8(self._fast.owner)])
+        forget = verbs.Ordered(self._statements.forget_owner)
+        left = await self._fast.send_last(Call(forget, [int8(self._fast.owner)]))
         self._fast.announce([row[0] for row in left])
         await self._fast.when_idle()
 
@@ -507,7 +508,7 @@ class PostgresQueue:
         self._waits.fail(error)
 
     def _failed(self, error: QueueError) -> None:
-        if isinstance(error, ServedElsewhere):
+        if isinstance(error, UnusableError):
             why = self._why()
             self._fast.fail_pending(why)
             self._slow.fail_pending(why)
@@ -522,8 +523,13 @@ class PostgresQueue:
                 self._wait_expiry = self._reactor.callLater(max(0.0, left), self._expire_waits)
 
     def _notified(self, payload: str) -> None:
-        """Take a notification: a type with ready events, or @ and the seconds of a delay."""
-        if payload.startswith("@"):
+        """Take a notification: a type with ready events, @ and the seconds of a delay, or !.
+
+        The last one is from an engine that has come.
+        """
+        if payload == "!":
+            self._fast.alone = False
+        elif payload.startswith("@"):
             seconds = float(payload[1:])
             if seconds < POLL:
                 self._sweep_in(seconds)
@@ -587,11 +593,13 @@ class PostgresQueue:
         expired.addErrback(lambda _: None)
         if now - self._owners_at >= OWNERS_INTERVAL:
             self._owners_at = now
-            missing = self._ask(self._statements.owners_without_lock, [])
-            missing.addCallbacks(self._found_missing, lambda _: None)
+            owners = self._ask(self._statements.owners, [])
+            owners.addCallbacks(self._found_owners, lambda _: None)
 
-    def _found_missing(self, rows: list[Row]) -> None:
-        missing = {row[0] for row in rows} - {self._fast.owner}
+    def _found_owners(self, rows: list[Row]) -> None:
+        others = [(owner, lives) for owner, lives in rows if owner != self._fast.owner]
+        self._fast.alone = not others
+        missing = {owner for owner, lives in others if not lives}
         dead, self._missing = missing & self._missing, missing
         for owner in dead:
             forgotten = self._ask(self._statements.forget_owner, [int8(owner)])

@@ -19,6 +19,10 @@ _FULL: Final = "53"  # disk, memory or connections; also what `put` says when th
 _BAD_DATA: Final = ("22", "54")
 
 
+class UnusableError(QueueUnavailable):
+    """The database cannot be used until a person has done something: waiting does not help."""
+
+
 def statement_error(result: PGresult) -> QueueError:
     """Return why a statement failed."""
     message = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"no reason given"

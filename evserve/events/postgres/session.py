@@ -12,16 +12,17 @@ from random import random
 from threading import Thread
 from typing import Any, Final
 
+import psycopg
 from attrs import define
 from psycopg import OperationalError
-from psycopg.pq import ConnStatus, PGconn, abc
+from psycopg.pq import abc
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from evserve.backoff import BackOff
 from evserve.events.errors import QueueError, QueueUnavailable
 from evserve.events.postgres.connection import Connection
-from evserve.events.postgres.errors import one_line
+from evserve.events.postgres.errors import UnusableError, one_line
 from evserve.events.postgres.schema import (
     OWNER_LOCKS,
     execute,
@@ -110,8 +111,8 @@ class Sessions:
         if self.session is None and self._attempt is None and self._retry is None:
             self._connect()
 
-    def close(self) -> None:
-        """Close the connections and end all attempts."""
+    def close(self, error: QueueError) -> None:
+        """Close the connections and end all attempts; what is under way fails with `error`."""
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
@@ -123,8 +124,8 @@ class Sessions:
             self._watchdog = None
         session, self.session = self.session, None
         if session is not None:
-            session.fast.close()
-            session.slow.close()
+            session.fast.close(error)
+            session.slow.close(error)
 
     def _connect(self) -> None:
         self._retry = None
@@ -180,13 +181,19 @@ class Sessions:
         session, self.session = self.session, None
         if session is None:
             return
-        # One without the other is of no use.
-        session.fast.close()
-        session.slow.close()
         _log.warn("{where}: {cause}; connecting again", where=self._where, cause=str(error))
+        self._connect()
         self._lost(error)
-        if not self._closed:
-            self._connect()
+        # One without the other is of no use.
+        session.fast.close(error)
+        session.slow.close(error)
+
+
+class _Opening(psycopg.Connection[Any]):
+    """Opens a connection of libpq, which outlives it."""
+
+    def __del__(self, _warn: Any = None) -> None:
+        """Do not warn that it is still open."""
 
 
 class _Attempt:
@@ -228,10 +235,9 @@ class _Attempt:
             each.finish()
 
     def _open(self) -> None:
-        connection = PGconn.connect(self._conninfo)
+        # PGconn.connect would hold the interpreter's lock until the server answers.
+        connection = _Opening.connect(self._conninfo.decode()).pgconn
         self.connections.append(connection)
-        if connection.status != ConnStatus.OK:
-            raise QueueUnavailable(one_line(connection.error_message))
         if self._aborted:
             raise QueueUnavailable("it took too long")
         execute(connection, _SETTINGS)
@@ -246,7 +252,7 @@ class _Attempt:
         prepare_schema(fast, self._schema)
         lock = f"SELECT pg_try_advisory_lock_shared({server_lock(self._schema)})"
         if execute(fast, lock).get_value(0, 0) != b"t":
-            raise ServedElsewhere(
+            raise UnusableError(
                 f"a queue server has the schema {self._schema} open (use its beanstalk:// URL)"
             )
         table = f'"{self._schema}".owner'
@@ -257,6 +263,7 @@ class _Attempt:
             execute(fast, f"INSERT INTO {table} VALUES ({self.owner}) ON CONFLICT DO NOTHING")
         self._lock_owner(fast, owner_class(self._schema), self.owner)
         execute(slow, f'LISTEN "{self._schema}"')
+        execute(slow, f"SELECT pg_notify('{self._schema}', '!')")  # who is alone notifies nobody
 
     def _lock_owner(self, fast: abc.PGconn, family: int, owner: int) -> None:
         """Take the lock that shows others that this owner lives.
@@ -271,7 +278,3 @@ class _Attempt:
         execute(fast, "SET lock_timeout = '5s'")
         execute(fast, f"SELECT pg_advisory_lock({family}, {owner})")
         execute(fast, "RESET lock_timeout")
-
-
-class ServedElsewhere(QueueUnavailable):
-    """A queue server has the schema: waiting for a while does not help."""

@@ -93,7 +93,7 @@ class Put(Verb):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0] for call in calls if not call.args[3]}
+        return [call.args[0] for call in calls if not call.args[3]]
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
@@ -142,7 +142,7 @@ class PutKeyed(Verb):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0] for call in calls if not call.args[3]}
+        return [call.args[0] for call in calls if not call.args[3]]
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
@@ -244,7 +244,7 @@ class Retry(Settle):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0].type for call in calls if not call.args[1]}
+        return [call.args[0].type for call in calls if not call.args[1]]
 
 
 class Bury(Settle):
@@ -269,7 +269,7 @@ class Bury(Settle):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return (ERRORS,)
+        return [ERRORS] * len(calls)
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
@@ -292,7 +292,7 @@ class Unreserve(Settle):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0].type for call in calls}
+        return [call.args[0].type for call in calls]
 
 
 class Sweep(Verb):
