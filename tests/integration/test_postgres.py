@@ -32,6 +32,11 @@ class ConformanceTests(EventQueueConformance, TestCase):
         ConformanceTests.database = ConformanceTests.database or fresh_database()
         return open_queue(self.database, reactor)
 
+    def connect(self):
+        connection = psycopg.connect(self.database)
+        self.addCleanup(connection.close)
+        return connection
+
 
 class PostgresCase(TestCase):
     def setUp(self):

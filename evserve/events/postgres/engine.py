@@ -6,7 +6,7 @@ from random import random
 from time import time
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -51,6 +51,7 @@ from evserve.events.postgres.connection import Statement
 from evserve.events.postgres.errors import UnusableError
 from evserve.events.postgres.session import Session, Sessions
 from evserve.events.postgres.statements import Statements
+from evserve.events.postgres.transactions import Transactions
 from evserve.events.postgres.values import float8, int8
 from evserve.events.postgres.verbs import Held, Reservation
 from evserve.events.postgres.waits import Pace, Waits
@@ -108,6 +109,7 @@ class PostgresQueue:
         | Capability.TRUNCATE
         | Capability.SEQUENCES
         | Capability.HISTORY
+        | Capability.TRANSACTIONS
         | Capability.SHARED
         | Capability.DRAIN
     )
@@ -152,6 +154,14 @@ class PostgresQueue:
             give_back=self._give_back,
         )
         self._slow = SlowLane(reactor, patience, self._sessions.start, self._why)
+        self.transactions = Transactions(
+            conninfo,
+            schema,
+            reactor,
+            held=self._held,
+            owner=lambda: fast.owner,
+            claim=self._claim,
+        )
         self._put = verbs.Put(statements.put, statements.put_one, fast.announce)
         self._put_keyed = verbs.PutKeyed(statements.put_keyed, fast.announce, fast.undone)
         self._ack = verbs.Settle(statements.ack, self._held)
@@ -176,11 +186,14 @@ class PostgresQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
     ) -> Deferred[str]:
         args = check_put(event_type, body, priority, delay, ttr)
         size = len(args[1])
         if size > MAX_BODY:
             raise BadEvent(f"a body of {size} bytes; at most {MAX_BODY} are allowed")
+        if connection is not None:
+            return self.transactions.put(connection, (*args, check_key(key)))
         self._waits.lower(args[0], args[2])
         if 0 < args[3] < POLL:
             self._sweep_in(args[3])
@@ -243,6 +256,8 @@ class PostgresQueue:
     @_never_raising
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         value, seconds = check_keep(result, keep)
+        if _is_handled(event):
+            return succeed(None)
         reservation = self._claim(event)
         if not seconds:
             return self._fast.add(Call(self._ack, (reservation,)))
@@ -268,6 +283,8 @@ class PostgresQueue:
 
     @_never_raising
     def touch(self, event: Event) -> Deferred[None]:
+        if _is_handled(event):
+            return succeed(None)
         return self._fast.add(Call(self._touch, (self._reserved(event),)))
 
     # Operators
@@ -402,6 +419,7 @@ class PostgresQueue:
             except Exception as error:  # whatever: others give the events back
                 _log.info("{where}: closed late: {error}", where=self._where, error=error)
         self._sessions.close(refusal)
+        self.transactions.close()
 
     async def _leave(self) -> None:
         """Give back what is reserved, and sign off, once what was sent is answered."""
@@ -610,6 +628,12 @@ def _stored(rows: list[Row]) -> Stored | None:
 
 def _handled(row: Row) -> Handled:
     return Handled(_plain_event(row), *row[11:])
+
+
+def _is_handled(event: Event) -> bool:
+    """Whether a transaction has removed the event, so that it needs no acknowledgement."""
+    receipt = check_event(event).receipt
+    return isinstance(receipt, Reservation) and receipt.handled
 
 
 def _nothing(_: object) -> None:

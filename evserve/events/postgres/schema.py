@@ -36,8 +36,8 @@ _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 # finds a row without a lock gives the events back.
 #
 # Each event leaves two dead rows, when it is reserved and when it is removed. Autovacuum comes
-# once a minute at most (autovacuum_naptime), so it should not be slowed down then; nor should a large
-# backlog keep it from coming (benchmarks/queue/bloat.py).
+# once a minute at most (autovacuum_naptime), so it should not be slowed down then; nor should a
+# large backlog keep it from coming (benchmarks/queue/bloat.py).
 #
 # `due` is when the delay or the reservation ends; for a buried event, when it was buried. The ids
 # come from a sequence without a cache, because a cache for each session would break the order of

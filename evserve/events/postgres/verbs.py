@@ -19,6 +19,7 @@ from evserve.events.postgres.values import (
     int8_array,
     text_array,
 )
+from evserve.events.transaction import Transaction
 
 
 SWEPT_AT_ONCE = 1000
@@ -29,7 +30,8 @@ SWEPT_AT_ONCE = 1000
 class Reservation:
     """The receipt of an event: what the consumer proves, until it is settled.
 
-    queue: the engine that reserved it.
+    queue: the engine that reserved it.  handled: whether a transaction has removed the event, or
+    is about to.
     """
 
     queue: Any
@@ -37,6 +39,12 @@ class Reservation:
     attempts: int
     type: str
     settled: bool = False
+    handled: bool = False
+
+    def transaction(self, event: Event) -> Transaction:
+        """Return the transaction in which `event` is handled."""
+        transaction: Transaction = self.queue.transactions.transaction(self, event)
+        return transaction
 
     def event(self) -> Event:
         """Return what the record of a buried event tells."""
