@@ -23,7 +23,6 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from evserve.queue.core import Core
-from evserve.queue.model import Event, State
 from evserve.queue.store import (
     Batch,
     DamagedEventError,
@@ -32,6 +31,8 @@ from evserve.queue.store import (
     Store,
     StoreError,
     WriteResult,
+    changed_events,
+    unchanged_events,
 )
 
 
@@ -159,6 +160,7 @@ class SQLiteStore(Store):
     _last_id: int = field(default=1, init=False)
     _cause: str = field(default="", init=False)
     durable: bool = field(default=True, init=False)
+    heartbeat: float | None = field(default=None, init=False)
 
     @classmethod
     def open(cls, path: Path, *, sync: str = "full") -> Self:
@@ -188,8 +190,8 @@ class SQLiteStore(Store):
         try:
             for source, target in execute("SELECT source, target FROM binding"):
                 core.bind(source, target)
-            core.load(_untouched(core, execute(_LOAD_UNTOUCHED)))
-            core.load(_rest(core, execute(_LOAD_REST)))
+            core.load(unchanged_events(core, execute(_LOAD_UNTOUCHED)))
+            core.load(changed_events(core, execute(_LOAD_REST)))
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
         except (sqlite3.Error, IndexError, TypeError) as error:
@@ -340,21 +342,6 @@ def checksum(event_id: int, body: bytes) -> int:
 @cache
 def _put_statement(rows: int) -> str:
     return _PUT + ",".join([_PUT_ROW] * rows)
-
-
-def _untouched(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    tubes = core.tubes
-    for event_id, name, pri, delay, ttr, created, size in rows:
-        tube = tubes.get(name) or core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
-
-
-def _rest(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    states = tuple(State)
-    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
-        place = (key, states[state], due, None)
-        tube = core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
 # Opening a store: every error is one line.

@@ -5,7 +5,7 @@ calls a Store, except for `load` and `body`. The rows of a batch are made in the
 so the writer thread never looks at an event that the core is changing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
@@ -176,9 +176,14 @@ def _update_row(change: Change, target: State) -> UpdateRow:
 
 
 class Store(Protocol):
-    """Keeps events."""
+    """Keeps events.
+
+    heartbeat: seconds without a batch after which an empty one is written, to find out whether
+    the store is still there; None: never.
+    """
 
     durable: bool
+    heartbeat: float | None
 
     def load(self, core: Core) -> None:
         """Fill `core` with what was kept; raises StoreError."""
@@ -196,11 +201,32 @@ class Store(Protocol):
         """Release everything; nothing is called afterwards."""
 
 
+def unchanged_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+    """Return events that are as they were put, ready and without a key.
+
+    A row is id, tube, priority, delay, ttr, created, size of the body.
+    """
+    tubes = core.tubes
+    for event_id, name, pri, delay, ttr, created, size in rows:
+        tube = tubes.get(name) or core.tube(name)
+        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
+
+
+def changed_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+    """Return events from rows that have key, state, due and the five counters as well."""
+    states = tuple(State)
+    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
+        place = (key, states[state], due, None)
+        tube = core.tube(name)
+        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
+
+
 @define
 class MemoryStore(Store):
     """Keeps nothing: the core is the only copy."""
 
     durable: bool = False
+    heartbeat: float | None = None
 
     @override
     def load(self, core: Core) -> None:

@@ -35,7 +35,7 @@ class QueueServer:
         for line in self.process.stderr:
             self.log += line
             found = re.search(rb"listening on tcp 127.0.0.1:(\d+)", self.log)
-            if found and b" serves " in line:
+            if found and b" serves " in self.log:
                 return int(found[1])
         raise AssertionError(self.log.decode())
 
