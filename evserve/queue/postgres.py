@@ -9,13 +9,14 @@ When the connection is lost, the outcome of a batch may be unknown. The store is
 service drops its clients, and stands for being the active server again.
 
 A batch is a statement for each kind of rows, which takes them as arrays; several go through the
-pipeline of libpq, which makes one transaction of them. Times in tables are by the database's clock.
+pipeline of libpq, which makes one transaction of them. Times in tables are by the clock of the
+database.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from time import perf_counter, time
-from typing import Any, Final, LiteralString, TypeAlias, cast
+from time import monotonic, perf_counter, time
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -36,6 +37,7 @@ from evserve.queue.model import Limits
 from evserve.queue.store import (
     Batch,
     DamagedEventError,
+    Kept,
     Outcome,
     PutRow,
     Store,
@@ -43,6 +45,7 @@ from evserve.queue.store import (
     UpdateRow,
     WriteResult,
     changed_events,
+    listed,
     unchanged_events,
 )
 
@@ -143,6 +146,35 @@ _UPDATE: Final = """
     WHERE event.id = row.id
 ) SELECT count(*) FROM fence
 """
+# The body comes from the event's row: it is not in memory, or need not be sent again.
+_KEEP: Final = """
+{fence}, done AS (
+    INSERT INTO {schema}.handled (
+        event, type, priority, delay, ttr, put_at, attempts, timeouts, releases, buries, kicks,
+        outcome, result, error, reserved_at, settled_at, expires, body
+    )
+    SELECT row.id, row.type, row.priority, row.delay, row.ttr, to_timestamp(row.created),
+        row.attempts, row.timeouts, row.releases, row.buries, row.kicks, outcome, result, error,
+        to_timestamp(row.reserved_at), to_timestamp(row.settled_at), to_timestamp(row.expires),
+        event.body
+    FROM fence, unnest(
+        %s::bigint[], %s::text[], %s::bigint[], %s::float8[], %s::bigint[], %s::float8[],
+        %s::integer[], %s::integer[], %s::integer[], %s::integer[], %s::integer[],
+        %s::text[], %b::bytea[], %s::text[], %s::float8[], %s::float8[], %s::float8[]
+    ) WITH ORDINALITY AS row(
+        id, type, priority, delay, ttr, created, attempts, timeouts, releases, buries, kicks,
+        outcome, result, error, reserved_at, settled_at, expires, place
+    )
+    JOIN {schema}.event ON event.id = row.id
+    ORDER BY place
+) SELECT count(*) FROM fence
+"""
+_ADVANCE: Final = """
+{fence}, done AS (
+    INSERT INTO {schema}.sequence SELECT %s, %s FROM fence
+    ON CONFLICT (name) DO UPDATE SET number = excluded.number
+) SELECT count(*) FROM fence
+"""
 _DELETE: Final = """
 {fence}, done AS (
     DELETE FROM {schema}.event WHERE id = ANY(%s::bigint[]) AND EXISTS (SELECT FROM fence)
@@ -184,6 +216,7 @@ SELECT greatest(
     (SELECT coalesce(max(id), 0) + 1 FROM {schema}.event)
 )
 """
+_LOAD_SEQUENCES: Final = "SELECT name, number FROM {schema}.sequence"
 _LOAD_BINDINGS: Final = "SELECT source, target FROM {schema}.binding ORDER BY source, target"
 
 # A body is read together with those that are likely to be the next, up to so many bytes.
@@ -194,6 +227,22 @@ SELECT id, body FROM (
 ) AS sized
 WHERE id = %s OR size < 262144
 """
+
+_HISTORY: Final = """
+SELECT id, event, type, priority, delay, ttr, date_part('epoch', put_at) - %(skew)s,
+    attempts, timeouts, releases, buries, kicks, outcome, result, error,
+    date_part('epoch', reserved_at) - %(skew)s, date_part('epoch', settled_at) - %(skew)s,
+    date_part('epoch', expires) - %(skew)s, body
+FROM {schema}.handled
+WHERE expires > to_timestamp(%(now)s) AND id < %(before)s {of_type} ORDER BY id DESC LIMIT 32
+"""
+_EXPIRE: Final = """
+DELETE FROM {schema}.handled WHERE id IN (
+    SELECT id FROM {schema}.handled WHERE expires <= clock_timestamp() ORDER BY expires LIMIT 500
+)
+"""
+# Seconds between two looks for rows of the history that have expired.
+_EXPIRE_INTERVAL: Final = 1.0
 
 # No id is given twice, neither by this server nor, later, by the engine: the sequence is beyond
 # all that were given, and is moved by thousands.
@@ -255,11 +304,11 @@ class Address:
             raise
         return connection
 
-    def sql(self, statement: str) -> LiteralString:
+    def sql(self, statement: str) -> str:
         """Return `statement` with its parts filled in, and the schema of this queue."""
         for name, part in (("fence", _FENCE), ("columns", _COLUMNS), ("unchanged", _UNCHANGED)):
             statement = statement.replace(f"{{{name}}}", part)
-        return cast("LiteralString", statement.replace("{schema}", f'"{self.schema}"'))
+        return statement.replace("{schema}", f'"{self.schema}"')
 
 
 @define(eq=False, repr=False)
@@ -363,7 +412,8 @@ class PostgresStore(Store):
     _last_id: int = field(default=1, init=False)
     _cause: str = field(default="", init=False)
     _bodies: dict[int, bytes] = field(factory=dict, init=False)
-    _sql: dict[str, LiteralString] = field(factory=dict, init=False)
+    _expire_at: float = field(default=0.0, init=False)  # by the monotonic clock
+    _sql: dict[str, str] = field(factory=dict, init=False)
 
     @classmethod
     def take_over(cls, address: Address, connection: Connection) -> "PostgresStore":
@@ -391,6 +441,7 @@ class PostgresStore(Store):
         try:
             for source, target in query(_LOAD_BINDINGS).fetchall():
                 core.bind(source, target)
+            core.sequences.update(query(_LOAD_SEQUENCES).fetchall())
             for page in self._pages(_LOAD_UNCHANGED):
                 core.load(unchanged_events(core, page))
             for page in self._pages(_LOAD_CHANGED):
@@ -467,6 +518,11 @@ class PostgresStore(Store):
     def _statements(self, batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequence[Any]]]:
         if batch.puts and with_puts:
             yield _PUT, _put_arrays(batch.puts, self._skew)
+        if batch.kept and with_puts:
+            yield _KEEP, _kept_arrays(batch.kept, self._skew)
+        for advance in batch.advances:
+            if with_puts or not advance.with_put:
+                yield _ADVANCE, (advance.sequence, advance.number)
         if batch.updates:
             yield _UPDATE, _update_arrays(batch.updates, self._skew)
         if batch.deletes:
@@ -499,7 +555,49 @@ class PostgresStore(Store):
 
     @override
     def maintain(self) -> None:
-        """Do nothing: Postgres has its autovacuum."""
+        """Delete what has expired from the history."""
+        if self.is_lost or monotonic() < self._expire_at:
+            return
+        self._expire_at = monotonic() + _EXPIRE_INTERVAL
+        try:
+            self._writer.execute(self.address.sql(_EXPIRE), prepare=True)
+        except psycopg.Error as error:
+            if self._writer.closed:
+                self._lose(f"{self.address.shown}: {_one_line(error)}")
+                return
+            _log.warn(
+                "store {store}: the history is not shortened: {error}",
+                store=self.address.shown,
+                error=_one_line(error),
+            )
+
+    @override
+    def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
+        try:
+            return listed(self._handled(tube, now), most)
+        except psycopg.Error as error:
+            cause = self._reader_failed(error)
+            raise StoreError(f"cannot read the history of {cause}") from error
+
+    def _handled(self, tube: str | None, now: float) -> Iterator[Kept]:
+        of_type = "" if tube is None else "AND type = %(type)s"
+        statement = self.address.sql(_HISTORY.replace("{of_type}", of_type))
+        before = 2**63 - 1
+        times = {"skew": self._skew, "now": now + self._skew, "type": tube}
+        while True:
+            values = {**times, "before": before}
+            rows = self._reader.execute(statement, values, binary=True).fetchall()
+            for before, *row in rows:  # noqa: B007 - the last one is where to go on
+                yield Kept._make(row)
+            if not rows:
+                return
+
+    def _reader_failed(self, error: psycopg.Error) -> str:
+        """Return what failed, as one line."""
+        cause = f"{self.address.shown}: {_one_line(error)}"
+        if self._reader.closed:
+            self._lose(cause)
+        return cause
 
     @override
     def body(self, event_id: int) -> bytes:
@@ -511,12 +609,9 @@ class PostgresStore(Store):
                 self.address.sql(_BODIES), (event_id, event_id), binary=True, prepare=True
             ).fetchall()
         except psycopg.Error as error:
-            if self._reader.closed:
-                self.is_lost = True
-                self._cause = f"{self.address.shown}: {_one_line(error)}"
-            shown, damaged = self.address.shown, (error.sqlstate or "") in _DAMAGE
-            kind = DamagedEventError if damaged else StoreError
-            raise kind(f"cannot read event {event_id} of {shown}: {_one_line(error)}") from error
+            cause = self._reader_failed(error)
+            kind = DamagedEventError if error.sqlstate in _DAMAGE else StoreError
+            raise kind(f"cannot read event {event_id} of {cause}") from error
         self._bodies = dict(rows)
         body = self._bodies.pop(event_id, None)
         if body is None:
@@ -577,6 +672,20 @@ def _update_arrays(rows: Sequence[UpdateRow], skew: float) -> list[Any]:
     columns = list(zip(*last.values(), strict=True))
     arrays = [_numbers(column) for column in columns]
     arrays[4] = _times(columns[4], skew)
+    return arrays
+
+
+def _kept_arrays(rows: Sequence[Kept], skew: float) -> list[Any]:
+    arrays: list[Any] = []
+    for name, column in zip(Kept._fields[:-1], zip(*rows, strict=True), strict=False):
+        if name in ("tube", "outcome", "error"):
+            arrays.append(_texts(column))
+        elif name == "result":
+            arrays.append(list(column))
+        elif name in ("created", "reserved_at", "settled_at", "expires"):
+            arrays.append(_numbers([each + skew for each in column]))
+        else:
+            arrays.append(_numbers(column))
     return arrays
 
 
