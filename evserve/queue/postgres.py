@@ -130,20 +130,20 @@ _PUT: Final = """
     FROM fence, unnest(
         %s::bigint[], %s::text[], %s::smallint[], %s::bigint[], %s::float8[], %s::bigint[],
         %s::float8[], %s::float8[], %s::text[], %b::bytea[]
-    ) AS row(id, type, state, priority, delay, ttr, created, due, key, body)
+    ) AS given(id, type, state, priority, delay, ttr, created, due, key, body)
 ) SELECT count(*) FROM fence
 """
 _UPDATE: Final = """
 {fence}, done AS (
     UPDATE {schema}.event AS event SET
-        state = row.state, priority = row.priority, delay = row.delay,
-        due = to_timestamp(nullif(row.due, 0)), attempts = row.attempts,
-        timeouts = row.timeouts, releases = row.releases, buries = row.buries, kicks = row.kicks
+        state = given.state, priority = given.priority, delay = given.delay,
+        due = to_timestamp(nullif(given.due, 0)), attempts = given.attempts,
+        timeouts = given.timeouts, releases = given.releases, buries = given.buries, kicks = given.kicks
     FROM fence, unnest(
         %s::bigint[], %s::smallint[], %s::bigint[], %s::float8[], %s::float8[],
         %s::integer[], %s::integer[], %s::integer[], %s::integer[], %s::integer[]
-    ) AS row(id, state, priority, delay, due, attempts, timeouts, releases, buries, kicks)
-    WHERE event.id = row.id
+    ) AS given(id, state, priority, delay, due, attempts, timeouts, releases, buries, kicks)
+    WHERE event.id = given.id
 ) SELECT count(*) FROM fence
 """
 # The body comes from the event's row: it is not in memory, or need not be sent again.
@@ -153,19 +153,19 @@ _KEEP: Final = """
         event, type, priority, delay, ttr, put_at, attempts, timeouts, releases, buries, kicks,
         outcome, result, error, reserved_at, settled_at, expires, body
     )
-    SELECT row.id, row.type, row.priority, row.delay, row.ttr, to_timestamp(row.created),
-        row.attempts, row.timeouts, row.releases, row.buries, row.kicks, outcome, result, error,
-        to_timestamp(row.reserved_at), to_timestamp(row.settled_at), to_timestamp(row.expires),
+    SELECT given.id, given.type, given.priority, given.delay, given.ttr, to_timestamp(given.created),
+        given.attempts, given.timeouts, given.releases, given.buries, given.kicks, outcome, result, error,
+        to_timestamp(given.reserved_at), to_timestamp(given.settled_at), to_timestamp(given.expires),
         event.body
     FROM fence, unnest(
         %s::bigint[], %s::text[], %s::bigint[], %s::float8[], %s::bigint[], %s::float8[],
         %s::integer[], %s::integer[], %s::integer[], %s::integer[], %s::integer[],
         %s::text[], %b::bytea[], %s::text[], %s::float8[], %s::float8[], %s::float8[]
-    ) WITH ORDINALITY AS row(
+    ) WITH ORDINALITY AS given(
         id, type, priority, delay, ttr, created, attempts, timeouts, releases, buries, kicks,
         outcome, result, error, reserved_at, settled_at, expires, place
     )
-    JOIN {schema}.event ON event.id = row.id
+    JOIN {schema}.event ON event.id = given.id
     ORDER BY place
 ) SELECT count(*) FROM fence
 """
