@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define
 
-from evserve.events import MAX_RESULT
+from evserve.events import MAX_MANY, MAX_RESULT
 
 
 # A verb and its converted arguments; the last is its body, if it has one. A line or body that is
@@ -22,8 +22,6 @@ _U31: Final = (1 << 31) - 1
 _U63: Final = (1 << 63) - 1
 _U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
-# The most events of one reserve-batch, whose bodies are in memory at the same time.
-_MAX_BATCH: Final = 1000
 
 # The longest line, its end included; lines of our own verbs may hold two names.
 _MAX_LINE: Final = 224
@@ -59,10 +57,11 @@ _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
     "<delay>": (_DIGITS, _integer()),
     "<ttr>": (_DIGITS, _integer()),
     "<bound>": (_DIGITS, _integer(_U64)),
-    "<count>": (_DIGITS, _integer(_MAX_BATCH, least=1)),
+    "<count>": (_DIGITS, _integer(MAX_MANY, least=1)),
     "<sequence>": (b" " + _NAME, bytes.decode),
     "<number>": (_DIGITS, _integer(_U63)),
     "<bytes>": (_DIGITS, _integer()),
+    "<on|off>": (rb" (on|off)", bytes.decode),
 }
 
 _GRAMMAR: Final = """
@@ -92,6 +91,7 @@ quit
 pause-tube <tube> <delay>
 bind <tube> <tube>
 unbind <tube> <tube>
+list-bindings
 reserve-from <seconds>
 reserve-batch <count> <seconds>
 truncate <tube>
@@ -102,6 +102,7 @@ delete-keep <id> <seconds> <bytes>
 bury-keep <id> <pri> <seconds> <bytes>
 history <count>
 history-tube <tube> <count>
+drain <on|off>
 """
 # Of the verbs that a body follows, those whose body is an event's; the others have a result.
 _WITH_EVENT: Final = ("put", "advance-put")

@@ -17,21 +17,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic, perf_counter, time
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from attrs import define, field, frozen
-from psycopg.conninfo import conninfo_to_dict
 from twisted.logger import Logger
 from typing_extensions import override
 
 from evserve.events import QueueError
-from evserve.events.postgres.schema import (
-    DEFAULT_SCHEMA,
-    check_schema,
-    prepare_schema,
-    server_lock,
-)
+from evserve.events.postgres import parse_url
+from evserve.events.postgres.schema import prepare_schema, server_lock
 from evserve.queue.core import Core
 from evserve.queue.model import Limits
 from evserve.queue.store import (
@@ -39,6 +33,7 @@ from evserve.queue.store import (
     DamagedEventError,
     Kept,
     Outcome,
+    OutboxRow,
     PutRow,
     Store,
     StoreError,
@@ -61,8 +56,8 @@ _POLL: Final = 0.5
 
 # What libpq does unless the URL says otherwise. An active server finds out within three to four
 # seconds that its network is gone, so that it has given up before another one takes over.
-_PARAMETERS: Final = {
-    "application_name": "evserve queue",
+_OPTIONS: Final = {
+    "fallback_application_name": "evserve-queue",
     "client_encoding": "UTF8",
     "connect_timeout": "3",
     "keepalives_idle": "1",
@@ -130,20 +125,20 @@ _PUT: Final = """
     FROM fence, unnest(
         %s::bigint[], %s::text[], %s::smallint[], %s::bigint[], %s::float8[], %s::bigint[],
         %s::float8[], %s::float8[], %s::text[], %b::bytea[]
-    ) AS given(id, type, state, priority, delay, ttr, created, due, key, body)
+    ) AS item(id, type, state, priority, delay, ttr, created, due, key, body)
 ) SELECT count(*) FROM fence
 """
 _UPDATE: Final = """
 {fence}, done AS (
     UPDATE {schema}.event AS event SET
-        state = given.state, priority = given.priority, delay = given.delay,
-        due = to_timestamp(nullif(given.due, 0)), attempts = given.attempts,
-        timeouts = given.timeouts, releases = given.releases, buries = given.buries, kicks = given.kicks
+        state = item.state, priority = item.priority, delay = item.delay,
+        due = to_timestamp(nullif(item.due, 0)), attempts = item.attempts,
+        timeouts = item.timeouts, releases = item.releases, buries = item.buries, kicks = item.kicks
     FROM fence, unnest(
         %s::bigint[], %s::smallint[], %s::bigint[], %s::float8[], %s::float8[],
         %s::integer[], %s::integer[], %s::integer[], %s::integer[], %s::integer[]
-    ) AS given(id, state, priority, delay, due, attempts, timeouts, releases, buries, kicks)
-    WHERE event.id = given.id
+    ) AS item(id, state, priority, delay, due, attempts, timeouts, releases, buries, kicks)
+    WHERE event.id = item.id
 ) SELECT count(*) FROM fence
 """
 # The body comes from the event's row: it is not in memory, or need not be sent again.
@@ -153,19 +148,20 @@ _KEEP: Final = """
         event, type, priority, delay, ttr, put_at, attempts, timeouts, releases, buries, kicks,
         outcome, result, error, reserved_at, settled_at, expires, body
     )
-    SELECT given.id, given.type, given.priority, given.delay, given.ttr, to_timestamp(given.created),
-        given.attempts, given.timeouts, given.releases, given.buries, given.kicks, outcome, result, error,
-        to_timestamp(given.reserved_at), to_timestamp(given.settled_at), to_timestamp(given.expires),
+    SELECT item.id, item.type, item.priority, item.delay, item.ttr, to_timestamp(item.created),
+        item.attempts, item.timeouts, item.releases, item.buries, item.kicks,
+        outcome, result, error, to_timestamp(item.reserved_at),
+        to_timestamp(item.settled_at), to_timestamp(item.expires),
         event.body
     FROM fence, unnest(
         %s::bigint[], %s::text[], %s::bigint[], %s::float8[], %s::bigint[], %s::float8[],
         %s::integer[], %s::integer[], %s::integer[], %s::integer[], %s::integer[],
         %s::text[], %b::bytea[], %s::text[], %s::float8[], %s::float8[], %s::float8[]
-    ) WITH ORDINALITY AS given(
+    ) WITH ORDINALITY AS item(
         id, type, priority, delay, ttr, created, attempts, timeouts, releases, buries, kicks,
         outcome, result, error, reserved_at, settled_at, expires, place
     )
-    JOIN {schema}.event ON event.id = given.id
+    JOIN {schema}.event ON event.id = item.id
     ORDER BY place
 ) SELECT count(*) FROM fence
 """
@@ -254,48 +250,28 @@ _PASSING: Final = ("40001", "40P01", "55P03", "57014", "53200")
 _DAMAGE: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
 
 
-_BAD_URL: Final = (
-    "--store: not a URL of libpq (such as postgresql://user@host/database; special characters "
-    "of a password are written as %40)"
-)
-
-
 @frozen
 class Address:
     """Where a queue is: a database, and the schema there.
 
-    parameters: of libpq, the password among them.  shown: for messages, without the password.
+    conninfo: of libpq; the password may be in it.  shown: for messages, without the password.
     """
 
-    parameters: dict[str, Any] = field(repr=False)
+    conninfo: str = field(repr=False)
     schema: str
     shown: str
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Parse `url`: that of libpq, and `schema=NAME`. Raises StoreError."""
-        parts = urlsplit(url)
-        # As it is, an @ or a / in a password would make parts of it a host or a database.
-        if parts.netloc.count("@") > 1 or "@" in parts.path or parts.fragment:
-            raise StoreError(_BAD_URL)
-        pairs = parse_qsl(parts.query, keep_blank_values=True)
-        schemas = [value for name, value in pairs if name == "schema"]
-        query = urlencode([pair for pair in pairs if pair[0] != "schema"])
-        host = parts.netloc.rpartition("@")[2]
+        """Parse the URL of the engine; raises StoreError."""
         try:
-            conninfo = urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
-            given = conninfo_to_dict(conninfo)
-            schema = check_schema(schemas[-1]) if schemas else DEFAULT_SCHEMA
+            return cls(*parse_url(url, _OPTIONS))
         except QueueError as error:
             raise StoreError(f"--store: {error}") from None
-        except psycopg.Error:  # which may quote the password
-            raise StoreError(_BAD_URL) from None
-        shown = f"{parts.scheme}://{host}{parts.path}"
-        return cls({**_PARAMETERS, **given}, schema, shown)
 
     def connect(self) -> Connection:
         """Return a session that commits each statement by itself; raises psycopg.Error."""
-        connection = psycopg.connect(**self.parameters, autocommit=True)
+        connection = psycopg.connect(self.conninfo, autocommit=True)
         try:
             prepare_schema(connection.pgconn, self.schema)
             connection.execute(_SESSION)
@@ -365,7 +341,7 @@ class Candidate:
             if store is not None:
                 store.close()
             if not self._has_connected or is_alive:
-                raise StoreError(f"cannot open store {self.address.shown}: {cause}") from None
+                raise StoreError(f"cannot open {self.address.shown}: {cause}") from None
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -389,7 +365,7 @@ class Candidate:
         reason = f"standing by: {cause}"
         if reason != self.reason:
             self.reason = reason
-            _log.info("store {store}: {reason}", store=self.address.shown, reason=reason)
+            _log.info("{store}: {reason}", store=self.address.shown, reason=reason)
 
 
 @define(eq=False, repr=False)
@@ -403,6 +379,7 @@ class PostgresStore(Store):
     address: Address
     is_lost: bool = field(default=False, init=False)
     durable: bool = field(default=True, init=False)
+    has_outbox: bool = field(default=False, init=False)
     heartbeat: float | None = field(default=_HEARTBEAT, init=False)
     _writer: Connection
     _reader: Connection
@@ -451,7 +428,7 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             self.is_lost = self._writer.closed
             cause = _one_line(error)
-            raise StoreError(f"cannot read store {self.address.shown}: {cause}") from error
+            raise StoreError(f"cannot read {self.address.shown}: {cause}") from error
         self._next_id = self._last_id = core.next_id = next_id
 
     def _query(self, statement: str, values: dict[str, Any] | None = None) -> Any:
@@ -566,10 +543,14 @@ class PostgresStore(Store):
                 self._lose(f"{self.address.shown}: {_one_line(error)}")
                 return
             _log.warn(
-                "store {store}: the history is not shortened: {error}",
+                "{store}: the history is not shortened: {error}",
                 store=self.address.shown,
                 error=_one_line(error),
             )
+
+    @override
+    def outbox(self) -> list[OutboxRow]:
+        return []  # nobody else puts while there is a server
 
     @override
     def history(self, tube: str | None, most: int, now: float) -> list[Kept]:

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
-from evserve.events import State
+from evserve.events import ERRORS, State
 from evserve.queue.broker import Broker, Delivered
 from evserve.queue.core import Change, Duplicate
 from evserve.queue.model import Client, Event, Refusal
@@ -25,6 +26,8 @@ from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
 from evserve.queue.store import Binding, Kept, Outcome, Record, StoreError
 
+
+_log = Logger()
 
 _BAD_FORMAT: Final = b"BAD_FORMAT\r\n"
 _DRAINING: Final = b"DRAINING\r\n"
@@ -258,9 +261,10 @@ class Session:
         """Put an event, and copies of it in the tubes bound to its own; also put-key."""
         client, broker = self.client, self.broker
         client.is_producer = True
-        if broker.draining or self._draining:
-            return _DRAINING
         tube = client.use
+        # The records of buried events are put all the same: what was reserved is still settled.
+        if (broker.draining or self._draining) and tube.name != ERRORS:
+            return _DRAINING
         made = broker.core.put(
             tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
@@ -315,6 +319,12 @@ class Session:
         if target not in self.broker.core.bindings.get(source, {}):
             return _NOT_FOUND
         return self._set_binding(source, target, bound=False)
+
+    def list_bindings(self) -> _Reply:
+        """Show all bindings, one a line."""
+        bindings = self.broker.core.bindings
+        pairs = sorted((source, target) for source in bindings for target in bindings[source])
+        return name_list(f"{source} {target}" for source, target in pairs)
 
     def _set_binding(self, source: str, target: str, *, bound: bool) -> _Reply:
         """Set a binding at once, for puts in the same commit too; undo it if that fails."""
@@ -601,6 +611,14 @@ class Session:
         self.broker.core.pause(tube, seconds, self.broker.now())
         return b"PAUSED\r\n"
 
+    def drain_puts(self, switch: str) -> _Reply:
+        """Refuse puts from now on, or accept them again."""
+        draining = switch == "on"
+        if draining is not self.broker.draining:
+            _log.info("drain {switch}, as a client asked for", switch=switch)
+        self.broker.draining = draining
+        return b"DRAIN %b\r\n" % switch.encode()
+
     def quit(self) -> None:
         """Close the connection."""
         self.close()
@@ -641,6 +659,7 @@ VERBS: Final[dict[str, _Verb]] = {
     "advance-put": _Verb(Session.advance, counter="put"),
     "bind": _Verb(Session.bind),
     "unbind": _Verb(Session.unbind),
+    "list-bindings": _Verb(Session.list_bindings, waits=True),
     # Consumers.
     "reserve": _Verb(Session.reserve, waits=True, counter="reserve"),
     "reserve-with-timeout": _Verb(Session.reserve, waits=True, counter=_TIMED),
@@ -673,6 +692,7 @@ VERBS: Final[dict[str, _Verb]] = {
     "list-tube-used": _Verb(Session.list_tube_used, counter="list-tube-used"),
     "list-tubes-watched": _Verb(Session.list_tubes_watched, counter="list-tubes-watched"),
     "pause-tube": _Verb(Session.pause_tube, waits=True, counter="pause-tube"),
+    "drain": _Verb(Session.drain_puts),
     "quit": _Verb(Session.quit, waits=True),
     # Lines and bodies that the parser did not accept.
     "refuse": _Verb(Session.refuse),

@@ -9,5 +9,7 @@ from tests.integration.queue_server import QueueServer
 
 class OwnServerTests(EventQueueConformance, TestCase):
     def make_queue(self):
-        self.server = getattr(self, "server", None) or QueueServer(self, "--store", fresh_database())
+        self.server = getattr(self, "server", None) or QueueServer(
+            self, "--store", fresh_database()
+        )
         return open_queue(f"beanstalk://127.0.0.1:{self.server.port}", reactor)
