@@ -32,8 +32,8 @@ from evserve.queue.store import (
     Batch,
     DamagedEventError,
     Kept,
-    Outcome,
     OutboxRow,
+    Outcome,
     PutRow,
     Store,
     StoreError,
@@ -133,7 +133,8 @@ _UPDATE: Final = """
     UPDATE {schema}.event AS event SET
         state = item.state, priority = item.priority, delay = item.delay,
         due = to_timestamp(nullif(item.due, 0)), attempts = item.attempts,
-        timeouts = item.timeouts, releases = item.releases, buries = item.buries, kicks = item.kicks
+        timeouts = item.timeouts, releases = item.releases, buries = item.buries,
+        kicks = item.kicks
     FROM fence, unnest(
         %s::bigint[], %s::smallint[], %s::bigint[], %s::float8[], %s::float8[],
         %s::integer[], %s::integer[], %s::integer[], %s::integer[], %s::integer[]
@@ -239,6 +240,9 @@ DELETE FROM {schema}.handled WHERE id IN (
 """
 # Seconds between two looks for rows of the history that have expired.
 _EXPIRE_INTERVAL: Final = 1.0
+
+# Seconds between two clocks that may come from the way of the question.
+_CLOSE: Final = 0.1
 
 # No id is given twice, neither by this server nor, later, by the engine: the sequence is beyond
 # all that were given, and is moved by thousands.
@@ -401,6 +405,8 @@ class PostgresStore(Store):
             began = time()
             there = _value(connection.execute(_CLOCK))
             skew = there - (began + time()) / 2
+            if abs(skew) < _CLOSE:
+                skew = 0.0
             epoch = _value(connection.execute(address.sql(_TAKE_OVER)))
             connection.execute(address.sql(_END_RESERVATIONS))
         except BaseException:

@@ -48,6 +48,12 @@ _DEFAULTS = {
     "tcp_user_timeout": "10000",
 }
 
+_EXPECTED = (
+    "the postgresql:// URL is not valid: "
+    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE is expected (in names and the "
+    "password, write @ : / ? # and % as %40 %3A %2F %3F %23 and %25)"
+)
+
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
     """Return the queue at `url`, which connects when the first call needs it."""
@@ -58,7 +64,8 @@ def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
 def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, str, str]:
     """Return what libpq gets, the schema, and a name of the database without its password.
 
-    defaults: options of libpq that hold unless the URL has them.  Raises BadQueueURL, whose message has no part of the URL that may be of the password.
+    defaults: options of libpq that hold unless the URL has them.  Raises BadQueueURL, whose
+    message has no part of the URL that may be of the password.
     """
     rest, _, query = text.partition("?")
     schema, options = DEFAULT_SCHEMA, []
@@ -71,17 +78,14 @@ def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, 
     given = {name for name, _ in parse_qsl("&".join(options), keep_blank_values=True)}
     options += [f"{name}={value}" for name, value in defaults.items() if name not in given]
     conninfo = f"{rest}?{'&'.join(options)}"
+    # An @ or a / in a password as it is would make parts of it the host or the database.
+    user = rest.partition("//")[2].rpartition("@")[0]
+    if "@" in user or "/" in user:
+        raise BadQueueURL(_EXPECTED)
     try:
-        # As it is, an @ or a / in a password would make parts of it the host or the database.
-        if "@" in rest.partition("@")[2] or "/" in rest.partition("//")[2].rpartition("@")[0]:
-            raise OperationalError
         parsed = Conninfo.parse(conninfo.encode())
     except OperationalError:
-        raise BadQueueURL(
-            "the postgresql:// URL is not valid: "
-            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE is expected (in names and "
-            "the password, write @ : / ? # and % as %40 %3A %2F %3F %23 and %25)"
-        ) from None
+        raise BadQueueURL(_EXPECTED) from None
     found = {each.keyword: each.val for each in parsed if each.val}
     host = found.get(b"host", found.get(b"hostaddr", b"")).decode()
     database = found.get(b"dbname", b"").decode()
