@@ -89,6 +89,8 @@ SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;
 """
+# An active server is never silent for long. One that is (a stopped process) loses the lock.
+_ACTIVE: Final = "SET idle_session_timeout = 4000"
 
 _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(%s)"
 _HOLDERS: Final = """
@@ -196,17 +198,15 @@ state = 0 AND key IS NULL AND attempts + timeouts + releases + buries + kicks = 
 _COLUMNS: Final = """
 id, type, priority, delay, ttr, date_part('epoch', created) - %(skew)s, octet_length(body)
 """
-_LOAD_UNCHANGED: Final = """
-SELECT {columns} FROM {schema}.event
-WHERE id > %(after)s AND {unchanged} ORDER BY id LIMIT %(most)s
-"""
+_LOAD_UNCHANGED: Final = "SELECT {columns} FROM {schema}.event WHERE {unchanged}"
 _LOAD_CHANGED: Final = """
 SELECT {columns}, key, state, coalesce(date_part('epoch', due) - %(skew)s, 0),
     attempts, timeouts, releases, buries, kicks
-FROM {schema}.event
-WHERE id > %(after)s AND NOT ({unchanged}) ORDER BY id LIMIT %(most)s
+FROM {schema}.event WHERE NOT ({unchanged})
 """
-_LOAD_ROWS: Final = 20_000  # at once: a tenth of a second
+# The one time when reading the whole table is right.
+_LOAD_PLAN: Final = "SET LOCAL enable_seqscan = on; SET LOCAL cursor_tuple_fraction = 1"
+_LOAD_ROWS: Final = 20_000  # at once: a few hundredths of a second
 _LOAD_IDS: Final = """
 SELECT greatest(
     (SELECT last_value + is_called::integer FROM {schema}.event_id),
@@ -425,30 +425,27 @@ class PostgresStore(Store):
             for source, target in query(_LOAD_BINDINGS).fetchall():
                 core.bind(source, target)
             core.sequences.update(query(_LOAD_SEQUENCES).fetchall())
-            for page in self._pages(_LOAD_UNCHANGED):
-                core.load(unchanged_events(core, page))
-            for page in self._pages(_LOAD_CHANGED):
-                core.load(changed_events(core, page))
+            with self._writer.transaction():
+                self._writer.execute(_LOAD_PLAN)
+                core.load(unchanged_events(core, self._rows(_LOAD_UNCHANGED)))
+                core.load(changed_events(core, self._rows(_LOAD_CHANGED)))
             core.finish_loading()
             next_id = _value(query(_LOAD_IDS))
+            self._writer.execute(_ACTIVE)
         except psycopg.Error as error:
             self.is_lost = self._writer.closed
             cause = _one_line(error)
             raise StoreError(f"cannot read {self.address.shown}: {cause}") from error
         self._next_id = self._last_id = core.next_id = next_id
 
-    def _query(self, statement: str, values: dict[str, Any] | None = None) -> Any:
-        return self._writer.execute(self.address.sql(statement), values, binary=True)
+    def _query(self, statement: str) -> Any:
+        return self._writer.execute(self.address.sql(statement), binary=True)
 
-    def _pages(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
-        after = 0
-        while True:
-            values = {"skew": self._skew, "after": after, "most": _LOAD_ROWS}
-            page = self._query(statement, values).fetchall()
-            yield page
-            if len(page) < _LOAD_ROWS:
-                return
-            after = page[-1][0]
+    def _rows(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        with self._writer.cursor("load") as cursor:
+            cursor.execute(self.address.sql(statement), {"skew": self._skew}, binary=True)
+            while rows := cursor.fetchmany(_LOAD_ROWS):
+                yield from rows
 
     @override
     def write(self, batch: Batch) -> WriteResult:

@@ -1,6 +1,8 @@
 """The queue's store on Postgres: the same promises, one active server, take-over, fencing."""
 
+import contextlib
 import itertools
+import signal
 import time
 from unittest import SkipTest, mock
 
@@ -31,7 +33,9 @@ def open_store(url, limits=None):
         raise SkipTest("psycopg is not installed")
     address = postgres.Address.parse(url)
     candidate = postgres.Candidate(address, limits or Limits(resident=0))
-    return candidate.take_over(lambda store, core: store.load(core))
+    core, store = candidate.take_over(lambda store, core: store.load(core))
+    store._writer.execute("SET idle_session_timeout = 0")  # no broker sends heartbeats
+    return core, store
 
 
 _schemas = itertools.count(1)
@@ -252,6 +256,24 @@ class ServerTests(SynchronousTestCase):
         check(self, other, record)
         check_bodies(self, other, record)
         self.assertEqual(other.stop(), 0)
+
+    def test_a_stopped_server_loses_the_queue_and_acknowledges_no_more(self):
+        url = fresh_database()
+        old = QueueServer(self, "--store", url)
+        new = QueueServer(self, "--store", url, stands_by=True)
+        with old.connect() as client:
+            event_id = client.put(b"body")
+            client.ask(b"reserve")
+            old.process.send_signal(signal.SIGSTOP)
+            client.send(b"delete %d\r\n" % event_id)
+            new.wait_until_active()
+            old.process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(ConnectionError):
+                self.assertEqual(client.reply()[0], [b"INTERNAL_ERROR"])
+        old.wait_for(b"standing by: another server is active")
+        self.assertRaises(ConnectionRefusedError, old.connect)
+        with new.connect() as client:
+            self.assertEqual(client.ask(b"reserve")[1], b"body")
 
     def test_a_server_that_stands_by_can_be_stopped(self):
         url = fresh_database()
