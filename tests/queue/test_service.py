@@ -122,6 +122,20 @@ class ServiceTests(SynchronousTestCase):
             self.host = Host()
             self.assertRaises(KeyboardInterrupt, self.start, "--store", str(self.path))
 
+    def test_what_does_not_go_with_postgres_is_refused(self):
+        for arguments, problem in (
+            (["--sync", "normal"], "--sync"),
+            ([], "not valid"),
+        ):
+            options = service.Options()
+            options.parseOptions(["--store", "postgresql://me:se@cret@db/queue", *arguments])
+            error = self.assertRaises(UsageError, service.makeService, options, self.host)
+            self.assertIn(problem, str(error))
+            self.assertNotIn("cret", str(error))
+        options["store"], options["listen"] = "postgresql://db/queue", ["systemd:domain=INET"]
+        error = self.assertRaises(UsageError, service.makeService, options, self.host)
+        self.assertIn("--listen", str(error))
+
     def test_sigusr1_drains_if_it_was_asked_to(self):
         self.start("--usr1-drains")
         os.kill(os.getpid(), signal.SIGUSR1)
