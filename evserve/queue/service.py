@@ -229,7 +229,9 @@ class StandByService(QueueService):
             store.close()
             return
         writer = ThreadWriter(store, self.host.reactor.callFromThread)
-        self.serve(core, store, writer).on_broken = self._give_up
+        broker = self.serve(core, store, writer)
+        broker.on_broken = self._give_up
+        broker.pump()  # for the heartbeats: there may be no client for long
         self._active.set(1)
         self._is_serving = True
         _log.info("store: this server is active, with {count} events", count=len(core.events))
