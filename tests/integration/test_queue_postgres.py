@@ -194,6 +194,15 @@ class StoreTests(SynchronousTestCase):
         self.open()
         self.assertTrue(-1 < self.core.events[1].due - (now + 90) < 1)
 
+    def test_a_server_that_is_silent_loses_its_session(self):
+        session = self.store._writer.info.backend_pid
+        self.store._writer.execute("SET idle_session_timeout = 1000")
+        self.assertIs(self.put().puts, Outcome.COMMITTED)  # the first one, of two statements
+        self.store.maintain()
+        while self.query(f"SELECT pid FROM pg_stat_activity WHERE pid = {session}"):
+            pass
+        self.assertIs(self.store.write(Batch()).rest, Outcome.BROKEN)
+
     def test_what_expires_leaves_the_history(self):
         self.query(
             "INSERT INTO evserve.handled (event, type, priority, delay, ttr, attempts, timeouts, "
