@@ -8,7 +8,7 @@ before a put, has the delay in place of the id.
 
 Lines of standard input are commands: `stop` (put nothing more), `quit`, `append BODY` and `take`
 for events that no lane touches, and what is done to the network with `--proxy PORT`: `freeze`,
-`cut`, `refuse`, `mend`, `freeze-after BYTES`, `cut-after BYTES`.
+`cut`, `refuse`, `mend`, `freeze-after BYTES`, `cut-after BYTES`, `target PORT` (another server).
 """
 
 import argparse
@@ -150,6 +150,8 @@ class Commands(LineOnlyReceiver):
         elif word == "quit":
             self.worker.quitting = True
             self.quit.callback(None)
+        elif word == "target":
+            self.proxy.target = int(arguments[0])
         elif word in ("append", "take"):
             ensureDeferred(getattr(self.worker, word)(*arguments))
         elif word.endswith("-after"):
