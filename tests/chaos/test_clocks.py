@@ -24,7 +24,7 @@ class ClockTests(SynchronousTestCase):
         shim = str(compile_shim(base_folder(), SHIM))
         env = [{"LD_PRELOAD": shim, "CLOCK_SHIFT": str(seconds)} for seconds in SHIFTS]
         load = Workload(self, cluster.url(database), "--ttr", 50, env=env)
-        load.wait_for(1000)
+        load.wait_for(300)
         line = [f"line.{number}" for number in range(6)]
         for number, body in enumerate(line):
             load.tell(f"append {body}", number % 2)

@@ -4,13 +4,13 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.chaos import SEED
+from tests.chaos import ROUNDS, SEED
 from tests.chaos.queue_database import entries_read, is_empty
 from tests.chaos.workload import Workload
 from tests.integration.postgres import shared_cluster
 
 
-EVENTS = 1000
+EVENTS = 500 + 50 * min(ROUNDS, 50)
 
 
 class LongTransactionTests(SynchronousTestCase):
