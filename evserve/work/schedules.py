@@ -161,6 +161,8 @@ class Scheduler:
             except (QueueClosed, CancelledError):
                 return
             except QueueError as error:
+                if self._stopping:
+                    return
                 failures += 1
                 if failures == 1:
                     _log.warn("{name}: {error}; trying again", name=schedule.sequence, error=error)

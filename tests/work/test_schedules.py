@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -249,6 +250,14 @@ class SchedulerTests(SynchronousTestCase):
             self.pass_time(3600)
             self.assertEqual(len(self.put()), 1)
             self.stop(scheduler)
+
+    def test_a_call_that_fails_after_the_stop_is_not_repeated(self):
+        late, asked = Late(self.clock), Deferred()
+        late.position = lambda _: asked
+        stopped = self.start(queue=late).stop()
+        self.assertNoResult(stopped)
+        asked.errback(QueueFull("too late"))
+        self.successResultOf(stopped)
 
     def test_a_queue_without_sequences_is_one_line(self):
         late = Late(self.clock)
