@@ -40,6 +40,9 @@ T = TypeVar("T")
 _AT_ONCE: Final = 100
 """Calls to the queue that wait for an answer at once."""
 
+_CELL: Final = 200
+"""Characters of a result or an error in a table; JSON has all."""
+
 _DEFAULT_LIMIT: Final = 100
 _SHOWN: Final = (State.READY, State.DELAYED, State.BURIED)
 
@@ -117,7 +120,8 @@ def _handled_record(handled: Handled) -> Record:
 
 
 def _result_text(record: Record) -> str:
-    return str(record["error"] or record.get("result", record.get("result_base64")))
+    text = str(record["error"] or record.get("result", record.get("result_base64")))
+    return text if len(text) <= _CELL else f"{text[:_CELL]}..."
 
 
 async def peek(queue: EventQueue, options: Options, output: Output) -> str | None:
