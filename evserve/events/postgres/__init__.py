@@ -83,10 +83,11 @@ def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, 
     if "@" in user or "/" in user:
         raise BadQueueURL(_EXPECTED)
     try:
-        parsed = Conninfo.parse(conninfo.encode())
+        found = {each.keyword: each.val for each in Conninfo.parse(conninfo.encode()) if each.val}
     except OperationalError:
         raise BadQueueURL(_EXPECTED) from None
-    found = {each.keyword: each.val for each in parsed if each.val}
+    if not found.get(b"port", b"0").replace(b",", b"").isdigit():
+        raise BadQueueURL(_EXPECTED)
     host = found.get(b"host", found.get(b"hostaddr", b"")).decode()
     database = found.get(b"dbname", b"").decode()
     return conninfo, schema, f"the queue at postgresql://{host}/{database}"
