@@ -23,9 +23,7 @@ from attrs import define, field
 from twisted.logger import Logger
 from typing_extensions import override
 
-from evserve.events import State
 from evserve.queue.core import Core
-from evserve.queue.model import Event
 from evserve.queue.store import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -38,7 +36,9 @@ from evserve.queue.store import (
     Store,
     StoreError,
     WriteResult,
+    changed_events,
     listed,
+    unchanged_events,
 )
 
 
@@ -266,6 +266,8 @@ class SQLiteStore(Store):
     _forgets: bool = field(default=False, init=False)
     now: Callable[[], float] = field(default=time, kw_only=True)
     durable: bool = field(default=True, init=False)
+    has_outbox: bool = field(default=True, init=False)
+    heartbeat: float | None = field(default=None, init=False)
     turn: Lock = field(factory=Lock, init=False)
 
     @classmethod
@@ -297,8 +299,8 @@ class SQLiteStore(Store):
             for source, target in execute("SELECT source, target FROM binding"):
                 core.bind(source, target)
             core.sequences.update(execute("SELECT name, number FROM sequence"))
-            core.load(_untouched(core, execute(_LOAD_UNTOUCHED)))
-            core.load(_rest(core, execute(_LOAD_REST)))
+            core.load(unchanged_events(core, execute(_LOAD_UNTOUCHED)))
+            core.load(changed_events(core, execute(_LOAD_REST)))
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
             promised: int = execute(_PROMISED_ID).fetchone()[0] or 0
@@ -539,21 +541,6 @@ def _put_statement(rows: int) -> str:
 @cache
 def _keep_statement(rows: int) -> str:
     return _KEEP.format(",".join([_KEEP_ROW] * rows))
-
-
-def _untouched(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    tubes = core.tubes
-    for event_id, name, pri, delay, ttr, created, size in rows:
-        tube = tubes.get(name) or core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
-
-
-def _rest(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    states = tuple(State)
-    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
-        place = (key, states[state], due, None)
-        tube = core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
 # Opening a store: every error is one line.
