@@ -393,6 +393,8 @@ class PostgresStore(Store):
     _last_id: int = field(default=1, init=False)
     _cause: str = field(default="", init=False)
     _bodies: dict[int, bytes] = field(factory=dict, init=False)
+    # A pipeline of psycopg ends with a Flush, after which Postgres does not time a silent session.
+    _is_untimed: bool = field(default=False, init=False)
     _expire_at: float = field(default=0.0, init=False)  # by the monotonic clock
     _sql: dict[str, str] = field(factory=dict, init=False)
 
@@ -487,6 +489,7 @@ class PostgresStore(Store):
             return bool(_value(self._one(*statements[0])))
         with self._writer.pipeline():
             cursors = [self._one(*statement) for statement in statements]
+        self._is_untimed = True
         return all(_value(cursor) for cursor in cursors)
 
     def _one(self, statement: str, values: Sequence[Any]) -> Any:
@@ -535,12 +538,16 @@ class PostgresStore(Store):
 
     @override
     def maintain(self) -> None:
-        """Delete what has expired from the history."""
-        if self.is_lost or monotonic() < self._expire_at:
+        """Have the session end if it is silent, and delete what has expired from the history."""
+        if self.is_lost:
             return
-        self._expire_at = monotonic() + _EXPIRE_INTERVAL
         try:
-            self._writer.execute(self.address.sql(_EXPIRE), prepare=True)
+            if self._is_untimed:
+                self._is_untimed = False
+                self._writer.execute("SELECT", prepare=True)
+            if monotonic() >= self._expire_at:
+                self._expire_at = monotonic() + _EXPIRE_INTERVAL
+                self._writer.execute(self.address.sql(_EXPIRE), prepare=True)
         except psycopg.Error as error:
             if self._writer.closed:
                 self._lose(f"{self.address.shown}: {_one_line(error)}")
