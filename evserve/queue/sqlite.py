@@ -153,16 +153,17 @@ _IDS_AT_ONCE: Final = 10_000
 _BIND: Final = "INSERT OR IGNORE INTO binding VALUES (?, ?)"
 _UNBIND: Final = "DELETE FROM binding WHERE source = ? AND target = ?"
 _ADVANCE: Final = "INSERT OR REPLACE INTO sequence VALUES (?, ?)"
-# The body comes from the event's row: it is not in memory, or need not be copied from there.
-_KEPT: Final = tuple(name for name in Kept._fields if name != "body")
+# A body that is not in memory comes from the event's row; a row that lacks both is ignored. The
+# event of a transaction has no row any more.
+_KEPT: Final = ", ".join(Kept._fields)
 _KEEP: Final = (
-    f"WITH row ({', '.join(_KEPT)}) AS (VALUES {{}}) "  # noqa: S608 - constants
-    f"INSERT INTO handled ({', '.join(_KEPT)}, body) "
-    f"SELECT {', '.join(f'row.{name}' for name in _KEPT)}, event.body "
-    "FROM row CROSS JOIN event ON event.id = row.id"
+    f"WITH row ({_KEPT}) AS (VALUES {{}}) "  # noqa: S608 - constants
+    f"INSERT OR IGNORE INTO handled ({_KEPT}) "
+    f"SELECT {', '.join(f'row.{name}' for name in Kept._fields[:-1])}, "
+    "coalesce(row.body, event.body) FROM row LEFT JOIN event ON event.id = row.id"
 )
-_KEEP_ROW: Final = f"({','.join('?' * len(_KEPT))})"
-_HISTORY: Final = f"SELECT {', '.join(Kept._fields)} FROM handled WHERE +expires > ?"  # noqa: S608
+_KEEP_ROW: Final = f"({','.join('?' * len(Kept._fields))})"
+_HISTORY: Final = f"SELECT {_KEPT} FROM handled WHERE +expires > ?"  # noqa: S608
 _EXPIRE: Final = """
 DELETE FROM handled WHERE serial IN
     (SELECT serial FROM handled WHERE expires <= ? ORDER BY expires LIMIT ?)
@@ -506,7 +507,7 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequenc
     if batch.taken and with_puts:
         yield _TAKE, (json.dumps(batch.taken),)
     if batch.kept and with_puts:
-        values = [value for row in batch.kept for value in row[:-1]]
+        values = [value for row in batch.kept for value in row]
         yield _keep_statement(len(batch.kept)), values
     for advance in batch.advances:
         if with_puts or not advance.with_put:

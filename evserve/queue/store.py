@@ -227,7 +227,8 @@ class Batch:
             self.taken.append(record.row)
         else:
             self.kept.append(record)
-            self.size += changes[0].event.size + len(record.result)
+            size = changes[0].event.size if changes else len(record.body or b"")
+            self.size += size + len(record.result)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches with the entries of this one, without its counters."""

@@ -21,6 +21,7 @@ from evserve.events import (
     open_queue,
 )
 from evserve.events.postgres import PostgresQueue, engine, parse_url, schema, session
+from tests.documents import Page
 from tests.events.conformance import EventQueueConformance
 from tests.integration.postgres import fresh_database, shared_cluster
 
@@ -127,6 +128,28 @@ class SchemaTests(PostgresCase):
         await first.put("a", b"")
         self.assertEqual(await second.depth("a"), Depth())
         self.assertEqual(await first.depth("a"), Depth(ready=1))
+
+    async def test_the_rights_that_the_page_grants_are_enough(self):
+        await self.open().types()
+        self.sql("CREATE ROLE shop")
+        for language, text in Page("docs/queue-postgres.md").blocks:
+            if language == "sql":
+                self.sql(text)
+        application = self.connect()
+        application.execute("SET ROLE shop")
+        application.execute("SELECT evserve.put('a', '1')")
+        application.commit()
+        self.url = self.url.replace("evserve@", "jobs@")
+        queue = self.open()
+        await queue.put("a", b"2")
+        first, second = await queue.reserve_many(["a"], 2)
+        await gatherResults([queue.ack(first, keep=1000), queue.bury(second, "no")])
+        await queue.advance("s", 1, "a", b"3")
+        await queue.bind("a", "b")
+        await queue.pause("b", 1)
+        await queue.kick("a", 1)
+        await queue.truncate("a")
+        self.assertEqual(len(await queue.history()), 1)
 
     async def test_a_queue_server_has_the_schema_alone(self):
         other = self.connect()

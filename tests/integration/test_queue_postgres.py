@@ -316,14 +316,10 @@ class ServerTests(SynchronousTestCase):
         for url, problem in (
             (f"postgresql://evserve:secret@{address}x", "does not exist"),
             ("postgresql://evserve:secret@127.0.0.1:1/x", "Connection refused"),
-            (f"postgresql://evserve:secret@{address}?schema=A-b", "a schema is"),
-            ("postgresql://evserve:sec%ret@127.0.0.1/x", "is not valid"),
-            ("postgresql://evserve:sec@ret@127.0.0.1/x", "is not valid"),
         ):
             error = self.assertRaises(AssertionError, QueueServer, self, "--store", url)
             self.assertIn(problem, str(error))
             self.assertNotIn("sec", str(error))
-            self.assertNotIn("ret@", str(error))
             problems = [each for each in str(error).splitlines() if " serves " not in each]
             self.assertEqual(len(problems), 1, str(error))
 
@@ -335,4 +331,12 @@ class AddressTests(SynchronousTestCase):
         address = postgres.Address.parse("postgresql://me:secret@db1,db2/queue?schema=mine")
         self.assertEqual(address.schema, "mine")
         self.assertNotIn("secret", repr(address))
-        self.assertRaises(StoreError, postgres.Address.parse, "postgresql://a:b/c@d/e")
+        for url, problem in (
+            ("postgresql://me:secret@db/queue?schema=A-b", "a schema is"),
+            ("postgresql://me:sec%ret@db/queue", "is not valid"),
+            ("postgresql://me:sec@ret@db/queue", "is not valid"),
+            ("postgresql://me:sec/ret@db/queue", "is not valid"),
+        ):
+            error = self.assertRaises(StoreError, postgres.Address.parse, url)
+            self.assertIn(problem, str(error))
+            self.assertNotIn("sec", str(error))
