@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from evserve.events import (
     ERRORS,
+    MAX_MANY,
     MAX_NUMBER,
     Capability,
     Depth,
@@ -314,7 +315,7 @@ class Move:
         if event_type == ERRORS:
             return {}
         try:
-            handled = await self.source.history(event_type, 1000)
+            handled = await self.source.history(event_type, MAX_MANY)
         except Unsupported:
             return {}
         return {each.event.id: each.error for each in reversed(handled) if each.error}
