@@ -275,6 +275,17 @@ class SchedulerTests(SynchronousTestCase):
         self.pass_time(3600 + 60)
         self.assertEqual(self.put(), ["03:00", "04:00"])
 
+    def test_a_calendar_that_does_not_go_on_ends_without_the_others(self):
+        class Stuck(Schedule):
+            def load(self):
+                return lambda after: datetime.fromtimestamp(after + 0.5, UTC)
+
+        self.start(Stuck("* * * * *", "stuck"), self.nightly)
+        self.pass_time(60)
+        self.assertEqual(self.put(), ["03:00"])
+        [failure] = self.flushLoggedErrors(ValueError)
+        self.assertIn("not a second later", str(failure.value))
+
     def test_a_clock_that_is_set_is_noticed(self):
         ahead = [0.0]
         loaded = [LoadedSchedule(self.nightly, self.nightly.load())]
