@@ -86,7 +86,7 @@ def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, 
         found = {each.keyword: each.val for each in Conninfo.parse(conninfo.encode()) if each.val}
     except OperationalError:
         raise BadQueueURL(_EXPECTED) from None
-    if not found.get(b"port", b"0").replace(b",", b"").isdigit():
+    if not (found.get(b"port", b"").replace(b",", b"") or b"0").isdigit():
         raise BadQueueURL(_EXPECTED)
     host = found.get(b"host", found.get(b"hostaddr", b"")).decode()
     database = found.get(b"dbname", b"").decode()
