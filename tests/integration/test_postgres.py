@@ -188,6 +188,11 @@ class URLTests(PostgresCase):
         self.assertIn("careful", message)
         self.assertNotIn("s3cret", message)
 
+    async def test_a_wrong_option_is_named(self):
+        queue = self.impatient("postgresql://127.0.0.1:1/db?connect_timeout=soon")
+        message = await self.refusal(lambda: queue.put("a", b""))
+        self.assertIn("connect_timeout", message)
+
     async def test_a_server_that_is_away_is_named(self):
         queue = self.impatient("postgresql://me:s3cret@127.0.0.1:1/db")
         for call in (

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psycopg
 from attrs import define
-from psycopg import OperationalError
+from psycopg import OperationalError, ProgrammingError
 from psycopg.pq import abc
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -220,6 +220,8 @@ class _Attempt:
             self.error = error
         except OperationalError as error:
             self.error = QueueUnavailable(one_line(str(error).encode()))
+        except ProgrammingError as error:  # psycopg reads some of the URL's options itself
+            self.error = UnusableError(one_line(str(error).encode()))
 
     def abort(self) -> None:
         """End `run`, from another thread: libpq finds its connection closed."""
