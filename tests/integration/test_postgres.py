@@ -307,7 +307,7 @@ class SharingTests(PostgresCase):
     async def test_who_closes_gives_its_events_back(self):
         self.without_polls()
         leaving, staying = self.open(), self.open()
-        await gatherResults([leaving.put("a", b"") for _ in range(3)])
+        await gatherResults([leaving.put("a", b"", ttr=10000) for _ in range(3)])
         await leaving.reserve_many(["a"], 3)
         waiting = staying.reserve_many(["a"], 3)
         await staying.put("b", b"")  # after it has looked
@@ -408,7 +408,7 @@ class BatchTests(PostgresCase):
 
     async def test_an_event_whose_reserve_event_was_cancelled_is_ready(self):
         queue = self.open()
-        number = await queue.put("a", b"")
+        number = await queue.put("a", b"", ttr=10000)
         cancelled = queue.reserve_event(number)
         cancelled.cancel()
         await self.assertFailure(cancelled, CancelledError)

@@ -288,6 +288,7 @@ class _Batch:
                 lane.connection.abort(QueueUnavailable("the server has become read-only"))
         elif len(calls) + len(self._waiting) > 1:
             lane.send_alone(calls, self._waiting)
+            lane.announce(each for verb, calls in self._groups for each in verb.makes_ready(calls))
         else:
             error = statement_error(result)
             self._fail_calls(error)

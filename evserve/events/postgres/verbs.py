@@ -339,10 +339,35 @@ class Ordered(Verb):
         calls[0].answer(rows)
 
 
+class ReserveEvent(Ordered):
+    """args: the id. Answers with the row of the event, if it could be reserved.
+
+    give_back: called with the row if its caller has gone.
+    """
+
+    def __init__(self, statement: Statement, give_back: Callable[[list[Row]], None]) -> None:
+        super().__init__(statement)
+        self._give_back = give_back
+
+    @override
+    def query(self, calls: Sequence[Call], owner: int) -> Query:
+        return self.statement, [int8(calls[0].args), int8(owner)]
+
+    @override
+    def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
+        if calls[0].deferred.called:
+            self._give_back(rows)
+        super().done(calls, rows)
+
+
 class GiveBack(Verb):
-    """Makes ready what the owner has reserved, except what it holds. Answers with the types."""
+    """Makes ready what the owner has reserved, except what it holds. Answers with the types.
+
+    It comes before what this batch reserves.
+    """
 
     durable = False
+    place = -1
     most = 1
 
     def __init__(self, statement: Statement, held: Held) -> None:

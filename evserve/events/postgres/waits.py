@@ -113,9 +113,10 @@ class Waits:
         group.due = True
         return waiter
 
-    def is_waited_for(self, event_type: str) -> bool:
-        """Whether a call waits for events of a type."""
-        return any(group.waiters for group in self._of_type.get(event_type, ()))
+    def is_waited_for_with_others(self, event_type: str) -> bool:
+        """Whether a call waits for events of a type and of other types."""
+        groups = self._of_type.get(event_type, ())
+        return any(group.waiters and len(group.types) > 1 for group in groups)
 
     def wake(self, types: Iterable[str]) -> bool:
         """Let those ask who wait for any of `types`; False if there are none."""
