@@ -275,7 +275,7 @@ class Address:
         except QueueError as error:
             raise StoreError(f"--store: {error}") from None
 
-    def connect(self, **server: str) -> Connection:
+    def connect(self, **server: Any) -> Connection:
         """Return a session that commits each statement by itself; raises psycopg.Error."""
         connection = psycopg.connect(self.conninfo, autocommit=True, **server)
         try:

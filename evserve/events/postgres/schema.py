@@ -7,7 +7,7 @@ that one database can hold several queues.
 import re
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -246,7 +246,7 @@ def prepare_schema(
         connection.exec_(b"ROLLBACK")  # of nothing, after the commit
 
 
-def same_server(connection: PGconn) -> dict[str, str]:
+def same_server(connection: PGconn) -> dict[str, Any]:
     """Return what leads another connection to the same server, of several in a URL.
 
     Others may be away, or about to change places with it.

@@ -244,7 +244,7 @@ class _Attempt:
         for each in self.connections:
             each.finish()
 
-    def _open(self, **server: str) -> None:
+    def _open(self, **server: Any) -> None:
         self.is_connecting = True
         # PGconn.connect would hold the interpreter's lock until the server answers.
         connection = _Opening.connect(self._conninfo.decode(), **server).pgconn
