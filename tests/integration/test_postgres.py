@@ -124,6 +124,14 @@ class SchemaTests(PostgresCase):
         self.assertIn("version 99", message)
         self.assertIn("update evserve", message)
 
+    async def test_an_encoding_that_lacks_characters_is_refused(self):
+        self.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+        self.addCleanup(self.sql, "DROP DATABASE latin WITH (FORCE)")
+        queue = self.impatient(f"{self.url.rpartition('/')[0]}/latin")
+        while "no answer" in (message := await self.failure_of(QueueUnavailable, queue.types())):
+            pass
+        self.assertIn("UTF8", message)
+
     async def test_schemas_of_one_database_are_queues_of_their_own(self):
         first, second = self.open(schema="one"), self.open(schema="user")
         await first.put("a", b"")

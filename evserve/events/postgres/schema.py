@@ -273,6 +273,11 @@ def _version(connection: PGconn, schema: str) -> int:
 
 def _create_schema(connection: PGconn, schema: str) -> None:
     """Make the schema unless somebody has made it already, for a role that may not."""
+    encoding = execute(connection, "SHOW server_encoding").get_value(0, 0) or b""
+    if encoding not in (b"UTF8", b"SQL_ASCII"):  # which have every character of a reason or result
+        raise UnusableError(
+            f"the encoding of the database is {encoding.decode()} (make one with ENCODING 'UTF8')"
+        )
     exists = _named("SELECT 1 FROM pg_namespace WHERE nspname = '{channel}'", schema)
     found = execute(connection, exists)
     if found.ntuples == 0:
