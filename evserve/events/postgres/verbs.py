@@ -164,9 +164,9 @@ class PutKeyed(Verb):
                 call.fail(QueueFull("the queue is draining and accepts no events"))
             return
         new, stored = sorted(rows[:count]), {row[0] for row in rows[count:]}
-        for row in rows[count:][:1]:
-            if row[2] is not None:
-                self._copied(row[2].split(" "))
+        copied = rows[-1][2]  # the same in the row of each event that was stored
+        if copied is not None:
+            self._copied(copied.split(" "))
         found: dict[tuple[str, str], int] = {}
         answers: list[tuple[Call, int | None]] = []
         for call, (number, had, _) in zip(calls, new, strict=True):
@@ -376,8 +376,7 @@ class GiveBack(Verb):
 
     @override
     def query(self, calls: Sequence[Call], owner: int) -> Query:
-        kept = () if calls[0].args else list(self._held.reservations)
-        return self.statement, [int8(owner), int8_array(kept)]
+        return self.statement, [int8(owner), int8_array(list(self._held.reservations))]
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:

@@ -22,7 +22,7 @@ FULL_SHARE: Final = 0.05
 """The part of the time in which slow scans may begin at the very start."""
 
 KEPT: Final = 64
-"""So many sets of types are remembered, with what is known of their scans."""
+"""Sets of types from which on those are forgotten for which no call waits."""
 
 Key = tuple[int, int]
 _START: Final[Key] = (-1, -1)
@@ -104,13 +104,15 @@ class Waits:
         self._of_type: dict[str, set[Group]] = {}
         self._starts: dict[str, Key] = {}
         self._count = 0
+        self._most = KEPT
 
     def add(self, types: frozenset[str], limit: int, timeout: float | None) -> Waiter:
         """Add a call; its group is due."""
         group = self._groups.get(types)
         if group is None:
-            if len(self._groups) >= KEPT:
+            if len(self._groups) >= self._most:
                 self._forget_unused()
+                self._most = max(KEPT, 2 * len(self._groups))
             group = self._groups[types] = Group(types)
             for each in types:
                 self._of_type.setdefault(each, set()).add(group)
