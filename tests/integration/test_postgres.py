@@ -182,10 +182,17 @@ class URLTests(PostgresCase):
             "postgresql://me:s3cret@host/db?schema=Upper",
             "postgresql://me:s3cret@host/db?schema=pg_catalog",
             "postgresql://me:s3cret@host/db?schema=",
+            "postgresql://me:s3cret@host..example/db",
+            "postgresql://me:s3cret@host/db%FF",
+            "postgresql://me:s3cret@host/db?connect_timeout=short",
         ):
             error = self.assertRaises(BadQueueURL, open_queue, url, reactor)
             self.assertNotIn("s3cret", str(error))
             self.assertEqual(len(str(error).splitlines()), 1)
+
+    def test_several_hosts_need_no_ports(self):
+        _, _, where = parse_url("postgresql://db1,db2/shop?target_session_attrs=read-write")
+        self.assertEqual(where, "the queue at postgresql://db1,db2/shop")
 
     async def test_a_wrong_password_is_told_without_it(self):
         cluster = shared_cluster()
@@ -196,6 +203,12 @@ class URLTests(PostgresCase):
         message = await self.refusal(lambda: queue.put("a", b""))
         self.assertIn("careful", message)
         self.assertNotIn("s3cret", message)
+
+    async def test_what_psycopg_refuses_is_told(self):
+        url = parse_url("postgresql://host/db")
+        queue = PostgresQueue("postgresql://host..example/db", *url[1:], reactor, patience=0.1)
+        self.addCleanup(queue.close)
+        self.assertIn("idna", await self.refusal(queue.types))
 
     async def test_a_server_that_is_away_is_named(self):
         queue = self.impatient("postgresql://me:s3cret@127.0.0.1:1/db")

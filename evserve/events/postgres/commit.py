@@ -28,6 +28,7 @@ MAX_CALLS: Final = 1000
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Bytes of bodies after which no more are added to a batch."""
 
+
 class GroupCommit(Lane):
     """The lane of producers and consumers.
 

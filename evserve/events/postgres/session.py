@@ -227,7 +227,7 @@ class _Attempt:
             self._prepare(*self.connections)
         except QueueError as error:
             self.error = error
-        except OperationalError as error:
+        except (psycopg.Error, ValueError) as error:  # the latter of names and other settings
             self.error = QueueUnavailable(one_line(str(error).encode()))
 
     def abort(self) -> None:
