@@ -341,7 +341,7 @@ class Candidate:
             store = PostgresStore.take_over(self.address, connection)
             core = Core(self.limits)
             load(store, core)
-        except (psycopg.Error, QueueError, StoreError) as error:
+        except (psycopg.Error, QueueError, StoreError, ValueError) as error:
             cause = str(error) if isinstance(error, StoreError) else _one_line(error)
             is_alive = store is not None and not store.is_lost
             if store is not None:
