@@ -435,6 +435,19 @@ class BatchTests(PostgresCase):
         await self.assertFailure(cancelled, CancelledError)
         self.assertEqual((await queue.reserve(["a"])).id, number)
 
+    async def test_an_event_that_could_not_be_settled_is_ready_again(self):
+        settings = session._SETTINGS.replace("lock_timeout = '2s'", "lock_timeout = '50ms'")
+        self.patch(session, "_SETTINGS", settings)
+        self.patch(engine, "POLL", 0.05)
+        queue = self.open()
+        await queue.put("a", b"", ttr=10000)
+        event = await queue.reserve(["a"])
+        other = self.connect()
+        other.execute("LOCK TABLE evserve.event IN SHARE MODE")
+        await self.failure_of(QueueUnavailable, queue.ack(event))
+        other.rollback()
+        self.assertEqual((await queue.reserve(["a"])).attempts, 2)
+
     async def test_verbs_that_share_a_commit_all_take_effect(self):
         queue = self.open()
         await gatherResults([queue.put("a", b"%d" % number) for number in range(6)])

@@ -522,13 +522,21 @@ class PostgresQueue:
             self._wait_expiry = None
         self._fast.connection, self._fast.owner = session.fast, session.owner
         self._fast.alone = False  # who has come meanwhile was not heard
-        given = Call(self._give_back_rest, None)
-        given.deferred.addCallbacks(self._fast.announce, lambda _: None)
-        self._fast.pending.appendleft(given)
+        self._fast.pending.appendleft(self._giving_back_rest())
         self._waits.wake_all()
         self._fast.opened(session.fast, session.owner)
         self._slow.opened(session.slow, session.owner)
         self._sweep_in(0)
+
+    def _giving_back_rest(self) -> Call:
+        """Return a call that makes ready what is reserved although it is not held."""
+        call = Call(self._give_back_rest, None)
+        self._held.is_complete = True
+        call.deferred.addCallbacks(self._fast.announce, self._not_given_back)
+        return call
+
+    def _not_given_back(self, _: object) -> None:
+        self._held.is_complete = False
 
     def _lost(self, error: QueueUnavailable) -> None:
         self._fast.lost()
@@ -613,6 +621,8 @@ class PostgresQueue:
         call = Call(self._sweep_verb, 0.0 if full else self._swept_to)
         call.deferred.addCallbacks(self._swept, self._not_swept, callbackArgs=(full,))
         self._waits.wake_all()
+        if not self._held.is_complete:
+            self._fast.add(self._giving_back_rest())
         self._fast.add(call)
         self._look_after_others(now)
 

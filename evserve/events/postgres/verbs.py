@@ -56,10 +56,14 @@ class Reservation:
 
 
 class Held:
-    """The events that an engine has reserved and not settled, by id."""
+    """The events that an engine has reserved and not settled, by id.
+
+    is_complete: False after a call failed that would have settled one: it may still be reserved.
+    """
 
     def __init__(self) -> None:
         self.reservations: dict[int, Reservation] = {}
+        self.is_complete = True
 
     def add(self, reservation: Reservation) -> None:
         """Hold an event."""
@@ -231,8 +235,8 @@ class Settle(Verb):
         if isinstance(error, QueueFull):
             reservation.settled = False
         elif self.ends:
-            # Nobody can tell. If it is still reserved, the next session gives it back.
             self._held.drop(reservation)
+            self._held.is_complete = False
         call.fail(error)
 
 
