@@ -29,7 +29,7 @@ def drop_packets(transport, drop):
 
 
 class LossyProxy:
-    """Listens on 127.0.0.1:`port`, and connects each client to the first of `targets` that listens.
+    """Listens on 127.0.0.1:`port`, and connects clients to the first of `targets` that listens.
 
     Frozen means that the network drops every packet, in both directions, so that not even the
     kernels of the two ends get an answer; packets are sent again after `mend`.
