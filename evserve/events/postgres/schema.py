@@ -264,8 +264,10 @@ def _named(statements: str, schema: str) -> str:
 
 def _version(connection: PGconn, schema: str) -> int:
     """Return the version of the schema; 0 if there are no tables."""
-    table = _named("SELECT to_regclass('{schema}.version')", schema)
-    if not execute(connection, table).get_value(0, 0):
+    # Not `to_regclass`: it may look into a cache that does not know yet what was committed while
+    # this connection waited for the lock.
+    tables = "SELECT 1 FROM pg_tables WHERE schemaname = '{channel}' AND tablename = 'version'"
+    if execute(connection, _named(tables, schema)).ntuples == 0:
         return 0
     number = _named("SELECT max(number) FROM {schema}.version", schema)
     return int(execute(connection, number).get_value(0, 0) or 0)
