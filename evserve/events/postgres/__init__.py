@@ -89,7 +89,7 @@ def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, 
         for each in host.split(","):
             if not each.startswith("/"):
                 each.encode("idna")  # as it is looked up
-        for each in (*found.get("port", "").split(","), found.get("connect_timeout", "")):
+        for each in found.get("port", "").split(","):
             int(each or 0)
     except (OperationalError, ValueError):
         raise BadQueueURL(_EXPECTED) from None

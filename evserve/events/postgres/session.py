@@ -227,10 +227,10 @@ class _Attempt:
             self._prepare(*self.connections)
         except QueueError as error:
             self.error = error
-        except (psycopg.Error, ValueError) as error:  # the latter of names and other settings
-            self.error = QueueUnavailable(one_line(str(error).encode()))
-        except ProgrammingError as error:  # psycopg reads some of the URL's options itself
+        except (ProgrammingError, ValueError) as error:  # of options that psycopg itself reads
             self.error = UnusableError(one_line(str(error).encode()))
+        except psycopg.Error as error:
+            self.error = QueueUnavailable(one_line(str(error).encode()))
 
     def abort(self) -> None:
         """End `run`, from another thread: libpq finds its connection closed."""

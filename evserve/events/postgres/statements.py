@@ -28,14 +28,16 @@ _VALUES: Final = """
 """
 _ARRAYS: Final = "unnest($1::text[], $2::bytea[], $3::bigint[], $4::float8[], $5::bigint[])"
 
-# First the events in their order, then the copies. The bindings are the outer loop, because there
-# are few, and mostly none.
+# First the events in their order, then the copies. The bindings of these types are the outer loop,
+# because there are few, and mostly none.
 _PUT: Final = f"""
 INSERT INTO {{s}}.event ({_NEW})
 SELECT type, {_VALUES} FROM (
     SELECT * FROM {_ARRAYS} AS new (type, body, priority, delay, ttr)
     UNION ALL (
-        SELECT target, body, priority, delay, ttr FROM {{s}}.binding CROSS JOIN LATERAL (
+        SELECT target, body, priority, delay, ttr FROM (
+            SELECT * FROM {{s}}.binding WHERE source = ANY ($1::text[]) OFFSET 0
+        ) AS binding CROSS JOIN LATERAL (
             SELECT * FROM {_ARRAYS} WITH ORDINALITY
                 AS new (type, body, priority, delay, ttr, place)
             WHERE new.type = source OFFSET 0
@@ -77,7 +79,9 @@ WITH new AS MATERIALIZED (
 ), copies AS (
     INSERT INTO {{s}}.event ({_NEW})
     SELECT target, {_VALUES} FROM (
-        SELECT target, stored.* FROM {{s}}.binding CROSS JOIN LATERAL (
+        SELECT target, stored.* FROM (
+            SELECT * FROM {{s}}.binding WHERE source = ANY ($1::text[]) OFFSET 0
+        ) AS binding CROSS JOIN LATERAL (
             SELECT * FROM stored WHERE stored.type = source OFFSET 0
         ) AS stored
         ORDER BY stored.id, target
