@@ -32,7 +32,8 @@ class LossyProxy:
     """Listens on 127.0.0.1:`port`, and connects clients to the first of `targets` that listens.
 
     Frozen means that the network drops every packet, in both directions, so that not even the
-    kernels of the two ends get an answer; packets are sent again after `mend`.
+    kernels of the two ends get an answer; packets are sent again after `mend`. One kind gets
+    through: what was passed on and not yet acknowledged, the proxy's kernel goes on to repeat.
     """
 
     def __init__(self, *targets):
