@@ -4,6 +4,7 @@
         ["retries", None, 3, "Retries for transient failures", non_negative_integer],
         ["timeout", None, 30.0, "Seconds for a request", seconds],
         ["sync", None, "full", "Sync of commits: full or normal", choice("full", "normal")],
+        ["keep", None, 0.0, "Time that the history is kept, such as 7d", duration],
     ]
 
 Each raises ValueError with what was expected, which the host shows as one line. The annotated
@@ -75,6 +76,24 @@ def seconds_up_to(most: float, *, positive: bool = False) -> Callable[[str], flo
         return value
 
     return parse
+
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST: Final = 2**31 - 1  # seconds, 68 years; the queue's protocol counts no more
+
+
+def duration(text: str) -> float:
+    """Return a duration in seconds: a number and a unit, such as 7d, 12h, 30m or 90s.
+
+    A number alone is in seconds.
+    """
+    found = re.fullmatch(r"([\d.]+)([smhdw]?)", text, re.ASCII)
+    value = _decimal(found[1]) * _UNITS[found[2]] if found else math.nan
+    if math.isnan(value):
+        raise ValueError("not a duration (such as 7d, 12h, 30m or 90s)")
+    if value > _LONGEST:
+        raise ValueError("longer than 68 years")
+    return value
 
 
 def positive_number(text: str) -> float:

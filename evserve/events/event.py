@@ -24,6 +24,15 @@ DEFAULT_TTR: Final = 60
 MAX_NUMBER: Final = 2**32 - 1
 """The largest priority, and the largest delay and TTR in seconds (protocol.txt of beanstalkd)."""
 
+MAX_ID: Final = 2**63 - 1
+"""The largest id of an event, and the largest number of a sequence."""
+
+MAX_MANY: Final = 1000
+"""The most events of one `reserve_many` or `history`, whose bodies are in memory at one time."""
+
+MAX_RESULT: Final = 65536
+"""Bytes of a result that the history keeps."""
+
 ERRORS: Final = "evserve.errors"
 """The type of the records that `bury` puts (see error_record)."""
 
@@ -33,7 +42,8 @@ _MAX_REASON: Final = 2000
 _MAX_SHOWN: Final = 250
 """Characters of a value in an error: the longest type, and what was appended to it."""
 
-_TYPE: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+_NAME: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+_ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class State(IntEnum):
@@ -113,9 +123,10 @@ class Stored:
 class Handled:
     """What became of an event, as the history keeps it.
 
-    outcome: "done" or "buried".  result: what the handler returned, empty for nothing.  error: why
-    the event was buried, else empty.  Times are seconds since the epoch: when it was put, when it
-    was reserved for the last time, and when it was settled.
+    event: as its consumer saw it, without the receipt.  outcome: "done" or "buried".  result: what
+    the handler returned, empty for nothing.  error: why the event was buried (see kept_reason),
+    else empty. Times are seconds since the epoch: when it was put, when it was reserved for the
+    last time, and when it was settled.
     """
 
     event: Event
@@ -137,12 +148,41 @@ def check_type(event_type: str) -> str:
 
     It may not begin with a hyphen (protocol.txt, "Names"). Raises BadEvent.
     """
-    if not isinstance(event_type, str) or _TYPE.fullmatch(event_type) is None:
+    return check_name("an event type", event_type)
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name`, which is `kind`, if it is valid like a type; raises BadEvent."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise BadEvent(
-            f"{_shown(event_type)} is not an event type: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) "
-            "-, not beginning with -"
+            f"{_shown(name)} is not {kind}: 1 to 200 of A-Z a-z 0-9 + / ; . $ _ ( ) -, "
+            "not beginning with -"
         )
-    return str.__str__(event_type)
+    return str.__str__(name)
+
+
+def check_key(key: str | None) -> str | None:
+    """Return `key` if it is None or valid; raises BadEvent."""
+    return None if key is None else check_name("a key", key)
+
+
+def check_id(event_id: str) -> int:
+    """Return the number in the id of an event: every engine counts its events.
+
+    Raises BadEvent.
+    """
+    if isinstance(event_id, str) and _ID.fullmatch(event_id) is not None:
+        number = int(str.__str__(event_id))
+        if number <= MAX_ID:
+            return number
+    raise BadEvent(f"{_shown(event_id)} is not the id of an event: a number such as 42")
+
+
+def check_shown_state(state: State) -> State:
+    """Return `state` if `peek` can show events in it; raises BadEvent."""
+    if state in (State.READY, State.DELAYED, State.BURIED):
+        return State(state)
+    raise BadEvent(f"{_shown(state)} is not one of State.READY, State.DELAYED, State.BURIED")
 
 
 def check_types(types: Collection[str]) -> frozenset[str]:
@@ -183,17 +223,20 @@ def check_put(
     )
 
 
-def check_number(name: str, value: int, *, least: int = 0) -> int:
-    """Return `value` if it is a whole number from `least` to MAX_NUMBER; raises BadEvent."""
+def check_number(name: str, value: int, *, least: int = 0, most: int = MAX_NUMBER) -> int:
+    """Return `value` if it is a whole number from `least` to `most`; raises BadEvent."""
     try:
         number = int(index(value))
     except Exception:  # of whatever class `value` is
         number = -1
-    if not least <= number <= MAX_NUMBER:
-        raise BadEvent(
-            f"{name} {_shown(value)} is not a whole number between {least} and {MAX_NUMBER}"
-        )
+    if not least <= number <= most:
+        raise BadEvent(f"{name} {_shown(value)} is not a whole number between {least} and {most}")
     return number
+
+
+def check_many(limit: int) -> int:
+    """Return `limit` if one `reserve_many` can reserve so many; raises BadEvent."""
+    return check_number("limit", limit, least=1, most=MAX_MANY)
 
 
 def check_seconds(name: str, value: float) -> float:
@@ -215,6 +258,26 @@ def check_binding(source: str, target: str) -> tuple[str, str]:
     return check_type(source), check_type(target)
 
 
+def check_sequence(sequence: str, number: int) -> tuple[str, int]:
+    """Return the arguments of `advance`; raises BadEvent."""
+    return check_type(sequence), check_number("number", number, most=MAX_ID)
+
+
+def check_keep(result: bytes, keep: float) -> tuple[bytes, float]:
+    """Return what the history keeps of an event, and for how long; raises BadEvent."""
+    if not isinstance(result, bytes):
+        raise BadEvent(f"the result of an event is bytes, not {type(result).__name__}")
+    if len(result) > MAX_RESULT:
+        raise BadEvent(f"a result of {len(result)} bytes; at most {MAX_RESULT} are kept")
+    return b"".join((result,)), check_seconds("keep", keep)
+
+
+def check_history(event_type: str | None, limit: int) -> tuple[str | None, int]:
+    """Return the arguments of `history`; raises BadEvent."""
+    wanted = None if event_type is None else check_type(event_type)
+    return wanted, check_many(limit)
+
+
 def check_event(event: Event) -> Event:
     """Return `event` if it is one; raises BadEvent."""
     if not (isinstance(event, Event) and type(event.id) is str and event.id.isprintable()):
@@ -227,6 +290,15 @@ def check_reason(reason: str) -> str:
     if not isinstance(reason, str):
         raise BadEvent(f"the reason {_shown(reason)} is not text")
     return str.__str__(reason)[:_MAX_REASON]
+
+
+def kept_reason(reason: str) -> str:
+    """Return `reason` as the history keeps it; raises BadEvent.
+
+    Nulls and lone surrogates are escaped, because databases take none in a text.
+    """
+    text = check_reason(reason).replace("\0", "\\x00")
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _shown(value: object) -> str:

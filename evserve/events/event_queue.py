@@ -155,10 +155,12 @@ class EventQueue(Protocol):
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         """Remove the reserved `event`: the work is done.
 
-        keep: seconds that the history keeps the event, with `result`; 0 keeps nothing.
+        keep: seconds that the history keeps the event, with `result`, up to MAX_RESULT bytes; 0
+        keeps nothing. Both happen in one commit, but an engine whose disk is full may keep
+        nothing, so that what is done can leave the queue.
 
-        Fails with NotReserved, or with QueueFull if the queue has no room even for that; the event
-        is then still reserved.
+        Fails with NotReserved, BadEvent, Unsupported with `keep` but without HISTORY, or with
+        QueueFull if the queue has no room even for that; the event is then still reserved.
         """
 
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
@@ -175,7 +177,8 @@ class EventQueue(Protocol):
         `reason`, one line, is kept in a record, an event of the type ERRORS (see error_record). It
         is put first, so that no event is buried without one. Burying an event of the type ERRORS
         leaves no record: a handler of records that fails would make them endlessly.
-        Fails with NotReserved, or QueueFull if there was no room for the record.
+        Fails with NotReserved, BadEvent, Unsupported as `ack` does, or QueueFull if there was no
+        room for the record.
         """
 
     def touch(self, event: Event) -> Deferred[None]:
@@ -265,7 +268,8 @@ class EventQueue(Protocol):
     def history(self, event_type: str | None = None, limit: int = 100) -> Deferred[list[Handled]]:
         """List what `keep` kept, of one type or of all, the last settled first.
 
-        limit: 1 to 1,000.  Fails with BadEvent, or Unsupported without HISTORY.
+        limit: 1 to MAX_MANY.  An engine may list fewer, but one at least, when their bodies
+        and results are more than 4 MiB. Fails with BadEvent, or Unsupported without HISTORY.
         """
 
     def close(self) -> Deferred[None]:

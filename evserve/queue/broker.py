@@ -21,16 +21,18 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from evserve import events
-from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, error_record
+from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, State, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
-from evserve.queue.model import Client, Event, Refusal, State, Wait
+from evserve.queue.model import Client, Event, Refusal, Wait
 from evserve.queue.store import (
     BATCH_ROWS,
+    Advance,
     Batch,
-    Binding,
     DamagedEventError,
+    Kept,
     OnCommit,
     Outcome,
+    Record,
     Store,
     StoreError,
     Writer,
@@ -80,9 +82,11 @@ class Receiver(Protocol):
 class Broker:
     """Runs a core on a store.
 
-    `observe` is called after each commit. `draining`: no puts are accepted. `broken`: the store
-    has failed, no changes are accepted. `problem`: why the store takes no changes now, or None.
-    `damaged` counts the events that were buried because the store had lost their bodies.
+    `observe` is called after each commit. `keep`: seconds for which the history keeps what any
+    client of the server deletes while it has it reserved, or buries. `draining`: no puts are
+    accepted. `broken`: the store has failed, no changes are accepted. `problem`: why the store
+    takes no changes now, or None. `damaged` counts the events that were buried because the store
+    had lost their bodies.
     """
 
     core: Core
@@ -91,6 +95,7 @@ class Broker:
     clock: IReactorTime
     observe: Callable[[Batch, WriteResult], None] | None = None
     draining: bool = field(default=False, init=False)
+    keep: float = field(default=0.0, init=False)
     broken: bool = field(default=False, init=False)
     problem: str | None = field(default=None, init=False)
     damaged: int = field(default=0, init=False)
@@ -203,16 +208,64 @@ class Broker:
         self,
         on_commit: OnCommit,
         changes: Sequence[Change] = (),
-        binding: Binding | None = None,
+        record: Record | None = None,
     ) -> None:
-        """Have `changes` and `binding` committed, then apply them and call `on_commit`.
+        """Have `changes` and `record` committed, then apply them and call `on_commit`.
 
         Without any, `on_commit` is called in its turn. `pump` must follow.
         """
         gathered = self._gathered
         if not gathered or gathered[-1].is_full:
             gathered.append(Batch())
-        gathered[-1].add(on_commit, changes, binding)
+        gathered[-1].add(on_commit, changes, record)
+
+    def advance(
+        self, on_commit: OnCommit, sequence: str, number: int, changes: Sequence[Change]
+    ) -> None:
+        """Have `sequence` moved to `number` in one commit with the puts `changes`.
+
+        It must not be in `Core.advancing`. `pump` must follow.
+        """
+        self.core.advancing.add(sequence)
+        record = Advance(sequence, number, with_put=bool(changes))
+        self.submit(partial(self._advanced, record, on_commit), changes, record)
+
+    def _advanced(self, record: Advance, on_commit: OnCommit, outcome: Outcome) -> None:
+        self.core.advancing.discard(record.sequence)
+        if outcome is Outcome.COMMITTED:
+            self.core.sequences[record.sequence] = record.number
+        on_commit(outcome)
+
+    def kept(
+        self, change: Change, seconds: float, *, result: bytes = b"", error: str = ""
+    ) -> Kept | None:
+        """Return what the history keeps of a reserved event that is deleted or buried.
+
+        None if it keeps nothing.
+        """
+        if not seconds or change.owner is None:
+            return None
+        event, now = change.event, self.now()
+        return Kept(
+            event.id,
+            event.tube.name,
+            event.pri,
+            event.delay,
+            event.ttr,
+            event.created,
+            event.reserves,
+            event.timeouts,
+            event.releases,
+            event.buries,
+            event.kicks,
+            "done" if change.target is None else "buried",
+            result,
+            error,
+            event.reserved_at,
+            now,
+            now + seconds,
+            event.body,
+        )
 
     def wake(self, receiver: Receiver) -> None:
         """Have `pump` call `receiver.resume`."""

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
+from evserve.events import State
 from evserve.queue.model import (
     SAFETY_MARGIN,
     STALE_SLACK,
@@ -29,7 +30,6 @@ from evserve.queue.model import (
     Event,
     Limits,
     Refusal,
-    State,
     Tube,
     Wait,
 )
@@ -127,8 +127,9 @@ class DeadlineHeap:
 
 @define(eq=False, repr=False)
 class Core:
-    """Every event, tube, client and binding, and the commands on them.
+    """Every event, tube, client, binding and sequence, and the commands on them.
 
+    `sequences` has the committed numbers; `advancing` names those that a commit is moving.
     `answers` collects the answers to clients that waited, with what they waited for. `dirty` holds
     the events whose counters have changed since they were last written. `event_count` and
     `body_bytes` include events that are being committed; `resident_bytes` is what the bodies in
@@ -140,6 +141,8 @@ class Core:
     tubes: dict[str, Tube] = field(factory=dict, init=False)
     clients: set[Client] = field(factory=set, init=False)
     bindings: dict[str, dict[str, None]] = field(factory=dict, init=False)
+    sequences: dict[str, int] = field(factory=dict, init=False)
+    advancing: set[str] = field(factory=set, init=False)
     answers: list[tuple[Client, Answer, Wait]] = field(factory=list, init=False)
     dirty: dict[int, Event] = field(factory=dict, init=False)
     deadlines: DeadlineHeap = field(factory=DeadlineHeap, init=False)
@@ -234,6 +237,10 @@ class Core:
         targets.pop(target, None)
         if not targets:
             self.bindings.pop(source, None)
+
+    def has_reached(self, sequence: str, number: int) -> bool:
+        """Whether `sequence` is at `number` or beyond."""
+        return number <= self.sequences.get(sequence, -1)
 
     # Commands that change what is stored.
 
@@ -525,6 +532,7 @@ class Core:
 
     def _grant(self, event: Event, client: Client, now: float) -> None:
         event.reserves += 1
+        event.reserved_at = now
         self._hold(event, client, now + event.ttr)
         self.dirty[event.id] = event
 
@@ -576,6 +584,7 @@ class Core:
             self.deadlines.add(tube, tube.paused_until)
         else:
             self._serve((tube,), now)
+            self._delete_if_unused(tube)
 
     def tick(self, now: float) -> None:
         """End reservations, delays and pauses that are over; serve clients; end their waits."""
@@ -617,6 +626,8 @@ class Core:
             self.deadlines.add(tube, event.due)
         if tube.pause:
             self.deadlines.add(tube, tube.paused_until)
+        else:
+            self._delete_if_unused(tube)
 
     def _schedule(self, client: Client) -> None:
         soonest, wait = client.soonest(), client.wait

@@ -4,12 +4,13 @@ The same core and store as the server's, without a port: for a program that is i
 producer and consumer. One process at a time can open a path.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial, wraps
+from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -25,32 +26,45 @@ from evserve.events import (
     Depth,
     Event,
     EventQueue,
+    Handled,
     NotReserved,
     QueueClosed,
     QueueError,
     QueueFull,
     QueueUnavailable,
     QueueURL,
+    State,
+    Stored,
     check_binding,
     check_event,
+    check_history,
+    check_id,
+    check_keep,
+    check_key,
+    check_many,
     check_number,
     check_put,
     check_reason,
     check_seconds,
+    check_sequence,
+    check_shown_state,
     check_type,
     check_types,
     error_record,
+    kept_reason,
 )
 from evserve.queue import model
 from evserve.queue.broker import Broker, Delivered
 from evserve.queue.core import Change, Core, Duplicate
-from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Client, Limits, Refusal, State, Tube
+from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Client, Limits, Refusal, Tube
 from evserve.queue.sqlite import SQLiteStore
 from evserve.queue.store import (
     Binding,
     InlineWriter,
+    Kept,
     MemoryStore,
     Outcome,
+    Record,
     StoreError,
     ThreadWriter,
 )
@@ -59,8 +73,10 @@ from evserve.queue.store import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# How many events of one kick go into one commit.
+# How many events of one kick or truncate go into one commit.
 _CHUNK: Final = 256
+
+_UNREADABLE: Final = "the store could not be read (the log says why)"
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
@@ -134,7 +150,16 @@ class EmbeddedQueue(EventQueue):
     @override
     def capabilities(self) -> Capability:
         kept = Capability.DURABLE if self.broker.store.durable else Capability(0)
-        return kept | Capability.LIST_TYPES | Capability.FAN_OUT
+        return (
+            kept
+            | Capability.LIST_TYPES
+            | Capability.FAN_OUT
+            | Capability.KEYS
+            | Capability.TRUNCATE
+            | Capability.SEQUENCES
+            | Capability.HISTORY
+            | Capability.DRAIN
+        )
 
     @override
     @_deferred
@@ -146,35 +171,77 @@ class EmbeddedQueue(EventQueue):
         priority: int = DEFAULT_PRIORITY,
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
+        key: str | None = None,
     ) -> str:
         name, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
+        only = check_key(key)
         if len(data) > MAX_JOB_SIZE:
             raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
-        core = self.broker.core
-        changes = core.put(core.tube(name), data, self.broker.now(), pri=pri, delay=wait, ttr=run)
-        if isinstance(changes, Refusal | Duplicate):
-            raise QueueFull("the queue is full")
-        await self._calls.commit(*changes)
-        return str(changes[0].event.id)
+        if self.broker.draining:
+            raise QueueFull("the queue is draining and accepts no events")
+        return await self._put(name, data, pri=pri, delay=wait, ttr=run, key=only)
+
+    async def _put(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        pri: int = DEFAULT_PRIORITY,
+        delay: float = 0,
+        ttr: int = DEFAULT_TTR,
+        key: str | None = None,
+    ) -> str:
+        broker, core = self.broker, self.broker.core
+        while True:
+            tube = core.tube(name)
+            made = core.put(tube, data, broker.now(), pri=pri, delay=delay, ttr=ttr, key=key)
+            if isinstance(made, Refusal):
+                raise QueueFull("the queue is full")
+            if not isinstance(made, Duplicate):
+                await self._calls.commit(*made)
+                return str(made[0].event.id)
+            if not made.is_settled:  # look again when the commit has decided about it
+                await self._calls.settled()
+            elif broker.broken:  # that event may be stored or not: only a restart tells
+                raise QueueUnavailable("the store has failed (the log says why)")
+            else:
+                return str(made.id)
 
     @override
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
+        taken = self.reserve_many(types, 1, timeout)
+        return taken.addCallback(lambda events: events[0] if events else None)
+
+    @override
+    def reserve_many(
+        self, types: Collection[str], limit: int, timeout: float | None = None
+    ) -> Deferred[list[Event]]:
         if self.closed:
             return fail(QueueClosed("the queue was closed"))
         try:
-            wanted = sorted(check_types(types))
+            wanted, most = sorted(check_types(types)), check_many(limit)
             wait = None if timeout is None else check_seconds("timeout", timeout)
         except QueueError as error:
             return fail(error)
-        return self._calls.reserve(self._client, wanted, wait)
+        return self._calls.reserve(self._client, wanted, most, wait)
 
     @override
     @_deferred
-    async def ack(self, event: Event) -> None:
-        held = self._held(event)
-        await self._commit(self.broker.core.delete(self._client, held.id))
+    async def reserve_event(self, event_id: str) -> Event | None:
+        answer = self.broker.reserve_job(self._client, check_id(event_id))
+        self.broker.pump()
+        if answer is Refusal.INTERNAL_ERROR:
+            raise QueueUnavailable(_UNREADABLE)
+        return None if isinstance(answer, Refusal) else _consumer_event(*answer[0])
+
+    @override
+    @_deferred
+    async def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> None:
+        value, kept_for = check_keep(result, keep)
+        change = self.broker.core.delete(self._client, self._held(event).id)
+        await self._commit(change, kept_for, result=value)
 
     @override
     @_deferred
@@ -186,12 +253,13 @@ class EmbeddedQueue(EventQueue):
 
     @override
     @_deferred
-    async def bury(self, event: Event, reason: str) -> None:
-        text = check_reason(reason)
+    async def bury(self, event: Event, reason: str, *, keep: float = 0) -> None:
+        text, kept_for = check_reason(reason), check_seconds("keep", keep)
         if self._held(event).tube.name != ERRORS:
-            await self.put(ERRORS, error_record(event, text, self.broker.now()))
+            await self._put(ERRORS, error_record(event, text, self.broker.now()))
         held, now = self._held(event), self.broker.now()
-        await self._commit(self.broker.core.bury(self._client, held.id, now, pri=held.pri))
+        change = self.broker.core.bury(self._client, held.id, now, pri=held.pri)
+        await self._commit(change, kept_for, error=kept_reason(text))
 
     @override
     @_deferred
@@ -213,11 +281,72 @@ class EmbeddedQueue(EventQueue):
 
     @override
     @_deferred
+    async def peek(self, event_type: str, state: State = State.READY) -> Stored | None:
+        tube, wanted = self._find_tube(event_type), check_shown_state(state)
+        if tube is None:
+            return None
+        if wanted is State.READY:
+            return self._shown(tube.first_ready())
+        return self._shown(
+            tube.first_delayed() if wanted is State.DELAYED else tube.first_buried()
+        )
+
+    @override
+    @_deferred
+    async def find(self, event_id: str) -> Stored | None:
+        return self._shown(self.broker.core.events.get(check_id(event_id)))
+
+    def _shown(self, event: model.Event | None) -> Stored | None:
+        if event is None:
+            return None
+        try:
+            shown = evolve(_consumer_event(event, self.broker.body(event)), receipt=None)
+        except StoreError as error:
+            raise QueueUnavailable(f"event {event.id}: {_UNREADABLE}") from error
+        now, has_end = self.broker.now(), event.state in (State.DELAYED, State.RESERVED)
+        left = max(0.0, event.due - now) if has_end else 0
+        return Stored(shown, event.state, now - event.created, left)
+
+    @override
+    @_deferred
+    async def delete(self, event_id: str) -> bool:
+        changes = self.broker.core.delete_unreserved([check_id(event_id)])
+        if changes:
+            await self._calls.commit(*changes)
+        return bool(changes)
+
+    @override
+    @_deferred
+    async def truncate(self, event_type: str) -> int:
+        tube, count = self._find_tube(event_type), 0
+        ids = iter([] if tube is None else list(tube.arrivals))
+        while chunk := list(islice(ids, _CHUNK)):
+            changes = self.broker.core.delete_unreserved(chunk)
+            await self._calls.commit(*changes)
+            count += len(changes)
+        return count
+
+    @override
+    @_deferred
+    async def pause(self, event_type: str, seconds: int) -> None:
+        name, length = check_type(event_type), check_number("seconds", seconds)
+        core = self.broker.core
+        core.pause(core.tube(name), length, self.broker.now())
+        self.broker.pump()
+
+    @override
+    @_deferred
+    async def drain(self, *, on: bool) -> None:
+        self.broker.draining = on
+
+    @override
+    @_deferred
     async def depth(self, event_type: str) -> Depth:
         tube = self._find_tube(event_type)
         if tube is None:
             return Depth()
-        return Depth(tube.ready, tube.reserved, tube.delayed, len(tube.buried))
+        paused = max(0.0, tube.paused_until - self.broker.now()) if tube.pause else 0
+        return Depth(tube.ready, tube.reserved, tube.delayed, len(tube.buried), paused)
 
     @override
     @_deferred
@@ -234,6 +363,12 @@ class EmbeddedQueue(EventQueue):
     async def unbind(self, source: str, target: str) -> None:
         await self._set_binding(source, target, bound=False)
 
+    @override
+    @_deferred
+    async def bindings(self) -> list[tuple[str, str]]:
+        bound = self.broker.core.bindings
+        return sorted((source, target) for source in bound for target in bound[source])
+
     async def _set_binding(self, source: str, target: str, *, bound: bool) -> None:
         core, (name, copied_to) = self.broker.core, check_binding(source, target)
         if bound is (copied_to in core.bindings.get(name, {})):
@@ -241,10 +376,58 @@ class EmbeddedQueue(EventQueue):
         do, undo = (core.bind, core.unbind) if bound else (core.unbind, core.bind)
         do(name, copied_to)
         try:
-            await self._calls.commit(binding=Binding(name, copied_to, bound))
+            await self._calls.commit(record=Binding(name, copied_to, bound))
         except QueueError:
             undo(name, copied_to)
             raise
+
+    @override
+    @_deferred
+    async def position(self, sequence: str) -> int | None:
+        return self.broker.core.sequences.get(check_type(sequence))
+
+    @override
+    @_deferred
+    async def advance(
+        self,
+        sequence: str,
+        number: int,
+        event_type: str | None = None,
+        body: bytes = b"",
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: int = DEFAULT_TTR,
+    ) -> bool:
+        name, wanted = check_sequence(sequence, number)
+        put = None if event_type is None else check_put(event_type, body, priority, 0, ttr)
+        while name in self.broker.core.advancing:
+            await self._calls.settled()
+        if self.broker.core.has_reached(name, wanted):
+            return False
+        changes = [] if put is None else self._changes(*put)
+        await self._calls.advance(name, wanted, changes)
+        return True
+
+    def _changes(self, name: str, data: bytes, pri: int, delay: float, ttr: int) -> list[Change]:
+        """Return the changes that put an event; raises BadEvent, QueueFull."""
+        if len(data) > MAX_JOB_SIZE:
+            raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
+        if self.broker.draining:
+            raise QueueFull("the queue is draining and accepts no events")
+        core = self.broker.core
+        made = core.put(core.tube(name), data, self.broker.now(), pri=pri, delay=delay, ttr=ttr)
+        if not isinstance(made, list):
+            raise QueueFull("the queue is full")
+        return made
+
+    @override
+    @_deferred
+    async def history(self, event_type: str | None = None, limit: int = 100) -> list[Handled]:
+        try:
+            found = self.broker.store.history(*check_history(event_type, limit), self.broker.now())
+        except StoreError as error:
+            raise QueueUnavailable(str(error)) from error
+        return [_handled(row) for row in found]
 
     @override
     def close(self) -> Deferred[None]:
@@ -269,9 +452,12 @@ class EmbeddedQueue(EventQueue):
                 return held
         raise NotReserved(f"{event} is not reserved here any more")
 
-    async def _commit(self, change: Change | Refusal) -> None:
+    async def _commit(
+        self, change: Change | Refusal, keep: float = 0, *, result: bytes = b"", error: str = ""
+    ) -> None:
         assert isinstance(change, Change)  # `_held` has made sure
-        await self._calls.commit(change)
+        kept = self.broker.kept(change, keep, result=result, error=error)
+        await self._calls.commit(change, record=kept)
 
 
 @define(eq=False, repr=False)
@@ -299,21 +485,36 @@ class _Calls:
         for deferred, result in results:
             if not deferred.called:
                 deferred.callback(Failure(result) if isinstance(result, QueueError) else result)
-            elif isinstance(result, Event):
-                # It came just when its caller cancelled: make it ready again.
-                event = self.broker.core.events[int(result.id)]
-                if event.owner is not None:
-                    self.broker.core.unreserve(event, self.broker.now())
+            elif isinstance(result, list):
+                # They came just when their caller cancelled: make them ready again.
+                for each in result:
+                    event = self.broker.core.events[int(each.id)]
+                    if event.owner is not None:
+                        self.broker.core.unreserve(event, self.broker.now())
 
     def abort(self) -> None:
         """Do nothing: what callbacks raise is their Deferred's, so no result can be lost."""
 
-    def commit(self, *changes: Change, binding: Binding | None = None) -> Deferred[None]:
-        """Have `changes` or `binding` committed."""
+    def commit(self, *changes: Change, record: Record | None = None) -> Deferred[None]:
+        """Have `changes` and `record` committed."""
         committed: Deferred[None] = Deferred()
-        self.broker.submit(partial(self._committed, committed), changes, binding)
+        self.broker.submit(partial(self._committed, committed), changes, record)
         self.broker.pump()
         return committed
+
+    def advance(self, sequence: str, number: int, changes: Sequence[Change]) -> Deferred[None]:
+        """Have a sequence moved, in one commit with `changes`."""
+        committed: Deferred[None] = Deferred()
+        self.broker.advance(partial(self._committed, committed), sequence, number, changes)
+        self.broker.pump()
+        return committed
+
+    def settled(self) -> Deferred[None]:
+        """Fire when all that was submitted before has been committed or undone."""
+        settled: Deferred[None] = Deferred()
+        self.broker.submit(lambda _: self.fire(settled, None))
+        self.broker.pump()
+        return settled
 
     def _committed(self, committed: Deferred[None], outcome: Outcome) -> None:
         failure: QueueError | None = None
@@ -326,16 +527,16 @@ class _Calls:
         self.fire(committed, failure)
 
     def reserve(
-        self, holder: Client, types: Iterable[str], timeout: float | None
-    ) -> Deferred[Event | None]:
-        """Wait for an event of `types`, to be held by `holder`."""
+        self, holder: Client, types: Iterable[str], most: int, timeout: float | None
+    ) -> Deferred[list[Event]]:
+        """Wait for up to `most` events of `types`, to be held by `holder`."""
         broker = self.broker
         broker.tick()
         call = _ReserveCall(self, holder)
         call.client = broker.connect(call, types)
         call.reserved = Deferred(lambda _: call.leave())
         self.waits[call] = None
-        answer = broker.reserve(call.client, timeout)
+        answer = broker.reserve(call.client, timeout, most)
         if answer is not None:
             call.answer(answer)
         broker.pump()
@@ -350,25 +551,25 @@ class _Calls:
 
 @define(eq=False, repr=False)
 class _ReserveCall:
-    """One call of `reserve` (a Receiver): a client until it is answered, then `holder` holds."""
+    """A call of `reserve_many` (a Receiver): a client until it is answered, then `holder` is."""
 
     calls: _Calls
     holder: Client
     client: Client = field(init=False)
-    reserved: Deferred[Event | None] = field(init=False)
+    reserved: Deferred[list[Event]] = field(init=False)
 
     def answer(self, answer: Delivered) -> None:
         self.calls.fire(self.reserved, self._accept(answer))
 
-    def _accept(self, answer: Delivered) -> Event | QueueError | None:
+    def _accept(self, answer: Delivered) -> list[Event] | QueueError:
         try:
             if answer is Refusal.INTERNAL_ERROR:
-                return QueueUnavailable("the store could not be read (the log says why)")
+                return QueueUnavailable(_UNREADABLE)
             if isinstance(answer, Refusal):
-                return None
-            [(event, body)] = answer
-            self.calls.broker.core.transfer(event, self.holder)
-            return _consumer_event(event, body)
+                return []
+            for event, _ in answer:
+                self.calls.broker.core.transfer(event, self.holder)
+            return [_consumer_event(event, body) for event, body in answer]
         finally:
             self.leave()
 
@@ -382,7 +583,7 @@ class _ReserveCall:
         """Do nothing: only _Calls is woken."""
 
     def abort(self) -> None:
-        self.calls.fire(self.reserved, QueueUnavailable("the event could not be passed on"))
+        self.calls.fire(self.reserved, QueueUnavailable("the events could not be passed on"))
 
 
 def _consumer_event(event: model.Event, body: bytes) -> Event:
@@ -400,3 +601,21 @@ def _consumer_event(event: model.Event, body: bytes) -> Event:
         kicks=event.kicks,
         receipt=_Receipt(event.id, event.reserves),
     )
+
+
+def _handled(row: Kept) -> Handled:
+    event = Event(
+        id=str(row.id),
+        type=row.tube,
+        body=row.body or b"",
+        priority=row.pri,
+        delay=row.delay,
+        ttr=row.ttr,
+        attempts=row.reserves,
+        timeouts=row.timeouts,
+        releases=row.releases,
+        buries=row.buries,
+        kicks=row.kicks,
+    )
+    times = (row.created, row.reserved_at, row.settled_at)
+    return Handled(event, row.outcome, row.result, row.error, *times)

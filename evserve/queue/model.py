@@ -78,8 +78,9 @@ class Refusal(Enum):
 class Event:
     """A body of bytes on its way from a producer to a consumer (beanstalkd: job).
 
-    `due` is when the reservation or the delay ends; for a buried event, when it was buried. All
-    times are in seconds. `body` is None when only the store has it.
+    `due` is when the reservation or the delay ends; for a buried event, when it was buried.
+    `reserved_at` is when it was reserved the last time, since the start. All times are in seconds.
+    `body` is None when only the store has it.
     """
 
     id: int
@@ -99,6 +100,7 @@ class Event:
     releases: int = 0
     buries: int = 0
     kicks: int = 0
+    reserved_at: float = 0.0
 
 
 @define(eq=False, repr=False, weakref_slot=False)
@@ -217,7 +219,8 @@ class Tube:
     @property
     def is_unused(self) -> bool:
         """Whether nothing refers to the tube, so that it can be deleted."""
-        return not (self.using or self.watching or self.pending or self.event_count)
+        users = self.using or self.watching
+        return not (users or self.pending or self.event_count or self.pause)
 
     def add_ready(self, event: Event) -> None:
         """File a ready event."""

@@ -11,27 +11,28 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define
 
+from evserve.events import MAX_MANY, MAX_RESULT
 
-# A verb and its converted arguments; the last of `put` is its body. A line or body that is not
-# acceptable becomes "refuse" or "refuse-put", with the reply as its argument.
+
+# A verb and its converted arguments; the last is its body, if it has one. A line or body that is
+# not acceptable becomes "refuse" or "refuse-put", with the reply as its argument.
 Command: TypeAlias = tuple[str, tuple[Any, ...]]
 
 _U31: Final = (1 << 31) - 1
+_U63: Final = (1 << 63) - 1
 _U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
-# The most events of one reserve-batch, whose bodies are in memory at the same time.
-_MAX_BATCH: Final = 1000
 
 # The longest line, its end included; lines of our own verbs may hold two names.
 _MAX_LINE: Final = 224
 _MAX_LONG_LINE: Final = 480
-_LONG_LINES: Final = (b"put-key ", b"bind ", b"unbind ")
+_LONG_LINES: Final = (b"put-key ", b"bind ", b"unbind ", b"advance ", b"advance-put ")
 _CRLF: Final = b"\r\n"
 
 _BAD_FORMAT: Final[Command] = ("refuse", (b"BAD_FORMAT\r\n",))
 _UNKNOWN_COMMAND: Final[Command] = ("refuse", (b"UNKNOWN_COMMAND\r\n",))
-_EXPECTED_CRLF: Final[Command] = ("refuse-put", (b"EXPECTED_CRLF\r\n",))
-_JOB_TOO_BIG: Final[Command] = ("refuse-put", (b"JOB_TOO_BIG\r\n",))
+_EXPECTED_CRLF: Final = b"EXPECTED_CRLF\r\n"
+_JOB_TOO_BIG: Final = b"JOB_TOO_BIG\r\n"
 
 
 def _integer(most: int = _U32, least: int = 0) -> Callable[[bytes], int]:
@@ -54,8 +55,13 @@ _ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
     "<seconds>": (_DIGITS, _integer(_U31)),
     "<pri>": (_DIGITS, _integer()),
     "<delay>": (_DIGITS, _integer()),
+    "<ttr>": (_DIGITS, _integer()),
     "<bound>": (_DIGITS, _integer(_U64)),
-    "<count>": (_DIGITS, _integer(_MAX_BATCH, least=1)),
+    "<count>": (_DIGITS, _integer(MAX_MANY, least=1)),
+    "<sequence>": (b" " + _NAME, bytes.decode),
+    "<number>": (_DIGITS, _integer(_U63)),
+    "<bytes>": (_DIGITS, _integer()),
+    "<on|off>": (rb" (on|off)", bytes.decode),
 }
 
 _GRAMMAR: Final = """
@@ -85,12 +91,23 @@ quit
 pause-tube <tube> <delay>
 bind <tube> <tube>
 unbind <tube> <tube>
+list-bindings
 reserve-from <seconds>
 reserve-batch <count> <seconds>
 truncate <tube>
+position <sequence>
+advance <sequence> <number>
+advance-put <sequence> <number> <tube> <pri> <ttr> <bytes>
+delete-keep <id> <seconds> <bytes>
+bury-keep <id> <pri> <seconds> <bytes>
+history <count>
+history-tube <tube> <count>
+drain <on|off>
 """
+# Of the verbs that a body follows, those whose body is an event's; the others have a result.
+_WITH_EVENT: Final = ("put", "advance-put")
 
-# The two verbs that a body follows: priority, delay, TTR, size.
+# The two verbs that put: priority, delay, TTR, size.
 _PUT: Final = re.compile(rb"put" + 4 * _DIGITS)
 _PUT_KEY: Final = re.compile(rb"put-key " + _NAME + 4 * _DIGITS)
 _PUTS: Final = frozenset((b"put ", b"put-key "))
@@ -110,13 +127,15 @@ class _Line:
     name: str
     match: Callable[[bytes], "re.Match[bytes] | None"]
     converters: tuple[Callable[[bytes], int | str], ...]
+    has_body: bool
 
 
 def _compile(line: str) -> tuple[bytes, _Line]:
     name, *arguments = line.split()
     pattern = re.escape(name.encode()) + b"".join(_ARGUMENTS[each][0] for each in arguments)
     converters = tuple(_ARGUMENTS[each][1] for each in arguments)
-    compiled = _Line(name, re.compile(pattern).fullmatch, converters)
+    has_body = line.endswith("<bytes>")
+    compiled = _Line(name, re.compile(pattern).fullmatch, converters, has_body)
     return name.encode() + (b" " if arguments else b""), compiled
 
 
@@ -140,9 +159,10 @@ class Parser:
     max_job_size: int
     _buffer: bytes = b""
     _at: int = 0
-    _put: tuple[int, int, int, str | None] | None = None  # its body is awaited
-    _put_size: int = 0
+    _awaiting: Command | None = None  # all but its body, of `_size` bytes
+    _size: int = 0
     _body: bytearray | None = None
+    _skipped: str = ""  # the verb whose body is too large
     _skip: int = 0
     _line_too_long: bool = False
 
@@ -165,8 +185,8 @@ class Parser:
             return None
         if self._skip:
             return self._skip_body()
-        if self._put is not None:
-            return self._take_body(self._put)
+        if self._awaiting is not None:
+            return self._take_body(self._awaiting)
         return self._take_line()
 
     def _clear(self) -> None:
@@ -208,9 +228,14 @@ class Parser:
             return _BAD_FORMAT
         pairs = zip(expected.converters, found.groups(), strict=True)
         try:
-            return expected.name, tuple([convert(group) for convert, group in pairs])
+            arguments = tuple([convert(group) for convert, group in pairs])
         except ValueError:
             return _BAD_FORMAT
+        if not expected.has_body:
+            return expected.name, arguments
+        size = arguments[-1]
+        assert isinstance(size, int)
+        return self._begin_body(expected.name, arguments[:-1], size)
 
     def _begin_put(self, line: bytes) -> Command | None:
         found = _PUT.fullmatch(line) or _PUT_KEY.fullmatch(line)
@@ -219,14 +244,18 @@ class Parser:
         *key, pri, delay, ttr, size = found.groups()
         try:
             put = (_put_number(pri), _put_number(delay), _put_number(ttr))
-            self._put_size = _put_number(size)
+            body_size = _put_number(size)
         except ValueError:
             return _BAD_FORMAT
-        if self._put_size > self.max_job_size:
-            self._skip = self._put_size + 2
+        return self._begin_body("put", (*put, key[0].decode() if key else None), body_size)
+
+    def _begin_body(self, name: str, arguments: tuple[Any, ...], size: int) -> Command | None:
+        if size > (self.max_job_size if name in _WITH_EVENT else MAX_RESULT):
+            self._skipped, self._skip = name, size + 2
             return self._skip_body()
-        self._put = (*put, key[0].decode() if key else None)
-        return self._take_body(self._put)
+        self._size = size
+        self._awaiting = name, arguments
+        return self._take_body(self._awaiting)
 
     def _skip_body(self) -> Command | None:
         skipped = min(self._skip, self.pending)
@@ -235,11 +264,11 @@ class Parser:
         if self._skip:
             self._clear()
             return None
-        return _JOB_TOO_BIG
+        return _refuse_body(self._skipped, _JOB_TOO_BIG)
 
-    def _take_body(self, put: tuple[int, int, int, str | None]) -> Command | None:
+    def _take_body(self, awaiting: Command) -> Command | None:
         start, body = self._at, self._body
-        end = start + self._put_size + 2 - (0 if body is None else len(body))
+        end = start + self._size + 2 - (0 if body is None else len(body))
         if end > len(self._buffer):
             # Collected in a bytearray, so that a large body in many portions is not copied for
             # each of them.
@@ -254,7 +283,12 @@ class Parser:
         else:
             body += self._buffer[start:end]
             data, tail = bytes(body[:-2]), bytes(body[-2:])
-        self._put = self._body = None
+        self._awaiting = self._body = None
+        name, arguments = awaiting
         if tail != _CRLF:
-            return _EXPECTED_CRLF
-        return "put", (*put, data)
+            return _refuse_body(name, _EXPECTED_CRLF)
+        return name, (*arguments, data)
+
+
+def _refuse_body(name: str, reply: bytes) -> Command:
+    return "refuse-put" if name == "put" else "refuse", (reply,)

@@ -15,7 +15,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.interfaces import IHost, IReadiness
-from evserve.options import choice, integer_between, positive_integer
+from evserve.options import choice, duration, integer_between, positive_integer
 from evserve.queue.broker import Broker
 from evserve.queue.core import Core
 from evserve.queue.model import MAX_JOB_SIZE, RESIDENT_BYTES, Limits
@@ -51,6 +51,11 @@ class Options(UsageOptions):
     optParameters = [
         ["store", None, _MEMORY, "SQLite file for the events; :memory: loses them on exit"],
         ["sync", None, "full", "full: commits survive a power cut; normal: a crash", _sync],
+        [
+            *("keep", None, 0.0),
+            "Time for which the history keeps what was handled, such as 7d or 12h",
+            duration,
+        ],
         ["max-job-size", "z", 65535, "Largest body accepted, in bytes", _job_size],
         ["max-bytes", None, None, "Limit of all bodies together, in bytes", positive_integer],
         ["max-events", None, None, "Limit of events", positive_integer],
@@ -124,6 +129,7 @@ class QueueService(MultiService):
         reactor = self.host.reactor
         statistics = Statistics(core, reactor.seconds())
         self.broker = Broker(core, store, writer, reactor)
+        self.broker.keep = self.options["keep"]
         metrics = Metrics(self.broker, statistics)
         self.broker.observe = metrics.observe
         self.host.metrics.register(metrics)

@@ -6,6 +6,8 @@ syncs. So a reply that follows one that waits goes through the same batches, and
 that look at what is not committed yet are held back.
 """
 
+import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
@@ -14,14 +16,18 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
+from evserve.events import ERRORS, State
 from evserve.queue.broker import Broker, Delivered
 from evserve.queue.core import Change, Duplicate
-from evserve.queue.model import Client, Event, Refusal, State
+from evserve.queue.model import Client, Event, Refusal
 from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
-from evserve.queue.store import Binding, Outcome, StoreError
+from evserve.queue.store import Binding, Kept, Outcome, Record, StoreError
 
+
+_log = Logger()
 
 _BAD_FORMAT: Final = b"BAD_FORMAT\r\n"
 _DRAINING: Final = b"DRAINING\r\n"
@@ -161,10 +167,18 @@ class Session:
         # The command has been carried out, whatever becomes of the others in that commit.
         self._committed(text, Outcome.COMMITTED)
 
-    def _reply_on_commit(self, text: bytes, changes: Sequence[Change]) -> None:
-        """Send a reply when `changes` have been committed."""
+    def _reply_on_commit(
+        self, text: bytes, changes: Sequence[Change], record: Record | None = None
+    ) -> None:
+        """Send a reply when `changes` and `record` have been committed."""
         self._outstanding += 1
-        self.broker.submit(partial(self._committed, text), changes)
+        self.broker.submit(partial(self._committed, text), changes, record)
+
+    def _look_again(self) -> _Reply:
+        """Run the command again when the next commit has decided about what it looks at."""
+        self._outstanding += 1
+        self.broker.submit(partial(self._in_turn, b""))
+        return _HOLD
 
     def _committed(self, text: bytes, outcome: Outcome) -> None:
         self._outstanding -= 1
@@ -247,9 +261,10 @@ class Session:
         """Put an event, and copies of it in the tubes bound to its own; also put-key."""
         client, broker = self.client, self.broker
         client.is_producer = True
-        if broker.draining or self._draining:
-            return _DRAINING
         tube = client.use
+        # The records of buried events are put all the same: what was reserved is still settled.
+        if (broker.draining or self._draining) and tube.name != ERRORS:
+            return _DRAINING
         made = broker.core.put(
             tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
@@ -257,13 +272,35 @@ class Session:
             # This connection may have made room just now.
             return _HOLD if self._outstanding else made.value
         if isinstance(made, Duplicate):
-            if not made.is_settled:  # look again when the commit has decided about it
-                self._outstanding += 1
-                broker.submit(partial(self._in_turn, b""))
-                return _HOLD
+            if not made.is_settled:
+                return self._look_again()
             # A failed store may hold that event or not: only a restart tells.
             return _INTERNAL_ERROR if broker.broken else b"EXISTS %d\r\n" % made.id
         self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
+        return None
+
+    def advance(self, sequence: str, number: int, *event: Any) -> _Reply:
+        """Move a sequence forward and, for advance-put, put an event in the same commit.
+
+        event: the tube, priority, TTR and body.
+        """
+        broker, core = self.broker, self.broker.core
+        if sequence in core.advancing:
+            return self._look_again()
+        if core.has_reached(sequence, number):
+            return b"NOT_ADVANCED\r\n"
+        changes: list[Change] = []
+        if event:
+            tube, pri, ttr, body = event
+            self.client.is_producer = True
+            if broker.draining or self._draining:
+                return _DRAINING
+            made = core.put(core.tube(tube), body, broker.now(), pri=pri, ttr=ttr or 1)
+            if not isinstance(made, list):  # there is no room
+                return _HOLD if self._outstanding else _OUT_OF_MEMORY
+            changes = made
+        self._outstanding += 1
+        broker.advance(partial(self._committed, b"ADVANCED\r\n"), sequence, number, changes)
         return None
 
     def use(self, tube: str) -> _Reply:
@@ -283,6 +320,12 @@ class Session:
             return _NOT_FOUND
         return self._set_binding(source, target, bound=False)
 
+    def list_bindings(self) -> _Reply:
+        """Show all bindings, one a line."""
+        bindings = self.broker.core.bindings
+        pairs = sorted((source, target) for source in bindings for target in bindings[source])
+        return name_list(f"{source} {target}" for source, target in pairs)
+
     def _set_binding(self, source: str, target: str, *, bound: bool) -> _Reply:
         """Set a binding at once, for puts in the same commit too; undo it if that fails."""
         core = self.broker.core
@@ -295,7 +338,7 @@ class Session:
 
         (core.bind if bound else core.unbind)(source, target)
         self._outstanding += 1
-        self.broker.submit(on_commit, binding=Binding(source, target, bound))
+        self.broker.submit(on_commit, record=Binding(source, target, bound))
         return None
 
     # Verbs of consumers.
@@ -366,7 +409,27 @@ class Session:
 
     def delete(self, event_id: int) -> _Reply:
         """Delete an event."""
-        return self._change(self.broker.core.delete(self.client, event_id), b"DELETED\r\n")
+        broker = self.broker
+        change = broker.core.delete(self.client, event_id)
+        if broker.keep and isinstance(change, Change):
+            return self._keep(change, b"DELETED\r\n", broker.keep)
+        return self._change(change, b"DELETED\r\n")
+
+    def delete_keep(self, event_id: int, seconds: int, result: bytes) -> _Reply:
+        """Delete an event that this client has reserved, and keep it with its result."""
+        if event_id not in self.client.reserved:
+            return _HOLD if self._outstanding else _NOT_FOUND
+        change = self.broker.core.delete(self.client, event_id)
+        assert isinstance(change, Change)  # the client has it
+        return self._keep(change, b"DELETED\r\n", seconds, result=result)
+
+    def _keep(
+        self, change: Change, text: bytes, seconds: float, result: bytes = b"", error: str = ""
+    ) -> _Reply:
+        """Reply on a commit that also puts a reserved event into the history."""
+        kept = self.broker.kept(change, seconds, result=result, error=error)
+        self._reply_on_commit(text, (change,), kept)
+        return None
 
     def release(self, event_id: int, pri: int, delay: int) -> _Reply:
         """Make a reserved event ready or delayed."""
@@ -378,7 +441,18 @@ class Session:
         """Set a reserved event aside."""
         broker = self.broker
         change = broker.core.bury(self.client, event_id, broker.now(), pri=pri)
+        if broker.keep and isinstance(change, Change):
+            return self._keep(change, b"BURIED\r\n", broker.keep)
         return self._change(change, b"BURIED\r\n")
+
+    def bury_keep(self, event_id: int, pri: int, seconds: int, error: bytes) -> _Reply:
+        """Set a reserved event aside, and keep a copy with the reason."""
+        broker = self.broker
+        change = broker.core.bury(self.client, event_id, broker.now(), pri=pri)
+        if isinstance(change, Refusal):
+            return self._change(change, b"")
+        text = error.decode(errors="backslashreplace").replace("\0", "\\x00")
+        return self._keep(change, b"BURIED\r\n", seconds, error=text)
 
     def touch(self, event_id: int) -> _Reply:
         """Restart a reserved event's TTR."""
@@ -455,6 +529,25 @@ class Session:
 
     # Verbs that look at the queue.
 
+    def position(self, sequence: str) -> _Reply:
+        """Show the number that a sequence has reached."""
+        number = self.broker.core.sequences.get(sequence)
+        return _NOT_FOUND if number is None else b"POSITION %d\r\n" % number
+
+    def history_tube(self, tube: str, most: int) -> _Reply:
+        """Show what was kept of a tube, the last first."""
+        return self.history(most, tube)
+
+    def history(self, most: int, tube: str | None = None) -> _Reply:
+        """Show what was kept, the last first: a line of JSON for each event."""
+        broker = self.broker
+        try:
+            rows = broker.store.history(tube, most, broker.now())
+        except StoreError:
+            return _INTERNAL_ERROR
+        data = "".join(f"{json.dumps(_kept_object(row))}\n" for row in rows).encode()
+        return b"OK %d\r\n%b\r\n" % (len(data), data)
+
     def peek(self, event_id: int) -> _Reply:
         """Show an event."""
         return self._found(self.broker.core.events.get(event_id))
@@ -518,6 +611,12 @@ class Session:
         self.broker.core.pause(tube, seconds, self.broker.now())
         return b"PAUSED\r\n"
 
+    def drain_puts(self, switch: str) -> _Reply:
+        """Refuse puts from now on, or accept them again."""
+        self.broker.draining = switch == "on"
+        _log.info("drain {switch}, as a client asked for", switch=switch)
+        return b"DRAIN %b\r\n" % switch.encode()
+
     def quit(self) -> None:
         """Close the connection."""
         self.close()
@@ -525,6 +624,14 @@ class Session:
     def refuse(self, reply: bytes) -> _Reply:
         """Reply to a line or body that the parser did not accept."""
         return reply
+
+
+def _kept_object(row: Kept) -> dict[str, Any]:
+    fields = row._asdict()
+    for name in ("body", "result"):
+        fields[name] = b64encode(fields[name]).decode()
+    del fields["expires"]
+    return fields
 
 
 class _Verb(NamedTuple):
@@ -546,8 +653,11 @@ VERBS: Final[dict[str, _Verb]] = {
     # Producers.
     "put": _Verb(Session.put, counter="put"),
     "use": _Verb(Session.use, counter="use"),
+    "advance": _Verb(Session.advance),
+    "advance-put": _Verb(Session.advance, counter="put"),
     "bind": _Verb(Session.bind),
     "unbind": _Verb(Session.unbind),
+    "list-bindings": _Verb(Session.list_bindings, waits=True),
     # Consumers.
     "reserve": _Verb(Session.reserve, waits=True, counter="reserve"),
     "reserve-with-timeout": _Verb(Session.reserve, waits=True, counter=_TIMED),
@@ -557,6 +667,8 @@ VERBS: Final[dict[str, _Verb]] = {
     "delete": _Verb(Session.delete, counter="delete"),
     "release": _Verb(Session.release, counter="release"),
     "bury": _Verb(Session.bury, counter="bury"),
+    "delete-keep": _Verb(Session.delete_keep, counter="delete"),
+    "bury-keep": _Verb(Session.bury_keep, counter="bury"),
     "touch": _Verb(Session.touch, counter="touch"),
     "watch": _Verb(Session.watch, counter="watch"),
     "ignore": _Verb(Session.ignore, counter="ignore"),
@@ -568,6 +680,9 @@ VERBS: Final[dict[str, _Verb]] = {
     "kick": _Verb(Session.kick, waits=True, counter="kick"),
     "kick-job": _Verb(Session.kick_job),
     "truncate": _Verb(Session.truncate, waits=True),
+    "position": _Verb(Session.position, waits=True),
+    "history": _Verb(Session.history, waits=True),
+    "history-tube": _Verb(Session.history_tube, waits=True),
     "stats": _Verb(Session.stats, waits=True),
     "stats-job": _Verb(Session.stats_job, waits=True, counter="stats-job"),
     "stats-tube": _Verb(Session.stats_tube, waits=True, counter="stats-tube"),
@@ -575,6 +690,7 @@ VERBS: Final[dict[str, _Verb]] = {
     "list-tube-used": _Verb(Session.list_tube_used, counter="list-tube-used"),
     "list-tubes-watched": _Verb(Session.list_tubes_watched, counter="list-tubes-watched"),
     "pause-tube": _Verb(Session.pause_tube, waits=True, counter="pause-tube"),
+    "drain": _Verb(Session.drain_puts),
     "quit": _Verb(Session.quit, waits=True),
     # Lines and bodies that the parser did not accept.
     "refuse": _Verb(Session.refuse),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time
 from typing import Any, Final, Self
 from zlib import crc32
 
@@ -22,16 +22,19 @@ from attrs import define, field
 from twisted.logger import Logger
 from typing_extensions import override
 
+from evserve.events import State
 from evserve.queue.core import Core
-from evserve.queue.model import Event, State
+from evserve.queue.model import Event
 from evserve.queue.store import (
     Batch,
     DamagedEventError,
+    Kept,
     Outcome,
     PutRow,
     Store,
     StoreError,
     WriteResult,
+    listed,
 )
 
 
@@ -39,12 +42,38 @@ _log = Logger()
 
 # "evsq" in ASCII, in the file's header, where file(1) can show it.
 _APPLICATION_ID: Final = 0x65767371
-_SCHEMA_VERSION: Final = 2
+_SCHEMA_VERSION: Final = 3
 
 # The body comes behind what a start reads, so that this skips the overflow pages of large bodies.
 # The checksum is NULL for events that schema version 1 stored.
 # No id is given twice, not even that of a deleted event: `next_id` is beyond all that were given.
 # It is moved by thousands, because AUTOINCREMENT would write a page of its own in every commit.
+_SINCE_VERSION_3: Final = """
+CREATE TABLE sequence (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE handled (
+    serial INTEGER PRIMARY KEY,
+    id INTEGER NOT NULL,
+    tube TEXT NOT NULL,
+    pri INTEGER NOT NULL,
+    delay INTEGER NOT NULL,
+    ttr INTEGER NOT NULL,
+    created REAL NOT NULL,
+    reserves INTEGER NOT NULL,
+    timeouts INTEGER NOT NULL,
+    releases INTEGER NOT NULL,
+    buries INTEGER NOT NULL,
+    kicks INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    result BLOB NOT NULL,
+    error TEXT NOT NULL,
+    reserved_at REAL NOT NULL,
+    settled_at REAL NOT NULL,
+    expires REAL NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX handled_by_tube ON handled (tube);
+CREATE INDEX handled_by_expiry ON handled (expires);
+"""
 _TABLES: Final = """
 CREATE TABLE event (
     id INTEGER PRIMARY KEY,
@@ -72,7 +101,11 @@ CREATE TABLE binding (
 CREATE TABLE next_id (value INTEGER NOT NULL);
 INSERT INTO next_id VALUES (1);
 """
-_FROM_VERSION_1: Final = "ALTER TABLE event ADD COLUMN checksum INTEGER;"
+# What makes a store of each older version one of the next.
+_MIGRATIONS: Final = {
+    1: "ALTER TABLE event ADD COLUMN checksum INTEGER;",
+    2: _SINCE_VERSION_3,
+}
 
 _PUT: Final = (
     "INSERT INTO event "
@@ -84,6 +117,21 @@ _NEXT_ID: Final = "UPDATE next_id SET value = ?"
 _IDS_AT_ONCE: Final = 10_000
 _BIND: Final = "INSERT OR IGNORE INTO binding VALUES (?, ?)"
 _UNBIND: Final = "DELETE FROM binding WHERE source = ? AND target = ?"
+_ADVANCE: Final = "INSERT OR REPLACE INTO sequence VALUES (?, ?)"
+# The body comes from the event's row: it is not in memory, or need not be copied from there.
+_KEPT: Final = tuple(name for name in Kept._fields if name != "body")
+_KEEP: Final = (
+    f"WITH row ({', '.join(_KEPT)}) AS (VALUES {{}}) "  # noqa: S608 - constants
+    f"INSERT INTO handled ({', '.join(_KEPT)}, body) "
+    f"SELECT {', '.join(f'row.{name}' for name in _KEPT)}, event.body "
+    "FROM row CROSS JOIN event ON event.id = row.id"
+)
+_KEEP_ROW: Final = f"({','.join('?' * len(_KEPT))})"
+_HISTORY: Final = f"SELECT {', '.join(Kept._fields)} FROM handled WHERE +expires > ?"  # noqa: S608
+_EXPIRE: Final = """
+DELETE FROM handled WHERE serial IN
+    (SELECT serial FROM handled WHERE expires <= ? ORDER BY expires LIMIT ?)
+"""
 _DELETE: Final = "DELETE FROM event WHERE id IN (SELECT value FROM json_each(?))"
 _UPDATE: Final = """
 UPDATE event SET
@@ -107,6 +155,11 @@ SELECT id, tube, pri, delay, ttr, created, length(body), key, state, due,
     reserves, timeouts, releases, buries, kicks
 FROM event WHERE NOT ({_UNTOUCHED}) ORDER BY id
 """  # noqa: S608 - constants
+
+# So many rows of the history that have expired are deleted at once, and when there are no more, so
+# many seconds pass before the next look.
+_EXPIRE_ROWS: Final = 500
+_EXPIRE_INTERVAL: Final = 1.0
 
 # Every so many commits, the file is shrunk by up to so many pages if much of it is unused.
 _VACUUM_COMMITS: Final = 256
@@ -146,7 +199,10 @@ _DAMAGE_IO: Final = (
 
 @define(eq=False, repr=False)
 class SQLiteStore(Store):
-    """A store in a file. Only the writer thread uses `_writer`, only the reactor's `_reader`."""
+    """A store in a file. Only the writer thread uses `_writer`, only the reactor's `_reader`.
+
+    now: the time in seconds since the epoch, by which the history expires.
+    """
 
     path: Path
     _lock: int
@@ -158,6 +214,10 @@ class SQLiteStore(Store):
     _next_id: int = field(default=1, init=False)
     _last_id: int = field(default=1, init=False)
     _cause: str = field(default="", init=False)
+    _has_history: bool = field(default=True, init=False)
+    _next_expiry: float = field(default=0.0, init=False)
+    _forgets: bool = field(default=False, init=False)
+    now: Callable[[], float] = field(default=time, kw_only=True)
     durable: bool = field(default=True, init=False)
 
     @classmethod
@@ -188,6 +248,7 @@ class SQLiteStore(Store):
         try:
             for source, target in execute("SELECT source, target FROM binding"):
                 core.bind(source, target)
+            core.sequences.update(execute("SELECT name, number FROM sequence"))
             core.load(_untouched(core, execute(_LOAD_UNTOUCHED)))
             core.load(_rest(core, execute(_LOAD_REST)))
             core.finish_loading()
@@ -202,8 +263,9 @@ class SQLiteStore(Store):
         if self._identity.has_changed():
             self._cause = f"{self.path} was deleted, moved or replaced"
             return WriteResult(Outcome.BROKEN, Outcome.BROKEN, cause=self._cause)
+        grows = batch.puts or batch.kept
         puts = self._try(batch, with_puts=True) if self._has_room(batch) else Outcome.FULL
-        if puts is Outcome.FULL and batch.puts and not self._reserve.is_released:
+        if puts is Outcome.FULL and grows and not self._reserve.is_released:
             # The WAL and the database's unused pages may be what fills the disk.
             self._reserve.release()
             if self._has_room(batch):
@@ -216,11 +278,25 @@ class SQLiteStore(Store):
             if rest is Outcome.FULL:
                 self._reserve.release()
                 rest = self._try(batch, with_puts=False)
+        if puts in (Outcome.COMMITTED, Outcome.FULL):
+            self._tell_kept(batch, kept=puts is Outcome.COMMITTED)
         return WriteResult(puts, rest, perf_counter() - started, self._cause)
 
+    def _tell_kept(self, batch: Batch, *, kept: bool) -> None:
+        """Log when the history begins to forget, because the disk is full, and when it ends."""
+        if batch.kept and self._forgets is kept:
+            self._forgets = not kept
+            if kept:
+                _log.info("store {path}: keeps what was handled again", path=str(self.path))
+            else:
+                _log.warn(
+                    "store {path}: full, so what is handled now is not kept in the history",
+                    path=str(self.path),
+                )
+
     def _has_room(self, batch: Batch) -> bool:
-        """Whether the events of `batch` can be put without using the disk reserve."""
-        return not batch.puts or self._reserve.leaves_room(batch.size)
+        """Whether the events of `batch` can be put and kept without using the disk reserve."""
+        return not (batch.puts or batch.kept) or self._reserve.leaves_room(batch.size)
 
     def _try(self, batch: Batch, *, with_puts: bool) -> Outcome:
         statements = list(_statements(batch, with_puts=with_puts))
@@ -236,6 +312,7 @@ class SQLiteStore(Store):
         except (sqlite3.Error, MemoryError) as error:
             return self._failed(error)
         self._commits += 1
+        self._has_history = self._has_history or bool(batch.kept)
         self._next_id = next_id
         if batch.puts:
             self._last_id = batch.puts[-1][0] + 1
@@ -257,6 +334,8 @@ class SQLiteStore(Store):
 
     @override
     def maintain(self) -> None:
+        if self._has_history and (now := self.now()) >= self._next_expiry:
+            self._expire(now)
         if self._commits % _VACUUM_COMMITS:
             return
         self._reserve.grow()
@@ -267,6 +346,32 @@ class SQLiteStore(Store):
                 _vacuum(self._writer, _VACUUM_STEP if self._reserve.is_released else _VACUUM_PAGES)
         except sqlite3.Error as error:
             _log.warn("store {path}: not shrunk: {error}", path=str(self.path), error=error)
+
+    def _expire(self, now: float) -> None:
+        """Delete some of what has expired."""
+        self._next_expiry = now + _EXPIRE_INTERVAL
+        try:
+            found = self._writer.execute("SELECT min(expires) FROM handled").fetchone()[0]
+            self._has_history = found is not None
+            if found is not None and found <= now:
+                done = self._writer.execute(_EXPIRE, (now, _EXPIRE_ROWS)).rowcount
+                if done == _EXPIRE_ROWS:
+                    self._next_expiry = now
+        except sqlite3.Error as error:
+            _log.warn(
+                "store {path}: the history is not shortened: {error}",
+                path=str(self.path),
+                error=error,
+            )
+
+    @override
+    def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
+        where, values = (" AND tube = ?", (now, tube)) if tube is not None else ("", (now,))
+        try:
+            rows = self._reader.execute(f"{_HISTORY}{where} ORDER BY serial DESC", values)
+            return listed(map(Kept._make, rows), most)
+        except (sqlite3.Error, MemoryError) as error:
+            raise StoreError(f"cannot read the history of {self.path}: {error}") from error
 
     @override
     def body(self, event_id: int) -> bytes:
@@ -316,6 +421,12 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequenc
     for start in range(0, len(batch.puts) if with_puts else 0, _MAX_PUT_ROWS):
         rows = batch.puts[start : start + _MAX_PUT_ROWS]
         yield _put_statement(len(rows)), _put_values(rows)
+    if batch.kept and with_puts:
+        values = [value for row in batch.kept for value in row[:-1]]
+        yield _keep_statement(len(batch.kept)), values
+    for advance in batch.advances:
+        if with_puts or not advance.with_put:
+            yield _ADVANCE, (advance.sequence, advance.number)
     if batch.updates:
         yield _UPDATE, (json.dumps(batch.updates),)
     if batch.deletes:
@@ -340,6 +451,11 @@ def checksum(event_id: int, body: bytes) -> int:
 @cache
 def _put_statement(rows: int) -> str:
     return _PUT + ",".join([_PUT_ROW] * rows)
+
+
+@cache
+def _keep_statement(rows: int) -> str:
+    return _KEEP.format(",".join([_KEEP_ROW] * rows))
 
 
 def _untouched(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
@@ -409,7 +525,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, sync: str) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.executescript(
             f"BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
-            f"PRAGMA user_version = {_SCHEMA_VERSION}; {_TABLES} COMMIT;"
+            f"PRAGMA user_version = {_SCHEMA_VERSION}; {_TABLES} {_SINCE_VERSION_3} COMMIT;"
         )
     elif _pragma(connection, "application_id") != _APPLICATION_ID:
         raise StoreError(f"cannot open store {path}: it is another program's SQLite database")
@@ -422,9 +538,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, sync: str) -> None:
     if mode != "wal":
         raise StoreError(f"cannot open store {path}: its disk does not support WAL mode")
     connection.execute(f"PRAGMA synchronous = {sync}")
-    if version == 1:
+    for older in range(version, _SCHEMA_VERSION) if version else ():
         connection.executescript(
-            f"BEGIN IMMEDIATE; {_FROM_VERSION_1} PRAGMA user_version = 2; COMMIT;"
+            f"BEGIN IMMEDIATE; {_MIGRATIONS[older]} PRAGMA user_version = {older + 1}; COMMIT;"
         )
     # A write, so that a read-only file is refused now and not at the first put.
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")

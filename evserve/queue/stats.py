@@ -19,9 +19,10 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from evserve import __version__
+from evserve.events import State
 from evserve.queue.broker import Broker
 from evserve.queue.core import Core
-from evserve.queue.model import Event, State, Tube
+from evserve.queue.model import Event, Tube
 from evserve.queue.store import Batch, Outcome, WriteResult
 
 

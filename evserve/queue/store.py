@@ -5,18 +5,20 @@ calls a Store, except for `load` and `body`. The rows of a batch are made in the
 so the writer thread never looks at an event that the core is changing.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
 from typing_extensions import override
 
+from evserve.events import State
 from evserve.queue.core import Change, Core
-from evserve.queue.model import Action, Event, State
+from evserve.queue.model import Action, Event
 
 
 _log = Logger()
@@ -30,6 +32,12 @@ UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, in
 BATCH_ROWS: Final = 256
 # Bytes of bodies after which a commit takes no more entries: the disk reserve has room for them.
 _BATCH_BYTES: Final = 1024 * 1024
+
+# Bytes of bodies and results in one answer from the history, which holds up other clients.
+_HISTORY_BYTES: Final = 4 * 1024 * 1024
+# How much a store in memory keeps of the history: events, and bytes of bodies and results.
+_MEMORY_HISTORY: Final = 10_000
+_MEMORY_HISTORY_BYTES: Final = 16 * 1024 * 1024
 
 
 class StoreError(Exception):
@@ -64,6 +72,46 @@ class Binding:
 
 
 @frozen
+class Advance:
+    """A sequence moves to `number`; with_put: in one commit with the puts of its entry."""
+
+    sequence: str
+    number: int
+    with_put: bool
+
+
+class Kept(NamedTuple):
+    """A row of the history: an event as its consumer saw it, and what became of it.
+
+    outcome: "done" or "buried".  Times are in seconds; `expires` is when the row may go.  body:
+    None when only the store has it.
+    """
+
+    id: int
+    tube: str
+    pri: int
+    delay: float
+    ttr: int
+    created: float
+    reserves: int
+    timeouts: int
+    releases: int
+    buries: int
+    kicks: int
+    outcome: str
+    result: bytes
+    error: str
+    reserved_at: float
+    settled_at: float
+    expires: float
+    body: bytes | None
+
+
+# What an entry of a batch writes beside its changes.
+Record: TypeAlias = Binding | Advance | Kept
+
+
+@frozen
 class WriteResult:
     """The outcome of a batch: of its puts, and of everything else in it.
 
@@ -80,15 +128,17 @@ class WriteResult:
 class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
-    size: the bytes of all bodies that it writes; an update writes a body again.  counters: how
-    many of the updates no command waits for.
+    size: the bytes of all bodies and results that it writes; an update writes a body again.
+    counters: how many of the updates no command waits for.
     """
 
-    entries: list[tuple[OnCommit, Sequence[Change], Binding | None]] = Factory(list)
+    entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
     puts: list[PutRow] = Factory(list)
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
+    advances: list[Advance] = Factory(list)
+    kept: list[Kept] = Factory(list)
     size: int = 0
     counters: int = 0
 
@@ -107,12 +157,13 @@ class Batch:
     @property
     def rows(self) -> int:
         """How many rows the commit writes."""
-        return len(self.puts) + len(self.updates) + len(self.deletes) + len(self.bindings)
+        own = len(self.puts) + len(self.updates) + len(self.deletes)
+        return own + len(self.bindings) + len(self.advances) + len(self.kept)
 
     def add(
-        self, on_commit: OnCommit, changes: Sequence[Change], binding: Binding | None = None
+        self, on_commit: OnCommit, changes: Sequence[Change], record: Record | None = None
     ) -> None:
-        """Add the rows of `changes` and of `binding`."""
+        """Add the rows of `changes` and of `record`."""
         for change in changes:
             event = change.event
             if change.origin is None:
@@ -136,9 +187,18 @@ class Batch:
             else:
                 self.size += event.size
                 self.updates.append(_update_row(change, change.target))
-        if binding is not None:
-            self.bindings.append(binding)
-        self.entries.append((on_commit, changes, binding))
+        if record is not None:
+            self._add_record(record, changes)
+        self.entries.append((on_commit, changes, record))
+
+    def _add_record(self, record: Record, changes: Sequence[Change]) -> None:
+        if isinstance(record, Binding):
+            self.bindings.append(record)
+        elif isinstance(record, Advance):
+            self.advances.append(record)
+        else:
+            self.kept.append(record)
+            self.size += changes[0].event.size + len(record.result)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches with the entries of this one, without its counters."""
@@ -192,15 +252,36 @@ class Store(Protocol):
     def body(self, event_id: int) -> bytes:
         """Return the body of a committed event; raises DamagedEventError, StoreError."""
 
+    def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
+        """Return what was kept and has not expired, the last first; raises StoreError."""
+
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
 
 
+def listed(rows: Iterable[Kept], most: int) -> list[Kept]:
+    """Return the first `most` rows, fewer if they are large, but one at least."""
+    taken: list[Kept] = []
+    size = 0
+    for row in rows:
+        size += _kept_size(row)
+        if len(taken) == most or (taken and size > _HISTORY_BYTES):
+            break
+        taken.append(row)
+    return taken
+
+
+def _kept_size(row: Kept) -> int:
+    return len(row.body or b"") + len(row.result)
+
+
 @define
 class MemoryStore(Store):
-    """Keeps nothing: the core is the only copy."""
+    """Keeps nothing but a history, which is bounded: the core is the only copy of events."""
 
     durable: bool = False
+    _kept: deque[Kept] = field(factory=deque, init=False)
+    _kept_bytes: int = field(default=0, init=False)
 
     @override
     def load(self, core: Core) -> None:
@@ -208,6 +289,11 @@ class MemoryStore(Store):
 
     @override
     def write(self, batch: Batch) -> WriteResult:
+        for row in batch.kept:
+            self._kept.append(row)
+            self._kept_bytes += _kept_size(row)
+            while len(self._kept) > _MEMORY_HISTORY or self._kept_bytes > _MEMORY_HISTORY_BYTES:
+                self._kept_bytes -= _kept_size(self._kept.popleft())
         return WriteResult(Outcome.COMMITTED, Outcome.COMMITTED)
 
     @override
@@ -217,6 +303,13 @@ class MemoryStore(Store):
     @override
     def body(self, event_id: int) -> bytes:
         raise StoreError(f"event {event_id} has no body in memory")  # the core has every body
+
+    @override
+    def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
+        rows = reversed(self._kept)
+        return listed(
+            (each for each in rows if each.expires > now and tube in (None, each.tube)), most
+        )
 
     @override
     def close(self) -> None:

@@ -22,12 +22,16 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from evserve.events import (
     ERRORS,
+    MAX_ID,
+    MAX_RESULT,
     BadEvent,
     Capability,
     Depth,
     Event,
     NotReserved,
     QueueClosed,
+    QueueFull,
+    State,
     Unsupported,
 )
 
@@ -299,6 +303,187 @@ class EventQueueConformance:
 
         await self.unhurried(touched)
 
+    # Keys
+
+    async def test_a_key_has_one_event_at_most(self):
+        self.need(Capability.KEYS)
+        first = await self.queue.put(self.kind, b"1", key="image/7")
+        self.assertEqual(await self.queue.put(self.kind, b"2", key="image/7"), first)
+        other = await self.queue.put(self.kind + ".other", b"3", key="image/7")
+        self.assertNotEqual(other, first)
+        event = await self.queue.reserve([self.kind], 0)
+        self.assertEqual(await self.queue.put(self.kind, b"4", key="image/7"), first)
+        await self.queue.bury(event, "no such image")
+        self.assertEqual(await self.queue.put(self.kind, b"5", key="image/7"), first)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(buried=1))
+
+    async def test_a_key_is_free_when_its_event_is_gone(self):
+        self.need(Capability.KEYS)
+        first = await self.queue.put(self.kind, b"1", key="k")
+        await self.queue.ack(await self.queue.reserve([self.kind], 0))
+        second = await self.queue.put(self.kind, b"2", key="k")
+        await self.queue.delete(second)
+        third = await self.queue.put(self.kind, b"3", key="k", priority=1, ttr=9)
+        self.assertEqual(len({first, second, third}), 3)
+        event = await self.queue.reserve([self.kind], 0)
+        self.assertEqual((event.body, event.priority, event.ttr), (b"3", 1, 9))
+
+    async def test_puts_of_one_key_at_once_store_one_event(self):
+        self.need(Capability.KEYS)
+        ids = await gatherResults([self.queue.put(self.kind, b"", key="k") for _ in range(5)])
+        self.assertEqual(len(set(ids)), 1)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(ready=1))
+
+    async def test_copies_have_no_key(self):
+        self.need(Capability.KEYS | Capability.FAN_OUT)
+        target = self.kind + ".audit"
+        await self.queue.bind(self.kind, target)
+        await self.queue.put(self.kind, b"1", key="k")
+        await self.queue.put(self.kind, b"2", key="k")
+        self.assertEqual(await self.bodies(2, target), [b"1", None])
+        await self.queue.put(target, b"3", key="k")
+        self.assertEqual(await self.bodies(1, target), [b"3"])
+
+    # Reserving many, and one by its id
+
+    async def test_many_events_come_in_order_and_are_settled_one_by_one(self):
+        for body in (b"2", b"3", b"4"):
+            await self.queue.put(self.kind, body)
+        await self.queue.put(self.kind + ".other", b"1", priority=0)
+        kinds = [self.kind, self.kind + ".other"]
+        first, second, third = await self.queue.reserve_many(kinds, 3)
+        self.assertEqual([each.body for each in (first, second, third)], [b"1", b"2", b"3"])
+        self.assertEqual((first.type, second.type), (kinds[1], self.kind))
+        self.assertEqual((second.attempts, second.priority, second.ttr), (1, 1024, 60))
+        await self.queue.retry(third)
+        await self.queue.touch(second)
+        await self.queue.ack(first)
+        await self.failure_of(NotReserved, self.queue.ack(first))
+        self.assertEqual(await self.queue.depth(self.kind), Depth(ready=2, reserved=1))
+        rest = await self.queue.reserve_many(kinds, 1000, 0)
+        self.assertEqual([(each.body, each.attempts) for each in rest], [(b"3", 2), (b"4", 1)])
+        await self.queue.bury(second, "no such image")
+        await gatherResults([self.queue.ack(each) for each in rest])
+        self.assertEqual(await self.queue.depth(self.kind), Depth(buried=1))
+        self.assertEqual(await self.queue.reserve_many(kinds, 2, 0), [])
+
+    async def test_who_waits_for_many_is_woken_by_one(self):
+        waiting = self.queue.reserve_many([self.kind], 10)
+        await self.queue.put(self.kind, b"now")
+        self.assertEqual([each.body for each in await waiting], [b"now"])
+        waiting = self.queue.reserve_many([self.kind], 10)
+        waiting.cancel()
+        await self.assertFailure(waiting, CancelledError)
+        self.assertEqual(await self.pass_time(self.queue.reserve_many([self.kind], 10, 1)), [])
+
+    async def test_an_event_is_reserved_by_its_id_before_its_turn(self):
+        ids = [
+            await self.queue.put(self.kind, body, **options)
+            for body, options in ((b"1", {}), (b"2", {}), (b"3", {"delay": 100}))
+        ]
+        await self.queue.bury(await self.queue.reserve([self.kind]), "no such image")
+        for event_id, body, attempts in ((ids[1], b"2", 1), (ids[2], b"3", 1), (ids[0], b"1", 2)):
+            event = await self.queue.reserve_event(event_id)
+            self.assertEqual((event.id, event.body, event.attempts), (event_id, body, attempts))
+            self.assertIsNone(await self.queue.reserve_event(event_id))
+            await self.queue.ack(event)
+            self.assertIsNone(await self.queue.reserve_event(event_id))
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    # What an operator does
+
+    async def test_peek_shows_what_is_next_in_each_state(self):
+        for state in (State.READY, State.DELAYED, State.BURIED):
+            self.assertIsNone(await self.queue.peek(self.kind, state))
+        for body in (b"1", b"2"):
+            await self.queue.put(self.kind, body)
+        taken = await self.queue.reserve_many([self.kind], 2)
+        for event in reversed(taken):
+            await self.queue.bury(event, "no such image")
+        await self.queue.put(self.kind, b"4", priority=8)
+        await self.queue.put(self.kind, b"3", priority=7, ttr=9)
+        await self.queue.put(self.kind, b"6", delay=2000)
+        await self.queue.put(self.kind, b"5", delay=1000)
+        ready = await self.queue.peek(self.kind)
+        self.assertEqual((ready.event.body, ready.state, ready.left), (b"3", State.READY, 0))
+        self.assertEqual((ready.event.type, ready.event.priority), (self.kind, 7))
+        self.assertEqual((ready.event.ttr, ready.event.receipt), (9, None))
+        delayed = await self.queue.peek(self.kind, State.DELAYED)
+        self.assertEqual((delayed.event.body, delayed.state), (b"5", State.DELAYED))
+        self.assertTrue(900 < delayed.left <= 1000, delayed.left)
+        self.assertTrue(0 <= delayed.age < 100, delayed.age)
+        buried = await self.queue.peek(self.kind, State.BURIED)
+        self.assertEqual((buried.event.body, buried.event.buries), (b"2", 1))
+        await self.queue.kick(self.kind, 1)
+        self.assertEqual((await self.queue.peek(self.kind, State.BURIED)).event.body, b"1")
+
+    async def test_find_shows_an_event_that_another_holds(self):
+        event_id = await self.queue.put(self.kind, b"found", ttr=1000)
+        await self.queue.reserve([self.kind])
+        found = await self.queue.find(event_id)
+        self.assertEqual((found.event.id, found.event.body), (event_id, b"found"))
+        self.assertEqual((found.state, found.event.attempts), (State.RESERVED, 1))
+        self.assertTrue(900 < found.left <= 1000, found.left)
+        self.assertIsNone(await self.queue.find(str(2**62)))
+
+    async def test_delete_removes_what_is_not_reserved(self):
+        ids = [await self.queue.put(self.kind, b"", delay=delay) for delay in (0, 100, 0)]
+        event = await self.queue.reserve([self.kind])
+        self.assertFalse(await self.queue.delete(event.id))
+        await self.queue.bury(event, "no such image")
+        for event_id in ids:
+            self.assertTrue(await self.queue.delete(event_id))
+            self.assertFalse(await self.queue.delete(event_id))
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    async def test_truncate_removes_what_is_not_reserved(self):
+        self.need(Capability.TRUNCATE)
+        for delay in (0, 0, 0, 100):
+            await self.queue.put(self.kind, b"", delay=delay)
+        await self.queue.put(self.kind + ".other", b"")
+        await self.queue.bury(await self.queue.reserve([self.kind]), "no such image")
+        held = await self.queue.reserve([self.kind])
+        self.assertEqual(await self.queue.truncate(self.kind), 3)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(reserved=1))
+        await self.queue.ack(held)
+        self.assertEqual(await self.queue.truncate(self.kind), 0)
+        self.assertEqual(await self.queue.depth(self.kind + ".other"), Depth(ready=1))
+
+    async def test_a_paused_type_is_not_reserved_until_the_pause_ends(self):
+        await self.queue.pause(self.kind, 1000)
+        await self.queue.put(self.kind, b"")
+        depth = await self.queue.depth(self.kind)
+        self.assertTrue(900 < depth.paused <= 1000, depth.paused)
+        self.assertEqual(depth.ready, 1)
+        self.assertIsNone(await self.queue.reserve([self.kind], 0))
+        waiting = self.queue.reserve([self.kind, self.kind + ".other"])
+        await self.queue.put(self.kind + ".other", b"")
+        await self.queue.ack(await waiting)
+        waiting = self.queue.reserve([self.kind])
+        await self.queue.pause(self.kind, 0)
+        await self.queue.ack(await waiting)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    async def test_a_pause_ends_by_itself(self):
+        await self.queue.put(self.kind, b"")
+        await self.queue.pause(self.kind, 1)
+        await self.queue.ack(await self.pass_time(self.queue.reserve([self.kind])))
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    async def test_a_queue_that_drains_accepts_nothing_and_loses_nothing(self):
+        self.need(Capability.DRAIN)
+        await self.queue.put(self.kind, b"1")
+        await self.queue.put(self.kind, b"2")
+        await self.queue.drain(on=True)
+        await self.failure_of(QueueFull, self.queue.put(self.kind, b"3"))
+        await self.queue.ack(await self.queue.reserve([self.kind], 0))
+        event = await self.queue.reserve([self.kind], 0)
+        await self.queue.bury(event, "no such image")
+        self.assertEqual((await self.record_of(event))["reason"], "no such image")
+        await self.queue.drain(on=False)
+        await self.queue.put(self.kind, b"4")
+        self.assertEqual(await self.bodies(2), [b"4", None])
+
     # Types, bindings, the end
 
     async def test_types_with_events_are_listed(self):
@@ -325,10 +510,221 @@ class EventQueueConformance:
         await self.queue.put(self.kind, b"click")
         self.assertEqual(await self.queue.depth(target), Depth())
 
+    async def test_bindings_are_listed_in_order(self):
+        self.need(Capability.FAN_OUT)
+        pairs = [(self.kind, self.kind + ".b"), (self.kind, self.kind + ".a")]
+        pairs.append((self.kind + ".0", self.kind))
+        for pair in pairs:
+            await self.queue.bind(*pair)
+        await self.queue.bind(self.kind, self.kind + ".c")
+        await self.queue.unbind(self.kind, self.kind + ".c")
+        found = [each for each in await self.queue.bindings() if self.kind in each]
+        self.assertEqual(found, sorted(pairs))
+
     async def test_a_lacking_feature_is_unsupported(self):
-        if Capability.FAN_OUT in self.queue.capabilities & ~self.server_lacks:
-            raise SkipTest("this engine has everything")
-        await self.failure_of(Unsupported, self.queue.bind(self.kind, self.kind + ".copy"))
+        has = self.queue.capabilities & ~self.server_lacks
+        for capability, call in (
+            (Capability.FAN_OUT, lambda: self.queue.bind(self.kind, self.kind + ".copy")),
+            (Capability.FAN_OUT, lambda: self.queue.unbind(self.kind, self.kind + ".copy")),
+            (Capability.FAN_OUT, self.queue.bindings),
+            (Capability.KEYS, lambda: self.queue.put(self.kind, b"", key="k")),
+            (Capability.TRUNCATE, lambda: self.queue.truncate(self.kind)),
+            (Capability.DRAIN, lambda: self.queue.drain(on=True)),
+        ):
+            if capability not in has:
+                await self.failure_of(Unsupported, call())
+        await self.queue.put(self.kind, b"still in step")
+        self.assertEqual(await self.bodies(1), [b"still in step"])
+
+    # Sequences
+
+    async def test_of_many_advances_to_a_number_one_puts_its_event(self):
+        self.need(Capability.SEQUENCES)
+        self.assertIsNone(await self.queue.position(self.kind))
+        advances = [
+            self.queue.advance(self.kind, 7, self.kind, b"tick", priority=3, ttr=9)
+            for _ in range(5)
+        ]
+        self.assertEqual(sorted(await gatherResults(advances)), 4 * [False] + [True])
+        event = await self.queue.reserve([self.kind], 0)
+        self.assertEqual((event.body, event.priority, event.ttr), (b"tick", 3, 9))
+        self.assertIsNone(await self.queue.reserve([self.kind], 0))
+        self.assertEqual(await self.queue.position(self.kind), 7)
+
+    async def test_a_sequence_only_moves_forward(self):
+        self.need(Capability.SEQUENCES)
+        moves = [(5, True), (5, False), (4, False), (6, True), (0, False), (MAX_ID, True)]
+        for number, moved in moves:
+            self.assertIs(await self.queue.advance(self.kind, number), moved)
+        self.assertIs(await self.queue.advance(self.kind + ".other", 0), True)
+        self.assertEqual(await self.queue.position(self.kind), MAX_ID)
+        self.assertEqual(await self.queue.position(self.kind + ".other"), 0)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+
+    async def test_many_advances_at_once_put_in_order(self):
+        self.need(Capability.SEQUENCES)
+        numbers = [*range(20), *range(20)]
+        advances = [
+            self.queue.advance(self.kind, each, self.kind, b"%d" % each) for each in numbers
+        ]
+        self.assertEqual(await gatherResults(advances), 20 * [True] + 20 * [False])
+        self.assertEqual(await self.bodies(21), [*(b"%d" % each for each in range(20)), None])
+
+    async def test_what_an_advance_puts_is_copied_like_any_event(self):
+        self.need(Capability.SEQUENCES | Capability.FAN_OUT)
+        await self.queue.bind(self.kind, self.kind + ".copy")
+        await self.queue.advance(self.kind, 1, self.kind, b"tick")
+        self.assertEqual(await self.bodies(1, self.kind + ".copy"), [b"tick"])
+
+    async def test_an_advance_that_puts_nothing_moves_nothing(self):
+        self.need(Capability.SEQUENCES | Capability.DRAIN)
+        await self.queue.drain(on=True)
+        try:
+            refused = self.queue.advance(self.kind, 1, self.kind, b"tick")
+            await self.failure_of(QueueFull, refused)
+            self.assertIsNone(await self.queue.position(self.kind))
+            self.assertIs(await self.queue.advance(self.kind, 1), True)
+            self.assertIs(await self.queue.advance(self.kind, 1, self.kind), False)
+        finally:
+            await self.queue.drain(on=False)
+        self.assertIs(await self.queue.advance(self.kind, 2, self.kind, b"tick"), True)
+
+    async def test_an_advance_with_bad_arguments_does_nothing(self):
+        self.need(Capability.SEQUENCES)
+        for call in (
+            self.queue.advance("two words", 1),
+            self.queue.advance(self.kind, -1),
+            self.queue.advance(self.kind, MAX_ID + 1),
+            self.queue.advance(self.kind, 1.5),
+            self.queue.advance(self.kind, "1"),
+            self.queue.advance(self.kind, 1, "two\r\nlines"),
+            self.queue.advance(self.kind, 1, self.kind, "text"),
+            self.queue.advance(self.kind, 1, self.kind, b"", priority=-1),
+            self.queue.advance(self.kind, 1, self.kind, b"", ttr=0),
+            self.queue.position(""),
+            self.queue.position(None),
+        ):
+            await self.failure_of(BadEvent, call)
+        self.assertIsNone(await self.queue.position(self.kind))
+
+    # History
+
+    async def test_what_was_acknowledged_is_kept_with_its_result(self):
+        self.need(Capability.HISTORY)
+        result = bytes(range(256)) + b"\r\ndelete 1\r\n"
+        await self.queue.put(self.kind, b"\0cat.png\xff", priority=7, ttr=9)
+        await self.queue.retry(await self.queue.reserve([self.kind]))
+        event = await self.queue.reserve([self.kind])
+        await self.queue.touch(event)
+        await self.queue.ack(event, result=result, keep=1000)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.event, evolve(event, receipt=None))
+        self.assertIsNone(handled.event.receipt)
+        self.assertEqual((handled.outcome, handled.result, handled.error), ("done", result, ""))
+        self.assertLessEqual(handled.put_at, handled.reserved_at)
+        self.assertLessEqual(handled.reserved_at, handled.settled_at)
+        self.assertLess(handled.settled_at - handled.put_at, 1000)
+
+    async def test_what_was_buried_is_kept_with_its_reason(self):
+        self.need(Capability.HISTORY)
+        await self.queue.put(self.kind, b"hopeless")
+        event = await self.queue.reserve([self.kind])
+        await self.queue.bury(event, "ValueError: no \u00e9\r\n\U0001f408\ud800\0", keep=1000)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(buried=1))
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.event, evolve(event, receipt=None))
+        self.assertEqual(
+            (handled.outcome, handled.result, handled.error),
+            ("buried", b"", "ValueError: no \u00e9\r\n\U0001f408\\ud800\\x00"),
+        )
+        await self.queue.kick(self.kind, 1)
+        await self.queue.ack(await self.queue.reserve([self.kind]), keep=1000)
+        outcomes = [each.outcome for each in await self.queue.history(self.kind)]
+        self.assertEqual(outcomes, ["done", "buried"])
+
+    async def test_nothing_is_kept_without_keep(self):
+        self.need(Capability.HISTORY)
+        for keep in ({}, {"keep": 0}, {"keep": 0, "result": b"unseen"}):
+            await self.queue.put(self.kind, b"")
+            await self.queue.ack(await self.queue.reserve([self.kind]), **keep)
+        self.assertEqual(await self.queue.history(self.kind), [])
+
+    async def test_the_history_lists_the_last_settled_first(self):
+        self.need(Capability.HISTORY)
+        kinds = [self.kind, self.kind + ".other"]
+        for number in range(3):
+            for kind in kinds:
+                await self.queue.put(kind, b"%d" % number)
+                await self.queue.ack(await self.queue.reserve([kind]), keep=1000)
+        listed = await self.queue.history(self.kind, 2)
+        self.assertEqual([each.event.body for each in listed], [b"2", b"1"])
+        listed = [each for each in await self.queue.history() if each.event.type in kinds]
+        self.assertEqual([each.event.type for each in listed], 3 * kinds[::-1])
+        self.assertEqual(await self.queue.history(self.kind + ".unknown"), [])
+
+    async def test_the_history_forgets_when_keep_is_over(self):
+        self.need(Capability.HISTORY)
+        for keep in (1, 1000):
+            await self.queue.put(self.kind, b"%d" % keep)
+            await self.queue.ack(await self.queue.reserve([self.kind]), keep=keep)
+        while len(handled := await self.queue.history(self.kind)) > 1:
+            await self.pass_time(self.queue.reserve([self.kind], 1))
+        self.assertEqual([each.event.body for each in handled], [b"1000"])
+
+    async def test_an_event_that_is_not_reserved_is_not_kept(self):
+        self.need(Capability.HISTORY)
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        await self.queue.retry(event)
+        await self.failure_of(NotReserved, self.queue.ack(event, keep=1000))
+        await self.failure_of(NotReserved, self.queue.bury(event, "late", keep=1000))
+        self.assertEqual(await self.queue.history(self.kind), [])
+        self.assertEqual(await self.queue.depth(self.kind), Depth(ready=1))
+
+    async def test_the_largest_result_is_kept_and_a_larger_one_refused(self):
+        self.need(Capability.HISTORY)
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        for wrong in (
+            self.queue.ack(event, result=bytes(MAX_RESULT + 1), keep=1000),
+            self.queue.ack(event, result="text", keep=1000),
+            self.queue.ack(event, keep=-1),
+            self.queue.ack(event, keep="7d"),
+            self.queue.bury(event, "bad", keep=float("nan")),
+            self.queue.history("two words"),
+            self.queue.history(self.kind, 0),
+            self.queue.history(self.kind, 1001),
+            self.queue.history(self.kind, "1"),
+        ):
+            await self.failure_of(BadEvent, wrong)
+        await self.queue.ack(event, result=bytes(MAX_RESULT), keep=1000)
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.result, bytes(MAX_RESULT))
+
+    # The server's part of features that some lack
+
+    async def test_sequences_and_history_are_unsupported_where_they_lack(self):
+        await self.queue.put(self.kind, b"")
+        event = await self.queue.reserve([self.kind])
+        calls = {
+            Capability.SEQUENCES: (
+                lambda: self.queue.position(self.kind),
+                lambda: self.queue.advance(self.kind, 1),
+                lambda: self.queue.advance(self.kind, 1, self.kind, b"\r\nput 1 0 9 0\r\n\r\n"),
+            ),
+            Capability.HISTORY: (
+                self.queue.history,
+                lambda: self.queue.ack(event, result=b"\r\ndelete 1\r\n", keep=9),
+                lambda: self.queue.bury(event, "delete 1", keep=9),
+            ),
+        }
+        for capability, unsupported in calls.items():
+            if capability not in self.queue.capabilities & ~self.server_lacks:
+                for call in unsupported:
+                    await self.failure_of(Unsupported, call())
+        await self.queue.ack(event)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
 
     async def test_bad_events_are_refused(self):
         for put in (
@@ -369,6 +765,25 @@ class EventQueueConformance:
             self.queue.kick(self.kind, "1\r\ndelete 1"),
             self.queue.kick(self.kind, -1),
             self.queue.kick(self.kind, 1.5),
+            self.queue.put(self.kind, b"", key="two\r\nlines"),
+            self.queue.put(self.kind, b"", key=7),
+            self.queue.reserve_many([self.kind], 0),
+            self.queue.reserve_many([self.kind], 1001),
+            self.queue.reserve_many([], 1),
+            self.queue.reserve_many([self.kind], 1, -1),
+            self.queue.reserve_event("1\r\ndelete 1"),
+            self.queue.reserve_event(1),
+            self.queue.find("x"),
+            self.queue.find("9" * 19),
+            self.queue.delete("0"),
+            self.queue.delete("1" * 10**6),
+            self.queue.peek("two lines"),
+            self.queue.peek(self.kind, State.RESERVED),
+            self.queue.peek(self.kind, None),
+            self.queue.pause("two lines", 1),
+            self.queue.pause(self.kind, -1),
+            self.queue.pause(self.kind, 1.5),
+            self.queue.truncate("two lines"),
             self.queue.bind(self.kind, self.kind),
             self.queue.bind(self.kind, "two\r\nlines"),
             self.queue.unbind("two lines", self.kind),

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.events import State
 from evserve.queue.core import MAX_DELAYED_PER_TICK, Change, Core, Duplicate
-from evserve.queue.model import Client, Refusal, State
+from evserve.queue.model import Client, Refusal
 from tests.queue.reference_model import Consumer, Item, Model
 
 
@@ -214,7 +215,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(tube=TUBES, seconds=st.sampled_from([0, 1, 5]))
     def pause(self, tube, seconds):
         found = self.core.tubes.get(tube)
-        if found is None or tube not in self.pausable():
+        if found is None:
             return
         self.core.pause(found, seconds, self.now)
         self.model.paused.pop(tube, None)
@@ -222,10 +223,6 @@ class CoreMachine(RuleBasedStateMachine):
             self.model.paused[tube] = self.now + seconds
         self.model.serve(self.now)
         self.check_answers()
-
-    def pausable(self):
-        """Only a tube that is never deleted: in the model, deletion does not end a pause."""
-        return {consumer.use for _, consumer in self.clients[:1]} & {"default"}
 
     @rule(seconds=st.sampled_from([0.25, 1.0, 2.0, 3.5]))
     def wait(self, seconds):
@@ -383,6 +380,17 @@ class CoreTests(SynchronousTestCase):
         self.assertEqual(tube.pause, 50)
         self.core.tick(51.0)
         self.assertEqual(tube.pause, 0)
+
+    def test_a_paused_tube_exists_until_its_pause_ends(self):
+        self.core.pause(self.core.tube("empty"), 5, 0.0)
+        self.core.use(self.client, "empty")
+        self.core.use(self.client, "default")
+        self.assertEqual(self.core.tubes["empty"].pause, 5)
+        self.core.tick(5.0)
+        self.assertNotIn("empty", self.core.tubes)
+        self.core.pause(self.core.tube("empty"), 5, 6.0)
+        self.core.pause(self.core.tube("empty"), 0, 6.0)
+        self.assertNotIn("empty", self.core.tubes)
 
     def test_a_million_delays_of_one_second_do_not_end_in_one_tick(self):
         self.put(MAX_DELAYED_PER_TICK + 5, delay=1)

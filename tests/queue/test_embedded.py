@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import TestCase
 
-from evserve.events import BadQueueURL, QueueClosed, QueueUnavailable, open_queue
+from evserve.events import BadQueueURL, Depth, QueueClosed, QueueUnavailable, open_queue
 from tests.events.conformance import EventQueueConformance
 
 
@@ -28,6 +29,19 @@ class SQLiteTests(EventQueueConformance, TestCase):
     def make_queue(self):
         self.count = getattr(self, "count", 0) + 1
         return open_queue(f"sqlite:{Path(self.mktemp()).absolute()}{self.count}", reactor)
+
+
+class CancelledTests(TestCase):
+    async def test_events_that_come_when_their_caller_cancels_are_ready_again(self):
+        queue = open_queue("memory:", reactor)
+        puts = [queue.put("mail", body) for body in (b"1", b"2")]
+        waiting = queue.reserve_many(["mail"], 2)
+        puts[0].addCallback(lambda _: waiting.cancel())
+        await puts[1]
+        await self.assertFailure(waiting, CancelledError)
+        await queue.put("mail", b"3")
+        self.assertEqual(await queue.depth("mail"), Depth(ready=3))
+        await queue.close()
 
 
 class OpeningTests(TestCase):

@@ -61,6 +61,9 @@ GOOD = {
     b"bind " + b"a" * 200 + b" " + b"b" * 200: ("bind", "a" * 200, "b" * 200),
     b"unbind a b": ("unbind", "a", "b"),
     b"truncate t": ("truncate", "t"),
+    b"list-bindings": ("list-bindings",),
+    b"drain on": ("drain", "on"),
+    b"drain off": ("drain", "off"),
 }
 
 BAD_FORMAT = (
@@ -77,12 +80,14 @@ BAD_FORMAT = (
     *(b"stats ", b"statsx", b"stats-job", b"stats-tube", b"stats-tube -x", b"list-tubes "),
     *(b"list-tube-used 1", b"peek-ready 1", b"pause-tube", b"pause-tube t", b"kick x"),
     *(b"pause-tube t 4294967296", b"\0", b"foo\0bar", b"truncate ", b"bind a", b"bind a -b"),
+    *(b"drain ", b"drain ON", b"drain 1"),
     *(b"x" * 223, b"use " + b"a" * 1000, b"bind " + b"a" * 600),
 )
 
 UNKNOWN = (
     *(b"", b" ", b"foo", b"put", b"use", b"peek", b"delete", b"Reserve", b"STATS", b" stats"),
     *(b"touch", b"list-tube", b"kick", b"kick-job", b"\xff\xfe", b"watch", b"x" * 222, b"bind"),
+    *(b"drain", b"list-bindings "),
 )
 
 

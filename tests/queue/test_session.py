@@ -76,6 +76,18 @@ class ProducerTests(SynchronousTestCase):
         )
         self.assertIn(b"\ndraining: true\n", self.client.ask(b"stats\r\n"))
 
+    def test_drain_is_for_all_connections_and_can_end(self):
+        other = self.server.connect()
+        self.assertEqual(other.ask(b"drain on\r\n"), b"DRAIN on\r\n")
+        self.assertEqual(self.client.ask(b"put 0 0 1 1\r\na\r\n"), b"DRAINING\r\n")
+        self.assertEqual(other.ask(b"drain off\r\n"), b"DRAIN off\r\n")
+        self.client.put()
+
+    def test_draining_accepts_the_records_of_buried_events(self):
+        self.server.broker.draining = True
+        self.client.ask(b"use evserve.errors\r\n")
+        self.client.put()
+
     def test_half_a_put_then_a_disconnect_puts_nothing(self):
         self.client.send(b"put 0 0 1 10\r\nabc")
         self.client.lose()
@@ -683,6 +695,13 @@ class FanOutTests(SynchronousTestCase):
         self.client.ask(b"use a\r\n")
         self.client.put()
         self.assertEqual(self.client.ask(b"stats-tube b\r\n"), b"NOT_FOUND\r\n")
+
+    def test_bindings_are_listed(self):
+        self.client.ask(b"bind b a\r\nbind a c\r\nbind a b\r\n")
+        self.assertEqual(
+            self.client.ask(b"list-bindings\r\nunbind a b\r\nlist-bindings\r\n"),
+            b"OK 22\r\n---\n- a b\n- a c\n- b a\n\r\nUNBOUND\r\nOK 16\r\n---\n- a c\n- b a\n\r\n",
+        )
 
     def test_a_tube_is_not_bound_to_itself(self):
         self.assertEqual(self.client.ask(b"bind a a\r\n"), b"BAD_FORMAT\r\n")

@@ -1,0 +1,39 @@
+"""From what Postgres says to a QueueError in one line, without a password.
+
+The classes of SQLSTATE are in Postgres's manual, appendix A.
+"""
+
+from typing import Final
+
+from psycopg.pq import DiagnosticField, PGresult
+
+from evserve.events.errors import BadEvent, QueueError, QueueFull, QueueUnavailable
+
+
+READ_ONLY: Final = "25006"
+"""The server is a standby: after a failover the connection leads to the wrong one."""
+
+_FULL: Final = "53"  # disk, memory or connections; also what `put` says when the queue drains
+_BAD_DATA: Final = ("22", "54")
+
+
+def statement_error(result: PGresult) -> QueueError:
+    """Return why a statement failed."""
+    state = sqlstate(result)
+    message = one_line(result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"no reason given")
+    if state.startswith(_FULL):
+        return QueueFull(message)
+    if state.startswith(_BAD_DATA):
+        return BadEvent(message)
+    return QueueUnavailable(f"Postgres: {message}")
+
+
+def sqlstate(result: PGresult) -> str:
+    """Return the five characters that name the error; empty when libpq itself made it."""
+    return (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
+
+
+def one_line(message: bytes) -> str:
+    """Return what libpq says in one line that can be shown."""
+    text = " ".join(message.decode(errors="replace").split())
+    return "".join(each if each.isprintable() else "?" for each in text)
