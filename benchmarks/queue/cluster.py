@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import psycopg
 from attrs import define, field
@@ -24,6 +24,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "shared_buffers": "512MB",
     "max_connections": "500",
     "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # as from another machine
 }
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 
@@ -52,6 +53,7 @@ class Cluster:
     _servers: "list[subprocess.Popen[bytes]]" = field(init=False, factory=list)
     _databases: int = field(init=False, default=0)
     _user: str | None = field(init=False)
+    _operator: "psycopg.Connection[Any]" = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # The server refuses to run as root.
@@ -68,14 +70,16 @@ class Cluster:
         data = self.folder / "primary"
         self._run(
             *("initdb", "-D", str(data), "-U", "bench", "--pwfile", str(password), "-E", "UTF8"),
-            *("--locale=C", "--auth-host=scram-sha-256", "--auth-local=trust", "--no-sync"),
+            *("--locale=C", "--auth=scram-sha-256", "--no-sync"),
         )
         self._start(data, self._port)
+        self._operator = psycopg.connect(self.url(), autocommit=True)
         if self.standby:
             self._start_standby()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._operator.close()
         for server in reversed(self._servers):
             server.send_signal(3)  # SIGQUIT: at once, its processes included
             server.wait()
@@ -86,12 +90,11 @@ class Cluster:
 
     def fresh(self) -> str:
         """Return the URL of a new database, after removing the last one."""
-        with self._connect() as connection:
-            if self._databases:
-                connection.execute(f"DROP DATABASE run{self._databases} WITH (FORCE)")
-            self._databases += 1
-            connection.execute(f"CREATE DATABASE run{self._databases}")
-            connection.execute("CHECKPOINT")
+        if self._databases:
+            self._operator.execute(f"DROP DATABASE run{self._databases} WITH (FORCE)")
+        self._databases += 1
+        self._operator.execute(f"CREATE DATABASE run{self._databases}")
+        self._operator.execute("CHECKPOINT")
         return self.url(f"run{self._databases}")
 
     def cpu(self) -> float:
@@ -100,21 +103,12 @@ class Cluster:
 
     def wal(self) -> int:
         """Return the bytes of WAL written so far."""
-        with self._connect() as connection:
-            row = connection.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def _connect(self) -> "psycopg.Connection[tuple[object, ...]]":
-        return psycopg.connect(self.url(), autocommit=True)
+        found = self._operator.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchall()
+        return int(found[0][0])
 
     def _start(self, data: Path, port: int) -> None:
         with (data / "postgresql.auto.conf").open("a") as file:
-            values = {
-                **self.settings,
-                "port": str(port),
-                "unix_socket_directories": str(self.folder),
-            }
+            values = {**self.settings, "port": str(port)}
             file.writelines(f"{name} = '{value}'\n" for name, value in values.items())
         program = find_program("postgres")
         assert program is not None
@@ -123,7 +117,7 @@ class Cluster:
                 [program, "-D", str(data)], user=self._user, stdout=log, stderr=log, cwd="/"
             )
         self._servers.append(server)
-        address = f"host={self.folder} port={port} user=bench dbname=postgres"
+        address = f"postgresql://bench:{self._password}@127.0.0.1:{port}/postgres"
         end = time.monotonic() + 60
         while server.poll() is None and time.monotonic() < end:
             try:
@@ -137,18 +131,25 @@ class Cluster:
     def _start_standby(self) -> None:
         data = self.folder / "standby"
         self._run(
-            *("pg_basebackup", "-D", str(data), "-R", "-c", "fast", "-X", "stream"),
-            *("-h", str(self.folder), "-p", str(self._port), "-U", "bench"),
+            *(
+                "pg_basebackup",
+                "--no-password",
+                "-D",
+                str(data),
+                "-R",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
+            ),
+            *("-h", "127.0.0.1", "-p", str(self._port), "-U", "bench"),
         )
         self._start(data, free_port())
-        with self._connect() as connection:
-            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            connection.execute("SELECT pg_reload_conf()")
-            while True:
-                found = connection.execute("SELECT sync_state FROM pg_stat_replication").fetchall()
-                if found == [("sync",)]:
-                    return
-                time.sleep(0.02)
+        self._operator.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self._operator.execute("SELECT pg_reload_conf()")
+        state = "SELECT sync_state FROM pg_stat_replication"
+        while self._operator.execute(state).fetchall() != [("sync",)]:
+            time.sleep(0.02)
 
     def _run(self, name: str, *words: str) -> None:
         program = find_program(name)
@@ -160,6 +161,7 @@ class Cluster:
             capture_output=True,
             text=True,
             cwd="/",
+            env={**os.environ, "PGPASSWORD": self._password},
         )
         if done.returncode:
             raise SystemExit(f"{name}: {done.stderr.strip()}")

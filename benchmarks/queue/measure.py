@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final, Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from benchmarks.queue.job import WARM_UP, Job, Outcome
 from benchmarks.queue.systems import SYSTEMS, System
@@ -25,16 +25,23 @@ class Store(Protocol):
     def cpu(self) -> float:
         """Return the seconds of CPU that its processes have used."""
 
+    def wal(self) -> int:
+        """Return the bytes written to its log so far, 0 where nobody counts them."""
+
 
 @frozen
 class Result:
-    """One measurement: operations/s, latencies and CPU per operation in microseconds."""
+    """One measurement: operations/s; per operation, latencies and CPU in microseconds.
+
+    wal: bytes of log per operation.
+    """
 
     rate: float
     p50: float
     p99: float
     client_cpu: float
     store_cpu: float
+    wal: float = 0.0
 
     @property
     def cpu(self) -> float:
@@ -42,8 +49,8 @@ class Result:
         return self.client_cpu + self.store_cpu
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], store_cpu: float) -> "Result":
-        """Sum up the processes of one measurement; `store_cpu` is in seconds."""
+    def of(cls, outcomes: Sequence[Outcome], store_cpu: float, wal: int = 0) -> "Result":
+        """Sum up the processes of one measurement; `store_cpu` is in seconds, `wal` in bytes."""
         count = sum(each.count for each in outcomes)
         if count == 0:
             raise SystemExit("no operation was done in the time of the measurement")
@@ -54,6 +61,7 @@ class Result:
             latencies[len(latencies) * 99 // 100] * 1e6,
             sum(each.cpu for each in outcomes) / count * 1e6,
             store_cpu / count * 1e6,
+            wal / count,
         )
 
 
@@ -74,16 +82,16 @@ def run(system: System, store: Store, job: Job, processes: int, seconds: float) 
             client.stdin.write(f"{begin} {begin + seconds}\n")
             client.stdin.flush()
         time.sleep(begin - time.monotonic())
-        cpu = store.cpu()
+        cpu, wal = store.cpu(), store.wal()
         time.sleep(begin + seconds - time.monotonic())
-        cpu = store.cpu() - cpu
+        cpu, wal = store.cpu() - cpu, store.wal() - wal
         outcomes = [Outcome.from_json(_read(client)) for client in clients]
     finally:
         for client in clients:
             client.kill()
             with client:
                 pass
-    return Result.of(outcomes, cpu)
+    return Result.of(outcomes, cpu, wal)
 
 
 def take_turns(
@@ -110,12 +118,8 @@ def take_turns(
 
 def middle(results: Sequence[Result]) -> Result:
     """Return the median of each figure."""
-    return Result(
-        *(
-            median(getattr(each, name) for each in results)
-            for name in ("rate", "p50", "p99", "client_cpu", "store_cpu")
-        )
-    )
+    names = [each.name for each in fields(Result)]
+    return Result(*(median(getattr(each, name) for each in results) for name in names))
 
 
 def _start(system: System, what: str, job: Job) -> "subprocess.Popen[str]":

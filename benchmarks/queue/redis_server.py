@@ -46,6 +46,10 @@ class Redis:
         """Return the seconds of CPU that the server has used."""
         return tree_cpu(self._server.pid)
 
+    def wal(self) -> int:
+        """Return 0: its log is not compared."""
+        return 0
+
     def _start(self) -> None:
         words = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self.folder)]
         if self.always:

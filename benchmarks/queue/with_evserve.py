@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import psycopg
 from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred, DeferredQueue, gatherResults
 
@@ -14,18 +15,24 @@ from evserve.events import EventQueue, open_queue
 TYPE = "bench"
 
 
+# As `put` stores them, a million in seconds.
+_BACKLOG = """
+INSERT INTO evserve.event (type, body) SELECT 'bench', %b FROM generate_series(1, %s);
+"""
+
+
 def fill(job: Job) -> None:
-    """Make the schema and the backlog."""
+    """Let the engine make its schema, then make the backlog."""
 
     async def main(reactor: Any, queue: EventQueue) -> None:
         await queue.depth(TYPE)
-        for start in range(0, job.backlog, 2000):
-            number = min(2000, job.backlog - start)
-            await gatherResults([queue.put(TYPE, job.body()) for _ in range(number)])
         await queue.close()
         reactor.stop()
 
     run_on_reactor(job, main)
+    with psycopg.connect(job.url, autocommit=True) as connection:
+        connection.execute(_BACKLOG, [job.body(), job.backlog])
+        connection.execute("VACUUM ANALYZE evserve.event")
 
 
 def run(job: Job, tally: Tally) -> None:
@@ -76,9 +83,9 @@ class Clients:
 
     def clients(self) -> list[Callable[[EventQueue], Coroutine[Any, Any, None]]]:
         """Return what each client does."""
-        return {"put": [self.put], "take": [self.take], "cycle": [self.produce, self.take]}[
-            self.job.what
-        ]
+        if self.job.what == "put":
+            return [self.put]
+        return [self.take] if self.job.what == "take" else [self.produce, self.take]
 
     def start_handlers(self, reactor: Any, queue: EventQueue) -> None:
         """Start what runs beside the clients: nothing here."""

@@ -9,6 +9,8 @@ from benchmarks.queue.job import Job, Outcome, Tally, quantiles, sent_at
 from benchmarks.queue.measure import Result, middle
 from benchmarks.queue.postgres import GOALS, SCENARIOS
 from benchmarks.queue.report import Goal, ratio, table, verdict
+from benchmarks.queue.scaling import Measurements, Point
+from benchmarks.queue.simulation import FITTED, Costs, Model, Simulation, fit
 from benchmarks.queue.systems import SYSTEMS
 
 
@@ -116,3 +118,61 @@ class ScenarioTests(SynchronousTestCase):
     def test_every_system_has_a_module(self):
         for system in SYSTEMS.values():
             self.assertIsNotNone(find_spec(f"benchmarks.queue.{system.module}"))
+
+
+MODEL = Model(Costs(20, 40, 100, 1, 1), Costs(10, 30, 50, 2, 2), sync=200, wake=30, cores=2)
+
+
+class SimulationTests(SynchronousTestCase):
+    def test_a_lone_producer_waits_for_each_step_of_its_batch(self):
+        found = Simulation(MODEL, Point("put", 1)).run()
+        # 120 and 60 us of CPU, the sync and the wake; a body of 256 bytes has a quarter KiB.
+        self.assertAlmostEqual(found.batch_time, 120 + 60 + 200 + 30 + 3 / 4)
+        self.assertApproximates(found.rate, 1e6 / found.batch_time, 2)
+        self.assertEqual(found.group, 1)
+
+    def test_producers_of_a_process_share_its_batches(self):
+        found = Simulation(MODEL, Point("put", 50)).run()
+        self.assertEqual(found.group, 50)
+        self.assertAlmostEqual(found.client_cpu, 20 + 100 / 50 + 1 / 4)
+
+    def test_processes_share_the_cores(self):
+        for cores, limit in ((2, 2), (64, 4)):
+            model = evolve(MODEL, cores=cores)
+            one = Simulation(model, Point("put", 200)).run()
+            four = Simulation(model, Point("put", 200, processes=4)).run()
+            self.assertLessEqual(four.rate / one.rate, limit * 1.05)
+        self.assertGreater(four.rate / one.rate, 3)
+
+    def test_commits_of_processes_share_a_slow_sync(self):
+        model = evolve(MODEL, sync=10_000, cores=64)
+        found = Simulation(model, Point("put", 50, processes=4)).run()
+        self.assertGreater(found.rate, 190 * 50)  # one by one: 100 batches/s for all
+
+    def test_what_is_put_is_taken_once(self):
+        simulation = Simulation(MODEL, Point("cycle", 10, processes=2, backlog=500))
+        simulation.run()
+        under_way = sum(each.acks for each in simulation._processes)
+        self.assertTrue(500 - 20 <= simulation.ready + under_way <= 500 + 2 * 40)
+
+    def test_the_costs_are_found_again_in_the_loads_that_they_make(self):
+        model = evolve(MODEL, cores=64)
+        results = {}
+        for point in FITTED:
+            each = Simulation(model, point).run()
+            results[point] = Result(
+                each.rate, each.batch_time, 0.0, each.client_cpu, each.server_cpu
+            )
+        found = fit(Measurements(200, 64, results))
+        for costs, made in ((found.client, MODEL.client), (found.server, MODEL.server)):
+            self.assertApproximates(costs.put, made.put, 0.5)
+            self.assertApproximates(costs.take, made.take, 2)
+            self.assertApproximates(costs.batch, made.batch, 1)
+            self.assertApproximates(costs.put_kib, made.put_kib, 0.1)
+        self.assertApproximates(found.wake, 30, 2)
+
+
+class MeasurementsTests(SynchronousTestCase):
+    def test_they_survive_the_file(self):
+        found = Measurements(200.0, 2, {Point("put", 1): result(10), Point("cycle"): result(9)})
+        self.assertEqual(Measurements.from_json(found.to_json()), found)
