@@ -1,11 +1,13 @@
 """Interfaces between plugins and the host, looked up at run time.
 
-A service gets an IHost. A plugin file contains an IServicePlugin or an IHandlerPlugin. A protocol
-that may have work in flight provides IDrainable, and IBusy if it may be silent meanwhile; a
-service with other work in flight provides IAbortable, one that may not be ready IReadiness.
+A service gets an IHost. A plugin file contains an IServicePlugin, an IHandlerPlugin or an
+ISchedulePlugin. A protocol that may have work in flight provides IDrainable, and IBusy if it may
+be silent meanwhile; a service with other work in flight provides IAbortable, one that may not be
+ready IReadiness.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from attrs import frozen
@@ -74,6 +76,26 @@ class IHandlerPlugin(Interface):
 
     def load() -> Callable[[Any], object]:
         """Import the function, which takes an evserve.events.Event; raises PluginError."""
+
+
+class ISchedulePlugin(Interface):
+    """An event to put at each tick of a schedule."""
+
+    name: str = Attribute("Names the schedule's position in the queue; unique among plugins.")
+    event_type: str = Attribute("The type of the events.")
+    expression: str = Attribute("When it ticks; only shown.")
+    timezone: str = Attribute("The time zone of the expression; only shown.")
+    body: bytes | None = Attribute("The body of the events; None: JSON that names the tick.")
+    priority: int = Attribute("The priority of the events.")
+    ttr: int = Attribute("The TTR of the events in seconds.")
+    missed: str = Attribute("What comes of ticks while no worker ran: `last` or `skip`.")
+
+    def load() -> Callable[[float], datetime | None]:
+        """Return the function from a time to the first tick after it; raises PluginError.
+
+        The time is in seconds since the epoch, and a tick is a whole number of those, as a
+        datetime with a time zone; None when there is none any more.
+        """
 
 
 class IAbortable(Interface):

@@ -11,13 +11,14 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import twisted.plugins
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from twisted.application.service import IService, IServiceMaker
 from twisted.plugin import IPlugin
 from twisted.python.components import registerAdapter
@@ -25,7 +26,13 @@ from twisted.python.reflect import safe_str
 from twisted.python.usage import Options
 from zope.interface import implementer
 
-from evserve.interfaces import IHandlerPlugin, IHost, IServicePlugin, LoadedService
+from evserve.interfaces import (
+    IHandlerPlugin,
+    IHost,
+    ISchedulePlugin,
+    IServicePlugin,
+    LoadedService,
+)
 
 
 MAX_TEXT = 2000
@@ -114,6 +121,78 @@ class Handler:
         return cast("Callable[[Any], object]", function)
 
 
+_MAX_NAME = 200 - len("schedule/")  # it becomes the name of a sequence
+
+
+@implementer(IPlugin, ISchedulePlugin)
+@frozen
+class Schedule:
+    """Has the `work` service put an event of a type at each tick.
+
+    expression: five fields as in a crontab, read as Debian's cron reads them, or six, the first
+    of which is seconds; cronsim's documentation has the syntax.  timezone: a name of the IANA
+    database, such as Europe/Berlin.  name: what the position is stored under, the event type
+    unless several schedules put one type.  body: by default JSON, `{"schedule": NAME, "tick":
+    "2026-11-21T03:00:00+01:00"}`.  missed: of the ticks that passed while no worker ran, "last"
+    puts the last one at the next start, "skip" puts none.
+    """
+
+    expression: str
+    event_type: str
+    timezone: str = field(default="UTC", kw_only=True)
+    name: str = field(default=Factory(lambda self: self.event_type, takes_self=True), kw_only=True)
+    body: bytes | None = field(default=None, kw_only=True)
+    priority: int = field(default=1024, kw_only=True)
+    ttr: int = field(default=60, kw_only=True)
+    missed: str = field(default="last", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Raise ValueError for what does not need the expression to be parsed."""
+        for value in (self.event_type, self.name):
+            if not (isinstance(value, str) and _PATTERN.fullmatch(value) and value[-1] != "*"):
+                raise ValueError(f"{value!r} is not an event type (such as report.nightly)")
+        if len(self.name) > _MAX_NAME:
+            raise ValueError(f"a name of {len(self.name)} characters: at most {_MAX_NAME}")
+        if not (isinstance(self.expression, str) and isinstance(self.timezone, str)):
+            raise ValueError(f"the expression and time zone of {self.name!r} are not text")
+        if not (self.body is None or isinstance(self.body, bytes)):
+            raise ValueError(f"body={self.body!r} is not bytes")
+        for name, number, least in (("priority", self.priority, 0), ("ttr", self.ttr, 1)):
+            if not (type(number) is int and least <= number < 2**32):
+                raise ValueError(f"{name}={number!r} is not a whole number from {least}")
+        if self.missed not in ("last", "skip"):
+            raise ValueError(f"missed={self.missed!r} is neither 'last' nor 'skip'")
+
+    def load(self) -> Callable[[float], datetime | None]:
+        # Imported here, because a plugin file is imported at every start.
+        from zoneinfo import ZoneInfo
+
+        from cronsim import CronSim
+
+        try:
+            zone = UTC if self.timezone == "UTC" else ZoneInfo(self.timezone)
+        except (LookupError, ValueError, OSError) as error:
+            raise PluginError(
+                f"{self.timezone!r} is not a time zone (such as Europe/Berlin; a system without "
+                "time zones needs the package tzdata)"
+            ) from error
+
+        def next_tick(after: float) -> datetime | None:
+            # An hour comes twice when clocks are set back: the first may be before `after`.
+            ticks = CronSim(self.expression, datetime.fromtimestamp(after, zone))
+            return next((tick for tick in ticks if tick.timestamp() > after), None)
+
+        try:
+            first = next_tick(0)
+        except Exception as error:  # of whatever class: the parser takes anything
+            raise PluginError(
+                f"{self.expression!r} is not a crontab expression: {error}"
+            ) from error
+        if first is None:
+            raise PluginError(f"{self.expression!r} never comes")
+        return next_tick
+
+
 @implementer(IServicePlugin)
 @frozen
 class ServiceMakerPlugin:
@@ -166,6 +245,14 @@ class FoundHandler:
 
 
 @frozen
+class FoundSchedule:
+    """A schedule plugin and the file that contains it."""
+
+    plugin: ISchedulePlugin
+    path: str
+
+
+@frozen
 class BrokenPlugin:
     """A plugin, or a whole plugin file, that cannot be used, and why."""
 
@@ -176,11 +263,12 @@ class BrokenPlugin:
 
 @frozen
 class Catalogue:
-    """The result of discovery: services by name, handlers by pattern, and unusable plugins."""
+    """The result of discovery: services, handlers by pattern, schedules, and unusable plugins."""
 
     services: dict[str, FoundService]
     broken: tuple[BrokenPlugin, ...]
     handlers: dict[str, FoundHandler] = field(factory=dict)
+    schedules: dict[str, FoundSchedule] = field(factory=dict)
 
     def find(self, name: str) -> IServicePlugin:
         """Return a service plugin; raises PluginError if it is broken, KeyError if unknown."""
@@ -214,6 +302,7 @@ def discover(package: ModuleType = twisted.plugins) -> Catalogue:
     broken: list[BrokenPlugin] = []
     found: list[FoundService] = []
     handlers: dict[str, FoundHandler] = {}
+    schedules: dict[str, FoundSchedule] = {}
     for module, path in _plugin_modules(package, broken):
         for name, value in vars(module).items():
             try:
@@ -221,20 +310,37 @@ def discover(package: ModuleType = twisted.plugins) -> Catalogue:
                 if service is not None:
                     found.append(FoundService(service, path))
                 if IHandlerPlugin.providedBy(value):
-                    handler = handlers.setdefault(value.pattern, FoundHandler(value, path))
-                    if handler.plugin is not value:
-                        cause = f"the pattern {value.pattern!r} is taken by {handler.path}"
-                        broken.append(BrokenPlugin(value.pattern, path, cause))
+                    handler = FoundHandler(value, path)
+                    _claim(handlers, "pattern", value.pattern, handler, broken)
+                if ISchedulePlugin.providedBy(value):
+                    schedule = FoundSchedule(value, path)
+                    _claim(schedules, "schedule name", value.name, schedule, broken)
             except Exception as error:  # from an attribute of a plugin
                 broken.append(BrokenPlugin(name, path, one_line(error)))
     found.sort(key=lambda each: isinstance(each.plugin, ServiceMakerPlugin))
     services: dict[str, FoundService] = {}
     for each in found:
-        first = services.setdefault(each.plugin.name, each)
-        if first.plugin is not each.plugin:
-            cause = f"the name {each.plugin.name!r} is taken by {first.path}"
-            broken.append(BrokenPlugin(each.plugin.name, each.path, cause))
-    return Catalogue(dict(sorted(services.items())), tuple(broken), dict(sorted(handlers.items())))
+        _claim(services, "name", each.plugin.name, each, broken)
+    return Catalogue(
+        dict(sorted(services.items())),
+        tuple(broken),
+        dict(sorted(handlers.items())),
+        dict(sorted(schedules.items())),
+    )
+
+
+_Found = TypeVar("_Found", FoundService, FoundHandler, FoundSchedule)
+
+
+def _claim(
+    taken: dict[str, _Found], what: str, name: str, found: _Found, broken: list[BrokenPlugin]
+) -> None:
+    """Add `found` to `taken` by its name, or to `broken` if another plugin has that name."""
+    first = taken.setdefault(name, found)
+    if first.plugin is not found.plugin:
+        broken.append(
+            BrokenPlugin(name, found.path, f"the {what} {name!r} is taken by {first.path}")
+        )
 
 
 def _as_service(value: object) -> IServicePlugin | None:

@@ -55,6 +55,13 @@ class OptionParserTests(SynchronousTestCase):
         self.check(timer, {}, ["0", "0.0"], "not a number of seconds above 0")
         self.check(timer, {}, ["2000000.1"], "more than 2000000 seconds")
 
+    def test_durations(self):
+        good = {"7d": 604800, "12h": 43200, "30m": 1800, "90s": 90, "90": 90, "1.5h": 5400}
+        good |= {"2w": 1209600, "0": 0, ".5s": 0.5}
+        odd = ["", "d", "7 d", "-1d", "1e3", "7y", "7D", "1d12h", "1.2.3s", "\u0663d", "9" * 400]
+        self.check(options.duration, good, odd, "not a duration (such as 7d, 12h, 30m or 90s)")
+        self.check(options.duration, {}, ["24856d", "9" * 300], "longer than 68 years")
+
     def test_numbers(self):
         self.check(
             options.positive_number, {"0.1": 0.1}, ["0", "-1", "x", "nan"], "not a number above 0"

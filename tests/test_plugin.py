@@ -1,19 +1,22 @@
 """Plugin descriptors and their discovery."""
 
 import importlib
+import subprocess
+import sys
 
 from twisted.application.service import IService, Service, ServiceMaker
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from evserve.interfaces import IHandlerPlugin, IServicePlugin, LoadedService
+from evserve.interfaces import IHandlerPlugin, ISchedulePlugin, IServicePlugin, LoadedService
 from evserve.plugin import (
     BrokenPlugin,
     Catalogue,
     FoundService,
     Handler,
     PluginError,
+    Schedule,
     ServicePlugin,
     added_folders,
     discover,
@@ -371,6 +374,54 @@ class HandlerTests(SynchronousTestCase):
         self.assertEqual((handler.max_attempts, handler.timeout), (1, 0))
 
 
+class ScheduleTests(SynchronousTestCase):
+    def test_it_is_a_schedule_plugin(self):
+        verifyObject(ISchedulePlugin, Schedule("0 3 * * *", "report.nightly"))
+
+    def test_it_is_named_for_its_type_or_by_itself(self):
+        self.assertEqual(Schedule("0 3 * * *", "report").name, "report")
+        self.assertEqual(Schedule("0 3 * * *", "report", name="early").name, "early")
+
+    def test_a_wrong_argument_is_an_error_of_the_plugin_file(self):
+        for event_type, rest, cause in (
+            ("two words", {}, "'two words' is not an event type"),
+            ("report.*", {}, "'report.*' is not an event type"),
+            ("a", {"name": ""}, "'' is not an event type"),
+            ("x" * 192, {}, "a name of 192 characters: at most 191"),
+            ("a", {"timezone": None}, "are not text"),
+            ("a", {"body": "text"}, "body='text' is not bytes"),
+            ("a", {"priority": -1}, "priority=-1 is not a whole number from 0"),
+            ("a", {"ttr": True}, "ttr=True is not a whole number from 1"),
+            ("a", {"missed": "all"}, "missed='all' is neither 'last' nor 'skip'"),
+        ):
+            error = self.assertRaises(ValueError, Schedule, "0 3 * * *", event_type, **rest)
+            self.assertIn(cause, str(error))
+
+    def test_a_wrong_expression_or_time_zone_is_one_line_when_it_is_loaded(self):
+        for expression, zone, cause in (
+            ("0 25 * * *", "UTC", "'0 25 * * *' is not a crontab expression: Bad hour"),
+            ("nightly", "UTC", "'nightly' is not a crontab expression: Wrong number of fields"),
+            ("0 0 L/2,1 * 1#2-3", "UTC", "is not a crontab expression"),
+            ("0 0 31 2,4 *", "UTC", "'0 0 31 2,4 *'"),
+            ("0 0 */28 2 MON#2", "Europe/Berlin", "'0 0 */28 2 MON#2' never comes"),
+            ("0 3 * * *", "Europe/Rixdorf", "'Europe/Rixdorf' is not a time zone"),
+            ("0 3 * * *", "../etc/passwd", "'../etc/passwd' is not a time zone"),
+            ("0 3 * * *", "", "'' is not a time zone"),
+        ):
+            schedule = Schedule(expression, "a", timezone=zone)
+            error = self.assertRaises(PluginError, schedule.load)
+            self.assertIn(cause, str(error))
+            self.assertNotIn("\n", str(error))
+
+    def test_neither_the_parser_nor_time_zones_are_imported_before_it_is_loaded(self):
+        code = (
+            "import sys; from evserve.plugin import Schedule; Schedule('0 3 * * *', 'a');"
+            "print([name for name in ('cronsim', 'zoneinfo') if name in sys.modules])"
+        )
+        output = subprocess.check_output([sys.executable, "-c", code], text=True)
+        self.assertEqual(output, "[]\n")
+
+
 class HandlerDiscoveryTests(SynchronousTestCase):
     def discover(self, **files):
         plugins = PluginFolder(self)
@@ -395,3 +446,14 @@ class HandlerDiscoveryTests(SynchronousTestCase):
         found = self.discover(bad='a = Handler("*.a", "m.a")', good='b = Handler("b", "m.b")')
         self.assertEqual(list(found.handlers), ["b"])
         self.assertIn("'*.a'", found.broken[0].cause)
+
+    def test_schedules_are_listed_by_name_and_the_first_gets_it(self):
+        text = 'from evserve.plugin import Schedule; a = Schedule("0 3 * * *", "report"'
+        found = self.discover(
+            one=f'{text}); b = Schedule("0 4 * * *", "report", name="late")',
+            two=f'{text}, timezone="Europe/Berlin")',
+        )
+        self.assertEqual(list(found.schedules), ["late", "report"])
+        self.assertEqual(found.schedules["report"].plugin.timezone, "UTC")
+        self.assertIn("schedule name 'report' is taken by", found.broken[0].cause)
+        self.assertTrue(found.broken[0].path.endswith("two.py"))

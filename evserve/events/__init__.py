@@ -7,6 +7,7 @@ event.py        Event, its limits, and the record of a buried one
 event_queue.py  EventQueue: what every engine can do; Capability, Depth
 errors.py       QueueError and its kinds
 engines.py      open_queue: from a URL to an engine, which is imported only then
+transaction.py  Transaction: an event handled in one commit with what its handler writes
 consumer.py     Consumer: the loop that reserves events for handlers; Delivery
 memory.py       MemoryQueue: the engine for tests (public in evserve.testing)
 beanstalk/      the engine for `beanstalk://`; `sqlite:` and `memory:` are in evserve.queue
@@ -50,6 +51,7 @@ from evserve.events.event import (
     check_key,
     check_many,
     check_name,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
@@ -99,6 +101,7 @@ __all__ = [
     "check_key",
     "check_many",
     "check_name",
+    "check_no_connection",
     "check_number",
     "check_put",
     "check_reason",

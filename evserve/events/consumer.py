@@ -60,9 +60,14 @@ class Delivery:
     _settling: bool = field(init=False, default=False)
     _touching: LoopingCall = field(init=False)
 
-    def ack(self) -> Deferred[None]:
-        """Remove the event: the work is done."""
-        return Deferred.fromCoroutine(self._settle(lambda: self._queue.ack(self.event)))
+    def ack(self, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
+        """Remove the event: the work is done; keep: see EventQueue.ack."""
+        # Only what a caller asks for is passed on: an engine may lack the history.
+
+        def settle() -> Deferred[None]:
+            return self._queue.ack(self.event, result=result, keep=keep)
+
+        return Deferred.fromCoroutine(self._settle(settle))
 
     def retry(self, delay: float) -> Deferred[None]:
         """Give the event back, to be ready after `delay` seconds."""
@@ -87,10 +92,10 @@ class Delivery:
         finally:
             self.stop_touching()
 
-    def bury(self, reason: str) -> Deferred[None]:
+    def bury(self, reason: str, *, keep: float = 0) -> Deferred[None]:
         """Set the event aside, with a record of `reason`, until an operator kicks it."""
         self.stop_touching()
-        return self._queue.bury(self.event, reason)
+        return self._queue.bury(self.event, reason, keep=keep)
 
     def start_touching(self, clock: IReactorTime) -> None:
         """Touch the event from now on."""

@@ -5,12 +5,13 @@ ENGINES. `open_engine` returns at once and may still be opening the queue: calls
 raises QueueError, in one line, for mistakes that it can see at once.
 """
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from evserve.events.errors import BadQueueURL
 from evserve.events.event_queue import EventQueue
@@ -18,9 +19,20 @@ from evserve.events.event_queue import EventQueue
 
 ENGINES: Final[Mapping[str, str]] = {
     "beanstalk": "evserve.events.beanstalk",
+    "beanstalk+tls": "evserve.events.beanstalk",
+    "beanstalk+unix": "evserve.events.beanstalk",
     "memory": "evserve.queue.embedded",
+    "postgresql": "evserve.events.postgres",
     "sqlite": "evserve.queue.embedded",
 }
+
+OPAQUE: Final = frozenset({"postgresql"})
+"""Schemes of which only the engine can read the URLs: libpq's name several hosts, for example."""
+
+_PASSWORDS: Final = (
+    (re.compile(r"(//[^:/?#@]*:).*@"), r"\1***@"),
+    (re.compile(r"([?&](?:ssl)?password=)[^&]*"), r"\1***"),
+)
 
 
 @frozen
@@ -28,7 +40,9 @@ class QueueURL:
     """The parts of a queue's URL.
 
     text: the whole URL.  host, port: None where the URL has none.  path: unquoted, absolute in
-    `sqlite:///var/queue.db` and relative in `sqlite:var/queue.db`, as in any URL.
+    `sqlite:///var/queue.db` and relative in `sqlite:var/queue.db`, as in any URL.  parameters:
+    what follows `?`, such as `?ca=/etc/ca.pem`, unquoted.  Of an OPAQUE scheme only `text` and
+    `scheme` are set.
     """
 
     text: str
@@ -36,37 +50,93 @@ class QueueURL:
     host: str | None = None
     port: int | None = None
     path: str = ""
+    parameters: Mapping[str, str] = field(factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> "QueueURL":
         """Parse `text`; raises BadQueueURL."""
+        scheme = text.partition(":")[0].lower()
+        if scheme in OPAQUE:
+            return cls(text, scheme)
         try:
             parts = urlsplit(text)
-            return cls(text, parts.scheme, parts.hostname, parts.port, _path(parts))
+            if "@" in parts.netloc:
+                raise ValueError("it takes no user name and no password")
+            port, path, parameters = _port(parts), _path(parts), _parameters(parts)
+            return cls(text, parts.scheme, parts.hostname, port, path, parameters)
         except ValueError as error:
-            raise BadQueueURL(f"{text!r} is not a queue URL: {error}") from error
+            raise BadQueueURL(f"{_shown(text)} is not a queue URL: {error}") from error
+
+    @property
+    def shown(self) -> str:
+        """The URL in quotes as messages and logs show it: without passwords."""
+        return _shown(self.text)
+
+    def allow_parameters(self, *names: str) -> None:
+        """Raise BadQueueURL if there are other parameters than `names`."""
+        for name in self.parameters:
+            if name not in names:
+                known = f"there are only {', '.join(names)}" if names else "it takes none"
+                raise BadQueueURL(
+                    f"{self.shown}: unknown parameter {name!r} ({known}; a ? in a path is %3F)"
+                )
+
+
+def _shown(text: str) -> str:
+    for pattern, hidden in _PASSWORDS:
+        text = pattern.sub(hidden, text)
+    return repr(text)
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:  # whose message shows a part of a password, if there is a / in it
+        raise ValueError("its port is not a number between 0 and 65535") from None
 
 
 def _path(parts: SplitResult) -> str:
-    if parts.query or parts.fragment:
-        raise ValueError("? and # are not supported; write %3F or %23 in a path")
+    if parts.fragment:
+        raise ValueError("# is not supported; write %23 in a path")
     path = unquote(parts.path)
     if "\0" in path:
         raise ValueError("there is a null character in its path")
     return path
 
 
+def _parameters(parts: SplitResult) -> dict[str, str]:
+    if not parts.query:
+        return {}
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise ValueError("NAME=VALUE should follow the ? (in a path, ? is %3F)") from None
+    parameters = dict(pairs)
+    if len(parameters) < len(pairs):
+        raise ValueError("a parameter occurs twice")
+    return parameters
+
+
 def open_queue(url: str, reactor: Any) -> EventQueue:
     """Return the queue at `url`; it may still be connecting.
 
     `sqlite:///absolute/path` or `sqlite:relative/path`: embedded, durable.  `memory:`: embedded,
-    empty at first and gone with the process.  `beanstalk://host:port`: a server.  Raises
-    QueueError.
+    empty at first and gone with the process.
+
+    `beanstalk://host:port`: a server.  `beanstalk+unix:///path/to/socket`: the same on a UNIX
+    socket.  `beanstalk+tls://host:port`: with TLS; the certificate must be valid for `host` and
+    come from an authority that the system trusts or, with `?ca=/path.pem`, from one in that file.
+    `?cert=/path.pem` is a certificate of the client, with its private key in the same file or in
+    that of `&key=/path.pem`.
+
+    Raises QueueError.
     """
     parsed = QueueURL.parse(url)
     if parsed.scheme not in ENGINES:
         known = ", ".join(f"{scheme}:" for scheme in sorted(ENGINES))
-        raise BadQueueURL(f"{url!r} is not a queue URL: it should begin with one of {known}")
+        raise BadQueueURL(
+            f"{parsed.shown} is not a queue URL: it should begin with one of {known}"
+        )
     try:
         module = import_module(ENGINES[parsed.scheme])
     except ImportError as error:

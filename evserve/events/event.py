@@ -3,16 +3,19 @@
 import json
 import re
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
 from functools import lru_cache
 from math import nan
 from operator import index
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
 from evserve.events.errors import BadEvent, Unsupported
+
+
+if TYPE_CHECKING:
+    from evserve.events.transaction import Transaction
 
 
 DEFAULT_PRIORITY: Final = 1024
@@ -87,7 +90,7 @@ class Event:
     def __str__(self) -> str:
         return f"event {self.id} ({self.type})"
 
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
+    def transaction(self) -> "Transaction":
         """Handle the event in one transaction of the database that the queue is in.
 
             async with event.transaction() as connection:
@@ -101,8 +104,8 @@ class Event:
         begin = getattr(self.receipt, "transaction", None)
         if begin is None:
             raise Unsupported(f"{self}: its queue is not in a database with transactions")
-        context: AbstractAsyncContextManager[Any] = begin(self)
-        return context
+        transaction: Transaction = begin(self)
+        return transaction
 
 
 @frozen
@@ -276,6 +279,15 @@ def check_history(event_type: str | None, limit: int) -> tuple[str | None, int]:
     """Return the arguments of `history`; raises BadEvent."""
     wanted = None if event_type is None else check_type(event_type)
     return wanted, check_many(limit)
+
+
+def check_no_connection(connection: object) -> None:
+    """Refuse the `connection` of a put, for an engine that has no transactions.
+
+    Raises Unsupported.
+    """
+    if connection is not None:
+        raise Unsupported("put takes no connection: the queue is not in a database")
 
 
 def check_event(event: Event) -> Event:

@@ -6,7 +6,7 @@ It is public as evserve.testing.MemoryQueue, and defined here because it changes
 from collections.abc import Callable, Collection
 from functools import wraps
 from itertools import count
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import Deferred, execute, fail
@@ -34,6 +34,7 @@ from evserve.events.event import (
     check_keep,
     check_key,
     check_many,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
@@ -148,8 +149,10 @@ class MemoryQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
     ) -> str:
         self._check_open()
+        check_no_connection(connection)
         event = Event("", *check_put(event_type, body, priority, delay, ttr))
         name = check_key(key)
         if self._draining:

@@ -10,11 +10,12 @@ import os
 import pwd
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import twisted.plugins
 from attrs import frozen
@@ -22,7 +23,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from evserve.host.process import current_folder, exit_without_traceback
-from evserve.interfaces import IHost
+from evserve.interfaces import IHost, ISchedulePlugin
 from evserve.plugin import (
     BrokenPlugin,
     Catalogue,
@@ -162,32 +163,49 @@ def makeService(options: Options, host: IHost) -> IService:
     raise SystemExit(0)
 
 
+# Of a plugin: its name, what is shown, how it is loaded, and its file.
+_Row: TypeAlias = tuple[str, str, Callable[[], object], str]
+
+
 def list_plugins(catalogue: Catalogue) -> Iterator[str]:
-    """Yield a line for each service, each handler, and each plugin that cannot be used."""
-    width = max(map(len, (*catalogue.services, *catalogue.handlers)), default=0)
+    """Yield a line for each service, handler and schedule, and each plugin that cannot be used."""
+    services, handlers, schedules = catalogue.services, catalogue.handlers, catalogue.schedules
+    width = max(map(len, (*services, *handlers, *schedules)), default=0)
     broken = list(catalogue.broken)
-    for name, found in catalogue.services.items():
-        try:
-            load(found.plugin)
-        except PluginError as error:
-            broken.append(BrokenPlugin(name, found.path, str(error)))
-        else:
-            yield f"{name:{width}}  {found.plugin.description}  [{_relative(found.path)}]"
-    if catalogue.handlers:
-        yield ""
-        yield "Handlers:"
-    for pattern, handler in catalogue.handlers.items():
-        try:
-            handler.plugin.load()
-        except PluginError as error:
-            broken.append(BrokenPlugin(pattern, handler.path, str(error)))
-        else:
-            yield f"{pattern:{width}}  {handler.plugin.function}  [{_relative(handler.path)}]"
+    sections: dict[str, list[_Row]] = {
+        "": [
+            (name, found.plugin.description, partial(load, found.plugin), found.path)
+            for name, found in services.items()
+        ],
+        "Handlers:": [
+            (pattern, found.plugin.function, found.plugin.load, found.path)
+            for pattern, found in handlers.items()
+        ],
+        "Schedules:": [
+            (name, _explain(found.plugin), found.plugin.load, found.path)
+            for name, found in schedules.items()
+        ],
+    }
+    for title, rows in sections.items():
+        if title and rows:
+            yield ""
+            yield title
+        for name, text, load_plugin, path in rows:
+            try:
+                load_plugin()
+            except PluginError as error:
+                broken.append(BrokenPlugin(name, path, str(error)))
+            else:
+                yield f"{name:{width}}  {text}  [{_relative(path)}]"
     if broken:
         yield ""
         yield "Cannot be used:"
     for each in broken:
         yield f"{each.name:{width}}  {each.cause}  [{_relative(each.path)}]"
+
+
+def _explain(schedule: ISchedulePlugin) -> str:
+    return f"{schedule.expression} {schedule.timezone}, puts {schedule.event_type}"
 
 
 def _relative(path: str) -> str:

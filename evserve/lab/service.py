@@ -28,7 +28,7 @@ from evserve.lab.results import (
     open_files_limit,
 )
 from evserve.lab.run import Console, LabRun
-from evserve.load.service import OneShotService
+from evserve.oneshot import OneShotService
 from evserve.writing import STDERR, STDOUT, UnwritableError, print_to, write_all, writing
 
 

@@ -7,9 +7,7 @@ from functools import partial
 from typing import TextIO
 
 from attrs import define, field, frozen
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.application.service import IService
 from typing_extensions import override
 
 from evserve.interfaces import IHost
@@ -17,12 +15,11 @@ from evserve.load.connections import parse_endpoint
 from evserve.load.options import Options
 from evserve.load.report import Report, as_json, as_text
 from evserve.load.run import LoadRun
-from evserve.writing import STDOUT, UnwritableError, print_to, write_all
+from evserve.oneshot import OneShotService
+from evserve.writing import STDOUT, print_to, write_all
 
 
 __all__ = ["Options", "makeService"]
-
-_log = Logger(namespace="evserve.load")
 
 
 def makeService(options: Options, host: IHost) -> IService:
@@ -33,52 +30,6 @@ def makeService(options: Options, host: IHost) -> IService:
     outputs = open_outputs(options["json"], sys.stdout)
     progress = ProgressLine(sys.stderr)
     return LoadService(host, LoadRun(host.reactor, plan, progress.show), outputs, progress)
-
-
-@define(eq=False)
-class OneShotService(Service):
-    """Works once, as soon as the reactor runs, and ends the process.
-
-    `stopService` ends the work early and waits for the end of it.
-    """
-
-    _host: IHost
-    _done: Deferred[None] | None = field(default=None, init=False)
-
-    async def work(self) -> str | None:
-        """Do the work; return why it failed, None if it did not. Raises UnwritableError."""
-        raise NotImplementedError
-
-    def cancel(self) -> None:
-        """End the work early."""
-
-    @override
-    def startService(self) -> None:
-        Service.startService(self)
-        self._host.reactor.callWhenRunning(self._begin)
-
-    @override
-    def stopService(self) -> Deferred[None] | None:
-        Service.stopService(self)
-        self.cancel()
-        return self._done
-
-    def _begin(self) -> None:
-        if self.running:
-            self._done = Deferred.fromCoroutine(self._work())
-
-    async def _work(self) -> None:
-        try:
-            failure = await self.work()
-        except UnwritableError as error:
-            failure = str(error)
-        except Exception:  # a bug, for which the traceback is needed
-            failure = "the run failed unexpectedly"
-            _log.failure(failure)
-        if failure is None:
-            self._host.finish()
-        else:
-            self._host.fail(failure)
 
 
 @define(eq=False)

@@ -10,7 +10,9 @@ broker     Broker: runs the core by the clock; group commit
 store      Batch, what one commit writes; Store and Writer, the seams; MemoryStore, ThreadWriter
 sqlite     SQLiteStore: one file, its lock, its disk reserve
 stats      replies to the stats commands; Prometheus metrics
+outbox     Outbox: puts the events that other programs insert into the store's table `outbox`
 embedded   EmbeddedQueue: `sqlite:` and `memory:` as an EventQueue, without a port
+transactions  what a handler writes into the store's file, and its event, in one commit
 
 The way of a put:
 

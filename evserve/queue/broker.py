@@ -24,6 +24,7 @@ from evserve import events
 from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, State, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
 from evserve.queue.model import Client, Event, Refusal, Wait
+from evserve.queue.outbox import Outbox
 from evserve.queue.store import (
     BATCH_ROWS,
     Advance,
@@ -86,7 +87,8 @@ class Broker:
     client of the server deletes while it has it reserved, or buries. `draining`: no puts are
     accepted. `broken`: the store has failed, no changes are accepted. `problem`: why the store
     takes no changes now, or None. `damaged` counts the events that were buried because the store
-    had lost their bodies.
+    had lost their bodies. `outbox` is what moves events from a durable store's outbox into the
+    queue.
     """
 
     core: Core
@@ -99,6 +101,7 @@ class Broker:
     broken: bool = field(default=False, init=False)
     problem: str | None = field(default=None, init=False)
     damaged: int = field(default=0, init=False)
+    outbox: Outbox | None = field(default=None, init=False)
     _receivers: dict[Client, Receiver] = field(factory=dict, init=False)
     _woken: dict[Receiver, None] = field(factory=dict, init=False)
     _pumping: bool = field(default=False, init=False)
@@ -118,6 +121,11 @@ class Broker:
     _flush_call: IDelayedCall | None = field(default=None, init=False)
     _counters_due: float = field(default=0.0, init=False)
     _busy_since: float | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.store.durable:
+            self.outbox = Outbox(self)
+            self.outbox.look_soon()
 
     def now(self) -> float:
         """The time, in seconds since the epoch: delays outlive the process."""
@@ -279,7 +287,7 @@ class Broker:
 
     def pump(self) -> None:
         """Pass all answers on to clients, then set timers."""
-        if self._pumping:
+        if self._pumping or self._closed:
             return
         self._pumping = True
         core = self.core
@@ -329,6 +337,8 @@ class Broker:
         closed: Deferred[None] = Deferred()
         self._close_waiters.append(closed)
         self._closing = True
+        if self.outbox is not None:
+            self.outbox.stop()
         self.pump()
         return closed
 

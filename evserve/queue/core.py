@@ -254,8 +254,12 @@ class Core:
         delay: float = 0,
         ttr: int = 1,
         key: str | None = None,
+        event_id: int | None = None,
     ) -> list[Change] | Duplicate | Refusal:
-        """Prepare a new event, the first of those returned, and its copies in the bound tubes."""
+        """Prepare a new event, the first of those returned, and its copies in the bound tubes.
+
+        event_id: an id of the event that `new_id` gave; a new one by default.
+        """
         if key is not None and key in tube.keys:
             return self._duplicate(tube.keys[key])
         targets = self.bindings.get(tube.name)
@@ -267,10 +271,18 @@ class Core:
         changes = [
             self._new_event(each, body, now, pri=pri, delay=delay, ttr=ttr) for each in tubes
         ]
+        if event_id is not None:
+            changes[0].event.id = event_id
         if key is not None:
             tube.keys[key] = changes[0].event.id
             changes[0].event.key = key
         return changes
+
+    def new_id(self) -> int:
+        """Return an id that no other event has."""
+        event_id = self.next_id
+        self.next_id += 1
+        return event_id
 
     def _duplicate(self, event_id: int) -> Duplicate:
         event = self.events.get(event_id)
@@ -290,8 +302,7 @@ class Core:
         self, tube: Tube, body: bytes, now: float, *, pri: int, delay: float, ttr: int
     ) -> Change:
         size = len(body)
-        event = Event(self.next_id, tube, pri, delay, ttr, now, size, body)
-        self.next_id += 1
+        event = Event(self.new_id(), tube, pri, delay, ttr, now, size, body)
         self.event_count += 1
         self.body_bytes += size
         self.resident_bytes += size

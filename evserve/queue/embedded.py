@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail
@@ -42,6 +42,7 @@ from evserve.events import (
     check_keep,
     check_key,
     check_many,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
@@ -68,6 +69,7 @@ from evserve.queue.store import (
     StoreError,
     ThreadWriter,
 )
+from evserve.queue.transactions import Receipt, Transactions
 
 
 P = ParamSpec("P")
@@ -81,16 +83,17 @@ _UNREADABLE: Final = "the store could not be read (the log says why)"
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
     """Return the queue that a `sqlite:` or `memory:` URL names."""
+    url.allow_parameters()
     if url.host is not None:
-        raise BadQueueURL(f"{url.text!r}: write sqlite:///absolute/path or sqlite:relative/path")
+        raise BadQueueURL(f"{url.shown}: write sqlite:///absolute/path or sqlite:relative/path")
     if url.scheme == "memory":
         if url.path:
-            raise BadQueueURL(f"{url.text!r}: nothing may follow memory:")
-        return EmbeddedQueue(_memory_broker(reactor))
+            raise BadQueueURL(f"{url.shown}: nothing may follow memory:")
+        return EmbeddedQueue(_memory_broker(reactor), None)
     if not url.path:
-        raise BadQueueURL(f"{url.text!r} names no file")
+        raise BadQueueURL(f"{url.shown} names no file")
     try:
-        return EmbeddedQueue(_sqlite_broker(Path(url.path), reactor))
+        return _sqlite_queue(Path(url.path), reactor)
     except StoreError as error:
         raise QueueUnavailable(str(error)) from error
 
@@ -100,7 +103,7 @@ def _memory_broker(clock: IReactorTime) -> Broker:
     return Broker(Core(), store, InlineWriter(store), clock)
 
 
-def _sqlite_broker(path: Path, reactor: Any) -> Broker:
+def _sqlite_queue(path: Path, reactor: Any) -> "EmbeddedQueue":
     store = SQLiteStore.open(path)
     core = Core(Limits(resident=RESIDENT_BYTES))
     try:
@@ -108,7 +111,8 @@ def _sqlite_broker(path: Path, reactor: Any) -> Broker:
     except StoreError:
         store.close()
         raise
-    return Broker(core, store, ThreadWriter(store, reactor.callFromThread), reactor)
+    broker = Broker(core, store, ThreadWriter(store, reactor.callFromThread), reactor)
+    return EmbeddedQueue(broker, Transactions(broker, store, reactor))
 
 
 def _deferred(
@@ -126,32 +130,29 @@ def _deferred(
     return call
 
 
-class _Receipt(NamedTuple):
-    """Of one reservation: a later one of the event has a higher `reserves`."""
-
-    id: int
-    reserves: int
-
-
 @define(eq=False, repr=False)
 class EmbeddedQueue(EventQueue):
-    """An EventQueue on a broker. One client of the core holds what was reserved."""
+    """An EventQueue on a broker. One client of the core holds what was reserved.
+
+    transactions: None on a store that is no database.
+    """
 
     broker: Broker
+    transactions: Transactions | None
     _calls: "_Calls" = field(init=False)
     _client: Client = field(init=False)
     closed: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._calls = _Calls(self.broker)
+        self._calls = _Calls(self.broker, self.transactions)
         self._client = self.broker.connect(self._calls)
 
     @property
     @override
     def capabilities(self) -> Capability:
-        kept = Capability.DURABLE if self.broker.store.durable else Capability(0)
+        stored = Capability.DURABLE | Capability.TRANSACTIONS
         return (
-            kept
+            (Capability(0) if self.transactions is None else stored)
             | Capability.LIST_TYPES
             | Capability.FAN_OUT
             | Capability.KEYS
@@ -162,8 +163,7 @@ class EmbeddedQueue(EventQueue):
         )
 
     @override
-    @_deferred
-    async def put(
+    def put(
         self,
         event_type: str,
         body: bytes,
@@ -172,14 +172,30 @@ class EmbeddedQueue(EventQueue):
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
+    ) -> Deferred[str]:
+        try:
+            if self.closed:
+                raise QueueClosed("the queue was closed")
+            name, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
+            only = check_key(key)
+            if len(data) > MAX_JOB_SIZE:
+                raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
+            if self.broker.draining:
+                raise QueueFull("the queue is draining and accepts no events")
+            if self.transactions is None:
+                check_no_connection(connection)
+            elif connection is not None:
+                return self.transactions.put(connection, (name, data, pri, wait, run, only))
+            return self._put_now(name, data, pri=pri, delay=wait, ttr=run, key=only)
+        except QueueError as error:
+            return fail(error)
+
+    @_deferred
+    async def _put_now(
+        self, name: str, data: bytes, *, pri: int, delay: float, ttr: int, key: str | None
     ) -> str:
-        name, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
-        only = check_key(key)
-        if len(data) > MAX_JOB_SIZE:
-            raise BadEvent(f"a body of {len(data)} bytes; at most {MAX_JOB_SIZE} are allowed")
-        if self.broker.draining:
-            raise QueueFull("the queue is draining and accepts no events")
-        return await self._put(name, data, pri=pri, delay=wait, ttr=run, key=only)
+        return await self._put(name, data, pri=pri, delay=delay, ttr=ttr, key=key)
 
     async def _put(
         self,
@@ -234,12 +250,14 @@ class EmbeddedQueue(EventQueue):
         self.broker.pump()
         if answer is Refusal.INTERNAL_ERROR:
             raise QueueUnavailable(_UNREADABLE)
-        return None if isinstance(answer, Refusal) else _consumer_event(*answer[0])
+        return None if isinstance(answer, Refusal) else self._calls.event(*answer[0])
 
     @override
     @_deferred
     async def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> None:
         value, kept_for = check_keep(result, keep)
+        if _is_handled(event):
+            return
         change = self.broker.core.delete(self._client, self._held(event).id)
         await self._commit(change, kept_for, result=value)
 
@@ -264,6 +282,8 @@ class EmbeddedQueue(EventQueue):
     @override
     @_deferred
     async def touch(self, event: Event) -> None:
+        if _is_handled(event):
+            return
         held, now = self._held(event), self.broker.now()
         await self._commit(self.broker.core.touch(self._client, held.id, now))
 
@@ -300,7 +320,7 @@ class EmbeddedQueue(EventQueue):
         if event is None:
             return None
         try:
-            shown = evolve(_consumer_event(event, self.broker.body(event)), receipt=None)
+            shown = evolve(self._calls.event(event, self.broker.body(event)), receipt=None)
         except StoreError as error:
             raise QueueUnavailable(f"event {event.id}: {_UNREADABLE}") from error
         now, has_end = self.broker.now(), event.state in (State.DELAYED, State.RESERVED)
@@ -442,7 +462,7 @@ class EmbeddedQueue(EventQueue):
 
     def _held(self, event: Event) -> model.Event:
         receipt = check_event(event).receipt
-        if isinstance(receipt, _Receipt) and event.id == str(receipt.id):
+        if isinstance(receipt, Receipt) and event.id == str(receipt.id):
             held = self.broker.core.events.get(receipt.id)
             if (
                 held is not None
@@ -469,6 +489,7 @@ class _Calls:
     """
 
     broker: Broker
+    transactions: Transactions | None
     waits: "dict[_ReserveCall, None]" = field(init=False, factory=dict)
     _results: list[tuple[Deferred[Any], object]] = field(init=False, factory=list)
 
@@ -494,6 +515,23 @@ class _Calls:
 
     def abort(self) -> None:
         """Do nothing: what callbacks raise is their Deferred's, so no result can be lost."""
+
+    def event(self, event: model.Event, body: bytes) -> Event:
+        """Return a reserved event as its consumer sees it."""
+        return Event(
+            id=str(event.id),
+            type=event.tube.name,
+            body=body,
+            priority=event.pri,
+            delay=event.delay,
+            ttr=event.ttr,
+            attempts=event.reserves,
+            timeouts=event.timeouts,
+            releases=event.releases,
+            buries=event.buries,
+            kicks=event.kicks,
+            receipt=Receipt(event.id, event.reserves, self.transactions),
+        )
 
     def commit(self, *changes: Change, record: Record | None = None) -> Deferred[None]:
         """Have `changes` and `record` committed."""
@@ -569,7 +607,7 @@ class _ReserveCall:
                 return []
             for event, _ in answer:
                 self.calls.broker.core.transfer(event, self.holder)
-            return [_consumer_event(event, body) for event, body in answer]
+            return [self.calls.event(event, body) for event, body in answer]
         finally:
             self.leave()
 
@@ -586,21 +624,10 @@ class _ReserveCall:
         self.calls.fire(self.reserved, QueueUnavailable("the events could not be passed on"))
 
 
-def _consumer_event(event: model.Event, body: bytes) -> Event:
-    return Event(
-        id=str(event.id),
-        type=event.tube.name,
-        body=body,
-        priority=event.pri,
-        delay=event.delay,
-        ttr=event.ttr,
-        attempts=event.reserves,
-        timeouts=event.timeouts,
-        releases=event.releases,
-        buries=event.buries,
-        kicks=event.kicks,
-        receipt=_Receipt(event.id, event.reserves),
-    )
+def _is_handled(event: Event) -> bool:
+    """Whether a transaction has removed the event, so that it needs no acknowledgement."""
+    receipt = check_event(event).receipt
+    return isinstance(receipt, Receipt) and receipt.is_handled
 
 
 def _handled(row: Kept) -> Handled:

@@ -613,8 +613,10 @@ class Session:
 
     def drain_puts(self, switch: str) -> _Reply:
         """Refuse puts from now on, or accept them again."""
-        self.broker.draining = switch == "on"
-        _log.info("drain {switch}, as a client asked for", switch=switch)
+        draining = switch == "on"
+        if draining is not self.broker.draining:
+            _log.info("drain {switch}, as a client asked for", switch=switch)
+        self.broker.draining = draining
         return b"DRAIN %b\r\n" % switch.encode()
 
     def quit(self) -> None:

@@ -11,9 +11,10 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from time import monotonic, perf_counter, time
 from typing import Any, Final, Self
 from zlib import crc32
@@ -26,9 +27,12 @@ from evserve.events import State
 from evserve.queue.core import Core
 from evserve.queue.model import Event
 from evserve.queue.store import (
+    BATCH_BYTES,
+    BATCH_ROWS,
     Batch,
     DamagedEventError,
     Kept,
+    OutboxRow,
     Outcome,
     PutRow,
     Store,
@@ -101,10 +105,41 @@ CREATE TABLE binding (
 CREATE TABLE next_id (value INTEGER NOT NULL);
 INSERT INTO next_id VALUES (1);
 """
+# What any program may insert into, so it is checked here. The core never sees an invalid row.
+_OUTBOX: Final = """
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY,
+    type TEXT NOT NULL CHECK (
+        typeof(type) = 'text' AND length(type) BETWEEN 1 AND 200 AND instr(type, char(0)) = 0
+        AND type NOT GLOB '*[^-A-Za-z0-9+/;.$_()]*' AND type NOT GLOB '-*'
+    ),
+    body BLOB NOT NULL CHECK (
+        typeof(body) IN ('blob', 'text') AND length(CAST(body AS BLOB)) <= 536870912
+    ),
+    priority INTEGER NOT NULL DEFAULT 1024 CHECK (
+        typeof(priority) = 'integer' AND priority BETWEEN 0 AND 4294967295
+    ),
+    delay REAL NOT NULL DEFAULT 0 CHECK (
+        typeof(delay) = 'real' AND delay BETWEEN 0 AND 4294967295
+    ),
+    ttr INTEGER NOT NULL DEFAULT 60 CHECK (
+        typeof(ttr) = 'integer' AND ttr BETWEEN 1 AND 4294967295
+    ),
+    key TEXT CHECK (
+        key IS NULL OR typeof(key) = 'text' AND length(key) BETWEEN 1 AND 200
+        AND instr(key, char(0)) = 0
+        AND key NOT GLOB '*[^-A-Za-z0-9+/;.$_()]*' AND key NOT GLOB '-*'
+    ),
+    put_at REAL NOT NULL DEFAULT ((julianday('now') - 2440587.5) * 86400.0) CHECK (
+        typeof(put_at) = 'real'
+    ),
+    event_id INTEGER CHECK (event_id IS NULL OR typeof(event_id) = 'integer')
+);
+"""
 # What makes a store of each older version one of the next.
 _MIGRATIONS: Final = {
     1: "ALTER TABLE event ADD COLUMN checksum INTEGER;",
-    2: _SINCE_VERSION_3,
+    2: _SINCE_VERSION_3 + _OUTBOX,
 }
 
 _PUT: Final = (
@@ -133,6 +168,12 @@ DELETE FROM handled WHERE serial IN
     (SELECT serial FROM handled WHERE expires <= ? ORDER BY expires LIMIT ?)
 """
 _DELETE: Final = "DELETE FROM event WHERE id IN (SELECT value FROM json_each(?))"
+_TAKE: Final = "DELETE FROM outbox WHERE id IN (SELECT value FROM json_each(?))"
+_READ_OUTBOX: Final = """
+SELECT id, event_id, type, CAST(body AS BLOB), priority, delay, ttr, key, put_at
+FROM outbox ORDER BY id LIMIT ?
+"""
+_PROMISED_ID: Final = "SELECT max(event_id) FROM outbox WHERE event_id < 1 << 62"
 _UPDATE: Final = """
 UPDATE event SET
     state = json_extract(row.value, '$[1]'), pri = json_extract(row.value, '$[2]'),
@@ -177,6 +218,9 @@ _ROOM: Final = 32 * _PAGE
 # Milliseconds that a statement waits for another program's lock.
 _BUSY_TIMEOUT: Final = 2000
 
+# Seconds that the writer waits for a handler's transaction, and one of these for another.
+TURN_TIMEOUT: Final = 10.0
+
 # Seconds between two looks at a file's identity, which would slow down every commit.
 _IDENTITY_INTERVAL: Final = 1.0
 
@@ -201,6 +245,8 @@ _DAMAGE_IO: Final = (
 class SQLiteStore(Store):
     """A store in a file. Only the writer thread uses `_writer`, only the reactor's `_reader`.
 
+    turn: held by who writes, the writer thread or a handler's transaction. SQLite has a lock of
+    its own, but those who wait for that try again after pauses, and give up.
     now: the time in seconds since the epoch, by which the history expires.
     """
 
@@ -219,6 +265,7 @@ class SQLiteStore(Store):
     _forgets: bool = field(default=False, init=False)
     now: Callable[[], float] = field(default=time, kw_only=True)
     durable: bool = field(default=True, init=False)
+    turn: Lock = field(factory=Lock, init=False)
 
     @classmethod
     def open(cls, path: Path, *, sync: str = "full") -> Self:
@@ -253,12 +300,23 @@ class SQLiteStore(Store):
             core.load(_rest(core, execute(_LOAD_REST)))
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
+            promised: int = execute(_PROMISED_ID).fetchone()[0] or 0
         except (sqlite3.Error, IndexError, TypeError) as error:
             raise StoreError(f"cannot read store {self.path}: {error}") from error
-        self._next_id = self._last_id = core.next_id = next_id
+        self._next_id = self._last_id = next_id
+        core.next_id = max(next_id, promised + 1)
 
     @override
     def write(self, batch: Batch) -> WriteResult:
+        if not self.turn.acquire(timeout=TURN_TIMEOUT):
+            cause = f"{self.path}: a handler's transaction takes more than {TURN_TIMEOUT} seconds"
+            return WriteResult(Outcome.BUSY, Outcome.BUSY, cause=cause)
+        try:
+            return self._write(batch)
+        finally:
+            self.turn.release()
+
+    def _write(self, batch: Batch) -> WriteResult:
         started = perf_counter()
         if self._identity.has_changed():
             self._cause = f"{self.path} was deleted, moved or replaced"
@@ -273,7 +331,7 @@ class SQLiteStore(Store):
                 if puts is Outcome.FULL:
                     self._reserve.release()
         rest = puts
-        if puts is Outcome.FULL and batch.rows > len(batch.puts):
+        if puts is Outcome.FULL and batch.rows > len(batch.puts) + len(batch.taken):
             rest = self._try(batch, with_puts=False)
             if rest is Outcome.FULL:
                 self._reserve.release()
@@ -301,8 +359,9 @@ class SQLiteStore(Store):
     def _try(self, batch: Batch, *, with_puts: bool) -> Outcome:
         statements = list(_statements(batch, with_puts=with_puts))
         next_id = self._next_id
-        if batch.puts and batch.puts[-1][0] >= next_id:
-            next_id = batch.puts[-1][0] + _IDS_AT_ONCE
+        highest = max([row[0] for row in batch.puts], default=0)
+        if highest >= next_id:
+            next_id = highest + _IDS_AT_ONCE
             statements.append((_NEXT_ID, (next_id,)))
         if len(statements) != 1:  # one alone is a transaction by itself
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
@@ -314,8 +373,7 @@ class SQLiteStore(Store):
         self._commits += 1
         self._has_history = self._has_history or bool(batch.kept)
         self._next_id = next_id
-        if batch.puts:
-            self._last_id = batch.puts[-1][0] + 1
+        self._last_id = max(self._last_id, highest + 1)
         return Outcome.COMMITTED
 
     def _failed(self, error: sqlite3.Error | MemoryError) -> Outcome:
@@ -334,6 +392,13 @@ class SQLiteStore(Store):
 
     @override
     def maintain(self) -> None:
+        if self.turn.acquire(blocking=False):
+            try:
+                self._maintain()
+            finally:
+                self.turn.release()
+
+    def _maintain(self) -> None:
         if self._has_history and (now := self.now()) >= self._next_expiry:
             self._expire(now)
         if self._commits % _VACUUM_COMMITS:
@@ -392,6 +457,21 @@ class SQLiteStore(Store):
         return body
 
     @override
+    def outbox(self) -> list[OutboxRow]:
+        rows: list[OutboxRow] = []
+        size = 0
+        try:
+            with closing(self._reader.execute(_READ_OUTBOX, (BATCH_ROWS,))) as found:
+                for each in found:
+                    rows.append(OutboxRow(*each))
+                    size += len(rows[-1].body)
+                    if size > BATCH_BYTES:
+                        break
+        except (sqlite3.Error, MemoryError) as error:
+            raise StoreError(f"cannot read the outbox of {self.path}: {error}") from error
+        return rows
+
+    @override
     def close(self) -> None:
         self._reader.close()
         if self._last_id < self._next_id:
@@ -421,6 +501,8 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequenc
     for start in range(0, len(batch.puts) if with_puts else 0, _MAX_PUT_ROWS):
         rows = batch.puts[start : start + _MAX_PUT_ROWS]
         yield _put_statement(len(rows)), _put_values(rows)
+    if batch.taken and with_puts:
+        yield _TAKE, (json.dumps(batch.taken),)
     if batch.kept and with_puts:
         values = [value for row in batch.kept for value in row[:-1]]
         yield _keep_statement(len(batch.kept)), values
@@ -525,7 +607,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, sync: str) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.executescript(
             f"BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
-            f"PRAGMA user_version = {_SCHEMA_VERSION}; {_TABLES} {_SINCE_VERSION_3} COMMIT;"
+            f"PRAGMA user_version = {_SCHEMA_VERSION};"
+            f"{_TABLES} {_SINCE_VERSION_3} {_OUTBOX} COMMIT;"
         )
     elif _pragma(connection, "application_id") != _APPLICATION_ID:
         raise StoreError(f"cannot open store {path}: it is another program's SQLite database")
@@ -639,9 +722,9 @@ class DiskReserve:
 
     def grow(self) -> None:
         """Double the reserve if the disk has the space: a server may start on a full disk."""
-        wanted = 2 * max(self._size, _PAGE)
+        wanted = min(2 * max(self._size, _PAGE), MAX_RESERVE)
         with suppress(OSError, sqlite3.Error):
-            if not self.is_released and wanted <= self._affordable():
+            if not self.is_released and self._size < wanted <= self._affordable():
                 self._extend(self._size, wanted)
                 self._size = wanted
                 self._limit_wal()

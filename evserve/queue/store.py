@@ -1,8 +1,8 @@
 """The store: what one commit writes (Batch), what keeps it (Store), and what calls that (Writer).
 
 The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
-calls a Store, except for `load` and `body`. The rows of a batch are made in the reactor's thread,
-so the writer thread never looks at an event that the core is changing.
+calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the
+reactor's thread, so the writer thread never looks at an event that the core is changing.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, in
 # The most entries of one commit: in a larger one, the first would wait needlessly for the last.
 BATCH_ROWS: Final = 256
 # Bytes of bodies after which a commit takes no more entries: the disk reserve has room for them.
-_BATCH_BYTES: Final = 1024 * 1024
+BATCH_BYTES: Final = 1024 * 1024
 
 # Bytes of bodies and results in one answer from the history, which holds up other clients.
 _HISTORY_BYTES: Final = 4 * 1024 * 1024
@@ -72,6 +72,32 @@ class Binding:
 
 
 @frozen
+class OutboxRow:
+    """An event that another connection to the store's database left in its outbox.
+
+    row: the number of the row.  event_id: the event's id if it was promised one.  put_at: when the
+    row was made, in seconds since the epoch.
+    """
+
+    row: int
+    event_id: int | None
+    type: str
+    body: bytes
+    priority: int
+    delay: float
+    ttr: int
+    key: str | None
+    put_at: float
+
+
+@frozen
+class Taken:
+    """A row of the outbox taken out, in the commit that puts its event."""
+
+    row: int
+
+
+@frozen
 class Advance:
     """A sequence moves to `number`; with_put: in one commit with the puts of its entry."""
 
@@ -108,7 +134,7 @@ class Kept(NamedTuple):
 
 
 # What an entry of a batch writes beside its changes.
-Record: TypeAlias = Binding | Advance | Kept
+Record: TypeAlias = Binding | Advance | Kept | Taken
 
 
 @frozen
@@ -137,6 +163,7 @@ class Batch:
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
+    taken: list[int] = Factory(list)
     advances: list[Advance] = Factory(list)
     kept: list[Kept] = Factory(list)
     size: int = 0
@@ -145,20 +172,20 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether no more entries should be added."""
-        return len(self.entries) >= BATCH_ROWS or self.size >= _BATCH_BYTES
+        return len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
 
     def is_divisible(self, result: WriteResult) -> bool:
         """Whether parts of it may be committed although `result` is that of the whole."""
         if Outcome.DAMAGED in (result.puts, result.rest):
             return len(self.entries) > 1 or (self.counters > 0 and len(self.entries) > 0)
-        changes = self.rows - len(self.puts)
+        changes = self.rows - len(self.puts) - len(self.taken)
         return result.rest is Outcome.FULL and changes > 1 and len(self.entries) > 1
 
     @property
     def rows(self) -> int:
         """How many rows the commit writes."""
         own = len(self.puts) + len(self.updates) + len(self.deletes)
-        return own + len(self.bindings) + len(self.advances) + len(self.kept)
+        return own + len(self.bindings) + len(self.advances) + len(self.kept) + len(self.taken)
 
     def add(
         self, on_commit: OnCommit, changes: Sequence[Change], record: Record | None = None
@@ -196,6 +223,8 @@ class Batch:
             self.bindings.append(record)
         elif isinstance(record, Advance):
             self.advances.append(record)
+        elif isinstance(record, Taken):
+            self.taken.append(record.row)
         else:
             self.kept.append(record)
             self.size += changes[0].event.size + len(record.result)
@@ -252,6 +281,9 @@ class Store(Protocol):
     def body(self, event_id: int) -> bytes:
         """Return the body of a committed event; raises DamagedEventError, StoreError."""
 
+    def outbox(self) -> list[OutboxRow]:
+        """Return the next rows of the outbox, which a durable store has; raises StoreError."""
+
     def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
         """Return what was kept and has not expired, the last first; raises StoreError."""
 
@@ -303,6 +335,10 @@ class MemoryStore(Store):
     @override
     def body(self, event_id: int) -> bytes:
         raise StoreError(f"event {event_id} has no body in memory")  # the core has every body
+
+    @override
+    def outbox(self) -> list[OutboxRow]:
+        return []
 
     @override
     def history(self, tube: str | None, most: int, now: float) -> list[Kept]:

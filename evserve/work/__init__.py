@@ -2,7 +2,7 @@
 
 service.py  Options, makeService, WorkService
 runner.py   HandlerRunner, its metrics, one attempt of a handler, threads for blocking handlers
-routing.py  Routes: which handler gets an event; load_routes: from plugins to handlers
+routing.py  Routes: which handler gets an event; load_plugins: from plugins to handlers
 policy.py   RetryPolicy: retry or bury an event whose handler failed
 demo.py     `--demo`
 

@@ -1,4 +1,4 @@
-"""Routes: which handler gets an event, and how handlers are loaded from plugins."""
+"""Routes: which handler gets an event; how handlers and schedules are loaded from plugins."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from evserve.events import ERRORS, Event
 from evserve.plugin import BrokenPlugin, Catalogue, PluginError
+from evserve.work.schedules import LoadedSchedule, load_schedules
 
 
 _log = Logger()
@@ -43,6 +44,11 @@ class Routes:
         self._prefixes = sorted(prefixes, key=lambda pair: -len(pair[0]))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there are no handlers."""
+        return not self._routes
+
+    @property
     def exact(self) -> frozenset[str]:
         """The types that handlers name, whether they exist or not."""
         return frozenset(self._exact)
@@ -72,16 +78,17 @@ class Routes:
 
 
 class NoHandlersError(Exception):
-    """No handler can be used; the message is one line with the reason."""
+    """No handler and no schedule can be used; the message is one line with the reason."""
 
 
-def load_routes(catalogue: Catalogue) -> Routes:
-    """Import the handlers of a catalogue.
+def load_plugins(catalogue: Catalogue) -> tuple[Routes, list[LoadedSchedule]]:
+    """Import the handlers and load the schedules of a catalogue.
 
     Each that cannot be used is one line in the log, and the others go on. Raises NoHandlersError
     if there are no others.
     """
-    broken = list(catalogue.broken)
+    schedules, unusable = load_schedules(catalogue)
+    broken = [*catalogue.broken, *unusable]
     routes = []
     for found in catalogue.handlers.values():
         plugin = found.plugin
@@ -93,14 +100,14 @@ def load_routes(catalogue: Catalogue) -> Routes:
         routes.append(
             Route(plugin.pattern, function, plugin.blocking, plugin.max_attempts, plugin.timeout)
         )
-    if not routes and broken:
+    if not (routes or schedules) and broken:
         causes = "; ".join(f"{each.name}: {each.cause} ({each.path})" for each in broken)
-        raise NoHandlersError(f"no handler can be used: {causes}")
-    if not routes:
+        raise NoHandlersError(f"no handler and no schedule can be used: {causes}")
+    if not (routes or schedules):
         raise NoHandlersError(
             "no handlers found: put a file into twisted/plugins/ that names them, such as "
             'Handler("image.uploaded", "thumbs.make_thumbnail")'
         )
     for each in broken:
         _log.error("plugin {each.name} cannot be used: {each.cause} ({each.path})", each=each)
-    return Routes(routes)
+    return Routes(routes), schedules

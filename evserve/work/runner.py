@@ -1,6 +1,7 @@
 """Runs the handler of each event and settles the event by the outcome."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import Future
 from enum import Enum
@@ -19,10 +20,19 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
-from evserve.events import Consumer, Delivery, Event, EventQueue, NotReserved, QueueError
+from evserve.events import (
+    MAX_RESULT,
+    Consumer,
+    Delivery,
+    Event,
+    EventQueue,
+    NotReserved,
+    QueueError,
+)
 from evserve.plugin import MAX_TEXT, one_line, printable
 from evserve.work.policy import Bury, Retry, RetryPolicy
 from evserve.work.routing import Route, Routes
@@ -75,7 +85,8 @@ class HandlerRunner:
     """Runs the handlers of events, at most `concurrency` at once.
 
     in_thread: runs blocking handlers.  policy, timeout (seconds, None for no limit): for handlers
-    without limits of their own.  roll: a random number from 0 to 1.
+    without limits of their own.  keep: seconds for which the queue's history keeps what was
+    handled.  roll: a random number from 0 to 1.
     """
 
     queue: EventQueue
@@ -86,6 +97,7 @@ class HandlerRunner:
     concurrency: int
     policy: RetryPolicy = field(factory=RetryPolicy)
     timeout: float | None = None
+    keep: float = 0.0
     roll: Callable[[], float] = random
     _consumer: Consumer = field(init=False)
     _log: Logger = field(init=False, default=Logger())
@@ -124,7 +136,7 @@ class HandlerRunner:
             policy = evolve(policy, max_attempts=route.max_attempts)
         hopeless = policy.before_attempt(event)
         if hopeless is not None:
-            await self._settle(delivery, route, hopeless, None)
+            await self._settle(delivery, route, hopeless)
             return
         timeout = self.timeout if route.timeout is None else route.timeout
         attempt = _Attempt(self.clock, timeout or None)
@@ -135,7 +147,7 @@ class HandlerRunner:
             verdict = None
             if error is not None:
                 verdict = policy.after_failure(event, one_line(error), self.roll())
-            await self._settle(delivery, route, verdict, error)
+            await self._settle(delivery, route, verdict, error, attempt.result)
             if not attempt.ended.called:
                 self._log.warn(
                     "the handler of {pattern} goes on after its time-out, and counts as running "
@@ -150,12 +162,14 @@ class HandlerRunner:
         delivery: Delivery,
         route: Route,
         verdict: Retry | Bury | None,
-        error: BaseException | None,
+        error: BaseException | None = None,
+        result: object = None,
     ) -> None:
         """Tell the queue; log what becomes of the event once the queue has confirmed it."""
         try:
             if verdict is None:
-                await delivery.ack()
+                kept = encode_result(result) if self.keep else b""
+                await delivery.ack(result=kept, keep=self.keep)
                 outcome = Outcome.DONE
             elif isinstance(verdict, Bury):
                 outcome = await self._bury(delivery, verdict.reason, error)
@@ -188,7 +202,7 @@ class HandlerRunner:
     async def _bury(self, delivery: Delivery, reason: str, error: BaseException | None) -> Outcome:
         event = delivery.event
         try:
-            await delivery.bury(reason)
+            await delivery.bury(reason, keep=self.keep)
         except NotReserved:
             raise
         except QueueError as problem:
@@ -207,6 +221,27 @@ class HandlerRunner:
         return Outcome.BURIED
 
 
+def encode_result(value: object) -> bytes:
+    """Return what the history keeps of what a handler returned, at most MAX_RESULT bytes.
+
+    Bytes as they are, text as UTF-8, nothing for None, else JSON, or the repr() of what JSON
+    cannot express.
+    """
+    if value is None:
+        return b""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)[:MAX_RESULT]
+    if isinstance(value, str):
+        text = value
+    else:
+        try:
+            text = json.dumps(value)
+        except Exception:  # of whatever class the value is
+            text = safe_repr(value)
+    kept = text[:MAX_RESULT].encode(errors="backslashreplace")[:MAX_RESULT]
+    return kept.decode(errors="ignore").encode()  # no part of a character at the end
+
+
 class HandlerTimeout(Exception):  # noqa: N818 - read by operators, as Twisted's names are
     """A handler did not end in time."""
 
@@ -220,13 +255,14 @@ class _Attempt:
     at the end: otherwise handlers that never end would exceed the concurrency.
 
     timeout: seconds, None for no limit.  outcome: what the handler raised, or None when it
-    returned; HandlerTimeout when the timeout is over.  ended: fires when the handler has really
-    returned or raised.  Neither Deferred ever fails.
+    returned; HandlerTimeout when the timeout is over.  result: what it returned.  ended: fires
+    when the handler has really returned or raised.  Neither Deferred ever fails.
     """
 
     clock: IReactorTime
     timeout: float | None
     outcome: Deferred[BaseException | None] = field(init=False, factory=Deferred)
+    result: object = field(init=False, default=None)
     ended: Deferred[None] = field(init=False, factory=Deferred)
     _timer: IDelayedCall | None = field(init=False, default=None)
     _cancel: Callable[[], object] | None = field(init=False, default=None)
@@ -257,7 +293,7 @@ class _Attempt:
             waiting = Deferred.fromCoroutine(_await(result))
         else:
             _refuse_unfinished(result)
-            return None
+            return result
         return waiting.addCallback(self._finish, in_thread)
 
     def _time_out(self) -> None:
@@ -268,6 +304,8 @@ class _Attempt:
     def _end(self, result: object) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if not isinstance(result, Failure):
+            self.result = result
         # The end comes first: a callback of the outcome asks whether the handler still runs.
         self.ended.callback(None)
         if not self.outcome.called:
@@ -278,8 +316,11 @@ class _Attempt:
 # be acknowledged, and lost.
 
 
-def _finish_in_thread(result: object) -> None:
-    """Wait for a future; raise TypeError for what nothing in a thread would run or wait for."""
+def _finish_in_thread(result: object) -> object:
+    """Wait for a future; raise TypeError for what nothing in a thread would run or wait for.
+
+    Returns the result.
+    """
     while isinstance(result, Future):
         result = result.result()
     if iscoroutine(result):
@@ -288,6 +329,7 @@ def _finish_in_thread(result: object) -> None:
     if isawaitable(result):
         raise TypeError("a handler with blocking=True cannot return an awaitable")
     _refuse_unfinished(result)
+    return result
 
 
 def _refuse_unfinished(result: object) -> None:

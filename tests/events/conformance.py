@@ -18,7 +18,11 @@ from unittest import SkipTest
 from uuid import uuid4
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python import log
+from twisted.python.threadpool import ThreadPool
 
 from evserve.events import (
     ERRORS,
@@ -30,6 +34,7 @@ from evserve.events import (
     Event,
     NotReserved,
     QueueClosed,
+    QueueError,
     QueueFull,
     State,
     Unsupported,
@@ -57,7 +62,8 @@ class Odd:
 class EventQueueConformance:
     """Mix into a TestCase that has `make_queue() -> EventQueue`; the tests close what they open.
 
-    Override `pass_time` where time does not pass by itself.
+    Override `pass_time` where time does not pass by itself. Engines with TRANSACTIONS have
+    `connect`, which returns the database driver's own connection, without autocommit.
     """
 
     server_lacks = Capability(0)
@@ -529,12 +535,139 @@ class EventQueueConformance:
             (Capability.FAN_OUT, self.queue.bindings),
             (Capability.KEYS, lambda: self.queue.put(self.kind, b"", key="k")),
             (Capability.TRUNCATE, lambda: self.queue.truncate(self.kind)),
+            (
+                Capability.TRANSACTIONS,
+                lambda: self.queue.put(self.kind, b"", connection=object()),
+            ),
             (Capability.DRAIN, lambda: self.queue.drain(on=True)),
         ):
             if capability not in has:
                 await self.failure_of(Unsupported, call())
         await self.queue.put(self.kind, b"still in step")
         self.assertEqual(await self.bodies(1), [b"still in step"])
+
+    # Transactions: an event put in one is the effect whose existence is looked at
+
+    async def test_what_a_transaction_wrote_and_the_end_of_its_event_are_one(self):
+        self.need(Capability.TRANSACTIONS)
+        event, effect = await self.reserved(), self.kind + ".effect"
+        async with event.transaction() as connection:
+            self.assertEqual(await connection.execute("SELECT 1"), [(1,)])
+            self.assertIs(await connection.run(lambda raw: raw), connection.raw)
+            number = await self.queue.put(effect, b"x", connection=connection)
+            self.assertEqual(await self.queue.depth(self.kind), Depth(reserved=1))
+            self.assertIsNone(await self.queue.reserve([effect], 0))
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+        self.assertEqual((await self.queue.reserve([effect])).id, number)
+        await self.failure_of(QueueError, connection.execute("SELECT 1"))
+        await self.queue.touch(event)
+        await self.queue.ack(event)
+        await self.failure_of(NotReserved, self.queue.retry(event))
+        await self.failure_of(NotReserved, self.queue.bury(event, "late"))
+        await self.failure_of(NotReserved, self.handle(event, effect))
+
+    async def test_a_handler_that_fails_has_no_effect(self):
+        self.need(Capability.TRANSACTIONS)
+        event, effect = await self.reserved(), self.kind + ".effect"
+        await self.failure_of(ZeroDivisionError, self.handle(event, effect, lambda: 1 / 0))
+        await self.queue.touch(event)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(reserved=1))
+        await self.handle(event, effect)
+        self.assertEqual((await self.queue.reserve([effect])).body, b"x")
+        self.assertIsNone(await self.queue.reserve([effect], 0.1))
+
+    async def test_a_lost_reservation_has_no_effect(self):
+        self.need(Capability.TRANSACTIONS)
+        event, effect = await self.reserved(), self.kind + ".effect"
+        retries = []
+        lose = lambda: retries.append(self.queue.retry(event))  # noqa: E731
+        await self.failure_of(NotReserved, self.handle(event, effect, lose))
+        await retries[0]
+        again = await self.queue.reserve([self.kind], 0)
+        await self.failure_of(NotReserved, self.handle(event, effect))
+        await self.handle(again, effect)
+        self.assertEqual((await self.queue.reserve([effect])).body, b"x")
+        self.assertIsNone(await self.queue.reserve([effect], 0.1))
+
+    async def test_a_cancelled_handler_has_no_effect(self):
+        self.need(Capability.TRANSACTIONS)
+        event, effect = await self.reserved(), self.kind + ".effect"
+        handled = self.handle(event, effect)
+        handled.cancel()
+        await self.failure_of(CancelledError, handled)
+        waiting = Deferred()
+        handled = self.handle(event, effect, lambda: waiting)
+        await self.queue.reserve([effect], 0.1)
+        handled.cancel()
+        await self.failure_of(CancelledError, handled)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(reserved=1))
+        self.assertIsNone(await self.queue.reserve([effect], 0.1))
+        await self.handle(event, effect)
+        self.assertEqual((await self.queue.reserve([effect])).body, b"x")
+
+    async def test_threads_and_coroutines_have_their_effects_once(self):
+        self.need(Capability.TRANSACTIONS)
+        effect = self.kind + ".effect"
+        puts = [self.queue.put(self.kind, b"") for _ in range(24)]
+        await gatherResults(puts)
+        events = await self.queue.reserve_many([self.kind], 24)
+        pool = ThreadPool(1, 4)
+        pool.start()
+        self.addCleanup(pool.stop)
+
+        def handle_in_thread(event):
+            with event.transaction() as connection:
+                putting = self.queue.put(effect, b"%d" % int(event.id), connection=connection)
+                putting.addErrback(log.err)
+
+        handled = [
+            deferToThreadPool(reactor, pool, handle_in_thread, event)
+            if int(event.id) % 2
+            else self.handle(event, effect, body=b"%d" % int(event.id))
+            for event in events
+        ]
+        await gatherResults(handled)
+        self.assertEqual(await self.queue.depth(self.kind), Depth())
+        effects = [await self.queue.reserve([effect]) for _ in events]
+        self.assertEqual(
+            sorted(int(each.body) for each in effects), sorted(int(each.id) for each in events)
+        )
+        self.assertIsNone(await self.queue.reserve([effect], 0.1))
+        self.assertRaises(QueueError, events[0].transaction().__enter__)
+
+    async def test_an_event_exists_exactly_if_the_callers_transaction_commits(self):
+        self.need(Capability.TRANSACTIONS)
+        connection = self.connect()
+        await self.queue.put(self.kind, b"lost", connection=connection)
+        connection.rollback()
+        number = await self.queue.put(
+            self.kind, b"kept", priority=7, ttr=9, key="k", connection=connection
+        )
+        self.assertIsNone(await self.queue.reserve([self.kind], 0.1))
+        connection.commit()
+        event = await self.queue.reserve([self.kind])
+        self.assertEqual((event.id, event.body), (number, b"kept"))
+        self.assertEqual((event.priority, event.ttr), (7, 9))
+        await self.queue.put(self.kind, b"another", key="k", connection=connection)
+        await self.queue.put(self.kind + ".delayed", b"", delay=1000, connection=connection)
+        connection.commit()
+        self.assertIsNone(await self.queue.reserve([self.kind], 0.1))
+        while not (await self.queue.depth(self.kind + ".delayed")).delayed:
+            await self.queue.reserve([self.kind], 0.05)
+        await self.failure_of(BadEvent, self.queue.put("two words", b"", connection=connection))
+        await self.failure_of(BadEvent, self.queue.put(self.kind, b"", connection="x"))
+
+    async def reserved(self):
+        await self.queue.put(self.kind, b"")
+        return await self.queue.reserve([self.kind], 0)
+
+    def handle(self, event, effect, then=lambda: None, body=b"x"):
+        async def handle():
+            async with event.transaction() as connection:
+                await self.queue.put(effect, body, connection=connection)
+                await maybeDeferred(then)
+
+        return Deferred.fromCoroutine(handle())
 
     # Sequences
 

@@ -67,8 +67,8 @@ class Full(MemoryQueue):
 
     full = True
 
-    def ack(self, event):
-        return fail(QueueFull("no room left")) if self.full else super().ack(event)
+    def ack(self, event, **kept):
+        return fail(QueueFull("no room left")) if self.full else super().ack(event, **kept)
 
     def retry(self, event, delay=0):
         return fail(QueueFull("no room left")) if self.full else super().retry(event, delay)

@@ -23,6 +23,27 @@ class QueueURLTests(SynchronousTestCase):
         for text in ("memory:", "memory://"):
             self.assertEqual(QueueURL.parse(text).scheme, "memory")
 
+    def test_parameters_are_unquoted(self):
+        url = QueueURL.parse("beanstalk+tls://host?ca=/a%20b.pem&key=")
+        self.assertEqual(url.parameters, {"ca": "/a b.pem", "key": ""})
+
+    def test_only_its_engine_reads_an_opaque_url(self):
+        text = "postgresql://u:p@h1:5432,h2:5433/db?target_session_attrs=any"
+        self.assertEqual(QueueURL.parse(text), QueueURL(text, "postgresql"))
+
+    def test_passwords_are_not_shown(self):
+        for text, shown in (
+            ("postgresql://u:p@s/s#w:rd@h:1/db", "'postgresql://u:***@h:1/db'"),
+            ("postgresql://u@h/db?password=pw&sslpassword=pw", ""),
+            ("redis://:pw@h", "'redis://:***@h'"),
+            ("postgresql://u@h:1/db?a=b", "'postgresql://u@h:1/db?a=b'"),
+        ):
+            self.assertNotIn("pw", QueueURL.parse(text).shown)
+            self.assertIn(shown, QueueURL.parse(text).shown)
+        for text in ("carrier://u:pw@h", "beanstalk://u:p/pw@h", "beanstalk://u:pw@h:1"):
+            error = self.assertRaises(BadQueueURL, open_queue, text, None)
+            self.assertNotIn("pw", str(error))
+
 
 class OpenQueueTests(SynchronousTestCase):
     def test_a_mistake_is_one_line_that_names_the_url(self):
@@ -32,6 +53,9 @@ class OpenQueueTests(SynchronousTestCase):
             "",
             "beanstalk://h:99999",
             "sqlite:a?b",
+            "sqlite:a?b=c",
+            "memory:?a=1&a=2",
+            "sqlite:a#b",
             "sqlite:a%00b",
         ):
             error = self.assertRaises(BadQueueURL, open_queue, text, None)

@@ -25,8 +25,10 @@ from evserve.host.plugins import (
 from evserve.plugin import (
     BrokenPlugin,
     Catalogue,
+    FoundSchedule,
     FoundService,
     PluginError,
+    Schedule,
     ServicePlugin,
     added_folders,
 )
@@ -299,6 +301,20 @@ class ListPluginsTests(SynchronousTestCase):
                 "Cannot be used:",
                 "bad       SyntaxError  [/p/bad.py]",
                 "lame      ModuleNotFoundError: No module named 'no_such_module'  [/p/l.py]",
+            ],
+        )
+
+    def test_schedules_are_listed_and_loaded(self):
+        nightly = Schedule("0 3 * * *", "report.nightly", timezone="Europe/Berlin")
+        never = Schedule("0 25 * * *", "never")
+        schedules = {each.name: FoundSchedule(each, "/p/s.py") for each in (never, nightly)}
+        self.assertEqual(
+            list(list_plugins(Catalogue({}, (), schedules=schedules))),
+            [
+                *("", "Schedules:"),
+                "report.nightly  0 3 * * * Europe/Berlin, puts report.nightly  [/p/s.py]",
+                *("", "Cannot be used:"),
+                "never           '0 25 * * *' is not a crontab expression: Bad hour  [/p/s.py]",
             ],
         )
 

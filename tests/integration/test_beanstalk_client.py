@@ -24,7 +24,7 @@ class BeanstalkdTestCase(TestCase):
 
 
 class BeanstalkdConformanceTests(EventQueueConformance, BeanstalkdTestCase):
-    server_lacks = Capability.FAN_OUT
+    server_lacks = Capability.FAN_OUT | Capability.KEYS | Capability.TRUNCATE | Capability.DRAIN
 
     async def setUp(self):
         await BeanstalkdTestCase.setUp(self)

@@ -1,5 +1,8 @@
 """A queue server in memory, on a Clock, with connections that a test drives by hand."""
 
+import json
+from base64 import b64decode
+
 from attrs import Factory, define, field
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -91,6 +94,11 @@ class Connection:
         reply = self.ask(b"put %d %d %d %d\r\n%b\r\n" % (pri, delay, ttr, len(body), body))
         assert reply.startswith(b"INSERTED "), reply
         return int(reply.split()[1])
+
+    def history(self, request=b"history 1000\r\n"):
+        _, _, lines = self.ask(request).partition(b"\r\n")
+        rows = [json.loads(line) for line in lines[:-2].splitlines()]
+        return [row | {name: b64decode(row[name]) for name in ("body", "result")} for row in rows]
 
     def lose(self):
         self.protocol.connectionLost()

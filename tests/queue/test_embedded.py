@@ -1,5 +1,6 @@
 """The embedded queue is an EventQueue, and durable on SQLite."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,13 @@ class MemoryTests(EventQueueConformance, TestCase):
 class SQLiteTests(EventQueueConformance, TestCase):
     def make_queue(self):
         self.count = getattr(self, "count", 0) + 1
-        return open_queue(f"sqlite:{Path(self.mktemp()).absolute()}{self.count}", reactor)
+        self.path = f"{Path(self.mktemp()).absolute()}{self.count}"
+        return open_queue(f"sqlite:{self.path}", reactor)
+
+    def connect(self):
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        return connection
 
 
 class CancelledTests(TestCase):

@@ -61,6 +61,16 @@ GOOD = {
     b"bind " + b"a" * 200 + b" " + b"b" * 200: ("bind", "a" * 200, "b" * 200),
     b"unbind a b": ("unbind", "a", "b"),
     b"truncate t": ("truncate", "t"),
+    b"position ticks": ("position", "ticks"),
+    b"advance ticks 9223372036854775807": ("advance", "ticks", 2**63 - 1),
+    b"advance-put %b 9223372036854775807 %b 4294967295 1 2\r\nxy" % (200 * b"s", 200 * b"t"): (
+        *("advance-put", 200 * "s", 2**63 - 1, 200 * "t", 2**32 - 1, 1),
+        b"xy",
+    ),
+    b"delete-keep 1 604800 2\r\n\r\n": ("delete-keep", 1, 604800, b"\r\n"),
+    b"bury-keep 1 9 2147483647 0\r\n": ("bury-keep", 1, 9, 2**31 - 1, b""),
+    b"history 1000": ("history", 1000),
+    b"history-tube t 1": ("history-tube", "t", 1),
     b"list-bindings": ("list-bindings",),
     b"drain on": ("drain", "on"),
     b"drain off": ("drain", "off"),
@@ -80,6 +90,9 @@ BAD_FORMAT = (
     *(b"stats ", b"statsx", b"stats-job", b"stats-tube", b"stats-tube -x", b"list-tubes "),
     *(b"list-tube-used 1", b"peek-ready 1", b"pause-tube", b"pause-tube t", b"kick x"),
     *(b"pause-tube t 4294967296", b"\0", b"foo\0bar", b"truncate ", b"bind a", b"bind a -b"),
+    *(b"position ", b"advance a", b"advance a -1", b"advance a 9223372036854775808"),
+    *(b"advance-put a 1 t 0 1", b"delete-keep 1 2", b"bury-keep 1 2 3", b"history 1001"),
+    *(b"delete-keep 1 2147483648 0", b"history 0", b"history-tube t", b"history-tube 1"),
     *(b"drain ", b"drain ON", b"drain 1"),
     *(b"x" * 223, b"use " + b"a" * 1000, b"bind " + b"a" * 600),
 )
@@ -137,6 +150,15 @@ class BodyTests(SynchronousTestCase):
         calls = parse(b"put 0 0 0 11\r\n01234567890\r\nstats\r\n")
         self.assertEqual(calls, [("refuse-put", b"JOB_TOO_BIG\r\n"), ("stats",)])
 
+    def test_a_result_may_be_larger_than_an_event_but_has_its_own_limit(self):
+        result = bytes(65536)
+        calls = parse(b"delete-keep 1 1 65536\r\n%b\r\nstats\r\n" % result)
+        self.assertEqual(calls, [("delete-keep", 1, 1, result), ("stats",)])
+        calls = parse(b"bury-keep 1 1 1 65537\r\n%b\r\nstats\r\n" % bytes(65537))
+        self.assertEqual(calls, [("refuse", b"JOB_TOO_BIG\r\n"), ("stats",)])
+        calls = parse(b"advance-put a 1 t 0 1 11\r\n01234567890\r\nstats\r\n")
+        self.assertEqual(calls, [("refuse", b"JOB_TOO_BIG\r\n"), ("stats",)])
+
     def test_two_gigabytes_announced_keep_no_memory(self):
         parser = Parser(65535)
         parser.feed(b"put 0 0 0 2147483648\r\n")
@@ -149,6 +171,8 @@ class BodyTests(SynchronousTestCase):
     def test_a_body_that_does_not_end_where_it_should(self):
         calls = parse(b"put 0 0 0 3\r\nabcdestats\r\n")
         self.assertEqual(calls, [("refuse-put", b"EXPECTED_CRLF\r\n"), ("stats",)])
+        calls = parse(b"delete-keep 1 1 3\r\nabcdestats\r\n")
+        self.assertEqual(calls, [("refuse", b"EXPECTED_CRLF\r\n"), ("stats",)])
 
     def test_a_key(self):
         self.assertEqual(

@@ -2,6 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.queue import store
 from evserve.queue.model import Limits
 from evserve.queue.store import MemoryStore, Outcome, WriteResult
 from tests.queue.memory_server import HeldWriter, MemoryServer
@@ -813,6 +814,158 @@ class KeyTests(SynchronousTestCase):
         self.commit(BROKEN)
         self.first.transport.take()
         self.assertEqual(self.first.ask(self.PUT), b"INTERNAL_ERROR\r\n")
+
+
+class SequenceTests(SynchronousTestCase):
+    def setUp(self):
+        self.writer = HeldWriter()
+        self.server = MemoryServer(writer=self.writer)
+        self.clients = [self.server.connect() for _ in range(2)]
+
+    def tick(self, number, client=0):
+        wire = b"advance-put ticks %d mail 5 9 4\r\nbody\r\n" % number
+        return self.clients[client].ask(wire)
+
+    def commit(self):
+        while self.writer.batches:
+            self.writer.finish()
+            self.server.turn()
+
+    def took(self):
+        return [client.transport.take() for client in self.clients]
+
+    def test_of_two_clients_one_advances_once_it_is_committed(self):
+        for client in (0, 1):
+            self.assertEqual(self.tick(7, client), b"")
+        self.assertEqual(self.clients[0].ask(b"use mail\r\npeek-ready\r\n"), b"")
+        self.commit()
+        first, second = self.took()
+        self.assertEqual(first, b"ADVANCED\r\nUSING mail\r\nFOUND 1 4\r\nbody\r\n")
+        self.assertEqual(second, b"NOT_ADVANCED\r\n")
+        stats = self.clients[0].ask(b"stats-job 1\r\nstats-tube mail\r\nposition ticks\r\n")
+        self.assertIn(b"\npri: 5\n", stats)
+        self.assertIn(b"\nttr: 9\n", stats)
+        self.assertIn(b"\ntotal-jobs: 1\n", stats)
+        self.assertTrue(stats.endswith(b"POSITION 7\r\n"))
+
+    def test_if_the_first_fails_the_second_advances(self):
+        for client in (0, 1):
+            self.tick(7, client)
+        self.writer.finish(WriteResult(Outcome.FULL, Outcome.COMMITTED))
+        self.server.turn()
+        self.commit()
+        self.assertEqual(self.took(), [b"OUT_OF_MEMORY\r\n", b"ADVANCED\r\n"])
+        self.assertEqual(self.clients[0].ask(b"position ticks\r\n"), b"POSITION 7\r\n")
+
+    def test_a_sequence_that_was_never_advanced(self):
+        self.assertEqual(self.clients[0].ask(b"position ticks\r\n"), b"NOT_FOUND\r\n")
+
+    def test_a_drain_refuses_what_would_put(self):
+        self.server.broker.draining = True
+        self.assertEqual(self.tick(7), b"DRAINING\r\n")
+        self.clients[0].ask(b"advance ticks 7\r\n")
+        self.writer.finish()
+        self.assertEqual(self.took()[0], b"ADVANCED\r\n")
+        self.assertEqual(self.tick(7), b"NOT_ADVANCED\r\n")
+
+    def test_a_full_queue_does_not_advance(self):
+        server = MemoryServer(Limits(max_events=1))
+        client = server.connect()
+        wire = b"advance-put ticks %d mail 0 1 1\r\nx\r\n"
+        self.assertEqual(client.ask(wire % 1 + wire % 2), b"ADVANCED\r\nOUT_OF_MEMORY\r\n")
+        self.assertEqual(client.ask(b"position ticks\r\n"), b"POSITION 1\r\n")
+
+
+class HistoryTests(SynchronousTestCase):
+    def setUp(self):
+        self.server = MemoryServer()
+        self.client = self.server.connect()
+
+    def test_a_kept_event_with_its_result(self):
+        self.client.put(b"\0\xff", pri=3, ttr=7)
+        self.server.clock.advance(2)
+        self.client.ask(b"reserve\r\n")
+        self.server.clock.advance(3)
+        self.assertEqual(self.client.ask(b"delete-keep 1 60 2\r\nok\r\n"), b"DELETED\r\n")
+        self.assertEqual(
+            self.client.history(b"history-tube default 9\r\n"),
+            [
+                {
+                    "id": 1,
+                    "tube": "default",
+                    "pri": 3,
+                    "delay": 0,
+                    "ttr": 7,
+                    "created": 1_000_000,
+                    "reserved_at": 1_000_002,
+                    "settled_at": 1_000_005,
+                    "reserves": 1,
+                    "timeouts": 0,
+                    "releases": 0,
+                    "buries": 0,
+                    "kicks": 0,
+                    "outcome": "done",
+                    "result": b"ok",
+                    "error": "",
+                    "body": b"\0\xff",
+                }
+            ],
+        )
+        self.assertEqual(self.client.history(b"history-tube other 9\r\n"), [])
+        self.server.clock.advance(60)
+        self.assertEqual(self.client.history(), [])
+
+    def test_only_its_consumer_can_delete_and_keep_an_event(self):
+        self.client.put()
+        wire = b"delete-keep 1 60 2\r\nok\r\n"
+        self.assertEqual(self.client.ask(wire), b"NOT_FOUND\r\n")
+        other = self.server.connect()
+        other.ask(b"reserve\r\n")
+        self.assertEqual(self.client.ask(wire), b"NOT_FOUND\r\n")
+        self.assertEqual(self.client.ask(b"bury-keep 1 0 60 2\r\nno\r\n"), b"NOT_FOUND\r\n")
+        self.assertEqual(self.client.history(), [])
+
+    def test_a_buried_event_with_its_reason(self):
+        self.client.put()
+        self.client.ask(b"reserve\r\n")
+        reason = b"no \xff\0"
+        self.assertEqual(
+            self.client.ask(b"bury-keep 1 0 60 %d\r\n%b\r\n" % (len(reason), reason)),
+            b"BURIED\r\n",
+        )
+        [kept] = self.client.history()
+        self.assertEqual((kept["outcome"], kept["error"]), ("buried", "no \\xff\\x00"))
+
+    def test_with_keep_the_server_keeps_what_any_client_handled(self):
+        self.server.broker.keep = 60
+        for _ in range(4):
+            self.client.put()
+        self.client.ask(b"reserve-job 1\r\nreserve-job 2\r\nreserve-job 3\r\n")
+        self.client.ask(b"delete 1\r\nbury 2 0\r\ndelete 4\r\nrelease 3 0 0\r\ndelete 2\r\n")
+        kept = [(each["id"], each["outcome"]) for each in self.client.history()]
+        self.assertEqual(kept, [(2, "buried"), (1, "done")])
+        self.server.clock.advance(60)
+        self.assertEqual(self.client.history(), [])
+
+    def test_the_history_in_memory_is_bounded(self):
+        self.patch(store, "_MEMORY_HISTORY", 3)
+        self.patch(store, "_MEMORY_HISTORY_BYTES", 1000)
+        self.server.broker.keep = 60
+        for size in (1, 2, 3, 4, 990):
+            event_id = self.client.put(bytes(size))
+            self.client.ask(b"reserve\r\ndelete %d\r\n" % event_id)
+            sizes = [len(each["body"]) for each in self.client.history()]
+        self.assertEqual(sizes, [990, 4, 3])
+        self.client.ask(b"put 0 0 9 4\r\nbody\r\nreserve\r\ndelete 6\r\n")
+        self.assertEqual([len(each["body"]) for each in self.client.history()], [4, 990, 4])
+
+    def test_a_list_of_large_events_is_shortened(self):
+        self.patch(store, "_HISTORY_BYTES", 100)
+        self.server.broker.keep = 60
+        for size in (1, 60, 60, 200):
+            event_id = self.client.put(bytes(size))
+            self.client.ask(b"reserve\r\ndelete %d\r\n" % event_id)
+        self.assertEqual([len(each["body"]) for each in self.client.history()], [200])
 
 
 class TruncateTests(SynchronousTestCase):

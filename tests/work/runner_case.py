@@ -32,7 +32,7 @@ class RunnerTestCase(SynchronousTestCase):
         self.threads.append((function, result))
         return result
 
-    def work(self, *routes, concurrency=2, timeout=None, max_attempts=3):
+    def work(self, *routes, concurrency=2, timeout=None, max_attempts=3, keep=0):
         routes = Routes(routes or [Route("mail", self.handler)])
         metrics = WorkMetrics(self.registry)
         self.runner = HandlerRunner(
@@ -44,6 +44,7 @@ class RunnerTestCase(SynchronousTestCase):
             concurrency,
             RetryPolicy(max_attempts),
             timeout,
+            keep,
             roll=lambda: 1.0,
         )
         self.runner.start()

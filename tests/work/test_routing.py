@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import ERRORS
 from evserve.plugin import BrokenPlugin, Catalogue, FoundHandler, Handler
-from evserve.work.routing import NoHandlersError, Route, Routes, load_routes
+from evserve.work.routing import NoHandlersError, Route, Routes, load_plugins
 
 
 def routes(*patterns):
@@ -53,21 +53,22 @@ class LoadingTests(SynchronousTestCase):
     def test_handlers_become_routes_with_their_own_limits(self):
         name = f"{__name__}.record"
         handler = Handler("mail", name, blocking=True, max_attempts=2, timeout=3)
-        routes = load_routes(self.catalogue(handler))
+        routes, _ = load_plugins(self.catalogue(handler))
         self.assertEqual(routes.find("mail"), Route("mail", record, True, 2, 3))
 
     def test_a_handler_that_cannot_be_imported_leaves_the_others(self):
         catalogue = self.catalogue(Handler("a", "no_such.f"), Handler("b", f"{__name__}.record"))
-        self.assertEqual(load_routes(catalogue).exact, {"b"})
+        routes, _ = load_plugins(catalogue)
+        self.assertEqual(routes.exact, {"b"})
 
     def test_the_error_without_any_handler_names_the_causes(self):
         broken = BrokenPlugin("thumbs", "thumbs.py", "SyntaxError: oops")
         error = self.assertRaises(
             NoHandlersError,
-            load_routes,
+            load_plugins,
             self.catalogue(Handler("a", "no_such.f"), broken=(broken,)),
         )
         self.assertIn("No module named 'no_such'", str(error))
         self.assertIn("oops", str(error))
-        error = self.assertRaises(NoHandlersError, load_routes, self.catalogue())
+        error = self.assertRaises(NoHandlersError, load_plugins, self.catalogue())
         self.assertIn("twisted/plugins", str(error))

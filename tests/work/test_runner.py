@@ -193,7 +193,7 @@ class FailingTests(RunnerTestCase):
 
     def test_an_event_that_cannot_be_buried_is_retried(self):
         class Full(MemoryQueue):
-            def bury(self, event, reason):
+            def bury(self, event, reason, **kept):
                 return fail(QueueFull("no room for the record"))
 
         self.queue = Full(self.clock)
@@ -259,6 +259,65 @@ class TimeoutTests(RunnerTestCase):
         self.assertEqual(len(self.calls), 2)
 
 
+class HistoryTests(RunnerTestCase):
+    def kept(self):
+        return self.successResultOf(self.queue.history())
+
+    def test_what_a_handler_returned_is_kept(self):
+        self.work(keep=60)
+        for result, kept in (
+            (None, b""),
+            (b"\0\xff", b"\0\xff"),
+            (bytearray(b"x"), b"x"),
+            ("gr\u00fcn \ud800", b"gr\xc3\xbcn \\ud800"),
+            ({"width": 3, "tags": ["a"]}, b'{"width": 3, "tags": ["a"]}'),
+            (False, b"false"),
+            ({1, 2}, b"{1, 2}"),
+            (bytes(70000), bytes(65536)),
+            ("x" + 40000 * "\u00fc", b"x" + 32767 * b"\xc3\xbc"),
+        ):
+            self.put(b"")
+            self.calls.pop()[1].callback(result)
+            handled = self.kept()[0]
+            self.assertEqual((handled.outcome, handled.result), ("done", kept))
+
+    def test_a_result_that_cannot_be_shown_harms_nothing(self):
+        class Odd:
+            def __repr__(self):
+                raise RuntimeError("no")
+
+        self.work(keep=60)
+        self.put(b"")
+        self.calls.pop()[1].callback(Odd())
+        self.assertIn(b"Odd", self.kept()[0].result)
+
+    def test_the_result_of_a_coroutine_and_of_a_thread(self):
+        async def wait(event):
+            await succeed(None)
+            return "waited"
+
+        self.work(Route("mail", wait), Route("slow", lambda _: 7, blocking=True), keep=60)
+        self.put(b"")
+        self.put(b"", kind="slow")
+        function, result = self.threads.pop()
+        result.callback(function())
+        self.assertEqual([each.result for each in self.kept()], [b"7", b"waited"])
+
+    def test_what_is_buried_is_kept_with_its_error(self):
+        self.work(keep=60, max_attempts=1)
+        self.put(b"")
+        self.calls.pop()[1].errback(ValueError("no picture"))
+        [handled] = self.kept()
+        self.assertEqual((handled.outcome, handled.error), ("buried", "ValueError: no picture"))
+        self.flushLoggedErrors(ValueError)
+
+    def test_without_keep_nothing_is_kept(self):
+        self.work()
+        self.put(b"")
+        self.calls.pop()[1].callback("unseen")
+        self.assertEqual(self.kept(), [])
+
+
 class OutageTests(RunnerTestCase):
     def test_a_queue_that_comes_back_is_worked_again(self):
         self.work()
@@ -288,7 +347,7 @@ class OutageTests(RunnerTestCase):
         acked = []
 
         class CutOff(MemoryQueue):
-            def ack(self, event):
+            def ack(self, event, **kept):
                 acked.append(event.id)
                 self.go_away()
                 return fail(QueueUnavailable("lost"))
@@ -316,7 +375,7 @@ class OutageTests(RunnerTestCase):
 
     def test_the_worker_goes_on_after_an_unexpected_error_of_the_engine(self):
         class Strange(MemoryQueue):
-            def ack(self, event):
+            def ack(self, event, **kept):
                 raise KeyError("a bug")
 
         self.queue = Strange(self.clock)
@@ -375,7 +434,7 @@ class LoggingTests(RunnerTestCase):
         self.answer = answer = Deferred()
 
         class Slow(MemoryQueue):
-            def bury(self, event, reason):
+            def bury(self, event, reason, **kept):
                 return answer
 
             def retry(self, event, delay=0):

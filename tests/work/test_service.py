@@ -1,9 +1,9 @@
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Capability
-from evserve.plugin import Catalogue, FoundHandler, Handler
+from evserve.events import Capability, Unsupported
+from evserve.plugin import Catalogue, FoundHandler, FoundSchedule, Handler, Schedule
 from evserve.testing import MemoryHost, MemoryQueue
 from evserve.work import service
 from evserve.work.demo import TYPE
@@ -31,10 +31,13 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(parse("--demo")["demo"], 1)
 
     def test_numbers_are_checked(self):
-        for word in ("--concurrency=0", "--concurrency=x", "--max-attempts=-1", "--timeout=soon"):
+        wrong = ("--concurrency=0", "--concurrency=x", "--max-attempts=-1", "--timeout=soon")
+        for word in (*wrong, "--keep=7y"):
             self.assertRaises(UsageError, parse, "--queue=memory:", word)
-        options = parse("--queue=memory:", "--concurrency=2", "--timeout=.5", "--max-attempts=1")
-        self.assertEqual([options[name] for name in options if name != "demo"][1:], [2, 0.5, 1])
+        words = ("--concurrency=2", "--timeout=.5", "--max-attempts=1", "--keep=2h")
+        options = parse("--queue=memory:", *words)
+        values = [options[name] for name in options if name != "demo"]
+        self.assertEqual(values[1:], [2, 0.5, 1, 7200])
 
 
 class ServiceTestCase(SynchronousTestCase):
@@ -44,8 +47,8 @@ class ServiceTestCase(SynchronousTestCase):
 
 
 class ServiceTests(ServiceTestCase):
-    def make(self, routes, **rest):
-        options = parse("--queue=memory:")
+    def make(self, routes, words=(), **rest):
+        options = parse("--queue=memory:", *words)
         return service.work_service(options, self.host, self.queue, routes, **rest)
 
     def test_it_works_from_start_to_stop(self):
@@ -70,6 +73,61 @@ class ServiceTests(ServiceTestCase):
         self.patch(service, "discover", lambda: only)
         error = self.assertRaises(UsageError, service.makeService, options, self.host)
         self.assertIn("'nonsense'", str(error))
+
+    def test_schedules_alone_are_work(self):
+        hourly = FoundSchedule(Schedule("0 * * * *", "report"), "")
+        self.patch(service, "discover", lambda: Catalogue({}, (), {}, {"report": hourly}))
+        self.patch(service, "open_queue", lambda *_: self.queue)
+        work = service.makeService(parse("--queue=memory:"), self.host)
+        work.startService()
+        self.assertIsNotNone(self.successResultOf(self.queue.position("schedule/report")))
+        self.successResultOf(work.stopService())
+        self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
+
+    def test_schedules_and_keep_need_a_queue_that_has_what_they_use(self):
+        hourly = FoundSchedule(Schedule("0 * * * *", "report"), "")
+        self.patch(service, "discover", lambda: Catalogue({}, (), {}, {"report": hourly}))
+        for capabilities, cause in (
+            (Capability.HISTORY, "there can be no schedules (report)"),
+            (Capability.SEQUENCES, "has no history: leave out --keep"),
+        ):
+            queue = MemoryQueue(self.host.reactor, capabilities=capabilities)
+            self.patch(service, "open_queue", lambda *_, queue=queue: queue)
+            options = parse("--queue=memory:", "--keep=7d")
+            error = self.assertRaises(UsageError, service.makeService, options, self.host)
+            self.assertIn(cause, str(error))
+
+    def test_with_keep_nothing_is_handled_before_the_queue_has_shown_its_history(self):
+        self.queue.put("mail", b"")
+        self.queue.go_away()
+        work = self.make(Routes([Route("mail", record)]), words=("--keep=7d",))
+        work.startService()
+        self.host.reactor.pump([0.05] * 20)
+        self.queue.come_back()
+        self.host.reactor.pump([0.5] * 20)
+        [handled] = self.successResultOf(self.queue.history())
+        self.assertEqual(handled.outcome, "done")
+        self.successResultOf(work.stopService())
+
+    def test_a_server_without_a_history_is_one_line(self):
+        class Old(MemoryQueue):
+            def history(self, event_type=None, limit=100):
+                return fail(Unsupported("the server does not know history"))
+
+        self.queue = Old(self.host.reactor)
+        work = self.make(Routes([Route("mail", record)]), words=("--keep=7d",))
+        work.startService()
+        [line] = self.host.failures
+        self.assertIn("does not know history", line)
+        self.successResultOf(work.stopService())
+
+    def test_it_may_be_stopped_while_it_waits_for_the_queue(self):
+        self.queue.go_away()
+        work = self.make(Routes([Route("mail", record)]), words=("--keep=7d",))
+        work.startService()
+        self.queue.come_back()
+        self.successResultOf(work.stopService())
+        self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
 
     def test_patterns_need_a_queue_that_lists_its_types(self):
         found = FoundHandler(Handler("a.*", f"{__name__}.record"), "")

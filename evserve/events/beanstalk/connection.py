@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from attrs import define, field
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
@@ -52,7 +53,8 @@ class Connection(Protocol):
 
     patience: the seconds for which the server may be silent, beyond what a command may wait.
     on_lost: called once, when the connection is gone.  watching, used: the state that the server
-    keeps for this connection, once it has run all that was sent.  error: why the connection can
+    keeps for this connection, once it has run all that was sent.  extended: whether it has the
+    verbs that evserve adds, or None while that is unknown.  error: why the connection can
     no longer be used, or None.
     """
 
@@ -62,6 +64,7 @@ class Connection(Protocol):
     on_lost: Callable[["Connection"], None] = field(kw_only=True)
     watching: frozenset[str] = field(init=False, default=frozenset({"default"}))
     used: str = field(init=False, default="default")
+    extended: bool | None = field(init=False, default=None)
     error: QueueError | None = field(init=False, default=None)
     _stream: ITCPTransport = field(init=False)
     _parser: ReplyParser = field(init=False, factory=ReplyParser)
@@ -181,8 +184,7 @@ class Connection(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.error is None:
-            orderly = isinstance(reason.value, ConnectionDone)
-            cause = "closed by the server" if orderly else reason.getErrorMessage().rstrip(".")
+            cause = explain_loss(reason.value)
             self._end(QueueUnavailable(f"lost the connection to {self.server}: {cause}"))
         self._cancel_timer()
         self.on_lost(self)
@@ -198,3 +200,12 @@ class Connection(Protocol):
         unanswered, self._sent = self._sent, deque()
         for sent in unanswered:
             sent.result.errback(error)
+
+
+def explain_loss(error: BaseException) -> str:
+    """Return why a connection ended."""
+    if isinstance(error, ConnectionDone):
+        return "closed by the server"
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return "; ".join(str(each[-1]) for each in error.args[0])
+    return str(error).rstrip(".") or type(error).__name__

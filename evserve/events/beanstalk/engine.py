@@ -1,31 +1,43 @@
 """BeanstalkQueue: an EventQueue over the beanstalkd protocol."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from math import ceil
 from time import time
 from typing import ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, FirstError, fail, gatherResults
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from evserve.events.beanstalk import protocol
 from evserve.events.beanstalk.connection import Connection
 from evserve.events.beanstalk.pool import ConnectionPool
-from evserve.events.beanstalk.protocol import Command
-from evserve.events.errors import NotReserved, QueueError, QueueFull, QueueUnavailable
+from evserve.events.beanstalk.protocol import Command, Taken
+from evserve.events.errors import (
+    NotReserved,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+    Unsupported,
+)
 from evserve.events.event import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     ERRORS,
     Event,
+    State,
+    Stored,
     check_binding,
     check_event,
+    check_id,
+    check_key,
+    check_many,
     check_number,
     check_put,
     check_reason,
     check_seconds,
+    check_shown_state,
     check_type,
     check_types,
     error_record,
@@ -54,18 +66,33 @@ def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]
 
 
 @define(eq=False)
+class _Loan:
+    """A connection that is not in the pool, because events which it reserved are not settled.
+
+    held: how many these are.  shared: whether another consumer has been given the connection
+    meanwhile.
+    """
+
+    connection: Connection
+    held: int
+    shared: bool = False
+
+
+@define(eq=False)
 class _Reservation:
     """The receipt of an event: the connection that can settle it, until it is settled.
 
     event: as the server described it.  until: the earliest time at which the TTR can run out.
-    shared: whether another consumer has been given the connection meanwhile.
     """
 
-    connection: Connection
+    loan: _Loan
     event: Event
     until: float
     settled: bool = False
-    shared: bool = False
+
+    @property
+    def connection(self) -> Connection:
+        return self.loan.connection
 
 
 @define(eq=False)
@@ -83,7 +110,16 @@ class BeanstalkQueue:
     patience: float = 5.0
     wall_clock: Callable[[], float] = time
     capabilities: Capability = field(
-        init=False, default=Capability.DURABLE | Capability.LIST_TYPES | Capability.FAN_OUT
+        init=False,
+        default=(
+            Capability.DURABLE
+            | Capability.LIST_TYPES
+            | Capability.FAN_OUT
+            | Capability.KEYS
+            | Capability.TRUNCATE
+            | Capability.SHARED
+            | Capability.DRAIN
+        ),
     )
     _pool: ConnectionPool = field(
         init=False,
@@ -102,44 +138,88 @@ class BeanstalkQueue:
         priority: int = DEFAULT_PRIORITY,
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
+        key: str | None = None,
     ) -> Deferred[str]:
         tube, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
-        return self._in_tube(tube, protocol.put(data, pri, wait, run))
+        only = check_key(key)
+        if only is None:
+            return self._in_tube(tube, protocol.put(data, pri, wait, run))
+        command = protocol.put_key(only, data, pri, wait, run)
+        return self._in_tube(tube, command, extended=True)
 
     @_never_raising
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
-        wait = None if timeout is None else check_seconds("timeout", timeout)
-        return Deferred.fromCoroutine(self._reserve(check_types(types), wait))
+        taken = self.reserve_many(types, 1, timeout)
+        return taken.addCallback(lambda events: events[0] if events else None)
 
-    async def _reserve(self, types: frozenset[str], timeout: float | None) -> Event | None:
+    @_never_raising
+    def reserve_many(
+        self, types: Collection[str], limit: int, timeout: float | None = None
+    ) -> Deferred[list[Event]]:
+        wait = None if timeout is None else check_seconds("timeout", timeout)
+        return Deferred.fromCoroutine(self._reserve(check_types(types), check_many(limit), wait))
+
+    async def _reserve(
+        self, types: frozenset[str], limit: int, timeout: float | None
+    ) -> list[Event]:
+        async def take(connection: Connection) -> list[tuple[Event, float]]:
+            connection.watch(types)
+            deadline = None if timeout is None else self.clock.seconds() + timeout
+            while True:
+                left = RENEW if deadline is None else max(0.0, deadline - self.clock.seconds())
+                taken = await _take_ready(connection, limit, ceil(min(left, RENEW)))
+                if described := await self._describe(connection, taken):
+                    return described
+                if not taken and deadline is not None and self.clock.seconds() >= deadline:
+                    return []
+
+        return await self._borrow(types, take)
+
+    @_never_raising
+    def reserve_event(self, event_id: str) -> Deferred[Event | None]:
+        return Deferred.fromCoroutine(self._reserve_event(check_id(event_id)))
+
+    async def _reserve_event(self, number: int) -> Event | None:
+        async def take(connection: Connection) -> list[tuple[Event, float]]:
+            taken = await connection.run(protocol.reserve_job(number))
+            return [] if taken is None else await self._describe(connection, [taken])
+
+        events = await self._borrow(frozenset(), take)
+        return events[0] if events else None
+
+    async def _describe(
+        self, connection: Connection, taken: list[Taken]
+    ) -> list[tuple[Event, float]]:
+        """Return the events `taken`, and the earliest times at which their TTRs can run out."""
+        asked = self.clock.seconds()
+        asking = [connection.run(protocol.stats_job(each)) for each in taken]
+        try:
+            described = await gatherResults(asking, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        return [(each.event, asked + each.left) for each in described if each is not None]
+
+    async def _borrow(
+        self,
+        types: frozenset[str],
+        take: Callable[[Connection], Awaitable[list[tuple[Event, float]]]],
+    ) -> list[Event]:
+        """Reserve with `take` on a connection, which stays lent until all events are settled."""
         connection = await self._pool.acquire(types)
         try:
-            connection.watch(types)
-            reservation = await self._take(connection, timeout)
+            described = await take(connection)
         except (CancelledError, QueueError):
             # The server may have given an event already; only closing gives it back.
             connection.close_after_replies()
             raise
-        if reservation is None:
+        if not described:
             self._pool.release(connection)
-            return None
-        return evolve(reservation.event, receipt=reservation)
-
-    async def _take(self, connection: Connection, timeout: float | None) -> _Reservation | None:
-        deadline = None if timeout is None else self.clock.seconds() + timeout
-        while True:
-            left = RENEW if deadline is None else max(0.0, deadline - self.clock.seconds())
-            taken = await connection.run(protocol.reserve(ceil(min(left, RENEW))))
-            if taken is not None:
-                asked = self.clock.seconds()
-                described = await connection.run(protocol.stats_job(taken))
-                if described is not None:
-                    event, left = described
-                    return _Reservation(connection, event, asked + left)
-            elif deadline is not None and self.clock.seconds() >= deadline:
-                return None
+        loan = _Loan(connection, len(described))
+        return [
+            evolve(event, receipt=_Reservation(loan, event, until)) for event, until in described
+        ]
 
     @_never_raising
     def ack(self, event: Event) -> Deferred[None]:
@@ -222,8 +302,10 @@ class BeanstalkQueue:
         try:
             await done
         except QueueFull:
-            reservation.settled = False
-            reservation.shared = not self._pool.withdraw(reservation.connection)
+            loan, reservation.settled = reservation.loan, False
+            if not loan.held:
+                loan.shared = not self._pool.withdraw(loan.connection)
+            loan.held += 1
             raise
 
     def _check_ttr(self, reservation: _Reservation) -> None:
@@ -234,12 +316,63 @@ class BeanstalkQueue:
             raise NotReserved(message)
 
     def _release(self, reservation: _Reservation) -> None:
-        if not reservation.shared:
-            self._pool.release(reservation.connection)
+        loan = reservation.loan
+        loan.held -= 1
+        if not (loan.held or loan.shared):
+            self._pool.release(loan.connection)
 
     @_never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
         return self._in_tube(check_type(event_type), protocol.kick(check_number("limit", limit)))
+
+    @_never_raising
+    def peek(self, event_type: str, state: State = State.READY) -> Deferred[Stored | None]:
+        shown = self._peek(check_type(event_type), check_shown_state(state))
+        return Deferred.fromCoroutine(shown)
+
+    async def _peek(self, tube: str, state: State) -> Stored | None:
+        while (found := await self._in_tube(tube, protocol.peek(state))) is not None:
+            stored = await self._run(protocol.stats_job(found))
+            if stored is not None:  # else it has been settled meanwhile: look again
+                return stored
+        return None
+
+    @_never_raising
+    def find(self, event_id: str) -> Deferred[Stored | None]:
+        return Deferred.fromCoroutine(self._find(check_id(event_id)))
+
+    async def _find(self, number: int) -> Stored | None:
+        found = await self._run(protocol.peek_job(number))
+        return None if found is None else await self._run(protocol.stats_job(found))
+
+    @_never_raising
+    def delete(self, event_id: str) -> Deferred[bool]:
+        return self._run(protocol.delete_job(check_id(event_id)))
+
+    @_never_raising
+    def truncate(self, event_type: str) -> Deferred[int]:
+        return Deferred.fromCoroutine(self._truncate(check_type(event_type)))
+
+    async def _truncate(self, tube: str) -> int:
+        """Truncate on a connection of its own: that may take long, and others should not wait."""
+        connection = await self._pool.acquire(frozenset())
+        try:
+            count = await connection.run(protocol.truncate(tube))
+        except (CancelledError, QueueError):
+            connection.close_after_replies()
+            raise
+        self._pool.release(connection)
+        return count
+
+    @_never_raising
+    def pause(self, event_type: str, seconds: int) -> Deferred[None]:
+        tube, length = check_type(event_type), check_number("seconds", seconds)
+        # The tube must exist, and does when it is in use; beanstalkd forgets the pause of a tube
+        # that has no event when nobody watches it and it is not in use any more.
+        return self._in_tube(tube, protocol.pause_tube(tube, length))
+
+    def drain(self, *, on: bool) -> Deferred[None]:
+        return self._run(protocol.drain(on=on))
 
     @_never_raising
     def depth(self, event_type: str) -> Deferred[Depth]:
@@ -256,15 +389,38 @@ class BeanstalkQueue:
     def unbind(self, source: str, target: str) -> Deferred[None]:
         return self._run(protocol.unbind(*check_binding(source, target)))
 
+    def bindings(self) -> Deferred[list[tuple[str, str]]]:
+        return self._run(protocol.list_bindings()).addCallback(sorted)
+
     def close(self) -> Deferred[None]:
         return self._pool.close()
 
     def _run(self, command: Command[T]) -> Deferred[T]:
         return self._pool.on_shared(lambda connection: connection.run(command))
 
-    def _in_tube(self, tube: str, command: Command[T]) -> Deferred[T]:
+    def _in_tube(self, tube: str, command: Command[T], *, extended: bool = False) -> Deferred[T]:
+        """Run `command` for `tube`; extended: only on a server that surely knows it."""
+
         def send(connection: Connection) -> Deferred[T]:
+            if extended and not connection.extended:
+                return fail(Unsupported("the server has no keys: it is beanstalkd"))
             connection.use(tube)
             return connection.run(command)
 
-        return self._pool.on_shared(send)
+        return self._pool.on_shared(send, extended=extended)
+
+
+async def _take_ready(connection: Connection, limit: int, seconds: int) -> list[Taken]:
+    """Reserve up to `limit` jobs that are ready when the first one is; wait for it."""
+    if limit > 1 and connection.extended is not False:
+        try:
+            return await connection.run(protocol.reserve_batch(limit, seconds))
+        except Unsupported:
+            connection.extended = False
+    taken: list[Taken] = []
+    while len(taken) < limit:
+        each = await connection.run(protocol.reserve(0 if taken else seconds))
+        if each is None:
+            break
+        taken.append(each)
+    return taken

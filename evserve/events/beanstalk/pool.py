@@ -2,10 +2,11 @@
 
 A server answers the commands of one connection in turn, so no command can be answered on a
 connection that waits for an event; and only the connection that reserved an event may settle it.
-So each wait and each reserved event has a connection of its own, which is used again afterwards.
-All other calls share one.
+So each wait has a connection of its own, as have the events that it ends with; it is used again
+when they are settled. All other calls share one.
 """
 
+from collections import deque
 from collections.abc import Callable
 from random import random
 from typing import TypeVar, cast
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 
 from evserve.backoff import BackOff
 from evserve.events.beanstalk.connection import Connection
+from evserve.events.beanstalk.protocol import probe
 from evserve.events.errors import QueueClosed, QueueUnavailable
 
 
@@ -53,7 +55,8 @@ class ConnectionPool:
     _open: dict[Connection, Deferred[None]] = field(init=False, factory=dict)
     _idle: list[Connection] = field(init=False, factory=list)
     _shared: Connection | None = field(init=False, default=None)
-    _waiting: list[Deferred[Connection]] = field(init=False, factory=list)
+    _waiting: deque[tuple[Deferred[Connection], bool]] = field(init=False, factory=deque)
+    _preparing: bool = field(init=False, default=False)
     _lock: DeferredLock = field(init=False, factory=DeferredLock)
     _failures: int = field(init=False, default=0)
     _cause: str = field(init=False, default="no answer")
@@ -82,27 +85,48 @@ class ConnectionPool:
         self._idle.remove(connection)
         return True
 
-    def on_shared(self, send: Callable[[Connection], Deferred[T]]) -> Deferred[T]:
-        """Call `send` with the shared connection, once there is one."""
+    def on_shared(
+        self, send: Callable[[Connection], Deferred[T]], *, extended: bool = False
+    ) -> Deferred[T]:
+        """Call `send` with the shared connection, once there is one.
+
+        extended: and once it knows whether the server has the verbs that evserve adds. Another
+        server would take the body that follows such a verb for commands.
+        """
         if self._closed is not None:
             return fail(self._closed)
-        if self._shared is not None and self._shared.error is None:
-            return send(self._shared)
+        shared = self._shared
+        if shared is not None and shared.error is None and not self._preparing:
+            is_known = shared.extended is not None
+            if is_known or not extended:
+                return send(shared)
         waiting: Deferred[Connection] = Deferred()
-        self._waiting.append(waiting)
-        if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._connect()).addBoth(self._share)
+        self._waiting.append((waiting, extended))
+        if not self._preparing:
+            self._preparing = True
+            Deferred.fromCoroutine(self._serve_waiting())
         return waiting.addCallback(send)
 
-    def _share(self, outcome: Connection | Failure) -> None:
-        if isinstance(outcome, Connection):
-            self._shared = outcome
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            if isinstance(outcome, Connection):
-                each.callback(outcome)
+    async def _serve_waiting(self) -> None:
+        """Give the shared connection to those who wait for it, in the order of their calls."""
+        while self._waiting:
+            try:
+                connection = await self._prepare_shared(extended=self._waiting[0][1])
+            except Exception as error:  # of whatever class: all who wait get it
+                failed, self._waiting = self._waiting, deque()
+                for waiting, _ in failed:
+                    waiting.errback(error)
             else:
-                each.errback(outcome.value)
+                self._waiting.popleft()[0].callback(connection)
+        self._preparing = False
+
+    async def _prepare_shared(self, *, extended: bool) -> Connection:
+        if self._shared is None or self._shared.error is not None:
+            self._shared = await self._connect()
+        shared = self._shared
+        if extended and shared.extended is None:
+            shared.extended = await shared.run(probe())
+        return shared
 
     def close(self) -> Deferred[None]:
         """Close every connection; fires when all are gone."""

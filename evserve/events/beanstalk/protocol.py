@@ -1,11 +1,13 @@
 """The beanstalkd protocol as a client sees it: bytes only, no network.
 
-After protocol.txt of beanstalkd 1.13, and docs/protocol.md for `bind` and `unbind`. A connection
-sends the `wire` of a Command and passes the reply to its `outcome`. Here the protocol's words are
-used: a job is an event, a tube is a type.
+After protocol.txt of beanstalkd 1.13, and docs/protocol.md for the verbs that evserve adds: their
+outcomes raise Unsupported if the server is beanstalkd. A connection sends the `wire` of a Command
+and passes the reply to its `outcome`. Here the protocol's words are used: a job is an event, a
+tube is a type.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Final, Generic, TypeVar
 
@@ -19,17 +21,24 @@ from evserve.events.errors import (
     QueueUnavailable,
     Unsupported,
 )
-from evserve.events.event import Event
+from evserve.events.event import Event, State, Stored
 from evserve.events.event_queue import Depth
 
 
 T = TypeVar("T")
 
 _WITH_BODY: Final = {b"RESERVED": 3, b"FOUND": 3, b"OK": 2}
-"""The replies that have a body, and the number of words in their line; the last is its size."""
+"""The replies that have a body, and the number of words in their line; the last is its size.
+
+In a batch the line of RESERVED has one more word: the tube.
+"""
 
 _MAX_LINE: Final = 512
 """Longer than the line of any reply: a tube's name has at most 200 bytes."""
+
+
+_TRUNCATION: Final = 600
+"""Seconds that the server may take to truncate a tube: about ten for a million jobs."""
 
 
 class Misunderstood(QueueError):  # noqa: N818 - it says what happened, as QueueError's kinds do
@@ -45,11 +54,15 @@ class MalformedReply(Exception):  # noqa: N818 - it says what happened, as Twist
 
 @frozen
 class Reply:
-    """One reply: the first word of its line, the other words, and the body if it has one."""
+    """One reply: the first word of its line, the other words, and the body if it has one.
+
+    parts: the replies that a RESERVED_BATCH consists of.
+    """
 
     word: bytes
     arguments: tuple[bytes, ...] = ()
     body: bytes = b""
+    parts: tuple["Reply", ...] = ()
 
 
 @define(eq=False)
@@ -57,6 +70,8 @@ class ReplyParser:
     """Turns bytes, cut anywhere, into replies."""
 
     _buffer: bytearray = field(init=False, factory=bytearray)
+    _batch: list[Reply] = field(init=False, factory=list)
+    _missing: int = field(init=False, default=0)
 
     def feed(self, data: bytes) -> list[Reply]:
         """Return the replies that `data` completes, in order; raises MalformedReply."""
@@ -66,9 +81,9 @@ class ReplyParser:
         start = 0
         while (end := self._line_end(start)) >= 0:
             words = bytes(buffer[start:end]).split(b" ")
-            size = _body_size(words)
+            size = _body_size(words, in_batch=self._missing > 0)
             if size is None:
-                replies.append(Reply(words[0], tuple(words[1:])))
+                self._add(Reply(words[0], tuple(words[1:])), replies)
                 start = end + 2
                 continue
             body_end = end + 2 + size
@@ -76,10 +91,26 @@ class ReplyParser:
                 break
             if buffer[body_end : body_end + 2] != b"\r\n":
                 raise MalformedReply(f"no line end after a body of {size} bytes")
-            replies.append(Reply(words[0], tuple(words[1:-1]), bytes(buffer[end + 2 : body_end])))
+            body = bytes(buffer[end + 2 : body_end])
+            self._add(Reply(words[0], tuple(words[1:-1]), body), replies)
             start = body_end + 2
         del buffer[:start]
         return replies
+
+    def _add(self, reply: Reply, replies: list[Reply]) -> None:
+        """Add `reply` to `replies`, or to the batch that it belongs to."""
+        if self._missing:
+            if reply.word != b"RESERVED":
+                raise MalformedReply(f"{reply.word!r} in a batch of events")
+            self._batch.append(reply)
+            self._missing -= 1
+            if not self._missing:
+                replies.append(Reply(b"RESERVED_BATCH", parts=tuple(self._batch)))
+                self._batch = []
+        elif reply.word == b"RESERVED_BATCH":
+            self._missing = int(reply.arguments[0])
+        else:
+            replies.append(reply)
 
     def _line_end(self, start: int) -> int:
         end = self._buffer.find(b"\r\n", start, start + _MAX_LINE)
@@ -88,10 +119,12 @@ class ReplyParser:
         return end
 
 
-def _body_size(words: list[bytes]) -> int | None:
+def _body_size(words: list[bytes], *, in_batch: bool) -> int | None:
     count = _WITH_BODY.get(words[0])
     if count is None:
         return None
+    if in_batch and len(words) == count + 1:
+        del words[-1]  # the tube, which stats-job tells as well
     if len(words) != count or not words[-1].isdigit():
         raise MalformedReply(f"{b' '.join(words)!r} does not say how long its body is")
     return int(words[-1])
@@ -150,6 +183,20 @@ def put(body: bytes, priority: int, delay: float, ttr: int) -> Command[str]:
     )
 
 
+def put_key(key: str, body: bytes, priority: int, delay: float, ttr: int) -> Command[str]:
+    """Store a job unless the tube in use has one with that key; the result is the id of either.
+
+    Never to be sent to a server that may not know it, which would take the body for commands.
+    """
+    head = b"put-key %b %d %d %d %d\r\n" % (key.encode(), priority, ceil(delay), ttr, len(body))
+
+    def outcome(reply: Reply) -> str:
+        word = b"EXISTS" if reply.word == b"EXISTS" else b"INSERTED"
+        return _expect(reply, word).arguments[0].decode()
+
+    return Command(head + body + b"\r\n", outcome)
+
+
 def use(tube: str) -> Command[None]:
     """Make `tube` the one for the next `put` and `kick`."""
     return _command(f"use {tube}", b"USING")
@@ -167,7 +214,7 @@ def ignore(tube: str) -> Command[None]:
 
 @frozen
 class Taken:
-    """A reserved job: all that the reply to `reserve` tells about it."""
+    """A job that was reserved or peeked at: all that such a reply tells about it."""
 
     number: str
     body: bytes
@@ -181,16 +228,53 @@ def reserve(timeout: int) -> Command[Taken | None]:
 def _taken(reply: Reply) -> Taken | None:
     if reply.word in (b"TIMED_OUT", b"DEADLINE_SOON"):
         return None
-    return Taken(_expect(reply, b"RESERVED").arguments[0].decode(), reply.body)
+    return _job(_expect(reply, b"RESERVED"))
 
 
-def stats_job(taken: Taken) -> Command[tuple[Event, int] | None]:
-    """Ask for the rest about a job: an Event without a receipt, and the seconds of its TTR left.
+def _job(reply: Reply) -> Taken:
+    return Taken(reply.arguments[0].decode(), reply.body)
 
-    The result is None if the job is gone.
-    """
 
-    def outcome(reply: Reply) -> tuple[Event, int] | None:
+def reserve_batch(limit: int, timeout: int) -> Command[list[Taken]]:
+    """Reserve up to `limit` jobs that are ready when the first one is."""
+
+    def outcome(reply: Reply) -> list[Taken]:
+        if reply.word in (b"TIMED_OUT", b"DEADLINE_SOON"):
+            return []
+        if reply.word == b"BAD_FORMAT":  # of beanstalkd, for a line that begins with "reserve"
+            raise Unsupported("the server does not know reserve-batch (BAD_FORMAT)")
+        batch = _expect(_supported(reply, "reserve-batch"), b"RESERVED_BATCH")
+        return [_job(each) for each in batch.parts]
+
+    return Command(b"reserve-batch %d %d\r\n" % (limit, timeout), outcome, timeout)
+
+
+def reserve_job(number: int) -> Command[Taken | None]:
+    """Reserve one job by its id; None if there is none, or it is reserved."""
+    return Command(b"reserve-job %d\r\n" % number, partial(_job_or_none, b"RESERVED"))
+
+
+def peek_job(number: int) -> Command[Taken | None]:
+    """Show a job; None if there is none."""
+    return Command(b"peek %d\r\n" % number, partial(_job_or_none, b"FOUND"))
+
+
+def peek(state: State) -> Command[Taken | None]:
+    """Show the next job of the tube in use in READY, DELAYED or BURIED; None if there is none."""
+    line = f"peek-{state.name.lower()}\r\n".encode()
+    return Command(line, partial(_job_or_none, b"FOUND"))
+
+
+def _job_or_none(word: bytes, reply: Reply) -> Taken | None:
+    if reply.word == b"NOT_FOUND":
+        return None
+    return _job(_expect(_supported(reply, "reserve-job"), word))
+
+
+def stats_job(taken: Taken) -> Command[Stored | None]:
+    """Ask for the rest about a job; None if it is gone."""
+
+    def outcome(reply: Reply) -> Stored | None:
         if reply.word == b"NOT_FOUND":
             return None
         stats = _dictionary(_expect(reply, b"OK").body)
@@ -207,7 +291,8 @@ def stats_job(taken: Taken) -> Command[tuple[Event, int] | None]:
             buries=int(stats["buries"]),
             kicks=int(stats["kicks"]),
         )
-        return event, int(stats.get("time-left", stats["ttr"]))
+        state = State[stats["state"].upper()]
+        return Stored(event, state, int(stats["age"]), max(0, int(stats["time-left"])))
 
     return Command(f"stats-job {taken.number}\r\n".encode(), outcome)
 
@@ -215,6 +300,15 @@ def stats_job(taken: Taken) -> Command[tuple[Event, int] | None]:
 def delete(event: Event) -> Command[None]:
     """Remove a job."""
     return _command(f"delete {event.id}", b"DELETED")
+
+
+def delete_job(number: int) -> Command[bool]:
+    """Remove a job; False if there is none, or another connection has reserved it."""
+
+    def outcome(reply: Reply) -> bool:
+        return reply.word != b"NOT_FOUND" and bool(_expect(reply, b"DELETED"))
+
+    return Command(b"delete %d\r\n" % number, outcome)
 
 
 def release(event: Event, delay: float) -> Command[None]:
@@ -239,6 +333,31 @@ def kick(limit: int) -> Command[int]:
     )
 
 
+def truncate(tube: str) -> Command[int]:
+    """Remove the jobs of `tube` that are not reserved; the result is how many there were."""
+
+    def outcome(reply: Reply) -> int:
+        if reply.word == b"NOT_FOUND":
+            return 0
+        return int(_expect(_supported(reply, "truncate"), b"TRUNCATED").arguments[0])
+
+    return Command(f"truncate {tube}\r\n".encode(), outcome, _TRUNCATION)
+
+
+def pause_tube(tube: str, seconds: int) -> Command[None]:
+    """Reserve nothing from `tube`, which must exist, for `seconds`."""
+    return _command(f"pause-tube {tube} {seconds}", b"PAUSED")
+
+
+def drain(*, on: bool) -> Command[None]:
+    """Have the server refuse every put, or accept them again."""
+
+    def outcome(reply: Reply) -> None:
+        _expect(_supported(reply, "drain"), b"DRAIN")
+
+    return Command(b"drain on\r\n" if on else b"drain off\r\n", outcome)
+
+
 def stats_tube(tube: str) -> Command[Depth]:
     """Count the jobs of `tube`."""
     return Command(f"stats-tube {tube}\r\n".encode(), _depth)
@@ -249,15 +368,16 @@ def _depth(reply: Reply) -> Depth:
         return Depth()
     stats = _dictionary(_expect(reply, b"OK").body)
     states = ("ready", "reserved", "delayed", "buried")
-    return Depth(**{state: int(stats[f"current-jobs-{state}"]) for state in states})
+    counts = {state: int(stats[f"current-jobs-{state}"]) for state in states}
+    return Depth(**counts, paused=max(0, int(stats["pause-time-left"])))
 
 
 def list_tubes() -> Command[list[str]]:
     """List the tubes that exist."""
-    return Command(b"list-tubes\r\n", _tubes)
+    return Command(b"list-tubes\r\n", _list)
 
 
-def _tubes(reply: Reply) -> list[str]:
+def _list(reply: Reply) -> list[str]:
     lines = _expect(reply, b"OK").body.decode().splitlines()
     return [line[2:].strip('"') for line in lines if line.startswith("- ")]
 
@@ -268,7 +388,7 @@ def bind(source: str, target: str) -> Command[None]:
 
 
 def _bound(reply: Reply) -> None:
-    _expect(_supported(reply), b"BOUND")
+    _expect(_supported(reply, "bind"), b"BOUND")
 
 
 def unbind(source: str, target: str) -> Command[None]:
@@ -278,13 +398,31 @@ def unbind(source: str, target: str) -> Command[None]:
 
 def _unbound(reply: Reply) -> None:
     if reply.word != b"NOT_FOUND":
-        _expect(_supported(reply), b"UNBOUND")
+        _expect(_supported(reply, "unbind"), b"UNBOUND")
 
 
-def _supported(reply: Reply) -> Reply:
-    """Return the reply to a command that beanstalkd lacks; raises Unsupported."""
+def list_bindings() -> Command[list[tuple[str, str]]]:
+    """List the bindings, as pairs of source and target."""
+    return Command(b"list-bindings\r\n", _pairs)
+
+
+def _pairs(reply: Reply) -> list[tuple[str, str]]:
+    lines = _list(_supported(reply, "list-bindings"))
+    return [(source, target) for source, target in (line.split(" ") for line in lines)]
+
+
+def probe() -> Command[bool]:
+    """Ask whether the server has the verbs that evserve adds, by one that changes nothing."""
+    return Command(
+        b"list-bindings\r\n",
+        lambda reply: reply.word != b"UNKNOWN_COMMAND" and bool(_expect(reply, b"OK")),
+    )
+
+
+def _supported(reply: Reply, verb: str) -> Reply:
+    """Return the reply to a command that beanstalkd may lack; raises Unsupported."""
     if reply.word == b"UNKNOWN_COMMAND":
-        raise Unsupported("the server has no bindings (UNKNOWN_COMMAND)")
+        raise Unsupported(f"the server does not know {verb} (UNKNOWN_COMMAND)")
     return reply
 
 

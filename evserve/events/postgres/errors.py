@@ -5,7 +5,8 @@ The classes of SQLSTATE are in Postgres's manual, appendix A.
 
 from typing import Final
 
-from psycopg.pq import DiagnosticField, PGresult
+from psycopg.pq import DiagnosticField
+from psycopg.pq.abc import PGresult
 
 from evserve.events.errors import BadEvent, QueueError, QueueFull, QueueUnavailable
 

@@ -1,4 +1,4 @@
-"""The schema of the queue: tables, indexes, the function `put`, and how they are made and migrated.
+"""The schema of the queue: tables, indexes, the function `put`, and their migrations.
 
 The engine and the queue server on Postgres share them. Everything is in one schema of its own, so
 that one database can hold several queues.
@@ -8,7 +8,8 @@ import re
 from hashlib import sha256
 from typing import Final
 
-from psycopg.pq import ExecStatus, PGconn, PGresult
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 from evserve.events.errors import BadQueueURL, QueueUnavailable
 from evserve.events.postgres.errors import statement_error
@@ -19,6 +20,12 @@ DEFAULT_SCHEMA: Final = "evserve"
 VERSION: Final = 1
 """The version of the schema that this program makes and understands."""
 
+OWNER_LOCKS: Final = """
+FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""Where to find the locks of owners: the class is `classid`, as an unsigned number."""
+
 _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 
 # Who reads what:
@@ -27,12 +34,15 @@ _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 #   event_waiting  kick, peek, depth: delayed and buried events of a type
 # A reserved event is in no index by type: it leaves `event_ready`, and that is all.
 #
+# An engine has a row in `owner` and, in its session, an advisory lock on it (see owner_class): who
+# finds a row without a lock gives the events back.
+#
 # `due` is when the delay or the reservation ends; for a buried event, when it was buried. The ids
 # come from a sequence without a cache, because a cache for each session would break the order of
 # puts among processes; taking one costs a microsecond.
 _TABLES: Final = """
 CREATE SEQUENCE {schema}.event_id;
-CREATE SEQUENCE {schema}.owner AS integer CYCLE;
+CREATE TABLE {schema}.owner (id serial PRIMARY KEY);
 CREATE TABLE {schema}.event (
     id bigint PRIMARY KEY DEFAULT nextval('{schema}.event_id'),
     type text COLLATE "C" NOT NULL,
@@ -130,8 +140,10 @@ BEGIN
         RETURNING id INTO number;
     ELSE
         LOOP
-            INSERT INTO {schema}.event (type, state, priority, delay, ttr, created, due, key, body)
-            VALUES (put.type, waits, put.priority, put.delay, put.ttr, now, ends, put.key, put.body)
+            INSERT INTO {schema}.event
+                (type, state, priority, delay, ttr, created, due, key, body)
+            VALUES
+                (put.type, waits, put.priority, put.delay, put.ttr, now, ends, put.key, put.body)
             ON CONFLICT (type, key) WHERE key IS NOT NULL DO NOTHING
             RETURNING id INTO number;
             EXIT WHEN number IS NOT NULL;
@@ -196,10 +208,10 @@ def prepare_schema(connection: PGconn, schema: str, *, version: int = VERSION) -
     if _version(connection, schema) == version:
         return
     # Whoever comes second finds that all is done. The lock is that of the transaction.
-    _execute(connection, "BEGIN")
+    execute(connection, "BEGIN")
     try:
         key = _lock_key(f"evserve schema {schema}")
-        _execute(connection, f"SELECT pg_advisory_xact_lock({key})")
+        execute(connection, f"SELECT pg_advisory_xact_lock({key})")
         found = _version(connection, schema)
         if found > version:
             raise QueueUnavailable(
@@ -211,10 +223,11 @@ def prepare_schema(connection: PGconn, schema: str, *, version: int = VERSION) -
         if found == 0:
             _create_schema(connection, schema)
         for migration in _MIGRATIONS[found:version]:
-            _execute(connection, _named(migration, schema))
-        _execute(connection, _named("DELETE FROM {schema}.version", schema))
-        _execute(connection, _named(f"INSERT INTO {{schema}}.version VALUES ({version})", schema))
-        _execute(connection, "COMMIT")
+            execute(connection, _named(migration, schema))
+        execute(connection, _named("DELETE FROM {schema}.version", schema))
+        number = f"INSERT INTO {{schema}}.version VALUES ({version})"
+        execute(connection, _named(number, schema))
+        execute(connection, "COMMIT")
     finally:
         connection.exec_(b"ROLLBACK")  # of nothing, after the commit
 
@@ -228,20 +241,25 @@ def _named(statements: str, schema: str) -> str:
 def _version(connection: PGconn, schema: str) -> int:
     """Return the version of the schema; 0 if there are no tables."""
     table = _named("SELECT to_regclass('{schema}.version')", schema)
-    if not _execute(connection, table).get_value(0, 0):
+    if not execute(connection, table).get_value(0, 0):
         return 0
     number = _named("SELECT max(number) FROM {schema}.version", schema)
-    return int(_execute(connection, number).get_value(0, 0) or 0)
+    return int(execute(connection, number).get_value(0, 0) or 0)
 
 
 def _create_schema(connection: PGconn, schema: str) -> None:
     """Make the schema unless somebody has made it already, for a role that may not."""
-    found = _execute(connection, f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'")
+    exists = _named("SELECT 1 FROM pg_namespace WHERE nspname = '{channel}'", schema)
+    found = execute(connection, exists)
     if found.ntuples == 0:
-        _execute(connection, _named("CREATE SCHEMA {schema}", schema))
+        execute(connection, _named("CREATE SCHEMA {schema}", schema))
 
 
-def _execute(connection: PGconn, statements: str) -> PGresult:
+def execute(connection: PGconn, statements: str) -> PGresult:
+    """Run statements and wait for them; return the last one's result, in text.
+
+    Raises QueueError.
+    """
     result = connection.exec_(statements.encode())
     if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
         raise statement_error(result)

@@ -24,7 +24,7 @@ from evserve.events.beanstalk.engine import BeanstalkQueue
 
 STATS = (
     b'---\nid: 7\ntube: "mail"\npri: 3\nage: 0\ndelay: 0\nttr: 60\ntime-left: 59\nreserves: 2\n'
-    b"timeouts: 1\nreleases: 0\nburies: 0\nkicks: 0\n"
+    b"timeouts: 1\nreleases: 0\nburies: 0\nkicks: 0\nstate: reserved\n"
 )
 TAKEN = b"RESERVED 7 4\r\nbody\r\n"
 DESCRIBED = b"OK %d\r\n%s\r\n" % (len(STATS), STATS)
@@ -205,6 +205,96 @@ class ProducerTests(EngineTestCase):
         self.queue.depth("a").addErrback(lambda _: None)
         self.expect(0, b"stats-tube a\r\n", b"NOT_FOUND\r\nNOT_FOUND\r\n")
         self.assertTrue(self.endpoint.servers[0].disconnected)
+
+
+class KeyTests(EngineTestCase):
+    """A server that does not know put-key would take the body for commands."""
+
+    def test_the_body_of_a_put_with_a_key_never_reaches_a_server_without_keys(self):
+        refused = self.queue.put("a", b"delete 1\r\n", key="k")
+        self.expect(0, b"list-bindings\r\n", b"UNKNOWN_COMMAND\r\n")
+        self.failureResultOf(refused, Unsupported)
+        self.failureResultOf(self.queue.put("a", b"delete 1\r\n", key="k"), Unsupported)
+        self.assertEqual(self.endpoint.servers[0].value(), b"")
+
+    def test_puts_with_and_without_keys_keep_their_order(self):
+        self.endpoint.slow = True
+        puts = [
+            self.queue.put("a", b"1"),
+            self.queue.put("a", b"2", key="k"),
+            self.queue.put("a", b"3"),
+            self.queue.put("b", b"4", key="k"),
+        ]
+        self.endpoint.accept()
+        first = b"use a\r\nput 1024 0 60 1\r\n1\r\n"
+        self.expect(0, first + b"list-bindings\r\n", b"USING a\r\nINSERTED 1\r\n")
+        self.expect(0, b"", b"OK 4\r\n---\n\r\n")
+        rest = b"put-key k 1024 0 60 1\r\n2\r\nput 1024 0 60 1\r\n3\r\nuse b\r\n"
+        rest += b"put-key k 1024 0 60 1\r\n4\r\n"
+        self.expect(0, rest, b"INSERTED 2\r\nINSERTED 3\r\nUSING b\r\nEXISTS 9\r\n")
+        self.assertEqual([self.successResultOf(each) for each in puts], ["1", "2", "3", "9"])
+
+    def test_another_server_is_asked_again(self):
+        refused = self.queue.put("a", b"", key="k")
+        self.expect(0, b"list-bindings\r\n", b"UNKNOWN_COMMAND\r\n")
+        self.failureResultOf(refused, Unsupported)
+        self.lose(0)
+        stored = self.queue.put("a", b"", key="k")
+        self.expect(1, b"list-bindings\r\n", b"OK 4\r\n---\n\r\n")
+        self.expect(1, b"use a\r\nput-key k 1024 0 60 0\r\n\r\n", b"USING a\r\nINSERTED 1\r\n")
+        self.assertEqual(self.successResultOf(stored), "1")
+
+
+class BatchTests(EngineTestCase):
+    def take_many(self):
+        waiting = self.queue.reserve_many(["mail"], 5, 9)
+        batch = b"RESERVED_BATCH 2\r\nRESERVED 7 1 mail\r\na\r\nRESERVED 8 1 mail\r\nb\r\n"
+        self.expect(0, WATCH + b"reserve-batch 5 9\r\n", WATCHED + batch)
+        self.expect(0, b"stats-job 7\r\nstats-job 8\r\n", DESCRIBED + DESCRIBED)
+        return self.successResultOf(waiting)
+
+    def test_a_connection_is_used_again_when_all_its_events_are_settled(self):
+        first, second = self.take_many()
+        self.assertEqual((first.id, second.id, second.body), ("7", "8", b"b"))
+        self.queue.ack(first)
+        self.queue.reserve(["mail"], 9)
+        self.assertEqual(len(self.endpoint.servers), 2)
+        self.queue.retry(second)
+        self.queue.reserve(["mail"], 9)
+        wire = b"delete 7\r\nrelease 8 3 0\r\nreserve-with-timeout 9\r\n"
+        self.expect(0, wire, b"DELETED\r\nRELEASED\r\n")
+
+    def test_acknowledgements_that_are_refused_keep_the_connection(self):
+        events = self.take_many()
+        refused = [self.queue.ack(each) for each in events]
+        self.expect(0, b"delete 7\r\ndelete 8\r\n", b"OUT_OF_MEMORY\r\nOUT_OF_MEMORY\r\n")
+        for each in refused:
+            self.failureResultOf(each, QueueFull)
+        self.queue.ack(events[0])
+        self.queue.reserve(["mail"], 9)
+        self.assertEqual(len(self.endpoint.servers), 2)
+        self.queue.ack(events[1])
+        self.queue.reserve(["mail"], 9)
+        self.expect(0, b"delete 7\r\ndelete 8\r\nreserve-with-timeout 9\r\n")
+
+    def test_a_server_without_batches_gives_what_is_ready_one_by_one(self):
+        waiting = self.queue.reserve_many(["mail"], 5, 9)
+        self.expect(0, WATCH + b"reserve-batch 5 9\r\n", WATCHED + b"BAD_FORMAT\r\n")
+        self.expect(0, b"reserve-with-timeout 9\r\n", TAKEN)
+        self.expect(0, b"reserve-with-timeout 0\r\n", b"TIMED_OUT\r\n")
+        self.expect(0, b"stats-job 7\r\n", DESCRIBED)
+        [event] = self.successResultOf(waiting)
+        self.queue.ack(event)
+        self.queue.reserve_many(["mail"], 5, 9)
+        self.expect(0, b"delete 7\r\nreserve-with-timeout 9\r\n")
+
+    def test_a_batch_that_came_when_its_caller_cancelled_is_given_back(self):
+        waiting = self.queue.reserve_many(["mail"], 5)
+        batch = b"RESERVED_BATCH 1\r\nRESERVED 7 1 mail\r\na\r\n"
+        self.expect(0, WATCH + b"reserve-batch 5 30\r\n", WATCHED + batch)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertTrue(self.endpoint.servers[0].disconnecting)
 
 
 class SharedConnectionTests(EngineTestCase):

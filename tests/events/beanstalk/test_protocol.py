@@ -18,10 +18,18 @@ from evserve.events.beanstalk import protocol
 from evserve.events.beanstalk.protocol import MalformedReply, Reply, ReplyParser
 
 
-WIRE = b"INSERTED 1\r\nRESERVED 7 5\r\na\r\nb\n\r\nOK 0\r\n\r\nTIMED_OUT\r\n"
+WIRE = (
+    b"INSERTED 1\r\nRESERVED 7 5\r\na\r\nb\n\r\n"
+    b"RESERVED_BATCH 2\r\nRESERVED 8 1 mail\r\nc\r\nRESERVED 9 0 mail\r\n\r\n"
+    b"OK 0\r\n\r\nTIMED_OUT\r\n"
+)
 REPLIES = [
     Reply(b"INSERTED", (b"1",)),
     Reply(b"RESERVED", (b"7",), b"a\r\nb\n"),
+    Reply(
+        b"RESERVED_BATCH",
+        parts=(Reply(b"RESERVED", (b"8",), b"c"), Reply(b"RESERVED", (b"9",))),
+    ),
     Reply(b"OK"),
     Reply(b"TIMED_OUT"),
 ]
@@ -44,6 +52,8 @@ class ReplyParserTests(SynchronousTestCase):
             b"RESERVED 7\r\n",
             b"RESERVED 7 -1\r\n",
             b"OK 3\r\nabcd\r\n",
+            b"RESERVED 7 1 mail\r\n",
+            b"RESERVED_BATCH 2\r\nTIMED_OUT\r\n",
             b"x" * 1000,
         ):
             self.assertRaises(MalformedReply, ReplyParser().feed, wire)
@@ -84,7 +94,14 @@ class CommandTests(SynchronousTestCase):
         self.assertRaises(NotReserved, outcome, Reply(b"NOT_FOUND"))
 
     def test_an_old_server_does_not_know_the_extensions(self):
-        for command in (protocol.bind("a", "b"), protocol.unbind("a", "b")):
+        for command in (
+            protocol.bind("a", "b"),
+            protocol.unbind("a", "b"),
+            protocol.list_bindings(),
+            protocol.reserve_batch(2, 0),
+            protocol.truncate("a"),
+            protocol.drain(on=True),
+        ):
             self.assertRaises(Unsupported, command.outcome, Reply(b"UNKNOWN_COMMAND"))
 
     def test_unbinding_what_is_not_bound_is_no_error(self):
@@ -105,10 +122,11 @@ class CommandTests(SynchronousTestCase):
     def test_statistics_may_quote_strings(self):
         """beanstalkd does so since 1.13."""
         for quote in ("", '"'):
-            yaml = f"---\ncurrent-jobs-ready: 2\nname: {quote}a{quote}\n" + "".join(
+            head = f"---\ncurrent-jobs-ready: 2\nname: {quote}a{quote}\npause-time-left: 3\n"
+            yaml = head + "".join(
                 f"current-jobs-{state}: 0\n" for state in ("reserved", "delayed", "buried")
             )
             reply = Reply(b"OK", (), yaml.encode())
-            self.assertEqual(protocol.stats_tube("a").outcome(reply), Depth(ready=2))
+            self.assertEqual(protocol.stats_tube("a").outcome(reply), Depth(ready=2, paused=3))
             tubes = Reply(b"OK", (), f"---\n- {quote}default{quote}\n- b\n".encode())
             self.assertEqual(protocol.list_tubes().outcome(tubes), ["default", "b"])

@@ -1,0 +1,176 @@
+"""Worker processes on one queue, and the check of what they were told against what happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from tests.chaos import SEED
+from tests.documents import ROOT
+
+
+PATIENCE = 120
+"""Seconds to wait for what ought to happen soon, on a machine that may be busy."""
+
+SUCCESSES = ("put", "handled", "retried")
+
+
+class Workload:
+    """Processes that put and handle events until `finish`; see worker.py.
+
+    counts: lines of each kind.  stall: the longest time in seconds since `watch` was called, or
+    between two calls that succeeded, whichever process made them.
+    """
+
+    def __init__(self, test, url, *options, workers=2, lanes=4, seed=SEED, env=None):
+        self.test, self.url, self.seed = test, url, seed
+        self.command = [str(lanes), url, *map(str, options)]
+        self.folder = Path(test.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.processes, self.logs = [], []
+        self.counts = defaultdict(int)
+        self.asked, self.refused = set(), set()
+        self.ids = defaultdict(set)  # body -> ids under which it was seen
+        self.put = {}  # body -> when the put was answered
+        self.reserved = defaultdict(list)  # body -> attempts of each reservation
+        self.handled = defaultdict(list)  # body -> attempts of each acknowledgement
+        self.successes = 0
+        self.stall = 0.0
+        self.last = None
+        for number in range(workers):
+            self.start(env=env[number] if env else None)
+        self.wait_for(10 * workers)
+
+    def start(self, env=None):
+        """Start a worker."""
+        name = f"w{len(self.processes)}"
+        with (self.folder / name).open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.worker", name, str(self.seed), *self.command],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                cwd=ROOT,
+                env={**os.environ, **(env or {})},
+            )
+        self.processes.append(process)
+        self.logs.append((self.folder / name).open("rb"))
+        self.test.addCleanup(self._end, process, self.logs[-1])
+
+    def _end(self, process, log):
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        log.close()
+
+    def tell(self, command, number=None):
+        """Send a command to one worker, or to all that run."""
+        for process in self.processes if number is None else [self.processes[number]]:
+            if process.poll() is None:
+                process.stdin.write(f"{command}\n".encode())
+                process.stdin.flush()
+
+    def kill(self, number):
+        """Kill a worker with SIGKILL."""
+        self.processes[number].kill()
+        self.processes[number].wait()
+
+    def watch(self):
+        """Measure the stall from now on."""
+        self.read()
+        self.last, self.stall = time.monotonic(), 0.0
+
+    def read(self):
+        """Read what the workers have written; return how many calls have succeeded in all."""
+        lines = []
+        for log in self.logs:
+            while (line := log.readline()).endswith(b"\n"):
+                lines.append(line.decode().split())
+            log.seek(-len(line), 1)  # a line that is not complete yet
+        lines.sort(key=lambda words: float(words[0]))
+        for at, what, body, event_id, attempts in lines:
+            self.counts[what] += 1
+            if what == "ask":
+                self.asked.add(body)
+                continue
+            if what == "refused":
+                self.refused.add(body)
+                continue
+            self.ids[body].add(event_id)
+            if what == "put":
+                self.put[body] = float(at)
+            elif what in ("reserved", "handled"):
+                getattr(self, what)[body].append(int(attempts))
+            if what in SUCCESSES:
+                self.successes += 1
+                if self.last is not None and float(at) > self.last:
+                    self.stall = max(self.stall, float(at) - self.last)
+                    self.last = float(at)
+        return self.successes
+
+    def wait_for(self, successes):
+        """Wait until so many calls more have succeeded."""
+        target = self.successes + successes
+        self.wait_until(lambda: self.read() >= target)
+
+    def wait_until(self, condition):
+        """Wait until `condition()`, while all workers run."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            ended = any(process.poll() not in (None, -signal.SIGKILL) for process in self.processes)
+            if ended or time.monotonic() > end:
+                raise AssertionError(f"nothing in {PATIENCE} s\n{self.errors()}")
+            time.sleep(0.01)
+
+    def errors(self):
+        """Return what the workers wrote to standard error, the last lines of each."""
+        files = sorted(self.folder.glob("*.err"))
+        return "\n".join(f"{file.name}: {file.read_text()[-3000:]}" for file in files)
+
+    def finish(self, is_empty):
+        """Put nothing more, wait until the queue is empty, and end the workers."""
+        self.tell("stop")
+        self.wait_until(is_empty)
+        self.tell("quit")
+        for process in self.processes:
+            if process.returncode is None and process.wait(PATIENCE):
+                raise AssertionError(self.errors())
+        self.read()
+        for file in self.folder.glob("*.err"):
+            self.test.assertNotIn("Traceback", file.read_text())
+
+    def check(self, effects=None):
+        """Check that the queue kept its promises.
+
+        effects: for each body, the number of rows that its handlers have committed; without it an
+        effect is an acknowledgement that was answered.
+        """
+        test = self.test
+        seen = self.reserved.keys() if effects is None else effects.keys()
+        lost = sorted(self.put.keys() - seen)
+        test.assertEqual(lost, [], "acknowledged and gone")
+        test.assertEqual(sorted(seen - self.asked), [], "never put")
+        test.assertEqual(sorted(seen & self.refused), [], "refused and stored all the same")
+        stored_twice = {body: ids for body, ids in self.ids.items() if len(ids) > 1}
+        test.assertEqual(stored_twice, {}, "a put was repeated")
+        again = {
+            body: (self.reserved[body], handled)
+            for body, handled in self.handled.items()
+            if len(handled) > 1 or max(self.reserved[body]) > handled[0]
+        }
+        test.assertEqual(again, {}, "came again after it was handled")
+        if effects is not None:
+            twice = {body: count for body, count in effects.items() if count != 1}
+            test.assertEqual(twice, {}, "an effect happened twice")
+
+    def summary(self):
+        """Return the figures of this load in one line."""
+        again = sum(len(attempts) - 1 for attempts in self.reserved.values() if attempts)
+        unknown = len(self.asked) - len(self.put) - len(self.refused)
+        return (
+            f"{len(self.put)} puts acknowledged, {unknown} unknown, {len(self.refused)} refused; "
+            f"{again} deliveries repeated"
+        )
