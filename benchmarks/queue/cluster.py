@@ -169,17 +169,25 @@ class Cluster:
 
 def tree_cpu(pid: int) -> float:
     """Return the seconds of CPU of a process, its children, and those that have ended."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if stat.parent.name == str(pid):
-            ticks += sum(map(int, fields[11:15]))
-        elif fields[1] == str(pid):
-            ticks += sum(map(int, fields[11:13]))
-    return ticks / _TICK
+    while True:
+        before = _stat(pid)
+        ticks = sum(before[11:15])
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = _stat(int(path.parent.name))
+            except OSError:  # it has just ended
+                continue
+            if fields[1] == pid:
+                ticks += sum(fields[11:13])
+        # A child that ended meanwhile is counted twice, or not at all.
+        if _stat(pid)[13:15] == before[13:15]:
+            return ticks / _TICK
+
+
+def _stat(pid: int) -> list[int]:
+    """Return the numbers of proc(5)'s stat from the third field on, 0 for the state's letter."""
+    _, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [0, *map(int, numbers)]
 
 
 def _unprivileged_user() -> str:

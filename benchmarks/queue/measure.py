@@ -13,6 +13,7 @@ from benchmarks.queue.job import WARM_UP, Job, Outcome
 from benchmarks.queue.systems import SYSTEMS, System
 
 
+_LONGEST: Final = 60  # seconds in which something must have been done
 _TIMEOUT: Final = 600  # seconds to fill or to start
 
 
@@ -91,6 +92,9 @@ def run(system: System, store: Store, job: Job, processes: int, seconds: float) 
             client.kill()
             with client:
                 pass
+    if not any(each.count for each in outcomes) and seconds < _LONGEST:
+        # Other programs kept the machine from it.
+        return run(system, store, job, processes, 3 * seconds)
     return Result.of(outcomes, cpu, wal)
 
 
