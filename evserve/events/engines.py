@@ -60,10 +60,8 @@ class QueueURL:
             return cls(text, scheme)
         try:
             parts = urlsplit(text)
-            if "@" in parts.netloc:
-                raise ValueError("it takes no user name and no password")
-            port, path, parameters = _port(parts), _path(parts), _parameters(parts)
-            return cls(text, parts.scheme, parts.hostname, port, path, parameters)
+            host, port = _address(parts)
+            return cls(text, parts.scheme, host, port, _path(parts), _parameters(parts))
         except ValueError as error:
             raise BadQueueURL(f"{_shown(text)} is not a queue URL: {error}") from error
 
@@ -88,9 +86,11 @@ def _shown(text: str) -> str:
     return repr(text)
 
 
-def _port(parts: SplitResult) -> int | None:
+def _address(parts: SplitResult) -> tuple[str | None, int | None]:
+    if "@" in parts.netloc:
+        raise ValueError("it takes no user name and no password")
     try:
-        return parts.port
+        return parts.hostname, parts.port
     except ValueError:  # whose message shows a part of a password, if there is a / in it
         raise ValueError("its port is not a number between 0 and 65535") from None
 

@@ -31,12 +31,12 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from evserve.events.engines import open_queue as open_engine
-from evserve.events.errors import NotReserved, QueueClosed, QueueUnavailable
+from evserve.events.errors import NotReserved, QueueClosed, QueueError, QueueUnavailable
 from evserve.events.event import DEFAULT_PRIORITY, DEFAULT_TTR, Event, Handled, State, Stored
 from evserve.events.event_queue import Capability, Depth, EventQueue
 
 
-__all__ = ["SyncQueue", "open_queue"]
+__all__ = ["QueueError", "SyncQueue", "open_queue"]
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _Call(Generic[T]):
 
     def begin(self) -> None:
         """Make the call."""
-        self._deferred = self.make()
+        self._deferred = maybeDeferred(self.make)
         self._deferred.addCallbacks(self._done, self._failed)
 
     def _done(self, result: T) -> None:
@@ -201,6 +201,7 @@ class SyncQueue:
     _engine: EventQueue | None = field(init=False, default=None)
     _closed: bool = field(init=False, default=False)
     _is_parents: bool = field(init=False, default=False)
+    _is_ready: bool = field(init=False, default=False)
 
     def open(self) -> EventQueue:
         """Return the engine, opened in this process; raises QueueError."""
@@ -274,6 +275,9 @@ class SyncQueue:
         how: dict[str, Any] = {"priority": priority, "delay": delay, "ttr": ttr, "key": key}
         if connection is None:
             return self._call(lambda queue: queue.put(event_type, body, **how))
+        if not self._is_ready:
+            self._call(lambda queue: queue.depth(event_type))  # a new database gets its tables
+            self._is_ready = True
         # A database connection is used in the thread that it belongs to: this one.
         stored = self.open().put(event_type, body, connection=connection, **how)
         return self._call(lambda _: stored)

@@ -455,6 +455,8 @@ class EmbeddedQueue(EventQueue):
             self.closed = True
             self._calls.end_waits()
             self.broker.disconnect(self._client)
+            if self.transactions is not None:
+                self.transactions.close()
         return self.broker.close()
 
     def _find_tube(self, event_type: str) -> Tube | None:

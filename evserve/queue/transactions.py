@@ -1,12 +1,14 @@
 """Transactions in a store's file: what a handler writes, and the end of its event, in one commit.
 
-Each has a SQLite connection of its own. It holds the store's turn, so that the queue writes
-nothing meanwhile. At the end the core is asked for the event, as for a deletion; the transaction
-deletes the row; and the core applies that, as if the queue's own writer had done it.
+It has a SQLite connection of its own, and holds the store's turn, so that the queue writes nothing
+meanwhile. At the end the core is asked for the event, as for a deletion; the transaction deletes
+the row; and the core applies that, as if the queue's own writer had done it.
 """
 
 import sqlite3
 from contextlib import suppress
+from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 from attrs import define, field
@@ -45,11 +47,18 @@ class Transactions:
     broker: Broker
     store: SQLiteStore
     reactor: Any
+    _path: Path = field(init=False)
     _limit: DeferredLock = field(factory=DeferredLock, init=False)
+    _lock: Lock = field(factory=Lock, init=False)
+    _idle: sqlite3.Connection | None = field(default=None, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._path = self.store.path.absolute()  # because the process may change its folder
 
     def transaction(self, receipt: "Receipt", event: Event) -> Transaction:
         """Return the transaction in which `event` is handled."""
-        steps = _Steps(self.broker, self.store, receipt, event)
+        steps = _Steps(self, receipt, event)
         return Transaction(self.reactor, steps, self._limit)
 
     def put(self, connection: Any, values: tuple[Any, ...]) -> Deferred[str]:
@@ -58,7 +67,7 @@ class Transactions:
         connection: a TransactionConnection, or a sqlite3.Connection in any thread.  values: type,
         body, priority, delay, TTR and key.  Fails with BadEvent, QueueUnavailable.
         """
-        new_id, outbox, path = self.broker.core.new_id, self.broker.outbox, self.store.path
+        new_id, outbox, path = self.broker.core.new_id, self.broker.outbox, self._path
         assert outbox is not None
         is_in_thread = not in_reactor_thread()
         event_id = blockingCallFromThread(self.reactor, new_id) if is_in_thread else new_id()
@@ -75,6 +84,34 @@ class Transactions:
         else:
             outbox.look_soon()
         return succeed(str(event_id))
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a connection to the store's file; raises sqlite3.Error."""
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            return idle
+        uri = f"{self._path.as_uri()}?mode=rw"
+        raw = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        raw.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
+        raw.execute("PRAGMA synchronous = FULL")
+        return raw
+
+    def give_back(self, raw: sqlite3.Connection) -> None:
+        """Keep a connection for the next transaction: opening one costs as much as using it."""
+        with self._lock:
+            if self._idle is None and not (self._closed or raw.in_transaction):
+                self._idle = raw
+                return
+        raw.close()
+
+    def close(self) -> None:
+        """Close the connection that is idle, or the one in use when it is given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.close()
 
 
 @define(eq=False, repr=False)
@@ -98,39 +135,27 @@ class Receipt:
 
 @define(eq=False, repr=False)
 class _Steps(TransactionSteps):
-    broker: Broker
-    store: SQLiteStore
+    transactions: Transactions
     receipt: Receipt
     event: Event
     _change: Change | None = field(default=None, init=False)
 
     @override
     def begin(self) -> sqlite3.Connection:
-        if not self.store.turn.acquire(timeout=TURN_TIMEOUT):
+        turn = self.transactions.store.turn
+        if not turn.acquire(timeout=TURN_TIMEOUT):
             raise QueueUnavailable(f"another transaction takes more than {TURN_TIMEOUT} seconds")
+        raw = None
         try:
-            return self._connect()
-        except BaseException:
-            self.store.turn.release()
-            raise
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            raw = sqlite3.connect(
-                f"{self.store.path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-        except sqlite3.Error as error:
-            raise self._failure(error) from error
-        try:
-            raw.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
-            raw.execute("PRAGMA synchronous = FULL")
+            raw = self.transactions.connect()
             raw.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raw.close()
-            raise self._failure(error) from error
+        except BaseException as error:
+            if raw is not None:
+                raw.close()
+            turn.release()
+            if isinstance(error, sqlite3.Error):
+                raise self._failure(error) from error
+            raise
         return raw
 
     def _failure(self, error: sqlite3.Error) -> QueueFull | QueueUnavailable:
@@ -140,7 +165,7 @@ class _Steps(TransactionSteps):
 
     @override
     def claim(self) -> None:
-        core, receipt = self.broker.core, self.receipt
+        core, receipt = self.transactions.broker.core, self.receipt
         held = core.events.get(receipt.id)
         if held is None or held.owner is None or held.reserves != receipt.reserves:
             raise NotReserved(f"{self.event} is not reserved here any more")
@@ -158,7 +183,7 @@ class _Steps(TransactionSteps):
                 )
             deleted = raw.execute("DELETE FROM main.event WHERE id = ?", (self.receipt.id,))
             if deleted.rowcount != 1:
-                raise QueueUnavailable(f"{self.event} is missing from {self.store.path}")
+                raise QueueUnavailable(f"{self.event} is missing from the store")
             raw.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failure(error) from error
@@ -170,12 +195,12 @@ class _Steps(TransactionSteps):
         with suppress(sqlite3.Error):
             if raw.in_transaction:
                 raw.execute("ROLLBACK")
-        raw.close()
-        self.store.turn.release()
+        self.transactions.give_back(raw)
+        self.transactions.store.turn.release()
 
     @override
     def settle(self, *, committed: bool) -> None:
-        broker, change = self.broker, self._change
+        broker, change = self.transactions.broker, self._change
         assert change is not None
         if committed:
             broker.core.apply(change, broker.now())

@@ -47,7 +47,10 @@ class Workload:
     def start(self, env=None):
         """Start a worker."""
         name = f"w{len(self.processes)}"
-        with (self.folder / name).open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
+        with (
+            (self.folder / name).open("wb") as out,
+            (self.folder / f"{name}.err").open("wb") as err,
+        ):
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.worker", name, str(self.seed), *self.command],
                 stdin=subprocess.PIPE,
@@ -120,7 +123,9 @@ class Workload:
         """Wait until `condition()`, while all workers run."""
         end = time.monotonic() + PATIENCE
         while not condition():
-            ended = any(process.poll() not in (None, -signal.SIGKILL) for process in self.processes)
+            ended = any(
+                process.poll() not in (None, -signal.SIGKILL) for process in self.processes
+            )
             if ended or time.monotonic() > end:
                 raise AssertionError(f"nothing in {PATIENCE} s\n{self.errors()}")
             time.sleep(0.01)

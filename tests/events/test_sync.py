@@ -1,8 +1,10 @@
 """The synchronous queue, on engines inside this process: its own thread serves them."""
 
 import inspect
+from contextlib import closing
 from functools import partial
 from itertools import chain
+from sqlite3 import connect
 from threading import Thread
 
 from twisted.internet.defer import Deferred
@@ -142,6 +144,32 @@ class SQLiteSyncQueueTests(SyncQueueTests):
     def test_a_context_closes_it(self):
         self.queue.close()
         super().test_a_context_closes_it()
+
+    # In a thread, because trial's own reactor is this one's.
+
+    def test_an_event_is_put_in_the_callers_transaction(self):
+        def put():
+            with closing(connect(self.url.removeprefix("sqlite:"))) as database:
+                self.queue.put("mail", b"rolled back", connection=database)
+                database.rollback()
+                self.queue.put("mail", b"committed", connection=database)
+                database.commit()
+            return self.queue.reserve(["mail"], 60).body
+
+        self.assertEqual(in_threads(put), [b"committed"])
+        self.assertIsNone(self.queue.reserve(["mail"], 0))
+
+    def test_an_event_is_handled_in_one_transaction(self):
+        def handle():
+            self.queue.put("mail", b"cat.png")
+            event = self.queue.reserve(["mail"])
+            with event.transaction() as database:
+                database.execute("CREATE TABLE thumbnail AS SELECT ? AS name", ["cat.png"])
+            with closing(connect(self.url.removeprefix("sqlite:"))) as database:
+                return database.execute("SELECT name FROM thumbnail").fetchall()
+
+        self.assertEqual(in_threads(handle), [[("cat.png",)]])
+        self.assertEqual(self.queue.depth("mail"), Depth())
 
 
 class InterruptedCallTests(SynchronousTestCase):

@@ -89,6 +89,24 @@ def prepare_sqlite(step):
         wrap(Broker, "_apply", before=lambda _, batch, __: batch.taken and Death.come())
 
 
+def prepare_postgres(step):
+    """Wrap what runs at `step` of a transaction on Postgres."""
+    import psycopg
+
+    from evserve.events.postgres.transactions import _Steps
+
+    if step == "begun":
+        wrap(_Steps, "begin", after=lambda _: Death.come())
+    elif step == "left":
+        wrap(_Steps, "commit", before=lambda *_: Death.come())
+    elif step == "deleted":
+        wrap(psycopg.Transaction, "__exit__", before=lambda *_: Death.come())
+    elif step == "committed":
+        wrap(psycopg.Transaction, "__exit__", after=lambda _: Death.come())
+    elif step == "returned":
+        wrap(_Steps, "settle", before=lambda *_: Death.come())
+
+
 async def handle(reactor, url, _database, step, _number):
     queue = open_queue(url, reactor)
     while (event := await queue.reserve(["task"], 0)) is not None:
@@ -116,17 +134,22 @@ async def put(reactor, url, database, step, number):
         connection.commit()
         if step == "committed":
             Death.come()
-    await queue.reserve(["none"], 10)  # it dies when rows are taken out of the outbox
+    await queue.reserve(["none"], 10)  # it dies when rows of SQLite's outbox are moved
 
 
-def connect(_url, database):
+def connect(url, database):
     """Return the driver's own connection to the database that the queue is in."""
-    return sqlite3.connect(database)
+    if url.startswith("sqlite:"):
+        return sqlite3.connect(database)
+    import psycopg
+
+    return psycopg.connect(database)
 
 
 def main():
     command, *words = sys.argv[1:]
-    prepare_sqlite(words[2])
+    prepare = prepare_sqlite if words[0].startswith("sqlite:") else prepare_postgres
+    prepare(words[2])
     run = {"handle": handle, "put": put}[command]
     react(lambda reactor: Deferred.fromCoroutine(run(reactor, *words)))
 

@@ -24,7 +24,14 @@ class BeanstalkdTestCase(TestCase):
 
 
 class BeanstalkdConformanceTests(EventQueueConformance, BeanstalkdTestCase):
-    server_lacks = Capability.FAN_OUT | Capability.KEYS | Capability.TRUNCATE | Capability.DRAIN
+    server_lacks = (
+        Capability.FAN_OUT
+        | Capability.KEYS
+        | Capability.TRUNCATE
+        | Capability.SEQUENCES
+        | Capability.HISTORY
+        | Capability.DRAIN
+    )
 
     async def setUp(self):
         await BeanstalkdTestCase.setUp(self)

@@ -13,7 +13,13 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from evserve import options, testing
-from evserve.interfaces import IDrainable, IHandlerPlugin, IHost, IServicePlugin
+from evserve.interfaces import (
+    IDrainable,
+    IHandlerPlugin,
+    IHost,
+    ISchedulePlugin,
+    IServicePlugin,
+)
 from tests.documents import ROOT, Page
 from tests.integration.processes import TWISTD, need_open_files, run_python
 
@@ -67,7 +73,7 @@ class UnitTests(SynchronousTestCase):
 class PluginAPIPageTests(SynchronousTestCase):
     def test_every_hook_is_listed(self):
         page = (ROOT / "docs/plugin-api.md").read_text(encoding="utf-8")
-        for interface in (IHost, IServicePlugin, IHandlerPlugin, IDrainable):
+        for interface in (IHost, IServicePlugin, IHandlerPlugin, ISchedulePlugin, IDrainable):
             for name in (interface.__name__, *interface.names()):
                 self.assertRegex(page, rf"\b{name}\b")
         parsers = [name for name, value in vars(options).items() if isfunction(value)]
@@ -131,6 +137,10 @@ class PageTests(TestCase):
     async def test_handlers_page(self):
         """docs/handlers.md makes a handler in five minutes."""
         await self.follow("docs/handlers.md")
+
+    async def test_events_page(self):
+        """docs/events.md looks into a queue and mends it."""
+        await self.follow("docs/events.md")
 
     async def test_fetch_page(self):
         """docs/fetch.md tours the command and the library."""

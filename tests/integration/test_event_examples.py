@@ -50,6 +50,11 @@ class EmbeddedExampleTests(EventExampleTestCase):
         done = sorted(line.partition(" did ")[2] for line in lines)
         self.assertEqual(done, [f"job {number}" for number in range(4)])
 
+    async def test_four_threads_share_the_work(self):
+        lines = await self.run_it("threads", 20)
+        done = sorted(line.partition(" did ")[2] for line in lines)
+        self.assertEqual(done, sorted(f"job {number}" for number in range(20)))
+
 
 class QueueExampleTests(EventExampleTestCase):
     async def setUp(self):
@@ -69,6 +74,10 @@ class QueueExampleTests(EventExampleTestCase):
         child = run_example(self, "events/producer.py", "nowhere", 2)
         self.assertEqual(await child.ended, 1)
         self.assertEqual(len(child.err.decode().splitlines()), 1, child.err.decode())
+
+    async def test_threads_share_the_work_of_a_server(self):
+        lines = await self.run_it("threads", 8, self.url)
+        self.assertEqual(len({line.partition(" did ")[2] for line in lines}), 8)
 
     async def test_two_consumers_each_receive_every_event(self):
         lines = await self.run_it("fanout", 5, self.url)

@@ -7,7 +7,6 @@ from twisted.trial.unittest import TestCase
 
 from evserve.events import open_queue
 from tests.documents import ROOT
-from tests.integration.beanstalkd import start_beanstalkd
 from tests.integration.processes import run_python, spawn
 
 
@@ -24,7 +23,7 @@ class WordCountTests(TestCase):
     async def test_they_are_run(self):
         from twisted.internet import reactor
 
-        url = f"beanstalk://127.0.0.1:{await start_beanstalkd(self, reactor).port}"
+        url = f"beanstalk://{await spawn(self, 'queue', '--port', '0').listening()}"
         queue = open_queue(url, reactor)
         self.addCleanup(queue.close)
         (self.folder / "poem.txt").write_text("so much depends upon")
@@ -34,4 +33,6 @@ class WordCountTests(TestCase):
         await child.until(lambda: b"text.read: poem.txt" in child.err)
         await child.until(lambda: b"poem.txt has 4 words" in child.err)
         self.assertEqual((self.folder / "poem.count").read_text(), "4\n")
+        while await queue.position("schedule/text.daily") is None:
+            pass
         self.assertEqual(await child.stop(), 0)

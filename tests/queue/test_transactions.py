@@ -17,6 +17,9 @@ from evserve.events import (
     open_queue,
 )
 from evserve.queue import sqlite, transactions
+from evserve.queue.store import InlineWriter
+from tests.queue.memory_server import HeldWriter
+from tests.queue.test_sqlite import StoreTests
 
 
 class SQLiteCase(TestCase):
@@ -218,3 +221,73 @@ class OutboxTests(SQLiteCase):
 def begin(event):
     with event.transaction():
         raise AssertionError("it began")
+
+
+class ServerTests(StoreTests):
+    """The outbox of a queue server's store, on a clock."""
+
+    def open(self, **limits):
+        server, client = super().open(**limits)
+        self.database = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(self.database.close)
+        return server, client
+
+    def insert(self, body=b"", **columns):
+        names = ", ".join(["type", "body", *columns])
+        values = ["default", body, *columns.values()]
+        places = ", ".join("?" * len(values))
+        self.database.execute(f"INSERT INTO outbox ({names}) VALUES ({places})", values)
+
+    def left(self):
+        return self.database.execute("SELECT count(*) FROM outbox").fetchone()[0]
+
+    def test_a_waiting_client_gets_what_was_inserted(self):
+        server, client = self.open()
+        client.send(b"reserve\r\n")
+        server.clock.pump([0.01] * 100)
+        self.insert(b"cat.png")
+        server.clock.advance(0.25)
+        server.turn()
+        self.assertEqual(client.transport.take(), b"RESERVED 1 7\r\ncat.png\r\n")
+        self.assertEqual(self.left(), 0)
+
+    def test_what_has_no_room_stays(self):
+        server, client = self.open(max_events=2)
+        for _ in range(3):
+            self.insert()
+        server.clock.pump([0.25] * 3)
+        self.assertEqual(self.left(), 1)
+        client.ask(b"delete 1\r\n")
+        server.clock.pump([0.25] * 2)
+        self.assertEqual(self.left(), 0)
+
+    def test_what_a_full_disk_cannot_take_stays(self):
+        server, client = self.open()
+        client.put(bytes(30000))
+        self.insert(bytes(60000))
+        writer = self.stores[0]._writer
+        writer.execute("PRAGMA max_page_count = 1")  # no more than there are
+        server.clock.pump([0.25] * 3)
+        self.assertEqual((self.left(), len(server.broker.core.events)), (1, 1))
+        self.assertEqual(client.ask(b"delete 1\r\n"), b"DELETED\r\n")
+        writer.execute("PRAGMA max_page_count = 1000000")
+        server.clock.pump([0.25] * 3)
+        self.assertEqual((self.left(), len(server.broker.core.events)), (0, 1))
+
+    def test_a_key_whose_event_may_still_go_is_waited_for(self):
+        server, client = self.open()
+        client.ask(b"put-key k 0 0 1 1\r\nx\r\n")
+        self.insert(key="k")
+        server.clock.advance(0.25)
+        self.assertEqual((self.left(), len(server.broker.core.events)), (0, 1))
+        self.insert(b"next", key="k")
+        server.broker.writer = held = HeldWriter()
+        client.send(b"delete 1\r\n")
+        server.turn()
+        server.clock.advance(0.25)
+        self.assertEqual(len(held.batches), 1)
+        server.broker.writer = InlineWriter(self.stores[0])
+        held.finish(self.stores[0].write(held.batches[0][0]))
+        server.clock.pump([0.25] * 2)
+        self.assertEqual((self.left(), len(server.broker.core.events)), (0, 1))
+        self.assertEqual(client.ask(b"reserve\r\n"), b"DELETED\r\nRESERVED 2 4\r\nnext\r\n")

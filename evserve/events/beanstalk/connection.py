@@ -202,7 +202,7 @@ class Connection(Protocol):
             sent.result.errback(error)
 
 
-def explain_loss(error: BaseException) -> str:
+def explain_loss(error: BaseException | None) -> str:
     """Return why a connection ended."""
     if isinstance(error, ConnectionDone):
         return "closed by the server"

@@ -22,10 +22,12 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -48,6 +50,9 @@ from evserve.events.errors import BadQueueURL
 T = TypeVar("T")
 
 DEFAULT_PORT: Final = 11300
+
+HANDSHAKE_TIMEOUT: Final = 3.0
+"""Seconds for a handshake: a server without TLS waits for the rest of what it takes for a line."""
 
 # The common codes of openssl/x509_vfy.h.
 _VERIFY_ERRORS: Final = {
@@ -83,7 +88,7 @@ def make_endpoint(url: QueueURL, reactor: Any) -> tuple[IStreamClientEndpoint, s
     else:
         endpoint = HostnameEndpoint(reactor, host, port)
     if with_tls:
-        endpoint = _TLSEndpoint(endpoint, _make_tls(url, host))
+        endpoint = _TLSEndpoint(endpoint, _make_tls(url, host), reactor)
     return endpoint, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -96,7 +101,7 @@ def _make_unix(url: QueueURL, reactor: Any) -> tuple[IStreamClientEndpoint, str]
 
 
 def _make_tls(url: QueueURL, host: str) -> "_ClientTLS":
-    trust, own = platformTrust(), {}
+    trust, own = platformTrust(), dict[str, Any]()
     if (ca := url.parameters.get("ca")) is not None:
         authorities = _read(url, "ca", ca, _load_certificates)
         trust = trustRootFromCertificates([Certificate(each) for each in authorities])
@@ -174,7 +179,7 @@ class _ClientTLS:
                 self.refusal = f"its certificate is not for {self.host}"
         return self.refusal is None
 
-    def explain(self, error: BaseException) -> str:
+    def explain(self, error: BaseException | None) -> str:
         """Return why a handshake failed."""
         if self.refusal is not None:
             return self.refusal
@@ -191,15 +196,15 @@ class _TLSEndpoint:
 
     endpoint: IStreamClientEndpoint
     tls: _ClientTLS
+    clock: IReactorTime
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         def cancel(_: Deferred[IProtocol]) -> None:
             attempt.cancel()
-            if handshake.transport is not None:
-                handshake.transport.abortConnection()
+            handshake.abort()
 
         connected: Deferred[IProtocol] = Deferred(cancel)
-        handshake = _Handshake(protocolFactory, self.tls, connected)
+        handshake = _Handshake(protocolFactory, self.tls, self.clock, connected)
         attempt = wrapClientTLS(self.tls, self.endpoint).connect(
             Factory.forProtocol(lambda: handshake)
         )
@@ -218,20 +223,39 @@ class _Handshake(Protocol):
 
     protocols: IProtocolFactory
     tls: _ClientTLS
-    connected: Deferred[IProtocol]
+    clock: IReactorTime
+    done: Deferred[IProtocol]
+    _timer: IDelayedCall = field(init=False)
+
+    @override
+    def connectionMade(self) -> None:
+        self._timer = self.clock.callLater(HANDSHAKE_TIMEOUT, self._time_out)
+
+    def _time_out(self) -> None:
+        self.fail(Failure(_HandshakeFailed("no answer to TLS: does it speak that?")))
+        self.abort()
 
     def handshakeCompleted(self) -> None:
+        self._timer.cancel()
         transport: Any = self.transport
         protocol = cast("IProtocol", self.protocols.buildProtocol(transport.getPeer()))
         transport.wrappedProtocol = protocol
         protocol.makeConnection(transport)
-        self.connected.callback(protocol)
+        self.done.callback(protocol)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._timer.active():
+            self._timer.cancel()
         self.fail(Failure(_HandshakeFailed(self.tls.explain(reason.value))))
 
     def fail(self, reason: Failure) -> None:
         """Let the attempt fail, unless it was cancelled."""
-        if not self.connected.called:
-            self.connected.errback(reason)
+        if not self.done.called:
+            self.done.errback(reason)
+
+    def abort(self) -> None:
+        """End the connection, if there is one."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from math import ceil
 from time import time
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, FirstError, fail, gatherResults
@@ -26,21 +26,27 @@ from evserve.events.event import (
     DEFAULT_TTR,
     ERRORS,
     Event,
+    Handled,
     State,
     Stored,
     check_binding,
     check_event,
+    check_history,
     check_id,
+    check_keep,
     check_key,
     check_many,
+    check_no_connection,
     check_number,
     check_put,
     check_reason,
     check_seconds,
+    check_sequence,
     check_shown_state,
     check_type,
     check_types,
     error_record,
+    kept_reason,
 )
 from evserve.events.event_queue import Capability, Depth
 
@@ -117,6 +123,8 @@ class BeanstalkQueue:
             | Capability.FAN_OUT
             | Capability.KEYS
             | Capability.TRUNCATE
+            | Capability.SEQUENCES
+            | Capability.HISTORY
             | Capability.SHARED
             | Capability.DRAIN
         ),
@@ -139,9 +147,11 @@ class BeanstalkQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
     ) -> Deferred[str]:
         tube, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
         only = check_key(key)
+        check_no_connection(connection)
         if only is None:
             return self._in_tube(tube, protocol.put(data, pri, wait, run))
         command = protocol.put_key(only, data, pri, wait, run)
@@ -195,10 +205,10 @@ class BeanstalkQueue:
         """Return the events `taken`, and the earliest times at which their TTRs can run out."""
         asked = self.clock.seconds()
         asking = [connection.run(protocol.stats_job(each)) for each in taken]
-        try:
-            described = await gatherResults(asking, consumeErrors=True)
-        except FirstError as error:
-            error.subFailure.raiseException()
+        if len(asking) == 1:  # gatherResults would take as long as all the rest
+            described = [await asking[0]]
+        else:
+            described = await _all(asking)
         return [(each.event, asked + each.left) for each in described if each is not None]
 
     async def _borrow(
@@ -222,8 +232,12 @@ class BeanstalkQueue:
         ]
 
     @_never_raising
-    def ack(self, event: Event) -> Deferred[None]:
-        settling = self._settle(self._claim(event), protocol.delete, certain=True)
+    def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
+        value, kept_for = check_keep(result, keep)
+        delete: Callable[[Event], Command[None]] = protocol.delete
+        if kept_for:
+            delete = partial(protocol.delete_keep, seconds=kept_for, result=value)
+        settling = self._settle(self._claim(event), delete, certain=True, extended=bool(kept_for))
         return Deferred.fromCoroutine(settling)
 
     @_never_raising
@@ -232,12 +246,18 @@ class BeanstalkQueue:
         return Deferred.fromCoroutine(self._settle(self._claim(event), release))
 
     @_never_raising
-    def bury(self, event: Event, reason: str) -> Deferred[None]:
-        text, reservation = check_reason(reason), self._claim(event)
+    def bury(self, event: Event, reason: str, *, keep: float = 0) -> Deferred[None]:
+        text, kept_for = check_reason(reason), check_seconds("keep", keep)
+        bury: Callable[[Event], Command[None]] = protocol.bury
+        if kept_for:
+            bury = partial(protocol.bury_keep, seconds=kept_for, reason=kept_reason(text))
+        reservation = self._claim(event)
         record = None
         if reservation.event.type != ERRORS:
             record = error_record(reservation.event, text, self.wall_clock())
-        settling = self._settle(reservation, protocol.bury, certain=True, record=record)
+        settling = self._settle(
+            reservation, bury, certain=True, extended=bool(kept_for), record=record
+        )
         return Deferred.fromCoroutine(settling)
 
     @_never_raising
@@ -276,14 +296,17 @@ class BeanstalkQueue:
         command: Callable[[Event], Command[None]],
         *,
         certain: bool = False,
+        extended: bool = False,
         record: bytes | None = None,
     ) -> None:
         """Run `command`, which ends the reservation unless the server has no room to do it.
 
         certain: only if the event is surely still reserved, because the server would not ask.
-        record: put before.
+        extended: only on a server that surely knows it.  record: put before.
         """
         try:
+            if extended:
+                await _require_extended(reservation.connection)
             # A command may be under way for as long as its reply is waited for.
             if certain and self.clock.seconds() + self.patience >= reservation.until:
                 await self._touch(reservation)
@@ -392,6 +415,32 @@ class BeanstalkQueue:
     def bindings(self) -> Deferred[list[tuple[str, str]]]:
         return self._run(protocol.list_bindings()).addCallback(sorted)
 
+    @_never_raising
+    def position(self, sequence: str) -> Deferred[int | None]:
+        return self._run(protocol.position(check_type(sequence)))
+
+    @_never_raising
+    def advance(
+        self,
+        sequence: str,
+        number: int,
+        event_type: str | None = None,
+        body: bytes = b"",
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: int = DEFAULT_TTR,
+    ) -> Deferred[bool]:
+        name, wanted = check_sequence(sequence, number)
+        if event_type is None:
+            return self._run(protocol.advance(name, wanted))
+        tube, data, pri, _, run = check_put(event_type, body, priority, 0, ttr)
+        command = protocol.advance_put(name, wanted, tube, data, priority=pri, ttr=run)
+        return self._in_tube(tube, command, extended=True)
+
+    @_never_raising
+    def history(self, event_type: str | None = None, limit: int = 100) -> Deferred[list[Handled]]:
+        return self._run(protocol.history(*check_history(event_type, limit)))
+
     def close(self) -> Deferred[None]:
         return self._pool.close()
 
@@ -403,11 +452,23 @@ class BeanstalkQueue:
 
         def send(connection: Connection) -> Deferred[T]:
             if extended and not connection.extended:
-                return fail(Unsupported("the server has no keys: it is beanstalkd"))
+                return fail(_lacking())
             connection.use(tube)
             return connection.run(command)
 
         return self._pool.on_shared(send, extended=extended)
+
+
+async def _require_extended(connection: Connection) -> None:
+    """Return if the server has the verbs that evserve adds; raises Unsupported."""
+    if connection.extended is None:
+        connection.extended = await connection.run(protocol.probe())
+    if not connection.extended:
+        raise _lacking()
+
+
+def _lacking() -> Unsupported:
+    return Unsupported("the server is beanstalkd, which has no keys, no sequences and no history")
 
 
 async def _take_ready(connection: Connection, limit: int, seconds: int) -> list[Taken]:
@@ -424,3 +485,11 @@ async def _take_ready(connection: Connection, limit: int, seconds: int) -> list[
             break
         taken.append(each)
     return taken
+
+
+async def _all(results: list[Deferred[T]]) -> list[T]:
+    """Return the results of all, or raise the error of the first that fails."""
+    try:
+        return await gatherResults(results, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()

@@ -206,10 +206,10 @@ class ConnectionPool:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        if isinstance(error, DeferredTimeoutError):
-            self._cause = "no answer"  # its own text, (4.99, 'Deferred'), is for programmers
-        else:
+        if not isinstance(error, DeferredTimeoutError):
             self._cause = str(error).rstrip(".") or type(error).__name__
+        elif self._failures == 1:  # else it was cut short, and the cause before tells more
+            self._cause = "no answer"
         self._not_before = self.clock.seconds() + RECONNECT.delay(self._failures, self.roll())
         if self._failures == 1:
             text = "cannot reach {server}: {cause}; trying again"

@@ -6,10 +6,12 @@ and passes the reply to its `outcome`. Here the protocol's words are used: a job
 tube is a type.
 """
 
+import json
+from base64 import b64decode
 from collections.abc import Callable
 from functools import partial
 from math import ceil
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from attrs import define, field, frozen
 
@@ -21,7 +23,7 @@ from evserve.events.errors import (
     QueueUnavailable,
     Unsupported,
 )
-from evserve.events.event import Event, State, Stored
+from evserve.events.event import Event, Handled, State, Stored
 from evserve.events.event_queue import Depth
 
 
@@ -39,6 +41,10 @@ _MAX_LINE: Final = 512
 
 _TRUNCATION: Final = 600
 """Seconds that the server may take to truncate a tube: about ten for a million jobs."""
+
+
+_MAX_SECONDS: Final = 2**31 - 1
+"""The longest time for which a server keeps a job in the history."""
 
 
 class Misunderstood(QueueError):  # noqa: N818 - it says what happened, as QueueError's kinds do
@@ -409,6 +415,89 @@ def list_bindings() -> Command[list[tuple[str, str]]]:
 def _pairs(reply: Reply) -> list[tuple[str, str]]:
     lines = _list(_supported(reply, "list-bindings"))
     return [(source, target) for source, target in (line.split(" ") for line in lines)]
+
+
+def position(sequence: str) -> Command[int | None]:
+    """Ask for the number that `sequence` has reached."""
+
+    def outcome(reply: Reply) -> int | None:
+        if reply.word == b"NOT_FOUND":
+            return None
+        return int(_expect(_supported(reply, "position"), b"POSITION").arguments[0])
+
+    return Command(f"position {sequence}\r\n".encode(), outcome)
+
+
+def advance(sequence: str, number: int) -> Command[bool]:
+    """Move `sequence` forward; False if it has reached `number` before."""
+    return Command(f"advance {sequence} {number}\r\n".encode(), _advanced)
+
+
+def advance_put(
+    sequence: str, number: int, tube: str, body: bytes, *, priority: int, ttr: int
+) -> Command[bool]:
+    """Move `sequence` forward and put a job into `tube`; never to be sent to beanstalkd."""
+    head = f"advance-put {sequence} {number} {tube} {priority} {ttr} {len(body)}\r\n"
+    return Command(head.encode() + body + b"\r\n", _advanced)
+
+
+def _advanced(reply: Reply) -> bool:
+    if reply.word == b"NOT_ADVANCED":
+        return False
+    return bool(_expect(_supported(reply, "advance"), b"ADVANCED"))
+
+
+def delete_keep(event: Event, *, seconds: float, result: bytes) -> Command[None]:
+    """Remove a job and keep it in the history; never to be sent to beanstalkd."""
+    head = f"delete-keep {event.id} {_whole(seconds)} {len(result)}\r\n"
+    return _command_with_body(head, result, b"DELETED")
+
+
+def bury_keep(event: Event, *, seconds: float, reason: str) -> Command[None]:
+    """Set a job aside and keep a copy in the history; never to be sent to beanstalkd."""
+    data = reason.encode()
+    head = f"bury-keep {event.id} {event.priority} {_whole(seconds)} {len(data)}\r\n"
+    return _command_with_body(head, data, b"BURIED")
+
+
+def _whole(seconds: float) -> int:
+    return min(ceil(seconds), _MAX_SECONDS)
+
+
+def _command_with_body(head: str, body: bytes, word: bytes) -> Command[None]:
+    def outcome(reply: Reply) -> None:
+        _expect(reply, word)
+
+    return Command(head.encode() + body + b"\r\n", outcome)
+
+
+def history(tube: str | None, limit: int) -> Command[list[Handled]]:
+    """List what was kept of `tube`, or of all, the last settled first."""
+    line = f"history {limit}\r\n" if tube is None else f"history-tube {tube} {limit}\r\n"
+    return Command(line.encode(), _history)
+
+
+def _history(reply: Reply) -> list[Handled]:
+    body = _expect(_supported(reply, "history"), b"OK").body
+    return [_handled(json.loads(line)) for line in body.splitlines()]
+
+
+def _handled(row: dict[str, Any]) -> Handled:
+    event = Event(
+        id=str(row["id"]),
+        type=row["tube"],
+        body=b64decode(row["body"]),
+        priority=row["pri"],
+        delay=row["delay"],
+        ttr=row["ttr"],
+        attempts=row["reserves"],
+        timeouts=row["timeouts"],
+        releases=row["releases"],
+        buries=row["buries"],
+        kicks=row["kicks"],
+    )
+    times = (row["created"], row["reserved_at"], row["settled_at"])
+    return Handled(event, row["outcome"], b64decode(row["result"]), row["error"], *times)
 
 
 def probe() -> Command[bool]:

@@ -9,6 +9,7 @@ statements.py  the SQL
 schema.py      the tables, the function `put` for SQL, and migrations
 session.py     connecting, again with back-off, and the locks that show that an engine lives
 connection.py  libpq's pipeline mode on the reactor
+transactions.py  what a handler writes, and its event, in one commit; psycopg's connections
 values.py      arrays and rows in binary
 errors.py      from SQLSTATE to a QueueError
 

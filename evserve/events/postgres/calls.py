@@ -37,7 +37,7 @@ class Verb:
         raise NotImplementedError
 
     def makes_ready(self, calls: "Sequence[Call]") -> Iterable[str]:
-        """Return the types of which there may be ready events afterwards."""
+        """Return the type of each event that may be ready afterwards."""
         return ()
 
     def done(self, calls: "Sequence[Call]", rows: list[Row]) -> None:
@@ -193,5 +193,5 @@ class Single:
     def refused(self, result: PGresult) -> None:
         self._call.verb.failed(self._call, statement_error(result))
 
-    def lost(self, error: QueueUnavailable) -> None:
+    def lost(self, error: QueueError) -> None:
         self._call.verb.failed(self._call, error)

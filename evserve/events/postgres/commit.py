@@ -5,6 +5,7 @@ order, then what settles, then what reserves, so that an event may be put and re
 batch. The server's answer to the commit answers all of them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -34,8 +35,8 @@ MAX_UNDER_WAY: Final = 1
 class GroupCommit(Lane):
     """The lane of producers and consumers.
 
-    take: makes the Event of a row that was reserved.  give_back: called with rows that nobody
-    waits for any more.
+    alone: whether no other engine is there to be notified.  take: makes the Event of a row that
+    was reserved.  give_back: called with rows that nobody waits for any more.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class GroupCommit(Lane):
         self._scheduled = False
         self._answering = False
         self._ready: set[str] = set()
+        self.alone = False
         self._idle: Deferred[None] | None = None
 
     def flush(self) -> None:
@@ -70,9 +72,11 @@ class GroupCommit(Lane):
 
     def announce(self, types: Iterable[str]) -> None:
         """Tell others, and who waits here, that there are ready events of `types`."""
-        self._ready.update(types)
-        if self._ready:
-            self.waits.wake(self._ready)
+        ready = set(types)
+        if self.waits.wake(ready):
+            self.flush()
+        if ready and not self.alone:
+            self._ready |= ready
             self.flush()
 
     def send_alone(self, calls: Iterable[Call], groups: Iterable[Group]) -> None:
@@ -85,6 +89,12 @@ class GroupCommit(Lane):
             batch = _Batch(self)
             batch.ask(group)
             self._send_batch(batch)
+
+    def send_last(self, call: Call) -> "Deferred[Any]":
+        """Send a call although the lane is closed to others."""
+        self.pending.append(call)
+        self.flush()
+        return call.deferred
 
     def undone(self, calls: list[Call]) -> None:
         """Put calls that did nothing before those that are pending."""
@@ -141,7 +151,7 @@ class GroupCommit(Lane):
             return
         self._under_way.add(batch)
         self.connection.send(batch.queries(self.statements), batch)
-        if batch.announced:
+        if batch.announced and not self.alone:
             self._notify(batch.announced)
 
     def _notify(self, types: Iterable[str]) -> None:
@@ -164,7 +174,7 @@ class _Nothing:
     def refused(self, result: PGresult) -> None:
         """Nothing: those who wait for a notification also look by themselves."""
 
-    def lost(self, error: QueueUnavailable) -> None:
+    def lost(self, error: QueueError) -> None:
         """Nothing: nobody asked."""
 
 
@@ -250,11 +260,19 @@ class _Batch:
         for group, result in zip(self._waiting, results[len(self._groups) :], strict=True):
             rows = rows_of(result)
             if len(rows) >= group.asking:
-                for verb, calls in self._groups:
-                    lane.announce(group.types.intersection(verb.makes_ready(calls)))
+                lane.announce(self._left_over(group, rows))
             left += waits.serve(group, rows, lane.take, alone=not self._groups)
         if left:
             lane.give_back(left)
+
+    def _left_over(self, group: Group, rows: list[Row]) -> set[str]:
+        """Return the types of which this batch made more ready than it reserved.
+
+        What was ready before was announced before.
+        """
+        ready = Counter(each for verb, calls in self._groups for each in verb.makes_ready(calls))
+        ready.subtract(row[1] for row in rows)
+        return {each for each, count in ready.items() if count > 0 and each in group.types}
 
     def refused(self, result: PGresult) -> None:
         self._lane.answer(self, lambda: self._refuse(result))
@@ -271,18 +289,19 @@ class _Batch:
         elif len(calls) + len(self._waiting) > 1:
             lane.send_alone(calls, self._waiting)
         else:
-            self._fail(statement_error(result))
+            error = statement_error(result)
+            self._fail_calls(error)
+            for group in self._waiting:
+                group.asking = 0
+                lane.waits.fail_group(group, error)
 
-    def lost(self, error: QueueUnavailable) -> None:
-        self._lane.answer(self, lambda: self._fail(error))
+    def lost(self, error: QueueError) -> None:
+        self._lane.answer(self, lambda: self._fail_calls(error))  # who waits has been told
 
-    def _fail(self, error: QueueError) -> None:
+    def _fail_calls(self, error: QueueError) -> None:
         for verb, calls in self._groups:
             for call in calls:
                 verb.failed(call, error)
-        for group in self._waiting:
-            group.asking = 0
-            self._lane.waits.fail_group(group, error)
 
 
 def _place(entry: tuple[Verb, list[Call]]) -> int:

@@ -4,10 +4,11 @@ libpq speaks the protocol, TLS and authentication; the reactor waits for its soc
 on every reactor that has `addReader`, without a thread.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from psycopg import OperationalError
 from psycopg.pq import DiagnosticField, ExecStatus
@@ -16,10 +17,12 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from evserve.events.errors import QueueUnavailable
+from evserve.events.errors import QueueError, QueueUnavailable
 from evserve.events.postgres.errors import one_line
 from evserve.events.postgres.values import Rows
 
+
+ErrorT = TypeVar("ErrorT", bound=QueueError)
 
 _SYNC: Final = ExecStatus.PIPELINE_SYNC
 _DONE: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -55,7 +58,7 @@ class Receiver(Protocol):
     def refused(self, result: PGresult) -> None:
         """Take the error of a query or of the commit; nothing was done."""
 
-    def lost(self, error: QueueUnavailable) -> None:
+    def lost(self, error: QueueError) -> None:
         """Learn that the connection was lost, so that the outcome is unknown."""
 
 
@@ -103,7 +106,9 @@ class Connection:
         self._writing = False
         self._closed = False
         self._last_words = ""
-        self._number = libpq.socket
+        # libpq closes its socket when the connection breaks, and the reactor must not watch a
+        # number that is no file any more, or another one.
+        self._number = os.dup(libpq.socket)
         libpq.nonblocking = 1
         libpq.notice_handler = self._noticed
         libpq.enter_pipeline_mode()
@@ -136,13 +141,13 @@ class Connection:
             return 0.0
         return float(self._reactor.seconds() - max(self._heard, self._sent[0].at))
 
-    def close(self) -> None:
-        """Close at once; what is under way is lost."""
-        self._end(QueueUnavailable("the connection was closed"), tell=False)
+    def close(self, error: QueueError) -> None:
+        """Close at once; what is under way fails with `error`."""
+        self._end(error, None)
 
     def abort(self, error: QueueUnavailable) -> None:
         """Give the connection up because of `error`."""
-        self._end(error, tell=True)
+        self._end(error, self._lost)
 
     def fileno(self) -> int:
         return -1 if self._closed else self._number
@@ -223,15 +228,17 @@ class Connection:
             cause = self._last_words or one_line(self._libpq.error_message) or "it was closed"
             self.abort(QueueUnavailable(f"the connection to Postgres was lost: {cause}"))
 
-    def _end(self, error: QueueUnavailable, *, tell: bool) -> None:
+    def _end(self, error: ErrorT, lost: Callable[[ErrorT], None] | None) -> None:
         if self._closed:
             return
-        self._closed = True
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
+        self._closed = True
+        os.close(self._number)
         with suppress(OperationalError):
             self._libpq.finish()
+        # First, so that who is told that a call is lost finds no connection to call again.
+        if lost is not None:
+            lost(error)
         while self._sent:
             self._sent.popleft().receiver.lost(error)
-        if tell:
-            self._lost(error)

@@ -6,7 +6,7 @@ from random import random
 from time import time
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -48,8 +48,10 @@ from evserve.events.postgres import verbs
 from evserve.events.postgres.calls import Ask, Call, Row, SlowLane
 from evserve.events.postgres.commit import GroupCommit
 from evserve.events.postgres.connection import Statement
-from evserve.events.postgres.session import ServedElsewhere, Session, Sessions
+from evserve.events.postgres.errors import UnusableError
+from evserve.events.postgres.session import Session, Sessions
 from evserve.events.postgres.statements import Statements
+from evserve.events.postgres.transactions import Transactions
 from evserve.events.postgres.values import float8, int8
 from evserve.events.postgres.verbs import Held, Reservation
 from evserve.events.postgres.waits import Pace, Waits
@@ -107,6 +109,7 @@ class PostgresQueue:
         | Capability.TRUNCATE
         | Capability.SEQUENCES
         | Capability.HISTORY
+        | Capability.TRANSACTIONS
         | Capability.SHARED
         | Capability.DRAIN
     )
@@ -151,6 +154,14 @@ class PostgresQueue:
             give_back=self._give_back,
         )
         self._slow = SlowLane(reactor, patience, self._sessions.start, self._why)
+        self.transactions = Transactions(
+            conninfo,
+            schema,
+            reactor,
+            held=self._held,
+            owner=lambda: fast.owner,
+            claim=self._claim,
+        )
         self._put = verbs.Put(statements.put, fast.announce)
         self._put_keyed = verbs.PutKeyed(statements.put_keyed, fast.announce, fast.undone)
         self._ack = verbs.Settle(statements.ack, self._held)
@@ -175,11 +186,14 @@ class PostgresQueue:
         delay: float = 0,
         ttr: int = DEFAULT_TTR,
         key: str | None = None,
+        connection: Any = None,
     ) -> Deferred[str]:
         args = check_put(event_type, body, priority, delay, ttr)
         size = len(args[1])
         if size > MAX_BODY:
             raise BadEvent(f"a body of {size} bytes; at most {MAX_BODY} are allowed")
+        if connection is not None:
+            return self.transactions.put(connection, (*args, check_key(key)))
         self._waits.lower(args[0], args[2])
         if 0 < args[3] < POLL:
             self._sweep_in(args[3])
@@ -242,6 +256,8 @@ class PostgresQueue:
     @_never_raising
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         value, seconds = check_keep(result, keep)
+        if _is_handled(event):
+            return succeed(None)
         reservation = self._claim(event)
         if not seconds:
             return self._fast.add(Call(self._ack, (reservation,)))
@@ -267,6 +283,8 @@ class PostgresQueue:
 
     @_never_raising
     def touch(self, event: Event) -> Deferred[None]:
+        if _is_handled(event):
+            return succeed(None)
         return self._fast.add(Call(self._touch, (self._reserved(event),)))
 
     # Operators
@@ -392,7 +410,7 @@ class PostgresQueue:
             if timer is not None and timer.active():
                 timer.cancel()
         self._waits.fail(refusal)
-        self._fast.fail_pending(refusal)
+        self._fast.close(refusal)
         self._slow.close(refusal)
         if self._fast.connection is not None:
             try:
@@ -400,12 +418,13 @@ class PostgresQueue:
                 await leaving.addTimeout(self._patience, self._reactor)
             except Exception as error:  # whatever: others give the events back
                 _log.info("{where}: closed late: {error}", where=self._where, error=error)
-        self._fast.close(refusal)
-        self._sessions.close()
+        self._sessions.close(refusal)
+        self.transactions.close()
 
     async def _leave(self) -> None:
         """Give back what is reserved, and sign off, once what was sent is answered."""
-        left = await self._do(self._statements.forget_owner, [int8(self._fast.owner)])
+        forget = verbs.Ordered(self._statements.forget_owner)
+        left = await self._fast.send_last(Call(forget, [int8(self._fast.owner)]))
         self._fast.announce([row[0] for row in left])
         await self._fast.when_idle()
 
@@ -489,7 +508,7 @@ class PostgresQueue:
         self._waits.fail(error)
 
     def _failed(self, error: QueueError) -> None:
-        if isinstance(error, ServedElsewhere):
+        if isinstance(error, UnusableError):
             why = self._why()
             self._fast.fail_pending(why)
             self._slow.fail_pending(why)
@@ -504,8 +523,13 @@ class PostgresQueue:
                 self._wait_expiry = self._reactor.callLater(max(0.0, left), self._expire_waits)
 
     def _notified(self, payload: str) -> None:
-        """Take a notification: a type with ready events, or @ and the seconds of a delay."""
-        if payload.startswith("@"):
+        """Take a notification: a type with ready events, @ and the seconds of a delay, or !.
+
+        The last one is from an engine that has come.
+        """
+        if payload == "!":
+            self._fast.alone = False
+        elif payload.startswith("@"):
             seconds = float(payload[1:])
             if seconds < POLL:
                 self._sweep_in(seconds)
@@ -569,11 +593,13 @@ class PostgresQueue:
         expired.addErrback(lambda _: None)
         if now - self._owners_at >= OWNERS_INTERVAL:
             self._owners_at = now
-            missing = self._ask(self._statements.owners_without_lock, [])
-            missing.addCallbacks(self._found_missing, lambda _: None)
+            owners = self._ask(self._statements.owners, [])
+            owners.addCallbacks(self._found_owners, lambda _: None)
 
-    def _found_missing(self, rows: list[Row]) -> None:
-        missing = {row[0] for row in rows} - {self._fast.owner}
+    def _found_owners(self, rows: list[Row]) -> None:
+        others = [(owner, lives) for owner, lives in rows if owner != self._fast.owner]
+        self._fast.alone = not others
+        missing = {owner for owner, lives in others if not lives}
         dead, self._missing = missing & self._missing, missing
         for owner in dead:
             forgotten = self._ask(self._statements.forget_owner, [int8(owner)])
@@ -602,6 +628,12 @@ def _stored(rows: list[Row]) -> Stored | None:
 
 def _handled(row: Row) -> Handled:
     return Handled(_plain_event(row), *row[11:])
+
+
+def _is_handled(event: Event) -> bool:
+    """Whether a transaction has removed the event, so that it needs no acknowledgement."""
+    receipt = check_event(event).receipt
+    return isinstance(receipt, Reservation) and receipt.handled
 
 
 def _nothing(_: object) -> None:

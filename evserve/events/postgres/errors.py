@@ -5,6 +5,7 @@ The classes of SQLSTATE are in Postgres's manual, appendix A.
 
 from typing import Final
 
+from psycopg import Error
 from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGresult
 
@@ -18,10 +19,23 @@ _FULL: Final = "53"  # disk, memory or connections; also what `put` says when th
 _BAD_DATA: Final = ("22", "54")
 
 
+class UnusableError(QueueUnavailable):
+    """The database cannot be used until a person has done something: waiting does not help."""
+
+
 def statement_error(result: PGresult) -> QueueError:
     """Return why a statement failed."""
-    state = sqlstate(result)
-    message = one_line(result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"no reason given")
+    message = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"no reason given"
+    return _error(sqlstate(result), message)
+
+
+def driver_error(error: Error) -> QueueError:
+    """Return the same for an exception of psycopg."""
+    return _error(error.sqlstate or "", (error.diag.message_primary or str(error)).encode())
+
+
+def _error(state: str, text: bytes) -> QueueError:
+    message = one_line(text)
     if state.startswith(_FULL):
         return QueueFull(message)
     if state.startswith(_BAD_DATA):

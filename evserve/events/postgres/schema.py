@@ -5,20 +5,18 @@ that one database can hold several queues.
 """
 
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from evserve.events.errors import BadQueueURL, QueueUnavailable
-from evserve.events.postgres.errors import statement_error
+from evserve.events.errors import BadQueueURL
+from evserve.events.postgres.errors import UnusableError, statement_error
 
 
 DEFAULT_SCHEMA: Final = "evserve"
-
-VERSION: Final = 1
-"""The version of the schema that this program makes and understands."""
 
 OWNER_LOCKS: Final = """
 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
@@ -168,8 +166,8 @@ $function$;
 """
 _TYPE: Final = "^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}$"
 
-# Each leads from the version of its place, counted from 0, to the next one.
-_MIGRATIONS: Final = (_TABLES + _PUT,)
+MIGRATIONS: Final = (_TABLES + _PUT,)
+"""Each leads from the version of its place, counted from 0, to the next one."""
 
 
 def check_schema(name: str) -> str:
@@ -199,12 +197,14 @@ def _lock_key(purpose: str) -> int:
     return int.from_bytes(sha256(purpose.encode()).digest()[:8], "big", signed=True)
 
 
-def prepare_schema(connection: PGconn, schema: str, *, version: int = VERSION) -> None:
+def prepare_schema(
+    connection: PGconn, schema: str, migrations: Sequence[str] = MIGRATIONS
+) -> None:
     """Make or migrate the schema, unless it is as it should be; any number may do so at once.
 
-    It blocks. `connection` is in no transaction.  version: where the migrations lead.  Raises
-    QueueError.
+    It blocks. `connection` is in no transaction. Raises QueueError.
     """
+    version = len(migrations)
     if _version(connection, schema) == version:
         return
     # Whoever comes second finds that all is done. The lock is that of the transaction.
@@ -214,7 +214,7 @@ def prepare_schema(connection: PGconn, schema: str, *, version: int = VERSION) -
         execute(connection, f"SELECT pg_advisory_xact_lock({key})")
         found = _version(connection, schema)
         if found > version:
-            raise QueueUnavailable(
+            raise UnusableError(
                 f"the schema {schema} is of version {found}, and this evserve knows {version} "
                 "(update evserve)"
             )
@@ -222,7 +222,7 @@ def prepare_schema(connection: PGconn, schema: str, *, version: int = VERSION) -
             return
         if found == 0:
             _create_schema(connection, schema)
-        for migration in _MIGRATIONS[found:version]:
+        for migration in migrations[found:]:
             execute(connection, _named(migration, schema))
         execute(connection, _named("DELETE FROM {schema}.version", schema))
         number = f"INSERT INTO {{schema}}.version VALUES ({version})"

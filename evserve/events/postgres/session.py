@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from evserve.backoff import BackOff
 from evserve.events.errors import QueueError, QueueUnavailable
 from evserve.events.postgres.connection import Connection
-from evserve.events.postgres.errors import one_line
+from evserve.events.postgres.errors import UnusableError, one_line
 from evserve.events.postgres.schema import (
     OWNER_LOCKS,
     execute,
@@ -110,8 +110,8 @@ class Sessions:
         if self.session is None and self._attempt is None and self._retry is None:
             self._connect()
 
-    def close(self) -> None:
-        """Close the connections and end all attempts."""
+    def close(self, error: QueueError) -> None:
+        """Close the connections and end all attempts; what is under way fails with `error`."""
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
@@ -123,8 +123,8 @@ class Sessions:
             self._watchdog = None
         session, self.session = self.session, None
         if session is not None:
-            session.fast.close()
-            session.slow.close()
+            session.fast.close(error)
+            session.slow.close(error)
 
     def _connect(self) -> None:
         self._retry = None
@@ -180,13 +180,12 @@ class Sessions:
         session, self.session = self.session, None
         if session is None:
             return
-        # One without the other is of no use.
-        session.fast.close()
-        session.slow.close()
         _log.warn("{where}: {cause}; connecting again", where=self._where, cause=str(error))
+        self._connect()
         self._lost(error)
-        if not self._closed:
-            self._connect()
+        # One without the other is of no use.
+        session.fast.close(error)
+        session.slow.close(error)
 
 
 class _Attempt:
@@ -246,7 +245,7 @@ class _Attempt:
         prepare_schema(fast, self._schema)
         lock = f"SELECT pg_try_advisory_lock_shared({server_lock(self._schema)})"
         if execute(fast, lock).get_value(0, 0) != b"t":
-            raise ServedElsewhere(
+            raise UnusableError(
                 f"a queue server has the schema {self._schema} open (use its beanstalk:// URL)"
             )
         table = f'"{self._schema}".owner'
@@ -257,6 +256,7 @@ class _Attempt:
             execute(fast, f"INSERT INTO {table} VALUES ({self.owner}) ON CONFLICT DO NOTHING")
         self._lock_owner(fast, owner_class(self._schema), self.owner)
         execute(slow, f'LISTEN "{self._schema}"')
+        execute(slow, f"SELECT pg_notify('{self._schema}', '!')")  # who is alone notifies nobody
 
     def _lock_owner(self, fast: abc.PGconn, family: int, owner: int) -> None:
         """Take the lock that shows others that this owner lives.
@@ -271,7 +271,3 @@ class _Attempt:
         execute(fast, "SET lock_timeout = '5s'")
         execute(fast, f"SELECT pg_advisory_lock({family}, {owner})")
         execute(fast, "RESET lock_timeout")
-
-
-class ServedElsewhere(QueueUnavailable):
-    """A queue server has the schema: waiting for a while does not help."""

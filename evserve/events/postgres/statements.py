@@ -214,9 +214,10 @@ WITH forgotten AS (DELETE FROM {s}.owner WHERE id = $1::bigint), back AS (
 SELECT DISTINCT type FROM back
 """
 
-_OWNERS_WITHOUT_LOCK: Final = """
-SELECT id FROM {s}.owner
-WHERE id <> ALL (ARRAY(SELECT objid::bigint {locks} AND classid = {family}))
+# With whether its lock is held.
+_OWNERS: Final = """
+SELECT id, (id = ANY (ARRAY(SELECT objid::bigint {locks} AND classid = {family})))::integer
+FROM {s}.owner
 """
 
 # What is over since the time $1, in seconds since the epoch; and in how many seconds is more.
@@ -395,13 +396,8 @@ class Statements:
         self.unreserve = statement("unreserve", _UNRESERVE, INT8)
         self.give_back = statement("give_back", _GIVE_BACK, TEXT)
         self.forget_owner = statement("forget_owner", _FORGET_OWNER, TEXT)
-        self.owners_without_lock = statement(
-            "owners_without_lock",
-            _OWNERS_WITHOUT_LOCK,
-            INT4,
-            locks=OWNER_LOCKS,
-            family=owner_class(schema) & 0xFFFFFFFF,
-        )
+        family = owner_class(schema) & 0xFFFFFFFF
+        self.owners = statement("owners", _OWNERS, INT4, INT4, locks=OWNER_LOCKS, family=family)
         self.sweep = statement("sweep", _SWEEP, INT8, TEXT, FLOAT8, FLOAT8, FLOAT8)
         self.expire = statement("expire", _EXPIRE, INT8)
         self.kick_buried = statement("kick_buried", _KICK, INT8, state=3)

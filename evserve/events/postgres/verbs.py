@@ -19,6 +19,7 @@ from evserve.events.postgres.values import (
     int8_array,
     text_array,
 )
+from evserve.events.transaction import Transaction
 
 
 SWEPT_AT_ONCE = 1000
@@ -29,7 +30,8 @@ SWEPT_AT_ONCE = 1000
 class Reservation:
     """The receipt of an event: what the consumer proves, until it is settled.
 
-    queue: the engine that reserved it.
+    queue: the engine that reserved it.  handled: whether a transaction has removed the event, or
+    is about to.
     """
 
     queue: Any
@@ -37,6 +39,12 @@ class Reservation:
     attempts: int
     type: str
     settled: bool = False
+    handled: bool = False
+
+    def transaction(self, event: Event) -> Transaction:
+        """Return the transaction in which `event` is handled."""
+        transaction: Transaction = self.queue.transactions.transaction(self, event)
+        return transaction
 
     def event(self) -> Event:
         """Return what the record of a buried event tells."""
@@ -85,7 +93,7 @@ class Put(Verb):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0] for call in calls if not call.args[3]}
+        return [call.args[0] for call in calls if not call.args[3]]
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
@@ -134,7 +142,7 @@ class PutKeyed(Verb):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0] for call in calls if not call.args[3]}
+        return [call.args[0] for call in calls if not call.args[3]]
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
@@ -236,7 +244,7 @@ class Retry(Settle):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0].type for call in calls if not call.args[1]}
+        return [call.args[0].type for call in calls if not call.args[1]]
 
 
 class Bury(Settle):
@@ -261,7 +269,7 @@ class Bury(Settle):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return (ERRORS,)
+        return [ERRORS] * len(calls)
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
@@ -284,7 +292,7 @@ class Unreserve(Settle):
 
     @override
     def makes_ready(self, calls: Sequence[Call]) -> Iterable[str]:
-        return {call.args[0].type for call in calls}
+        return [call.args[0].type for call in calls]
 
 
 class Sweep(Verb):

@@ -245,6 +245,43 @@ class KeyTests(EngineTestCase):
         self.assertEqual(self.successResultOf(stored), "1")
 
 
+class HistoryTests(EngineTestCase):
+    """A result, like a body, must never reach a server that would take it for commands."""
+
+    PROBE = b"list-bindings\r\n"
+    KEEP = b"delete-keep 7 2147483647 10\r\ndelete 1\r\n\r\n"
+
+    def test_a_result_is_sent_once_the_server_is_known_to_take_it(self):
+        event = self.take()
+        acked = self.queue.ack(event, result=b"delete 1\r\n", keep=2**32 - 1)
+        self.expect(0, self.PROBE)
+        self.assertNoResult(acked)
+        self.expect(0, b"", b"OK 0\r\n\r\n")
+        self.expect(0, self.KEEP, b"DELETED\r\n")
+        self.successResultOf(acked)
+        event = self.take(before=b"")
+        acked = self.queue.ack(event, result=b"delete 1\r\n", keep=2**32 - 1)
+        self.expect(0, self.KEEP, b"DELETED\r\n")
+        self.successResultOf(acked)
+
+    def test_a_server_without_a_history_still_holds_the_event(self):
+        event = self.take()
+        acked = self.queue.ack(event, result=b"delete 1\r\n", keep=1)
+        self.expect(0, self.PROBE, b"UNKNOWN_COMMAND\r\n")
+        self.failureResultOf(acked, Unsupported)
+        self.failureResultOf(self.queue.bury(event, "delete 1", keep=1), Unsupported)
+        acked = self.queue.ack(event)
+        self.expect(0, b"delete 7\r\n", b"DELETED\r\n")
+        self.successResultOf(acked)
+        self.assertEqual(len(self.endpoint.servers), 1)
+
+    def test_a_history_that_is_none_is_not_believed(self):
+        listed = self.queue.history()
+        self.expect(0, b"history 100\r\n", b"OK 3\r\n{}\n\r\n")
+        self.failureResultOf(listed, QueueUnavailable)
+        self.assertTrue(self.endpoint.servers[0].disconnected)
+
+
 class BatchTests(EngineTestCase):
     def take_many(self):
         waiting = self.queue.reserve_many(["mail"], 5, 9)

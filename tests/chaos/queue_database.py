@@ -1,0 +1,13 @@
+"""What a scenario asks the database itself about the queue in it."""
+
+from collections import Counter
+
+
+def is_empty(cluster, database):
+    """Return whether the queue has no events, in any state."""
+    return cluster.query("SELECT NOT EXISTS (SELECT FROM evserve.event)", database=database)[0][0]
+
+
+def effects(cluster, database):
+    """Count the rows that handlers wrote, by body."""
+    return Counter(body for (body,) in cluster.query("SELECT body FROM effect", database=database))
