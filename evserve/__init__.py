@@ -13,12 +13,13 @@ The command, and its services, which do not import each other (but the lab uses 
     echo        the echo service
     queue       the queue service, which speaks beanstalkd's protocol
     work        the work service, which runs handlers on events
+    inspect     the events command, which looks into a queue and mends it
     fetch       the fetch service and the Fetcher
     load, lab   the load generator; I/O models side by side
     reactor     the uvloop reactor
 
 What they share: events (queues of events for Python programs, and their engines), http (the HTTP
-client), backoff, endpoints, progress and writing.
+client), backoff, endpoints, oneshot, progress and writing.
 """
 
 __version__ = "0.1.0"

@@ -8,6 +8,7 @@ event_queue.py  EventQueue: what every engine can do; Capability, Depth
 errors.py       QueueError and its kinds
 engines.py      open_queue: from a URL to an engine, which is imported only then
 transaction.py  Transaction: an event handled in one commit with what its handler writes
+sync.py         the same seam for synchronous Python: open_queue, SyncQueue
 consumer.py     Consumer: the loop that reserves events for handlers; Delivery
 memory.py       MemoryQueue: the engine for tests (public in evserve.testing)
 beanstalk/      the engine for `beanstalk://`; `sqlite:` and `memory:` are in evserve.queue

@@ -103,8 +103,11 @@ class Move:
         self._began = self.clock.seconds()
         mark = await self._set_mark()
         try:
+            before = -1
             while not self._stopped and await self._pass():
-                pass
+                if self.count == before:  # what there is can't be had yet
+                    await self._pause(_WAIT)
+                before = self.count
         finally:
             await self._settled()
         await self.target.delete(mark)
@@ -154,16 +157,14 @@ class Move:
         return await self._is_more(types)
 
     async def _is_more(self, types: frozenset[str]) -> bool:
-        """Whether to make another pass; waits for events that consumers may give back."""
+        """Whether to make another pass: there are events, or consumers may give some back."""
         if not self.types and not types.issuperset(set(await self.source.types()) - {MARK}):
             return True
         depths = (await self._depths(types)).values()
-        if any(depth.ready or depth.delayed or depth.buried for depth in depths):
-            return True
-        if self.wait and any(depth.reserved for depth in depths):
-            await self._pause(_WAIT)
-            return True
-        return False
+        return any(
+            depth.ready or depth.delayed or depth.buried or (self.wait and depth.reserved)
+            for depth in depths
+        )
 
     async def _depths(self, types: Collection[str]) -> dict[str, Depth]:
         depths = {each: await self.source.depth(each) for each in sorted(types)}

@@ -17,6 +17,7 @@ from evserve.events import (
     EventQueue,
     QueueClosed,
     QueueError,
+    QueueURL,
     Unsupported,
     open_queue,
 )
@@ -147,18 +148,19 @@ def makeService(options: Options, host: IHost) -> IService:
         queue = open_queue(options["queue"], host.reactor)
     except (NoHandlersError, QueueError) as error:
         raise usage.UsageError(str(error)) from error
+    shown = QueueURL.parse(options["queue"]).shown
     if routes.patterns and Capability.LIST_TYPES not in queue.capabilities:
         raise usage.UsageError(
-            f"{options['queue']} cannot list its event types, so there can be no handler of "
+            f"{shown} cannot list its event types, so there can be no handler of "
             f"{' or '.join(routes.patterns)}"
         )
     if schedules and Capability.SEQUENCES not in queue.capabilities:
         names = ", ".join(each.plugin.name for each in schedules)
         raise usage.UsageError(
-            f"{options['queue']} does not keep positions, so there can be no schedules ({names})"
+            f"{shown} does not keep positions, so there can be no schedules ({names})"
         )
     if options["keep"] and Capability.HISTORY not in queue.capabilities:
-        raise usage.UsageError(f"{options['queue']} has no history: leave out --keep")
+        raise usage.UsageError(f"{shown} has no history: leave out --keep")
     return work_service(options, host, queue, routes, schedules)
 
 

@@ -1,4 +1,4 @@
-"""What a scenario asks the database itself about the queue in it."""
+"""What a scenario asks the database itself about the queue in it, and about its handlers."""
 
 from collections import Counter
 
@@ -6,6 +6,11 @@ from collections import Counter
 def is_empty(cluster, database):
     """Return whether the queue has no events, in any state."""
     return cluster.query("SELECT NOT EXISTS (SELECT FROM evserve.event)", database=database)[0][0]
+
+
+def make_effects(cluster, database):
+    """Make the table in which handlers write a row for each event."""
+    cluster.query("CREATE TABLE effect (body text)", database=database)
 
 
 def effects(cluster, database):

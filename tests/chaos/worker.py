@@ -14,13 +14,14 @@ import random
 import sys
 import time
 
+import psycopg
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater, react
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.protocols.basic import LineOnlyReceiver
 
-from evserve.events import NotReserved, QueueError, QueueFull, open_queue
+from evserve.events import NotReserved, QueueError, QueueFull, QueueUnavailable, open_queue
 from tests.integration.lossy_proxy import LossyProxy
 
 
@@ -93,21 +94,29 @@ class Worker:
                 return
             if choice < 0.2:
                 await self.queue.touch(event)
-            if self.options.effect:
-                async with event.transaction() as connection:
-                    await connection.execute("INSERT INTO effect VALUES (%s)", [about[0]])
-            else:
-                await self.queue.ack(event)
+            await self.settle(event, about[0])
         except NotReserved:
-            log("taken", *about)
+            pass  # another worker has it, or had it
         except QueueError as error:
             self.failed(error)
         else:
             log("handled", *about)
 
+    async def settle(self, event, body):
+        if not self.options.effect:
+            await self.queue.ack(event)
+            return
+        try:
+            async with event.transaction() as connection:
+                await connection.execute("INSERT INTO effect VALUES (%s)", [body])
+        except psycopg.Error as error:  # a handler's own mishap, after which its event is retried
+            self.failed(error)
+            await self.queue.retry(event)
+            raise QueueUnavailable("the handler failed") from error
+
     def failed(self, error):
         """Write down a failure; an unknown outcome leaves no other trace."""
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        print(f"{type(error).__name__}: {error!s:.200}", file=sys.stderr, flush=True)
 
 
 class Commands(LineOnlyReceiver):
@@ -127,8 +136,6 @@ class Commands(LineOnlyReceiver):
         elif word.endswith("-after"):
             what_then = getattr(self.proxy, word.removesuffix("-after"))
             self.proxy.after_replies(int(arguments[0]), what_then)
-        elif word == "refuse":
-            self.proxy.cut(refuse=True)
         else:
             getattr(self.proxy, word)()
 

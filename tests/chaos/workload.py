@@ -21,8 +21,8 @@ SUCCESSES = ("put", "handled", "retried")
 class Workload:
     """Processes that put and handle events until `finish`; see worker.py.
 
-    counts: lines of each kind.  stall: the longest time in seconds since `watch` was called, or
-    between two calls that succeeded, whichever process made them.
+    stall: the longest time in seconds between two calls of one worker
+    that succeeded.
     """
 
     def __init__(self, test, url, *options, workers=2, lanes=4, seed=SEED, env=None):
@@ -31,15 +31,15 @@ class Workload:
         self.folder = Path(test.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.processes, self.logs = [], []
-        self.counts = defaultdict(int)
         self.asked, self.refused = set(), set()
         self.ids = defaultdict(set)  # body -> ids under which it was seen
-        self.put = {}  # body -> when the put was answered
+        self.put = {}  # body -> when the put was acknowledged
         self.reserved = defaultdict(list)  # body -> attempts of each reservation
         self.handled = defaultdict(list)  # body -> attempts of each acknowledgement
-        self.successes = 0
+        self.successes = []  # of each worker
+        self.finishing = False
         self.stall = 0.0
-        self.last = None
+        self.last = {}  # when each worker's last call succeeded
         for number in range(workers):
             self.start(env=env[number] if env else None)
         self.wait_for(10 * workers)
@@ -60,6 +60,7 @@ class Workload:
                 env={**os.environ, **(env or {})},
             )
         self.processes.append(process)
+        self.successes.append(0)
         self.logs.append((self.folder / name).open("rb"))
         self.test.addCleanup(self._end, process, self.logs[-1])
 
@@ -81,21 +82,15 @@ class Workload:
         self.processes[number].kill()
         self.processes[number].wait()
 
-    def watch(self):
-        """Measure the stall from now on."""
-        self.read()
-        self.last, self.stall = time.monotonic(), 0.0
-
     def read(self):
         """Read what the workers have written; return how many calls have succeeded in all."""
         lines = []
-        for log in self.logs:
+        for number, log in enumerate(self.logs):
             while (line := log.readline()).endswith(b"\n"):
-                lines.append(line.decode().split())
+                at, *words = line.decode().split()
+                lines.append((float(at), number, *words))
             log.seek(-len(line), 1)  # a line that is not complete yet
-        lines.sort(key=lambda words: float(words[0]))
-        for at, what, body, event_id, attempts in lines:
-            self.counts[what] += 1
+        for at, number, what, body, event_id, attempts in sorted(lines):
             if what == "ask":
                 self.asked.add(body)
                 continue
@@ -104,20 +99,35 @@ class Workload:
                 continue
             self.ids[body].add(event_id)
             if what == "put":
-                self.put[body] = float(at)
+                self.put[body] = at
             elif what in ("reserved", "handled"):
                 getattr(self, what)[body].append(int(attempts))
             if what in SUCCESSES:
-                self.successes += 1
-                if self.last is not None and float(at) > self.last:
-                    self.stall = max(self.stall, float(at) - self.last)
-                    self.last = float(at)
-        return self.successes
+                self.successes[number] += 1
+                if not self.finishing:
+                    self.stall = max(self.stall, at - self.last.get(number, at))
+                self.last[number] = at
+        return sum(self.successes)
 
     def wait_for(self, successes):
         """Wait until so many calls more have succeeded."""
-        target = self.successes + successes
+        target = self.read() + successes
         self.wait_until(lambda: self.read() >= target)
+
+    def wait_for_each(self, successes):
+        """Wait until so many calls more of each worker that runs have succeeded."""
+        self.read()
+        targets = {
+            number: self.successes[number] + successes
+            for number, process in enumerate(self.processes)
+            if process.poll() is None
+        }
+
+        def reached():
+            self.read()
+            return all(self.successes[number] >= least for number, least in targets.items())
+
+        self.wait_until(reached)
 
     def wait_until(self, condition):
         """Wait until `condition()`, while all workers run."""
@@ -137,6 +147,8 @@ class Workload:
 
     def finish(self, is_empty):
         """Put nothing more, wait until the queue is empty, and end the workers."""
+        self.read()
+        self.finishing = True
         self.tell("stop")
         self.wait_until(is_empty)
         self.tell("quit")
@@ -177,5 +189,5 @@ class Workload:
         unknown = len(self.asked) - len(self.put) - len(self.refused)
         return (
             f"{len(self.put)} puts acknowledged, {unknown} unknown, {len(self.refused)} refused; "
-            f"{again} deliveries repeated"
+            f"{again} deliveries repeated; longest stall {self.stall:.1f} s"
         )

@@ -654,6 +654,7 @@ class EventQueueConformance:
         self.assertIsNone(await self.queue.reserve([self.kind], 0.1))
         while not (await self.queue.depth(self.kind + ".delayed")).delayed:
             await self.queue.reserve([self.kind], 0.05)
+        self.assertEqual(await self.queue.depth(self.kind), Depth(reserved=1))
         await self.failure_of(BadEvent, self.queue.put("two words", b"", connection=connection))
         await self.failure_of(BadEvent, self.queue.put(self.kind, b"", connection="x"))
 

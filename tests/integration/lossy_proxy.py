@@ -70,11 +70,15 @@ class LossyProxy:
             pair.drop_packets(False)
             pair.pass_on()
 
-    def cut(self, *, refuse=False):
-        """Reset all connections, and new ones as well with `refuse`, until `mend` is called."""
-        self.refusing = refuse
+    def cut(self):
+        """Reset all connections."""
         for pair in list(self.pairs):
             pair.cut()
+
+    def refuse(self):
+        """Reset all connections, and new ones as well until `mend` is called."""
+        self.refusing = True
+        self.cut()
 
     def after_replies(self, count, what_then):
         """Call `what_then` once `count` more bytes of replies were passed on, and not one more."""

@@ -166,13 +166,12 @@ class Cluster:
     def copy(self, primary):
         """Become a standby of `primary` that has all of its data; this cluster is not running."""
         shutil.rmtree(self.data, ignore_errors=True)
-        wal = self.data / "pg_wal"
-        run("/bin/mkdir", "-m", "0700", self.data, wal)
+        run("/bin/mkdir", "-m", "0700", self.data, self.data / "pg_wal")
         with primary.connect() as connection:
             connection.execute("SELECT pg_backup_start('copy', true)")
-            names = set(os.listdir(primary.data)) - {wal.name, "postmaster.pid"}
+            others = {primary.data / name for name in ("pg_wal", "postmaster.pid")}
             # What has gone meanwhile is restored from the WAL, or need not be.
-            run("/bin/sh", "-c", COPY, self.data, *(primary.data / name for name in names))
+            run("/bin/sh", "-c", COPY, self.data, *(set(primary.data.iterdir()) - others))
             [(label,)] = connection.execute("SELECT labelfile FROM pg_backup_stop(false)")
         for name, text in (("backup_label", label), ("standby.signal", "")):
             self.data.joinpath(name).write_text(text)

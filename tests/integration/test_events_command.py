@@ -92,7 +92,7 @@ class KilledMoveTests(TestCase):
     def kill_at(self, port, ready):
         """Start the move and kill it when the target has so many events."""
         process = subprocess.Popen(
-            self.move(port, "--rate=1000"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.move(port, "--rate=300"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         with Connection(port) as connection:
             while int(connection.stats(b"stats-tube default")[b"current-jobs-ready"]) < ready:
@@ -101,7 +101,7 @@ class KilledMoveTests(TestCase):
         process.wait()
 
     def finish(self, port):
-        for ready in (200, 700):
+        for ready in (100, 300):
             self.kill_at(port, ready)
         done = subprocess.run(self.move(port), capture_output=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr.decode())

@@ -44,6 +44,7 @@ class TransactionTests(TestCase):
     def handle(self, statement="SELECT 1", event=None):
         async def handle():
             async with (event or self.event).transaction() as connection:
+                self.pid = connection.raw.info.backend_pid
                 await connection.execute("INSERT INTO effect VALUES (%s)", ["1"])
                 with contextlib.suppress(psycopg.errors.UndefinedTable):
                     await connection.execute(statement)
@@ -87,9 +88,7 @@ class TransactionTests(TestCase):
         await self.assertFailure(self.handle(ends), psycopg.OperationalError)
         await self.queue.put("task", b"")
         await self.handle(event=await self.queue.reserve(["task"]))
-        self.database.execute(  # the connection that is idle now
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT'"
-        )
+        self.database.execute("SELECT pg_terminate_backend(%s, 10000)", [self.pid])  # it is idle
         await self.handle()
         self.assertEqual(self.effects(), 2)
         self.assertEqual(await self.queue.depth("task"), Depth())

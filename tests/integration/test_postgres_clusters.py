@@ -120,7 +120,7 @@ class LossyProxyTests(TestCase):
 
     async def test_a_cut_resets_connections(self):
         proxy, client = await self.start()
-        proxy.cut(refuse=True)
+        proxy.refuse()
         await client.lost
         client = await self.connect(proxy)
         await client.lost

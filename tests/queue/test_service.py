@@ -133,6 +133,16 @@ class ServiceTests(SynchronousTestCase):
         self.start()
         self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
 
+    def test_keep(self):
+        self.start("--keep", "7d")
+        connection = self.connect()
+        self.ask(connection, b"put 0 0 1 1\r\nx\r\n")
+        self.ask(connection, b"reserve\r\n")
+        self.assertEqual(self.ask(connection, b"delete 1\r\n"), b"DELETED\r\n")
+        reply = self.ask(connection, b"history 9\r\n")
+        self.assertIn(b'"id": 1, ', reply)
+        self.assertNotIn(b"expires", reply)
+
     def test_fanout(self):
         self.start("--fanout", "clicks=billing,audit")
         connection = self.connect()

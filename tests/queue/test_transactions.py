@@ -54,10 +54,10 @@ class TransactionTests(SQLiteCase):
         self.assertIsNone(self.queue.broker.problem)
 
     async def test_a_transaction_without_end_is_a_problem_of_the_store(self):
-        self.patch(transactions, "TURN_TIMEOUT", 0.01)
-        self.patch(sqlite, "TURN_TIMEOUT", 0.01)
         first, second = await self.reserved(), await self.reserved()
         async with first.transaction():
+            self.patch(transactions, "TURN_TIMEOUT", 0.01)
+            self.patch(sqlite, "TURN_TIMEOUT", 0.01)
             put = self.queue.put("other", b"")
             while self.queue.broker.problem is None:
                 await self.queue.reserve(["nothing"], 0.02)

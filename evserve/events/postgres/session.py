@@ -12,9 +12,10 @@ from random import random
 from threading import Thread
 from typing import Any, Final
 
+import psycopg
 from attrs import define
 from psycopg import OperationalError
-from psycopg.pq import ConnStatus, PGconn, abc
+from psycopg.pq import abc
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -188,6 +189,13 @@ class Sessions:
         session.slow.close(error)
 
 
+class _Opening(psycopg.Connection[Any]):
+    """Opens a connection of libpq, which outlives it."""
+
+    def __del__(self, _warn: Any = None) -> None:
+        """Do not warn that it is still open."""
+
+
 class _Attempt:
     """One attempt to open both connections, in a thread.
 
@@ -227,10 +235,9 @@ class _Attempt:
             each.finish()
 
     def _open(self) -> None:
-        connection = PGconn.connect(self._conninfo)
+        # PGconn.connect would hold the interpreter's lock until the server answers.
+        connection = _Opening.connect(self._conninfo.decode()).pgconn
         self.connections.append(connection)
-        if connection.status != ConnStatus.OK:
-            raise QueueUnavailable(one_line(connection.error_message))
         if self._aborted:
             raise QueueUnavailable("it took too long")
         execute(connection, _SETTINGS)
