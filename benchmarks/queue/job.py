@@ -5,7 +5,9 @@ import os
 import sys
 import time
 from array import array
+from base64 import b64encode
 from collections.abc import Sequence
+from functools import cache
 from threading import Thread
 from typing import Final, Self
 
@@ -55,8 +57,14 @@ class Job(_Json):
         return 1 if self.clients == 1 else 4 * self.clients
 
     def body(self) -> bytes:
-        """Return a body of `size` bytes that begins with the time, for `sent_at`."""
-        return f"{time.monotonic():.6f} ".encode().ljust(self.size, b"x")
+        """Return a body of `size` bytes of text that begins with the time, for `sent_at`."""
+        return (f"{time.monotonic():.6f} ".encode() + _filler(self.size))[: self.size]
+
+
+@cache
+def _filler(size: int) -> bytes:
+    """Return text that Postgres cannot compress."""
+    return b64encode(os.urandom(size))
 
 
 def sent_at(body: bytes) -> float:
