@@ -1,15 +1,17 @@
 """evserve's queues beside others under the same load: `python -m benchmarks.queue`.
 
     python -m benchmarks.queue                 the server beside beanstalkd
+    python -m benchmarks.queue engines         sqlite:, beanstalk:// and postgresql://
     python -m benchmarks.queue postgres        the engine postgresql:// beside its peers
     python -m benchmarks.queue scaling         how its cost grows
     python -m benchmarks.queue simulation      a model of that, and the model's errors
 
 beanstalkd.py   the first table; servers.py and load.c start and load its servers
-postgres.py     the second one: what is measured, the goals
-scaling.py      the third one
-simulation.py   the fourth one: a model of group commit as a discrete-event simulation
-systems.py      the engines and libraries of the second and third, and what they need
+engines.py      the second one, with what it stores to
+postgres.py     the third one: what is measured, the goals
+scaling.py      the fourth one
+simulation.py   the fifth one: a model of group commit as a discrete-event simulation
+systems.py      the engines and libraries that client processes drive, and what they need
 measure.py      runs a system in processes, and takes its rate, latencies and CPU
 report.py       medians, ratios, tables
 job.py          what a client process is told and answers

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 
-TABLES = ("beanstalkd", "postgres", "scaling", "simulation")
+TABLES = ("beanstalkd", "engines", "postgres", "scaling", "simulation")
 
 
 def main() -> None:

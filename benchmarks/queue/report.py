@@ -38,15 +38,15 @@ def ratio(results: Results, measure: str, own: str, other: str) -> float | None:
     return median(get(mine) / max(get(its), 1e-9) for mine, its in pairs) if pairs else None
 
 
-def table(title: str, results: Results) -> str:
-    """Return the figures of a scenario; `x` is the system's figure as a multiple of evserve's."""
+def table(title: str, results: Results, own: str = OWN) -> str:
+    """Return the figures of a scenario; `x` is the system's figure as a multiple of `own`'s."""
     lines = [
         title,
         _row("", ("events/s", "x", "p50 us", "p99 us", "CPU client", "store", "sum", "x")),
     ]
     for name, each in results.items():
         result = middle(each)
-        rate, cpu = (ratio(results, measure, name, OWN) for measure in ("rate", "cpu"))
+        rate, cpu = (ratio(results, measure, name, own) for measure in ("rate", "cpu"))
         numbers = (result.p50, result.p99, result.client_cpu, result.store_cpu, result.cpu)
         shown = [f"{number:,.0f}" for number in numbers]
         lines.append(_row(name, (f"{result.rate:,.0f}", _short(rate), *shown, _short(cpu))))

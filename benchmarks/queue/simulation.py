@@ -78,6 +78,11 @@ class Prediction:
     server_cpu: float
     group: float
 
+    @property
+    def cpu(self) -> float:
+        """Microseconds of CPU per event, of both sides."""
+        return self.client_cpu + self.server_cpu
+
 
 def fit(found: Measurements) -> Model:
     """Return the costs that explain the loads of FITTED."""
@@ -319,15 +324,15 @@ def main(words: Sequence[str]) -> None:
         figures = (costs.put, costs.take, costs.batch, costs.put_kib, costs.take_kib)
         print(f"{name:15}" + "".join(f"{figure:8.1f}" for figure in figures))
     print(f"sync {model.sync:.0f} us, wake {model.wake:.0f} us, {model.cores} cores\n")
-    print(f"{'events/s':36}{'predicted':>10}{'measured':>10}{'error':>8}{'calls/batch':>13}")
+    print(f"{'':36}{'events/s':^26}{'CPU us/event':^26}{'calls':>8}")
+    titles = f"{'predicted':>10}{'measured':>9}{'error':>7}"
+    print(f"{'':36}{titles}{titles}{'/batch':>8}")
     for point, result in found.results.items():
         predicted = Simulation(model, point).run()
-        error = f"{predicted.rate / result.rate - 1:+.0%}"
+        pairs = ((predicted.rate, result.rate), (predicted.cpu, result.cpu))
+        shown = "".join(f"{one:10,.0f}{two:9,.0f}{one / two - 1:+7.0%}" for one, two in pairs)
         fitted = " fitted" if point in FITTED else ""
-        print(
-            f"{point!s:36}{predicted.rate:10,.0f}{result.rate:10,.0f}{error:>8}"
-            f"{predicted.group:13.0f}{fitted}"
-        )
+        print(f"{point!s:36}{shown}{predicted.group:8.0f}{fitted}")
     print("\ncycles/s predicted for 50 clients a process")
     for name, processes, cores, server_cores in _LARGER:
         machine = evolve(model, cores=cores, server_cores=server_cores)

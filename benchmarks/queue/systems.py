@@ -14,8 +14,9 @@ from benchmarks.queue.cluster import find_program
 class System:
     """A queue to measure.
 
-    module: of this package, with `fill(job)` and `run(job, tally)`.  needs: modules.  store:
-    `postgres`, or `redis` and how it syncs.  loads: what it can be asked for (Job.what).
+    module: of this package, with `fill(job)` and `run(job, tally)`.  needs: modules.  store: the
+    name of a Store: `postgres`, `redis` and how it syncs, `file` or `server`.  loads:
+    what it can be asked for (Job.what).
     """
 
     module: str
@@ -27,12 +28,11 @@ class System:
     @property
     def installed(self) -> bool:
         """Whether its modules and its server are here."""
-        has_server = (
-            find_program("postgres") is not None
-            if self.store == "postgres"
-            else shutil.which("redis-server") is not None
-        )
-        return has_server and all(find_spec(each) is not None for each in self.needs)
+        has_server = {
+            "postgres": find_program("postgres"),
+            "redis": shutil.which("redis-server"),
+        }.get(self.store.partition(" ")[0], "evserve itself")
+        return has_server is not None and all(find_spec(each) is not None for each in self.needs)
 
 
 SYSTEMS: Final[Mapping[str, System]] = {
@@ -52,3 +52,10 @@ SYSTEMS: Final[Mapping[str, System]] = {
         "with_dramatiq", ("dramatiq", "redis"), "redis default", batches=False
     ),
 }
+
+OWN_ENGINES: Final[Mapping[str, System]] = {
+    "sqlite:": System("with_evserve", ("psycopg", "uvloop"), "file"),
+    "beanstalk:": System("with_evserve", ("psycopg", "uvloop"), "server"),
+    "postgresql:": SYSTEMS["evserve"],
+}
+"""The engines among which a user of evserve chooses."""

@@ -1,4 +1,4 @@
-"""evserve's engine `postgresql://`: the seam itself."""
+"""evserve's engines: the seam itself."""
 
 import time
 from collections.abc import Callable, Coroutine
@@ -15,6 +15,8 @@ from evserve.events import EventQueue, open_queue
 TYPE = "bench"
 
 
+_AT_ONCE = 1000  # events
+
 # As `put` stores them, a million in seconds.
 _BACKLOG = """
 INSERT INTO evserve.event (type, body) SELECT 'bench', %b FROM generate_series(1, %s);
@@ -22,17 +24,22 @@ INSERT INTO evserve.event (type, body) SELECT 'bench', %b FROM generate_series(1
 
 
 def fill(job: Job) -> None:
-    """Let the engine make its schema, then make the backlog."""
+    """Let the engine make what it needs, then make the backlog."""
+    in_postgres = job.url.startswith("postgresql:")
 
     async def main(reactor: Any, queue: EventQueue) -> None:
         await queue.depth(TYPE)
+        for start in range(0, 0 if in_postgres else job.backlog, _AT_ONCE):
+            number = min(_AT_ONCE, job.backlog - start)
+            await gatherResults([queue.put(TYPE, job.body()) for _ in range(number)])
         await queue.close()
         reactor.stop()
 
     run_on_reactor(job, main)
-    with psycopg.connect(job.url, autocommit=True) as connection:
-        connection.execute(_BACKLOG, [job.body(), job.backlog])
-        connection.execute("VACUUM ANALYZE evserve.event")
+    if in_postgres:
+        with psycopg.connect(job.url, autocommit=True) as connection:
+            connection.execute(_BACKLOG, [job.body(), job.backlog])
+            connection.execute("VACUUM ANALYZE evserve.event")
 
 
 def run(job: Job, tally: Tally) -> None:
