@@ -4,7 +4,7 @@ A process has one batch under way. It puts what its clients ask for into a batch
 client), its server process carries that out (CPU of the server), the commit waits for a sync,
 which all commits that wait at its start share, and the answers let the clients ask again.
 
-The costs are taken from five of the measured loads; the others are predicted. What the model
+The costs are taken from six of the measured loads; the others are predicted. What the model
 leaves out: locks within Postgres, notifications between processes, autovacuum, and other programs.
 """
 
@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Final
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, astuple, define, evolve, field, frozen
 
 from benchmarks.queue.scaling import Measurements, Point
 
@@ -29,6 +29,7 @@ _ENDLESS: Final = 10**12  # events
 FITTED: Final = (
     Point("put", 1),
     Point("put", 200),
+    Point("take", 1),
     Point("take", 200),
     Point("put", size=100 * _KIB),
     Point("cycle", size=100 * _KIB),
@@ -40,13 +41,15 @@ FITTED: Final = (
 class Costs:
     """Microseconds of one side: client or server.
 
-    put, take: CPU per event; a take is a reserve and an acknowledgement.  batch: CPU per batch.
-    put_kib, take_kib: CPU per KiB of body.
+    put, take: CPU per event; a take is a reserve and an acknowledgement.  put_batch: CPU per batch
+    with puts, its notification included.  take_batch: CPU per batch for its reserves, and again
+    for its acknowledgements.  put_kib, take_kib: CPU per KiB of body.
     """
 
     put: float
     take: float
-    batch: float
+    put_batch: float
+    take_batch: float
     put_kib: float = 0.0
     take_kib: float = 0.0
 
@@ -86,24 +89,34 @@ class Prediction:
 
 def fit(found: Measurements) -> Model:
     """Return the costs that explain the loads of FITTED."""
-    put1, put200, take200, put_large, cycle_large = (found.results[point] for point in FITTED)
+    put1, put200, take1, take200, put_large, cycle_large = (
+        found.results[point] for point in FITTED
+    )
     kib = 100 - _SMALL / _KIB
 
     def side(name: str) -> Costs:
         def cpu(result: object) -> float:
             return float(getattr(result, name))
 
-        # A lone client's batch has one call; 200 clients share one.
-        batch = (cpu(put1) - cpu(put200)) * 200 / 199
-        put = cpu(put1) - batch
-        take = max(cpu(take200) - 2 * batch / 200, 0.0)
-        small_put = put + batch / 50
+        # A lone client's batch has one call; 200 clients share one. A take needs two batches.
+        put_batch = (cpu(put1) - cpu(put200)) * 200 / 199
+        put = cpu(put1) - put_batch
+        take_batch = (cpu(take1) - cpu(take200)) / 2 * 200 / 199
+        take = cpu(take1) - 2 * take_batch
+        small_put = put + put_batch / 50
         put_kib = max(cpu(put_large) - small_put, 0.0) / kib
-        both = (cpu(cycle_large) - small_put - take - 2 * batch / 50) / kib
+        both = (cpu(cycle_large) - small_put - take - 2 * take_batch / 50) / kib
         take_kib = max(both - put_kib, 0.0)
         # The small bodies have their part of a KiB too.
         small = _SMALL / _KIB
-        return Costs(put - put_kib * small, take - take_kib * small, batch, put_kib, take_kib)
+        return Costs(
+            put - put_kib * small,
+            take - take_kib * small,
+            put_batch,
+            take_batch,
+            put_kib,
+            take_kib,
+        )
 
     client, server = side("client_cpu"), side("store_cpu")
     busy = put1.client_cpu + put1.store_cpu + found.sync
@@ -267,7 +280,8 @@ class Simulation:
         """Carry out one batch: client, server, sync, answers. `left`: puts that are not taken."""
         begun, kib = self.now, self.point.size / _KIB
         client, server = (
-            costs.batch
+            (puts > 0) * costs.put_batch
+            + ((acks > 0) + (taken > 0)) * costs.take_batch
             + puts * (costs.put + costs.put_kib * kib)
             + (acks + taken) / 2 * costs.take
             + taken * costs.take_kib * kib
@@ -319,10 +333,11 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("figures", help="file that `scaling --json` wrote")
     found = Measurements.from_json(Path(parser.parse_args(words).figures).read_text("utf-8"))
     model = fit(found)
-    print("us of CPU           put    take   batch  put/KiB take/KiB")
+    print("us of CPU           put    take  put/batch take/batch  put/KiB take/KiB")
     for name, costs in (("client", model.client), ("Postgres", model.server)):
-        figures = (costs.put, costs.take, costs.batch, costs.put_kib, costs.take_kib)
-        print(f"{name:15}" + "".join(f"{figure:8.1f}" for figure in figures))
+        widths = (8, 8, 11, 11, 9, 9)
+        figures = zip(astuple(costs), widths, strict=True)
+        print(f"{name:15}" + "".join(f"{figure:{width}.1f}" for figure, width in figures))
     print(f"sync {model.sync:.0f} us, wake {model.wake:.0f} us, {model.cores} cores\n")
     print(f"{'':36}{'events/s':^26}{'CPU us/event':^26}{'calls':>8}")
     titles = f"{'predicted':>10}{'measured':>9}{'error':>7}"

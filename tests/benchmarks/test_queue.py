@@ -120,7 +120,9 @@ class ScenarioTests(SynchronousTestCase):
             self.assertIsNotNone(find_spec(f"benchmarks.queue.{system.module}"))
 
 
-MODEL = Model(Costs(20, 40, 100, 1, 1), Costs(10, 30, 50, 2, 2), sync=200, wake=30, cores=2)
+MODEL = Model(
+    Costs(20, 40, 100, 60, 1, 1), Costs(10, 30, 50, 40, 2, 2), sync=200, wake=30, cores=2
+)
 
 
 class SimulationTests(SynchronousTestCase):
@@ -167,7 +169,8 @@ class SimulationTests(SynchronousTestCase):
         for costs, made in ((found.client, MODEL.client), (found.server, MODEL.server)):
             self.assertApproximates(costs.put, made.put, 0.5)
             self.assertApproximates(costs.take, made.take, 2)
-            self.assertApproximates(costs.batch, made.batch, 1)
+            self.assertApproximates(costs.put_batch, made.put_batch, 1)
+            self.assertApproximates(costs.take_batch, made.take_batch, 1)
             self.assertApproximates(costs.put_kib, made.put_kib, 0.1)
         self.assertApproximates(found.wake, 30, 2)
 
