@@ -8,7 +8,8 @@
 The engines are the same, and so are their promises. They run on a reactor of their own, in one
 daemon thread of the process, which starts with the first queue; the reactor that a Twisted program
 installs is neither imported nor used. Any thread may call any method, which waits for the answer;
-Ctrl-C interrupts it. Don't call it in a reactor's thread, which it would block.
+Ctrl-C interrupts it. Don't call it in a reactor's thread, which it would block. What the engines
+log goes to Python's logger `evserve`, unless the program is Twisted's.
 
 A process made by os.fork(), such as a worker of gunicorn, gets a thread and connections of its
 own at its first call. A `memory:` queue, and an event that was reserved before, are the parent's.
@@ -16,6 +17,7 @@ own at its first call. A `memory:` queue, and an event that was reserved before,
 
 import atexit
 import os
+import sys
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from contextlib import suppress
@@ -27,8 +29,10 @@ from weakref import WeakSet
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.pollreactor import PollReactor
+from twisted.logger import ILogObserver, LogEvent, STDLibLogObserver, globalLogPublisher
 from twisted.python import threadable
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from evserve.events.engines import open_queue as open_engine
 from evserve.events.errors import NotReserved, QueueClosed, QueueError, QueueUnavailable
@@ -89,6 +93,21 @@ class _Call(Generic[T]):
             self._deferred.cancel()
 
 
+@implementer(ILogObserver)
+@define(eq=False)
+class _LoggingObserver:
+    """Passes what evserve logs to Python's logging."""
+
+    _observer: STDLibLogObserver = field(factory=lambda: STDLibLogObserver("evserve"))
+
+    def __call__(self, event: LogEvent) -> None:
+        if str(event.get("log_namespace")).startswith("evserve."):
+            self._observer(event)
+
+
+_log_observer = _LoggingObserver()
+
+
 @define(eq=False)
 class _ReactorThread:
     """A reactor that runs in a thread.
@@ -102,6 +121,8 @@ class _ReactorThread:
     def __attrs_post_init__(self) -> None:
         if threadable.ioThread is not None:  # that of the program's own reactor
             self.reactor._registerAsIOThread = False  # noqa: SLF001 - Twisted has no other way
+        if "twisted.internet.reactor" not in sys.modules:
+            globalLogPublisher.addObserver(_log_observer)
         self._thread = Thread(target=self._run, name="evserve-events-sync", daemon=True)
         self._thread.start()
 
@@ -117,6 +138,12 @@ class _ReactorThread:
             if not (call.future.done() and call.future.exception() is error):
                 self.reactor.callFromThread(call.abandon)
             raise
+
+    def forget(self) -> None:
+        """Let another thread be the reactor's, in a child that has not got this one."""
+        globalLogPublisher.removeObserver(_log_observer)
+        if threadable.ioThread == self._thread.ident:
+            threadable.ioThread = None
 
     def stop(self) -> None:
         """Stop the reactor, and wait for the end of its thread."""
@@ -142,6 +169,8 @@ class _Process:
 
     def forked(self) -> None:
         """Leave everything to the parent, of which this process is a new child."""
+        if self.thread is not None:
+            self.thread.forget()
         self.parents.append(self.thread)
         self.lock, self.thread = Lock(), None
         for queue in list(self.queues):

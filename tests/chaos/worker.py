@@ -58,7 +58,7 @@ class Worker:
         try:
             event_id = await self.queue.put(
                 chance.choice(TYPES),
-                body.encode().ljust(self.options.size),
+                body.encode() + b" " + os.urandom(self.options.size),
                 priority=chance.randrange(10),
                 delay=chance.choice((0, 0, 0, 0.05)),
                 ttr=TTR,
@@ -84,7 +84,7 @@ class Worker:
             await self.handle(event, chance)
 
     async def handle(self, event, chance):
-        about = event.body.decode().rstrip(), event.id, event.attempts
+        about = event.body.partition(b" ")[0].decode(), event.id, event.attempts
         log("reserved", *about)
         choice = chance.random()
         try:
@@ -152,7 +152,7 @@ async def main(reactor, arguments):
     parser.add_argument("url", help="with PROXY for the port of the proxy")
     parser.add_argument("--proxy", type=int, metavar="PORT")
     parser.add_argument("--pace", type=float, default=0.02, help="seconds between two turns")
-    parser.add_argument("--size", type=int, default=20, help="bytes of a body")
+    parser.add_argument("--size", type=int, default=20, help="bytes of a body at least")
     parser.add_argument("--effect", action="store_true", help="write a row in the transaction")
     options = parser.parse_args(arguments)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)

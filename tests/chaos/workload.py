@@ -129,6 +129,12 @@ class Workload:
 
         self.wait_until(reached)
 
+    def wait_for_refusals(self, count):
+        """Wait until so many puts more were refused because the queue was full."""
+        self.read()
+        target = len(self.refused) + count
+        self.wait_until(lambda: self.read() and len(self.refused) >= target)
+
     def wait_until(self, condition):
         """Wait until `condition()`, while all workers run."""
         end = time.monotonic() + PATIENCE

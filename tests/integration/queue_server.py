@@ -110,11 +110,12 @@ class Connection:
         return dict(line.split(b": ") for line in self.ask(command)[1].split(b"\n")[1:-1])
 
 
-def compile_shim(folder):
-    """Compile sync_shim.c into `folder`; return the shared object."""
+def compile_shim(folder, source=SHIM):
+    """Compile sync_shim.c, or another source, into `folder`; return the shared object."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SkipTest("no C compiler")
-    target = Path(folder).absolute() / "shim.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", target, SHIM, "-ldl"], check=True)
+    target = Path(folder).absolute() / f"{source.stem}.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", target, source, "-ldl"]
+    subprocess.run(command, check=True)
     return target

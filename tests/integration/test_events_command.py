@@ -7,7 +7,10 @@ import sys
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from evserve.events import ERRORS, State
+from evserve.events.sync import open_queue
 from tests.integration.beanstalkd import start_beanstalkd
+from tests.integration.postgres import fresh_database
 from tests.integration.processes import TWISTD, on_chosen_reactor
 from tests.integration.queue_server import Connection, QueueServer
 
@@ -70,6 +73,26 @@ class EventsCommandTests(SynchronousTestCase):
         )
         with server.connect() as connection:
             self.assertEqual(all_bodies(connection), [b"%d" % each for each in range(300)])
+
+    def test_a_server_is_moved_to_postgres(self):
+        source, target = f"beanstalk://127.0.0.1:{QueueServer(self).port}", fresh_database()
+        with open_queue(source) as queue:
+            for number in range(150):
+                queue.put("jobs", b"%d" % number)
+            queue.put("mail", b"later", delay=3000)
+            queue.bury(queue.reserve_event(queue.put("sms", b"", ttr=7)), "no such number")
+        status, _, err = events("move", "--from", source, "--to", target)
+        self.assertEqual(status, 0, err)
+        with open_queue(target) as queue:
+            moved = [event.body for event in queue.reserve_many(["jobs"], 1000)]
+            self.assertEqual(moved, [b"%d" % number for number in range(150)])
+            self.assertGreater(queue.peek("mail", State.DELAYED).left, 2000)
+            buried, [record] = queue.peek("sms", State.BURIED), queue.reserve_many([ERRORS], 9)
+        said = json.loads(record.body)
+        self.assertEqual((said["id"], said["reason"]), (buried.event.id, "no such number"))
+        self.assertEqual(buried.event.ttr, 7)
+        [listed] = events("--queue", target, "--json", "list", "sms")[1].splitlines()
+        self.assertEqual(json.loads(listed)["buried"], 1)
 
 
 class KilledMoveTests(TestCase):

@@ -131,6 +131,21 @@ class ProgramTests(SynchronousTestCase):
             ["event 1 (mail) is not reserved in this process", "0", "child 0"],
         )
 
+    def test_what_an_engine_logs_goes_to_pythons_log(self):
+        program = """
+            import logging
+
+            logging.basicConfig(format="%(name)s %(levelname)s", stream=sys.stdout)
+            queue = open_queue(url)
+            try:
+                queue.put("mail", b"")
+            except QueueUnavailable as error:
+                print(error)
+        """
+        shown = self.run_program(program, "beanstalk://127.0.0.1:1")
+        self.assertEqual(shown[0], "evserve WARNING")
+        self.assertIn("cannot reach the queue at 127.0.0.1:1", shown[1])
+
     def test_a_forked_child_does_not_lose_events_in_a_copy_of_the_parents_memory(self):
         program = """
             queue = open_queue(url)

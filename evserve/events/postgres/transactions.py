@@ -20,6 +20,7 @@ from typing_extensions import override
 from evserve.events.errors import BadEvent, NotReserved, QueueError, QueueUnavailable
 from evserve.events.event import Event
 from evserve.events.postgres.errors import driver_error
+from evserve.events.postgres.schema import prepare_schema
 from evserve.events.postgres.verbs import Held, Reservation
 from evserve.events.transaction import Transaction, TransactionConnection, TransactionSteps
 
@@ -53,7 +54,10 @@ class Transactions:
         self.held, self.owner, self.claim = held, owner, claim
         self.delete = _DELETE.format(schema)
         self._put = f'SELECT "{schema}".put(%s, %s, %s, %s, %s, %s)'
+        self._has_put = f"SELECT to_regproc('\"{schema}\".put') IS NOT NULL"
+        self._is_prepared = False
         self._conninfo = conninfo
+        self._schema = schema
         self._reactor = reactor
         self._limit: DeferredSemaphore | None = None
         self._lock = Lock()
@@ -96,6 +100,10 @@ class Transactions:
             )
         try:
             cursor = connection.cursor(row_factory=tuple_row)
+            if not self._is_prepared:
+                [(self._is_prepared,)] = cursor.execute(self._has_put).fetchall()
+                if not self._is_prepared:
+                    self._prepare()
             [(number,)] = cursor.execute(self._put, values).fetchall()
         except psycopg.Error as error:
             raise driver_error(error) from error
@@ -105,11 +113,23 @@ class Transactions:
         self, connection: "psycopg.AsyncConnection[Any]", values: tuple[Any, ...]
     ) -> str:
         try:
-            cursor = await connection.cursor(row_factory=tuple_row).execute(self._put, values)
+            cursor = connection.cursor(row_factory=tuple_row)
+            if not self._is_prepared:
+                await cursor.execute(self._has_put)
+                [(self._is_prepared,)] = await cursor.fetchall()
+                if not self._is_prepared:
+                    await asyncio.to_thread(self._prepare)
+            await cursor.execute(self._put, values)
             [(number,)] = await cursor.fetchall()
         except psycopg.Error as error:
             raise driver_error(error) from error
         return str(number)
+
+    def _prepare(self) -> None:
+        """Make the schema: the first thing that this queue is asked for is a caller's put."""
+        with psycopg.Connection.connect(self._conninfo, autocommit=True) as connection:
+            prepare_schema(connection.pgconn, self._schema)
+        self._is_prepared = True
 
     def begin(self) -> tuple[psycopg.Connection, AbstractContextManager[psycopg.Transaction]]:
         """Begin a transaction, on a connection that is idle or new; raises QueueUnavailable.
