@@ -1,17 +1,28 @@
 """The engine for postgresql:// against servers of its own."""
 
-import asyncio
-import contextlib
+from threading import Thread
+from urllib.parse import urlencode
 
 import psycopg
+from psycopg.pq import PGconn
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from evserve.events import Depth, QueueFull, QueueUnavailable, open_queue
+from evserve.events import (
+    BadEvent,
+    BadQueueURL,
+    Depth,
+    NotReserved,
+    QueueClosed,
+    QueueFull,
+    QueueUnavailable,
+    open_queue,
+)
+from evserve.events.postgres import PostgresQueue, engine, parse_url, schema
 from tests.events.conformance import EventQueueConformance
-from tests.integration.postgres import fresh_database
+from tests.integration.postgres import fresh_database, shared_cluster
 
 
 class ConformanceTests(EventQueueConformance, TestCase):
@@ -27,76 +38,295 @@ class ConformanceTests(EventQueueConformance, TestCase):
         return connection
 
 
-class TransactionTests(TestCase):
-    async def setUp(self):
+class PostgresCase(TestCase):
+    def setUp(self):
         self.url = fresh_database()
-        self.queue = open_queue(self.url, reactor)
-        self.addCleanup(self.queue.close)
-        await self.queue.put("task", b"")
-        self.event = await self.queue.reserve(["task"])
-        self.database = psycopg.connect(self.url, autocommit=True)
-        self.addCleanup(self.database.close)
-        self.database.execute("CREATE TABLE effect (event text)")
 
-    def effects(self):
-        return self.database.execute("SELECT count(*) FROM effect").fetchone()[0]
+    def open(self, **parameters):
+        queue = open_queue(self.with_(**parameters), reactor)
+        self.addCleanup(queue.close)
+        return queue
 
-    def handle(self, statement="SELECT 1", event=None):
-        async def handle():
-            async with (event or self.event).transaction() as connection:
-                self.pid = connection.raw.info.backend_pid
-                await connection.execute("INSERT INTO effect VALUES (%s)", ["1"])
-                with contextlib.suppress(psycopg.errors.UndefinedTable):
-                    await connection.execute(statement)
+    def impatient(self, url):
+        queue = PostgresQueue(*parse_url(url), reactor, patience=0.1)
+        self.addCleanup(queue.close)
+        return queue
 
-        return Deferred.fromCoroutine(handle())
+    def with_(self, **parameters):
+        return f"{self.url}?{urlencode(parameters)}" if parameters else self.url
 
-    async def test_a_put_on_an_async_connection_is_part_of_its_transaction(self):
-        async def put():
-            loop = asyncio.get_running_loop()
-            async with await psycopg.AsyncConnection.connect(self.url) as connection:
-                await self.queue.put("mail", b"lost", connection=connection).asFuture(loop)
-                await connection.rollback()
-                put = self.queue.put("mail", b"kept", priority=1, connection=connection)
-                return await put.asFuture(loop)
+    def connect(self):
+        """Return somebody else's connection, which commits when it is told to."""
+        connection = psycopg.connect(self.url)
+        self.addCleanup(connection.close)
+        return connection
 
-        number = await deferToThread(asyncio.run, put())
-        event = await self.queue.reserve(["mail"])
-        self.assertEqual((event.id, event.body, event.priority), (number, b"kept", 1))
-        self.assertIsNone(await self.queue.reserve(["mail"], 0))
+    def sql(self, statement, *values):
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
 
-    async def test_a_handler_that_ends_the_transaction_is_told(self):
-        error = await self.assertFailure(self.handle("COMMIT"), QueueUnavailable)
-        self.assertIn("ended the transaction by itself", str(error))
+    def without_polls(self):
+        """Let those who wait look for events only when they are told."""
+        self.patch(engine, "POLL", 3600.0)
 
-        def commit():
-            with self.event.transaction() as connection:
-                connection.commit()
+    def terminate(self):
+        """End the connections of every engine."""
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'evserve'"
+        )
 
-        await self.assertFailure(deferToThread(commit), psycopg.ProgrammingError)
-        await self.queue.ack(self.event)
+    async def until(self, statement, *rows):
+        """Return once a statement has these rows."""
+        while self.sql(statement) != list(rows):
+            await deferLater(reactor, 0.01)
 
-    async def test_a_handler_that_swallows_an_error_of_the_database_has_no_effect(self):
-        error = await self.assertFailure(self.handle("SELECT * FROM nothing"), QueueUnavailable)
-        self.assertIn("current transaction is aborted", str(error))
-        self.assertEqual(self.effects(), 0)
-        await self.handle()
-        self.assertEqual(self.effects(), 1)
+    async def failure_of(self, kind, deferred):
+        message = str(await self.assertFailure(deferred, kind))
+        self.assertEqual(len(message.splitlines()), 1, message)
+        return message
 
-    async def test_a_lost_connection_leaves_the_event(self):
-        ends = "SELECT pg_terminate_backend(pg_backend_pid())"
-        await self.assertFailure(self.handle(ends), psycopg.OperationalError)
-        await self.queue.put("task", b"")
-        await self.handle(event=await self.queue.reserve(["task"]))
-        self.database.execute("SELECT pg_terminate_backend(%s, 10000)", [self.pid])  # it is idle
-        await self.handle()
-        self.assertEqual(self.effects(), 2)
-        self.assertEqual(await self.queue.depth("task"), Depth())
 
-    async def test_a_put_that_the_database_refuses_fails(self):
-        await self.queue.drain(on=True)
-        put = self.queue.put("mail", b"", connection=self.database)
-        await self.assertFailure(put, QueueFull)
-        self.database.close()
-        put = self.queue.put("mail", b"", connection=self.database)
-        await self.assertFailure(put, QueueUnavailable)
+class SchemaTests(PostgresCase):
+    async def test_twenty_that_start_at_once_make_the_schema_once(self):
+        queues = [self.open() for _ in range(20)]
+        ids = await gatherResults([queue.put("a", b"") for queue in queues])
+        self.assertEqual(len(set(ids)), 20)
+        self.assertEqual(self.sql("SELECT number FROM evserve.version"), [(1,)])
+
+    async def test_an_older_schema_is_migrated_by_one_of_many(self):
+        await self.open().put("a", b"old")
+        newer = (*schema.MIGRATIONS, "ALTER TABLE {schema}.event ADD COLUMN colour text")
+        failures = []
+
+        def migrate():
+            try:
+                schema.prepare_schema(PGconn.connect(self.url.encode()), "evserve", newer)
+            except Exception as error:
+                failures.append(error)
+
+        threads = [Thread(target=migrate) for _ in range(5)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(self.sql("SELECT number FROM evserve.version"), [(2,)])
+        self.assertEqual(self.sql("SELECT body, colour FROM evserve.event"), [(b"old", None)])
+
+    async def test_a_newer_schema_is_refused(self):
+        await self.open().put("a", b"")
+        self.sql("UPDATE evserve.version SET number = 99")
+        message = await self.failure_of(QueueUnavailable, self.open().put("a", b""))
+        self.assertIn("version 99", message)
+        self.assertIn("update evserve", message)
+
+    async def test_schemas_of_one_database_are_queues_of_their_own(self):
+        first, second = self.open(schema="one"), self.open(schema="user")
+        await first.put("a", b"")
+        self.assertEqual(await second.depth("a"), Depth())
+        self.assertEqual(await first.depth("a"), Depth(ready=1))
+
+    async def test_a_queue_server_has_the_schema_alone(self):
+        other = self.connect()
+        other.execute("SELECT pg_advisory_lock(%s)", [schema.server_lock("evserve")])
+        message = await self.failure_of(QueueUnavailable, self.open().put("a", b""))
+        self.assertIn("beanstalk://", message)
+
+
+class URLTests(PostgresCase):
+    def test_a_bad_url_is_refused_without_its_password(self):
+        for url in (
+            "postgresql://me:s3cret@host:port/db",
+            "postgresql://me:s3cret@host/db?colour=red",
+            "postgresql://me:s3cret@[host/db",
+            "postgresql://me:s3cret@host/db?schema=Upper",
+            "postgresql://me:s3cret@host/db?schema=pg_catalog",
+            "postgresql://me:s3cret@host/db?schema=",
+        ):
+            error = self.assertRaises(BadQueueURL, open_queue, url, reactor)
+            self.assertNotIn("s3cret", str(error))
+            self.assertEqual(len(str(error).splitlines()), 1)
+
+    async def test_a_wrong_password_is_told_without_it(self):
+        cluster = shared_cluster()
+        cluster.query("DROP ROLE IF EXISTS careful")
+        cluster.add_role("careful", "right")
+        url = self.url.replace("evserve@", "careful:s3cret@")
+        message = await self.failure_of(QueueUnavailable, self.impatient(url).put("a", b""))
+        self.assertIn("careful", message)
+        self.assertNotIn("s3cret", message)
+
+    async def test_a_server_that_is_away_is_named(self):
+        queue = self.impatient("postgresql://me:s3cret@127.0.0.1:1/db")
+        for call in (queue.put("a", b""), queue.reserve(["a"]), queue.depth("a")):
+            message = await self.failure_of(QueueUnavailable, call)
+            self.assertIn("postgresql://127.0.0.1/db", message)
+            self.assertNotIn("s3cret", message)
+
+
+class SharingTests(PostgresCase):
+    async def test_who_waits_is_woken_by_another_engine(self):
+        self.without_polls()
+        first, second = self.open(), self.open()
+        await gatherResults([first.types(), second.types()])
+        waiting = first.reserve(["a"])
+        await second.put("a", b"1")
+        event = await waiting
+        self.assertEqual(event.body, b"1")
+        waiting = second.reserve(["a"])
+        await first.retry(event)
+        self.assertEqual((await waiting).attempts, 2)
+
+    async def test_who_waits_is_woken_by_put_in_sql(self):
+        self.without_polls()
+        queue = self.open()
+        await queue.bind("a", "copy")
+        waiting = [queue.reserve(["a"]), queue.reserve(["copy"])]
+        [(number,)] = self.sql("SELECT evserve.put('a', 'x', priority => 7, key => 'k')")
+        event, copy = await gatherResults(waiting)
+        self.assertEqual((event.id, event.body, event.priority), (str(number), b"x", 7))
+        self.assertEqual((copy.body, copy.priority), (b"x", 7))
+        self.assertEqual(self.sql("SELECT evserve.put('a', 'y', key => 'k')"), [(number,)])
+        self.sql("SELECT evserve.put('a', 'later', delay => 0.1)")
+        self.assertEqual((await queue.reserve(["a"])).body, b"later")
+
+    async def test_put_in_sql_refuses_what_put_refuses(self):
+        await self.open().drain(on=True)
+        with self.assertRaisesRegex(psycopg.errors.ConfigurationLimitExceeded, "draining"):
+            self.sql("SELECT evserve.put('a', '')")
+        for arguments in ("'a b', ''", "'a', '', -1", "'a', '', 1, 'nan'", "'a', '', ttr => 0"):
+            with self.assertRaises(psycopg.errors.InvalidParameterValue):
+                self.sql(f"SELECT evserve.put({arguments})")
+
+    async def test_who_dies_gives_its_events_back(self):
+        self.patch(engine, "POLL", 0.05)
+        self.patch(engine, "OWNERS_INTERVAL", 0.05)
+        dying, living = self.open(), self.open()
+        await dying.put("a", b"", ttr=10000)
+        late = await dying.reserve(["a"])
+        dying._sessions.close(QueueClosed("it died"))
+        event = await living.reserve(["a"])
+        self.assertEqual((event.id, event.attempts, event.timeouts), (late.id, 2, 0))
+        await self.until("SELECT count(*) FROM evserve.owner", (1,))
+
+    async def test_who_closes_gives_its_events_back(self):
+        leaving, staying = self.open(), self.open()
+        await gatherResults([leaving.put("a", b"") for _ in range(3)])
+        await leaving.reserve_many(["a"], 3)
+        waiting = staying.reserve_many(["a"], 3)
+        await leaving.close()
+        self.assertEqual(len(await waiting), 3)
+
+
+class LostConnectionTests(PostgresCase):
+    async def test_unfinished_calls_fail_and_nothing_is_repeated(self):
+        queue = self.open()
+        await queue.put("a", b"held")
+        held = await queue.reserve(["a"])
+        other = self.connect()
+        other.execute("LOCK TABLE evserve.event")
+        lost = [queue.put("a", b"lost"), queue.reserve(["a"]), queue.depth("a")]
+        await self.until("SELECT count(*) FROM pg_locks WHERE NOT granted", (2,))
+        self.terminate()
+        for each in lost:
+            await self.failure_of(QueueUnavailable, each)
+        other.rollback()
+        await queue.put("b", b"later")
+        self.assertEqual(await queue.depth("a"), Depth(reserved=1))
+        await queue.ack(held)
+        self.assertEqual(await queue.depth("a"), Depth())
+        self.assertEqual((await queue.reserve(["b"])).body, b"later")
+
+    async def test_a_reservation_whose_answer_was_lost_is_given_back(self):
+        queue = self.open()
+        await queue.put("a", b"", ttr=10000)
+        self.sql(
+            "UPDATE evserve.event SET state = 1, attempts = 1, owner = (SELECT id FROM "
+            "evserve.owner), due = now() + interval '1 hour'"
+        )
+        self.terminate()
+        await self.until("SELECT state FROM evserve.event", (0,))
+        event = await queue.reserve(["a"])
+        self.assertEqual(event.attempts, 2)
+
+
+class BatchTests(PostgresCase):
+    async def test_a_call_that_fails_does_not_fail_its_neighbours(self):
+        queue = self.open()
+        await queue.put("a", b"")
+        event = await queue.reserve(["a"])
+        await queue.drain(on=True)
+        refused = queue.advance("s", 1, "a")
+        await queue.ack(event)
+        await self.failure_of(QueueFull, refused)
+        self.assertEqual(await queue.depth("a"), Depth())
+
+    async def test_who_has_a_key_in_an_open_transaction_delays_no_other_key_for_long(self):
+        queue = self.open()
+        await queue.types()
+        other = self.connect()
+        other.execute("SELECT evserve.put('a', '', key => 'taken')")
+        locked = queue.put("a", b"", key="taken")
+        free = queue.put("a", b"", key="free")
+        await self.failure_of(QueueUnavailable, locked)
+        await free
+        other.rollback()
+        await queue.put("a", b"", key="taken")
+        self.assertEqual(await queue.depth("a"), Depth(ready=2))
+
+    async def test_verbs_that_share_a_commit_all_take_effect(self):
+        queue = self.open()
+        await gatherResults([queue.put("a", b"%d" % number) for number in range(6)])
+        events = await queue.reserve_many(["a"], 6)
+        numbers = await gatherResults(
+            [
+                queue.put("b", b"1"),
+                queue.put("b", b"2", key="k"),
+                queue.put("b", b"3", delay=1000),
+                queue.put("b", b"4", key="k"),
+                queue.ack(events[0]),
+                queue.ack(events[1], result=b"done", keep=1000),
+                queue.retry(events[2]),
+                queue.retry(events[3], 1000),
+                queue.bury(events[4], "no"),
+                queue.touch(events[5]),
+                queue.advance("s", 1, "b", b"5"),
+                queue.reserve(["b"]),
+            ]
+        )
+        self.assertEqual(numbers[1], numbers[3])
+        self.assertEqual(numbers[-1].body, b"1")
+        expected = Depth(ready=1, reserved=1, delayed=1, buried=1)
+        self.assertEqual(await queue.depth("a"), expected)
+        self.assertEqual(await queue.depth("b"), Depth(ready=2, reserved=1, delayed=1))
+        bodies = [each.body for each in await queue.reserve_many(["b"], 9)]
+        self.assertEqual(bodies, [b"2", b"5"])
+        self.assertEqual(len(await queue.history("a")), 1)
+
+    async def test_large_numbers_go_in_chunks(self):
+        self.patch(engine, "CHUNK", 3)
+        queue = self.open()
+        for delay in (0, 1000):
+            puts = [queue.put("a", b"", delay=delay) for _ in range(8)]
+            await gatherResults(puts)
+        self.assertEqual(await queue.kick("a", 4), 4)
+        self.assertEqual(await queue.kick("a", 2**32 - 1), 4)
+        await gatherResults([queue.put("a", b"", delay=1000) for _ in range(7)])
+        self.assertEqual(await queue.truncate("a"), 23)
+        self.assertEqual(await queue.types(), [])
+
+    async def test_a_body_too_large_is_refused(self):
+        self.patch(engine, "MAX_BODY", 10)
+        await self.failure_of(BadEvent, self.open().put("a", bytes(11)))
+
+    async def test_of_two_reservations_of_an_event_the_older_one_proves_nothing(self):
+        """As after a crash of the server, which may have forgotten the first one."""
+        queue = self.open()
+        await queue.put("a", b"")
+        first = await queue.reserve(["a"])
+        self.sql("UPDATE evserve.event SET state = 0, attempts = 0, owner = NULL, due = NULL")
+        second = await queue.reserve(["a"])
+        await self.failure_of(NotReserved, queue.ack(first))
+        await queue.ack(second)

@@ -71,14 +71,16 @@ def parse_url(text: str) -> tuple[str, str, str]:
     options += [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
     conninfo = f"{rest}?{'&'.join(options)}"
     try:
-        parsed = Conninfo.parse(conninfo.encode())
+        found = {each.keyword: each.val for each in Conninfo.parse(conninfo.encode()) if each.val}
     except OperationalError:
+        found = {b"port": b"?"}
+    ports = found.get(b"port", b"0").replace(b",", b"")  # a part of the password after a / in it
+    if not ports.isdigit():
         raise BadQueueURL(
             "the postgresql:// URL is not valid: "
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE is expected (in names and "
             "the password, write @ : / ? # and % as %40 %3A %2F %3F %23 and %25)"
-        ) from None
-    found = {each.keyword: each.val for each in parsed if each.val}
+        )
     host = found.get(b"host", found.get(b"hostaddr", b"")).decode()
     database = found.get(b"dbname", b"").decode()
     return conninfo, schema, f"the queue at postgresql://{host}/{database}"

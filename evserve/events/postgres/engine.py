@@ -162,7 +162,7 @@ class PostgresQueue:
             owner=lambda: fast.owner,
             claim=self._claim,
         )
-        self._put = verbs.Put(statements.put, fast.announce)
+        self._put = verbs.Put(statements.put, statements.put_one, fast.announce)
         self._put_keyed = verbs.PutKeyed(statements.put_keyed, fast.announce, fast.undone)
         self._ack = verbs.Settle(statements.ack, self._held)
         self._ack_kept = verbs.AckKept(statements.ack_kept, self._held)

@@ -16,6 +16,7 @@ READ_ONLY: Final = "25006"
 """The server is a standby: after a failover the connection leads to the wrong one."""
 
 _FULL: Final = "53"  # disk, memory or connections; also what `put` says when the queue drains
+_LOCKED: Final = ("55P03", "40P01")  # a lock that took too long; a deadlock
 _BAD_DATA: Final = ("22", "54")
 
 
@@ -40,6 +41,8 @@ def _error(state: str, text: bytes) -> QueueError:
         return QueueFull(message)
     if state.startswith(_BAD_DATA):
         return BadEvent(message)
+    if state in _LOCKED:
+        return QueueUnavailable("nothing was done, because another transaction has a lock on it")
     return QueueUnavailable(f"Postgres: {message}")
 
 

@@ -35,6 +35,10 @@ _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 # An engine has a row in `owner` and, in its session, an advisory lock on it (see owner_class): who
 # finds a row without a lock gives the events back.
 #
+# Each event leaves two dead rows, when it is reserved and when it is removed. Autovacuum comes
+# once a minute at most (autovacuum_naptime), so it should not be slowed down then; nor should a
+# large backlog keep it from coming (benchmarks/queue/bloat.py).
+#
 # `due` is when the delay or the reservation ends; for a buried event, when it was buried. The ids
 # come from a sequence without a cache, because a cache for each session would break the order of
 # puts among processes; taking one costs a microsecond.
@@ -59,6 +63,12 @@ CREATE TABLE {schema}.event (
     key text COLLATE "C",
     owner bigint,
     body bytea NOT NULL
+);
+ALTER TABLE {schema}.event SET (
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0,
+    toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_threshold = 5000,
+    toast.autovacuum_vacuum_cost_delay = 0
 );
 CREATE INDEX event_ready ON {schema}.event (type, priority, id) WHERE state = 0;
 CREATE INDEX event_due ON {schema}.event (state, due) WHERE state IN (1, 2);
@@ -208,7 +218,7 @@ def prepare_schema(
     if _version(connection, schema) == version:
         return
     # Whoever comes second finds that all is done. The lock is that of the transaction.
-    execute(connection, "BEGIN")
+    execute(connection, "BEGIN; SET LOCAL lock_timeout = 0")
     try:
         key = _lock_key(f"evserve schema {schema}")
         execute(connection, f"SELECT pg_advisory_xact_lock({key})")

@@ -54,6 +54,7 @@ SET enable_mergejoin = off;
 SET enable_material = off;
 SET jit = off;
 SET statement_timeout = 0;
+SET lock_timeout = '2s';
 SET idle_in_transaction_session_timeout = 0;
 """
 
@@ -275,6 +276,4 @@ class _Attempt:
             return
         held = f"{OWNER_LOCKS} AND classid = {family & 0xFFFFFFFF} AND objid = {owner}"
         execute(fast, f"SELECT pg_terminate_backend(pid) {held}")
-        execute(fast, "SET lock_timeout = '5s'")
         execute(fast, f"SELECT pg_advisory_lock({family}, {owner})")
-        execute(fast, "RESET lock_timeout")

@@ -70,18 +70,25 @@ class Held:
 class Put(Verb):
     """args: type, body, priority, delay, ttr. Answers with the id.
 
-    copied: called with the types that got copies.
+    one: the statement for a single call.  copied: called with the types that got copies.
     """
 
     ordered = True
     place = 0
 
-    def __init__(self, statement: Statement, copied: Callable[[Iterable[str]], None]) -> None:
+    def __init__(
+        self, statement: Statement, one: Statement, copied: Callable[[Iterable[str]], None]
+    ) -> None:
         super().__init__(statement)
+        self._one = one
         self._copied = copied
 
     @override
     def query(self, calls: Sequence[Call], owner: int) -> Query:
+        if len(calls) == 1:
+            kind, body, priority, delay, ttr = calls[0].args
+            values = [kind.encode(), body, int8(priority), float8(delay), int8(ttr)]
+            return self._one, values
         types, bodies, priorities, delays, ttrs = zip(*[call.args for call in calls], strict=True)
         return self.statement, [
             text_array([each.encode() for each in types]),
@@ -101,10 +108,11 @@ class Put(Verb):
             for call in calls:
                 call.fail(QueueFull("the queue is draining and accepts no events"))
             return
-        if rows[0][1] is not None:
-            self._copied(rows[0][1].split(" "))
-        for call, number in zip(calls, sorted(row[0] for row in rows), strict=True):
-            call.answer(str(number))
+        rows.sort()
+        for call, row in zip(calls, rows, strict=False):
+            call.answer(str(row[0]))
+        if len(rows) > len(calls):
+            self._copied(row[1] for row in rows[len(calls) :])
 
 
 class PutKeyed(Verb):
