@@ -132,6 +132,8 @@ def _start(system: System, what: str, job: Job) -> "subprocess.Popen[str]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # Linux shares the CPU by sessions first, and each process of Postgres has one of its own.
+        start_new_session=True,
     )
     assert client.stdin is not None
     # Not on the command line: the URL has a password, and anyone may list processes.
