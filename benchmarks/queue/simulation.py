@@ -28,9 +28,9 @@ _SMALL: Final = 256  # bytes of the bodies of most loads
 _ENDLESS: Final = 10**12  # events
 FITTED: Final = (
     Point("put", 1),
-    Point("put", 200),
+    Point("put", 50),
     Point("take", 1),
-    Point("take", 200),
+    Point("take", 50),
     Point("put", size=100 * _KIB),
     Point("cycle", size=100 * _KIB),
 )
@@ -89,23 +89,20 @@ class Prediction:
 
 def fit(found: Measurements) -> Model:
     """Return the costs that explain the loads of FITTED."""
-    put1, put200, take1, take200, put_large, cycle_large = (
-        found.results[point] for point in FITTED
-    )
+    put1, put50, take1, take50, put_large, cycle_large = (found.results[point] for point in FITTED)
     kib = 100 - _SMALL / _KIB
 
     def side(name: str) -> Costs:
         def cpu(result: object) -> float:
             return float(getattr(result, name))
 
-        # A lone client's batch has one call; 200 clients share one. A take needs two batches.
-        put_batch = (cpu(put1) - cpu(put200)) * 200 / 199
+        # A lone client's batch has one call; 50 clients share one. A take needs two batches.
+        put_batch = (cpu(put1) - cpu(put50)) * 50 / 49
         put = cpu(put1) - put_batch
-        take_batch = (cpu(take1) - cpu(take200)) / 2 * 200 / 199
+        take_batch = (cpu(take1) - cpu(take50)) / 2 * 50 / 49
         take = cpu(take1) - 2 * take_batch
-        small_put = put + put_batch / 50
-        put_kib = max(cpu(put_large) - small_put, 0.0) / kib
-        both = (cpu(cycle_large) - small_put - take - 2 * take_batch / 50) / kib
+        put_kib = max(cpu(put_large) - cpu(put50), 0.0) / kib
+        both = (cpu(cycle_large) - cpu(put50) - cpu(take50)) / kib
         take_kib = max(both - put_kib, 0.0)
         # The small bodies have their part of a KiB too.
         small = _SMALL / _KIB
@@ -120,7 +117,7 @@ def fit(found: Measurements) -> Model:
 
     client, server = side("client_cpu"), side("store_cpu")
     busy = put1.client_cpu + put1.store_cpu + found.sync
-    return Model(client, server, found.sync, max(put1.p50 - busy, 0.0), found.cores)
+    return Model(client, server, found.sync, max(1e6 / put1.rate - busy, 0.0), found.cores)
 
 
 @define(eq=False)
