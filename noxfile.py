@@ -65,6 +65,13 @@ def readme(session: nox.Session) -> None:
         session.run("/bin/sh", "-c", README_COMMAND, external=True, env=FEWER_CRASHES)
 
 
+@nox.session(python=python("3.13"))
+def chaos(session: nox.Session) -> None:
+    """Twenty rounds of each scenario of tests/chaos; their figures are printed."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-q", "-s", "tests/chaos", env={"EVSERVE_CHAOS_ROUNDS": "20"})
+
+
 @nox.session(python=python("3.12"))
 def uvloop(session: nox.Session) -> None:
     """The tests of the reactor, and of some servers on it, under trial."""
@@ -95,7 +102,8 @@ def bare(session: nox.Session) -> None:
 def pytest_unit(session: nox.Session) -> None:
     """All other tests under pytest, and their branch coverage."""
     session.install("-e", ".[dev]")
-    session.run("coverage", "run", "-m", "pytest", "-q", "tests", "--ignore=tests/integration")
+    others = ("--ignore=tests/integration", "--ignore=tests/chaos")
+    session.run("coverage", "run", "-m", "pytest", "-q", "tests", *others)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 

@@ -11,6 +11,7 @@ transaction.py  Transaction: an event handled in one commit with what its handle
 sync.py         the same seam for synchronous Python: open_queue, SyncQueue
 consumer.py     Consumer: the loop that reserves events for handlers; Delivery
 memory.py       MemoryQueue: the engine for tests (public in evserve.testing)
+postgres/       the engine for `postgresql://`
 beanstalk/      the engine for `beanstalk://`; `sqlite:` and `memory:` are in evserve.queue
 
 The way of an event: EventQueue.put stores it; a Consumer, which waits in EventQueue.reserve, gets

@@ -129,6 +129,8 @@ def open_queue(url: str, reactor: Any) -> EventQueue:
     `?cert=/path.pem` is a certificate of the client, with its private key in the same file or in
     that of `&key=/path.pem`.
 
+    `postgresql://user@host/database`: tables in that database, for any number of processes.
+
     Raises QueueError.
     """
     parsed = QueueURL.parse(url)

@@ -159,8 +159,12 @@ class EventQueue(Protocol):
         keeps nothing. Both happen in one commit, but an engine whose disk is full may keep
         nothing, so that what is done can leave the queue.
 
+        An event that its transaction has removed (see Event.transaction) need not be acknowledged:
+        this only keeps it, once, and does nothing without `keep`.
+
         Fails with NotReserved, BadEvent, Unsupported with `keep` but without HISTORY, or with
-        QueueFull if the queue has no room even for that; the event is then still reserved.
+        QueueFull if the queue has no room even for that; the event is then still reserved, or can
+        still be kept.
         """
 
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:

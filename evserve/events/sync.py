@@ -230,7 +230,6 @@ class SyncQueue:
     _engine: EventQueue | None = field(init=False, default=None)
     _closed: bool = field(init=False, default=False)
     _is_parents: bool = field(init=False, default=False)
-    _is_ready: bool = field(init=False, default=False)
 
     def open(self) -> EventQueue:
         """Return the engine, opened in this process; raises QueueError."""
@@ -304,9 +303,6 @@ class SyncQueue:
         how: dict[str, Any] = {"priority": priority, "delay": delay, "ttr": ttr, "key": key}
         if connection is None:
             return self._call(lambda queue: queue.put(event_type, body, **how))
-        if not self._is_ready:
-            self._call(lambda queue: queue.depth(event_type))  # a new database gets its tables
-            self._is_ready = True
         # A database connection is used in the thread that it belongs to: this one.
         stored = self.open().put(event_type, body, connection=connection, **how)
         return self._call(lambda _: stored)

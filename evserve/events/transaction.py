@@ -13,6 +13,7 @@ TransactionSteps.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -113,11 +114,16 @@ def _uncancelled(work: Deferred[T]) -> Deferred[T]:
     return waiting
 
 
+# Those that this task or thread has entered, and those that were open where this task began.
+_entered: ContextVar[tuple["Transaction", ...]] = ContextVar("_entered", default=())
+
+
 @define(eq=False, repr=False)
 class Transaction:
     """The transaction in which an event is handled: `async with`, or `with` in a thread.
 
-    limit: how many coroutines may have a transaction open; the others wait without a thread.
+    limit: how many coroutines may have a transaction open; the others wait without a thread. A
+    DeferredLock says that there can be one at a time, also in threads.
     """
 
     reactor: Any
@@ -126,16 +132,41 @@ class Transaction:
     _connection: TransactionConnection | None = field(default=None, init=False)
     _raw: Any = field(default=None, init=False)
     _abandoned: bool = field(default=False, init=False)
+    is_open: bool = field(default=False, init=False)
+
+    def _refuse_nested(self) -> None:
+        """Raise QueueError if this task would wait for a transaction that it has open itself."""
+        for outer in _entered.get():
+            if (
+                outer.is_open
+                and outer.limit is self.limit
+                and isinstance(self.limit, DeferredLock)
+            ):
+                raise QueueError(
+                    "a transaction within another one of the same file (end the first before the "
+                    "second begins)"
+                )
+
+    def _enter(self) -> None:
+        self.is_open = True
+        _entered.set((*_entered.get(), self))
+
+    def _leave(self) -> None:
+        self.is_open = False
+        _entered.set(tuple(each for each in _entered.get() if each is not self))
 
     async def __aenter__(self) -> TransactionConnection:
+        self._refuse_nested()
         await self.limit.acquire()
         try:
-            return await _uncancelled(Deferred.fromCoroutine(self._begin()))
+            connection = await _uncancelled(Deferred.fromCoroutine(self._begin()))
         except BaseException:  # the wait was cancelled, or `begin` failed
             self._abandoned = True
             if self._connection is not None:
                 Deferred.fromCoroutine(self._end(commit=False))
             raise
+        self._enter()
+        return connection
 
     async def _begin(self) -> TransactionConnection:
         try:
@@ -154,6 +185,7 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._leave()
         await _uncancelled(Deferred.fromCoroutine(self._end(commit=kind is None)))
 
     async def _end(self, *, commit: bool) -> None:
@@ -181,7 +213,9 @@ class Transaction:
     def __enter__(self) -> Any:
         if in_reactor_thread():
             raise QueueError("write `async with event.transaction()`, or run in a thread")
+        self._refuse_nested()
         self._raw = self.steps.begin()
+        self._enter()
         return self._raw
 
     def __exit__(
@@ -190,6 +224,7 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._leave()
         steps, call_from_thread = self.steps, self.reactor.callFromThread
         if kind is not None:
             steps.rollback(self._raw)

@@ -95,6 +95,7 @@ class ListenerService(Service):
 
     async def _stop(self) -> None:
         """Stop listening, then wait until every connection has finished."""
+        self._listening = False  # it may be started again
         closing = [port for port in self.ports if hasattr(port, "stopListening")]
         self.ports.clear()
         self.addresses.clear()

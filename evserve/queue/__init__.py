@@ -1,6 +1,6 @@
 """The queue: durable events that producers put and consumers reserve, over beanstalkd's protocol.
 
-service    QueueService, Options: start, stop, drain
+service    QueueService, Options: start, stop, drain; StandByService, on Postgres
 protocol   QueueProtocol: a Twisted transport on one end, a Session on the other
 session    Session: one connection's commands and replies; VERBS, the table of verbs
 parser     Parser: bytes in, commands out; the grammar of the command lines
@@ -9,6 +9,7 @@ model      Event, Client, Tube, Limits; states and their transitions
 broker     Broker: runs the core by the clock; group commit
 store      Batch, what one commit writes; Store and Writer, the seams; MemoryStore, ThreadWriter
 sqlite     SQLiteStore: one file, its lock, its disk reserve
+postgres   PostgresStore: a database; Candidate, a server that stands by until it is the active one
 stats      replies to the stats commands; Prometheus metrics
 outbox     Outbox: puts the events that other programs insert into the store's table `outbox`
 embedded   EmbeddedQueue: `sqlite:` and `memory:` as an EventQueue, without a port

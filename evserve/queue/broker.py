@@ -83,12 +83,13 @@ class Receiver(Protocol):
 class Broker:
     """Runs a core on a store.
 
-    `observe` is called after each commit. `keep`: seconds for which the history keeps what any
-    client of the server deletes while it has it reserved, or buries. `draining`: no puts are
-    accepted. `broken`: the store has failed, no changes are accepted. `problem`: why the store
-    takes no changes now, or None. `damaged` counts the events that were buried because the store
-    had lost their bodies. `outbox` is what moves events from a durable store's outbox into the
-    queue.
+    `observe` is called after each commit, `on_broken` when the store has failed and the clients
+    of that commit are answered: somebody opens it again. `keep`: seconds for which the history
+    keeps what any client of the server deletes while it has it reserved, or buries. `draining`: no
+    puts are accepted. `broken`: the store has failed, no changes are accepted. `problem`: why the
+    store takes no changes now, or None. `damaged` counts the events that were buried because the
+    store had lost their bodies. `outbox` is what moves events from a durable store's outbox into
+    the queue.
     """
 
     core: Core
@@ -96,6 +97,7 @@ class Broker:
     writer: Writer
     clock: IReactorTime
     observe: Callable[[Batch, WriteResult], None] | None = None
+    on_broken: Callable[[], None] | None = None
     draining: bool = field(default=False, init=False)
     keep: float = field(default=0.0, init=False)
     broken: bool = field(default=False, init=False)
@@ -123,7 +125,7 @@ class Broker:
     _busy_since: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.store.durable:
+        if self.store.has_outbox:
             self.outbox = Outbox(self)
             self.outbox.look_soon()
 
@@ -342,11 +344,26 @@ class Broker:
         self.pump()
         return closed
 
-    def _finish(self) -> None:
+    def abandon(self) -> None:
+        """Disconnect all clients and write nothing more: the store is not ours any longer.
+
+        The writer is left to the caller to stop.
+        """
+        self._closing = self._closed = True
+        if self.outbox is not None:
+            self.outbox.stop()
+        for receiver in list(self._receivers.values()):
+            receiver.abort()
+        self._cancel_timers()
+
+    def _cancel_timers(self) -> None:
         for call in (self._timer, self._flush_call):
             if call is not None and call.active():
                 call.cancel()
         self._timer = self._flush_call = None
+
+    def _finish(self) -> None:
+        self._cancel_timers()
         self.writer.stop()
         self._closed = True
         waiters, self._close_waiters = self._close_waiters, []
@@ -361,16 +378,18 @@ class Broker:
         if not self._gathered:
             if self.core.dirty:
                 self._flush_in(0 if self._closing else COUNTERS_LAG)
-            elif self._may_pass:
-                self._flush_in(_PROBE_INTERVAL)
+            elif self._is_probed:
+                self._flush_in(self.store.heartbeat or _PROBE_INTERVAL)
         elif (self._is_lone or self._patience) and self._is_expected(self._gathered[0]):
             self._flush()
         else:
             self._flush_in(0 if self._closing else self._patience)
 
     @property
-    def _may_pass(self) -> bool:
-        return self.problem is not None and not (self.broken or self._closing)
+    def _is_probed(self) -> bool:
+        """Whether an empty batch is written after a while with nothing else to write."""
+        may_change = self.problem is not None or self.store.heartbeat is not None
+        return may_change and not (self.broken or self._closing)
 
     def _is_expected(self, batch: Batch) -> bool:
         return batch.is_full or len(batch.entries) >= self._expected
@@ -386,7 +405,7 @@ class Broker:
             self._flush_call.cancel()
         self._flush_call = None
         self._add_counters()
-        if not self._gathered and self._may_pass:
+        if not self._gathered and self._is_probed:
             self._gathered.append(Batch())
         if not self._gathered:
             self.pump()
@@ -395,7 +414,7 @@ class Broker:
         self._is_writing = True
         if self.broken:
             self._batch_written(batch, WriteResult(Outcome.BROKEN, Outcome.BROKEN))
-        elif batch.rows or (self._may_pass and not batch.entries):
+        elif batch.rows or (self._is_probed and not batch.entries):
             self.writer.submit(batch, self._batch_written)
         else:
             self._batch_written(batch, WriteResult(Outcome.COMMITTED, Outcome.COMMITTED))
@@ -442,6 +461,9 @@ class Broker:
             self._apply(*self._written[0])
             self._written.popleft()
         self.pump()
+        if self.broken and self.on_broken is not None:
+            on_broken, self.on_broken = self.on_broken, None
+            on_broken()
 
     def _is_worth_waiting(self, result: WriteResult) -> bool:
         since, is_busy = self._busy_since, Outcome.BUSY in (result.puts, result.rest)
@@ -462,7 +484,8 @@ class Broker:
         self._busy_since = None
         if Outcome.BROKEN in outcomes:
             self.broken = True
-            self.problem = f"store: failed: {result.cause} (restart the server)"
+            hint = " (restart the server)" if self.on_broken is None else ""
+            self.problem = f"store: failed: {result.cause}{hint}"
             _log.error("{problem}; no changes are accepted", problem=self.problem)
         elif Outcome.DAMAGED in outcomes:
             if not batch.is_divisible(result) and batch.entries:

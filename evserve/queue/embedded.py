@@ -256,7 +256,8 @@ class EmbeddedQueue(EventQueue):
     @_deferred
     async def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> None:
         value, kept_for = check_keep(result, keep)
-        if _is_handled(event):
+        if (receipt := _handled_receipt(event)) is not None:
+            await self._keep_handled(receipt, kept_for, value)
             return
         change = self.broker.core.delete(self._client, self._held(event).id)
         await self._commit(change, kept_for, result=value)
@@ -282,7 +283,7 @@ class EmbeddedQueue(EventQueue):
     @override
     @_deferred
     async def touch(self, event: Event) -> None:
-        if _is_handled(event):
+        if _handled_receipt(event) is not None:
             return
         held, now = self._held(event), self.broker.now()
         await self._commit(self.broker.core.touch(self._client, held.id, now))
@@ -474,6 +475,14 @@ class EmbeddedQueue(EventQueue):
                 return held
         raise NotReserved(f"{event} is not reserved here any more")
 
+    async def _keep_handled(self, receipt: Receipt, keep: float, result: bytes) -> None:
+        """Have the history keep an event that a transaction has removed, once."""
+        if keep and receipt.deletion is not None:
+            kept = self.broker.kept(receipt.deletion, keep, result=result)
+            assert kept is not None
+            await self._calls.commit(record=kept._replace(body=receipt.body))
+            receipt.deletion = None
+
     async def _commit(
         self, change: Change | Refusal, keep: float = 0, *, result: bytes = b"", error: str = ""
     ) -> None:
@@ -532,7 +541,7 @@ class _Calls:
             releases=event.releases,
             buries=event.buries,
             kicks=event.kicks,
-            receipt=Receipt(event.id, event.reserves, self.transactions),
+            receipt=Receipt(event.id, event.reserves, body, self.transactions),
         )
 
     def commit(self, *changes: Change, record: Record | None = None) -> Deferred[None]:
@@ -626,10 +635,10 @@ class _ReserveCall:
         self.calls.fire(self.reserved, QueueUnavailable("the events could not be passed on"))
 
 
-def _is_handled(event: Event) -> bool:
-    """Whether a transaction has removed the event, so that it needs no acknowledgement."""
+def _handled_receipt(event: Event) -> Receipt | None:
+    """Return the receipt of an event that a transaction has removed; None of another one."""
     receipt = check_event(event).receipt
-    return isinstance(receipt, Receipt) and receipt.is_handled
+    return receipt if isinstance(receipt, Receipt) and receipt.is_handled else None
 
 
 def _handled(row: Kept) -> Handled:

@@ -23,9 +23,7 @@ from attrs import define, field
 from twisted.logger import Logger
 from typing_extensions import override
 
-from evserve.events import State
 from evserve.queue.core import Core
-from evserve.queue.model import Event
 from evserve.queue.store import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -38,7 +36,9 @@ from evserve.queue.store import (
     Store,
     StoreError,
     WriteResult,
+    changed_events,
     listed,
+    unchanged_events,
 )
 
 
@@ -153,16 +153,17 @@ _IDS_AT_ONCE: Final = 10_000
 _BIND: Final = "INSERT OR IGNORE INTO binding VALUES (?, ?)"
 _UNBIND: Final = "DELETE FROM binding WHERE source = ? AND target = ?"
 _ADVANCE: Final = "INSERT OR REPLACE INTO sequence VALUES (?, ?)"
-# The body comes from the event's row: it is not in memory, or need not be copied from there.
-_KEPT: Final = tuple(name for name in Kept._fields if name != "body")
+# A body that is not in memory comes from the event's row; a row that lacks both is ignored. The
+# event of a transaction has no row any more.
+_KEPT: Final = ", ".join(Kept._fields)
 _KEEP: Final = (
-    f"WITH row ({', '.join(_KEPT)}) AS (VALUES {{}}) "  # noqa: S608 - constants
-    f"INSERT INTO handled ({', '.join(_KEPT)}, body) "
-    f"SELECT {', '.join(f'row.{name}' for name in _KEPT)}, event.body "
-    "FROM row CROSS JOIN event ON event.id = row.id"
+    f"WITH row ({_KEPT}) AS (VALUES {{}}) "  # noqa: S608 - constants
+    f"INSERT OR IGNORE INTO handled ({_KEPT}) "
+    f"SELECT {', '.join(f'row.{name}' for name in Kept._fields[:-1])}, "
+    "coalesce(row.body, event.body) FROM row LEFT JOIN event ON event.id = row.id"
 )
-_KEEP_ROW: Final = f"({','.join('?' * len(_KEPT))})"
-_HISTORY: Final = f"SELECT {', '.join(Kept._fields)} FROM handled WHERE +expires > ?"  # noqa: S608
+_KEEP_ROW: Final = f"({','.join('?' * len(Kept._fields))})"
+_HISTORY: Final = f"SELECT {_KEPT} FROM handled WHERE +expires > ?"  # noqa: S608
 _EXPIRE: Final = """
 DELETE FROM handled WHERE serial IN
     (SELECT serial FROM handled WHERE expires <= ? ORDER BY expires LIMIT ?)
@@ -265,6 +266,8 @@ class SQLiteStore(Store):
     _forgets: bool = field(default=False, init=False)
     now: Callable[[], float] = field(default=time, kw_only=True)
     durable: bool = field(default=True, init=False)
+    has_outbox: bool = field(default=True, init=False)
+    heartbeat: float | None = field(default=None, init=False)
     turn: Lock = field(factory=Lock, init=False)
 
     @classmethod
@@ -296,8 +299,8 @@ class SQLiteStore(Store):
             for source, target in execute("SELECT source, target FROM binding"):
                 core.bind(source, target)
             core.sequences.update(execute("SELECT name, number FROM sequence"))
-            core.load(_untouched(core, execute(_LOAD_UNTOUCHED)))
-            core.load(_rest(core, execute(_LOAD_REST)))
+            core.load(unchanged_events(core, execute(_LOAD_UNTOUCHED)))
+            core.load(changed_events(core, execute(_LOAD_REST)))
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
             promised: int = execute(_PROMISED_ID).fetchone()[0] or 0
@@ -504,7 +507,7 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequenc
     if batch.taken and with_puts:
         yield _TAKE, (json.dumps(batch.taken),)
     if batch.kept and with_puts:
-        values = [value for row in batch.kept for value in row[:-1]]
+        values = [value for row in batch.kept for value in row]
         yield _keep_statement(len(batch.kept)), values
     for advance in batch.advances:
         if with_puts or not advance.with_put:
@@ -538,21 +541,6 @@ def _put_statement(rows: int) -> str:
 @cache
 def _keep_statement(rows: int) -> str:
     return _KEEP.format(",".join([_KEEP_ROW] * rows))
-
-
-def _untouched(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    tubes = core.tubes
-    for event_id, name, pri, delay, ttr, created, size in rows:
-        tube = tubes.get(name) or core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
-
-
-def _rest(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    states = tuple(State)
-    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
-        place = (key, states[state], due, None)
-        tube = core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
 # Opening a store: every error is one line.

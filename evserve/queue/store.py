@@ -6,7 +6,7 @@ reactor's thread, so the writer thread never looks at an event that the core is 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
@@ -227,7 +227,8 @@ class Batch:
             self.taken.append(record.row)
         else:
             self.kept.append(record)
-            self.size += changes[0].event.size + len(record.result)
+            size = changes[0].event.size if changes else len(record.body or b"")
+            self.size += size + len(record.result)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches with the entries of this one, without its counters."""
@@ -265,9 +266,15 @@ def _update_row(change: Change, target: State) -> UpdateRow:
 
 
 class Store(Protocol):
-    """Keeps events."""
+    """Keeps events.
+
+    heartbeat: seconds without a batch after which an empty one is written, to find out whether
+    the store is still there; None: never.  has_outbox: whether others may leave events there.
+    """
 
     durable: bool
+    has_outbox: bool
+    heartbeat: float | None
 
     def load(self, core: Core) -> None:
         """Fill `core` with what was kept; raises StoreError."""
@@ -282,13 +289,33 @@ class Store(Protocol):
         """Return the body of a committed event; raises DamagedEventError, StoreError."""
 
     def outbox(self) -> list[OutboxRow]:
-        """Return the next rows of the outbox, which a durable store has; raises StoreError."""
+        """Return the next rows of the outbox; raises StoreError."""
 
     def history(self, tube: str | None, most: int, now: float) -> list[Kept]:
         """Return what was kept and has not expired, the last first; raises StoreError."""
 
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
+
+
+def unchanged_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+    """Return events that are as they were put, ready and without a key.
+
+    A row is id, tube, priority, delay, ttr, created, size of the body.
+    """
+    tubes = core.tubes
+    for event_id, name, pri, delay, ttr, created, size in rows:
+        tube = tubes.get(name) or core.tube(name)
+        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
+
+
+def changed_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+    """Return events from rows that have key, state, due and the five counters as well."""
+    states = tuple(State)
+    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
+        place = (key, states[state], due, None)
+        tube = core.tube(name)
+        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
 def listed(rows: Iterable[Kept], most: int) -> list[Kept]:
@@ -312,6 +339,8 @@ class MemoryStore(Store):
     """Keeps nothing but a history, which is bounded: the core is the only copy of events."""
 
     durable: bool = False
+    has_outbox: bool = False
+    heartbeat: float | None = None
     _kept: deque[Kept] = field(factory=deque, init=False)
     _kept_bytes: int = field(default=0, init=False)
 

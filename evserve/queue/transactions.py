@@ -118,13 +118,16 @@ class Transactions:
 class Receipt:
     """Of one reservation: a later one of the event has a higher `reserves`.
 
-    is_handled: whether a transaction has removed the event, or is about to.
+    body: the event's, as it was put.  is_handled: whether a transaction has removed the event, or
+    is about to.  deletion: what one has committed, until the history keeps it.
     """
 
     id: int
     reserves: int
+    body: bytes
     transactions: Transactions | None
     is_handled: bool = field(default=False, init=False)
+    deletion: Change | None = field(default=None, init=False)
 
     def transaction(self, event: Event) -> Transaction:
         """Return the transaction in which `event` is handled; raises Unsupported."""
@@ -204,6 +207,7 @@ class _Steps(TransactionSteps):
         assert change is not None
         if committed:
             broker.core.apply(change, broker.now())
+            self.receipt.deletion = change
         else:
             self.receipt.is_handled = False
             broker.core.revert(change, broker.now())

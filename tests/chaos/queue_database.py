@@ -8,6 +8,12 @@ def is_empty(cluster, database):
     return cluster.query("SELECT NOT EXISTS (SELECT FROM evserve.event)", database=database)[0][0]
 
 
+def entries_read(cluster, database):
+    """Return how many entries of the index of ready events were read so far."""
+    statement = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'event_ready'"
+    return cluster.query(statement, database=database)[0][0]
+
+
 def make_effects(cluster, database):
     """Make the table in which handlers write a row for each event."""
     cluster.query("CREATE TABLE effect (body text)", database=database)

@@ -1,4 +1,4 @@
-"""Connections are terminated, cut and frozen, and worker processes killed, all at random."""
+"""Connections are terminated, cut and frozen, and processes killed, all at random."""
 
 import random
 
@@ -7,12 +7,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.chaos import ROUNDS, SEED
 from tests.chaos.queue_database import effects, is_empty, make_effects
 from tests.chaos.workload import Workload
-from tests.integration.postgres import shared_cluster, url_of
+from tests.integration.postgres import start_cluster, url_of
 
 
 class ConnectionTests(SynchronousTestCase):
     def setUp(self):
-        self.cluster = shared_cluster()
+        self.cluster = start_cluster(self)
         self.database = self.cluster.create_database()
         make_effects(self.cluster, self.database)
         self.chance = random.Random(SEED)
@@ -22,16 +22,20 @@ class ConnectionTests(SynchronousTestCase):
         load.check(effects(self.cluster, self.database))
         print(f"seed {SEED}, {ROUNDS} rounds of {what}: {load.summary()}")
 
-    def test_terminated_backends_and_killed_workers(self):
+    def test_terminated_backends_killed_servers_and_killed_workers(self):
         load = Workload(self, self.cluster.url(self.database), "--effect")
         for number in range(ROUNDS):
             load.wait_for(self.chance.randint(1, 200))
-            self.terminate()
+            if number % 2:
+                self.cluster.kill()
+                self.cluster.start()
+            else:
+                self.terminate()
             if number % 5 == 0:
                 load.kill(-1)
                 load.start()
             load.wait_for_each(10)
-        self.finish(load, "pg_terminate_backend")
+        self.finish(load, "pg_terminate_backend or kill -9")
 
     def terminate(self):
         """Terminate one of the connections, or all of them."""

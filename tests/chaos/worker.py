@@ -3,9 +3,12 @@
     python -m tests.chaos.worker NAME SEED LANES URL OPTIONS...
 
 Each line of standard output is `SECONDS WHAT BODY ID ATTEMPTS`: a time of the machine's monotonic
-clock, and what a lane asked for or was told about the event with that body. Lines of standard
-input are commands: `stop` (put nothing more), `quit`, and what is done to the network with
-`--proxy PORT`: `freeze`, `cut`, `refuse`, `mend`, `freeze-after BYTES`, `cut-after BYTES`.
+clock, and what a lane asked for or was told about the event with that body; `ask`, which comes
+before a put, has the delay in place of the id.
+
+Lines of standard input are commands: `stop` (put nothing more), `quit`, `append BODY` and `take`
+for events that no lane touches, and what is done to the network with `--proxy PORT`: `freeze`,
+`cut`, `refuse`, `mend`, `freeze-after BYTES`, `cut-after BYTES`, `target PORT` (another server).
 """
 
 import argparse
@@ -26,8 +29,8 @@ from tests.integration.lossy_proxy import LossyProxy
 
 
 TYPES = ("chaos.a", "chaos.b")
-TTR = 5
-"""Seconds after which an event comes back whose reservation was made but not answered."""
+IN_LINE = "chaos.line"
+"""The type that no lane handles."""
 
 
 def log(what, body, event_id="-", attempts=0):
@@ -54,14 +57,15 @@ class Worker:
             await deferLater(self.reactor, self.options.pace * chance.random())
 
     async def put(self, body, chance):
-        log("ask", body)
+        delay = chance.choice((0, 0, 0, 0.05))
+        log("ask", body, delay)
         try:
             event_id = await self.queue.put(
                 chance.choice(TYPES),
                 body.encode() + b" " + os.urandom(self.options.size),
-                priority=chance.randrange(10),
-                delay=chance.choice((0, 0, 0, 0.05)),
-                ttr=TTR,
+                priority=chance.randrange(self.options.priorities),
+                delay=delay,
+                ttr=self.options.ttr,
             )
         except QueueFull:
             log("refused", body)
@@ -86,6 +90,8 @@ class Worker:
     async def handle(self, event, chance):
         about = event.body.partition(b" ")[0].decode(), event.id, event.attempts
         log("reserved", *about)
+        if event.timeouts:
+            log("overran", *about)
         choice = chance.random()
         try:
             if choice < 0.1:
@@ -114,6 +120,17 @@ class Worker:
             await self.queue.retry(event)
             raise QueueUnavailable("the handler failed") from error
 
+    async def append(self, body):
+        """Put an event of which the order matters."""
+        log("ask", body, 0)
+        log("put", body, await self.queue.put(IN_LINE, body.encode()))
+
+    async def take(self):
+        """Handle the next of these events."""
+        event = await self.queue.reserve([IN_LINE])
+        log("reserved", event.body.decode(), event.id, event.attempts)
+        await self.queue.ack(event)
+
     def failed(self, error):
         """Write down a failure; an unknown outcome leaves no other trace."""
         print(f"{type(error).__name__}: {error!s:.200}", file=sys.stderr, flush=True)
@@ -133,6 +150,10 @@ class Commands(LineOnlyReceiver):
         elif word == "quit":
             self.worker.quitting = True
             self.quit.callback(None)
+        elif word == "target":
+            self.proxy.target = int(arguments[0])
+        elif word in ("append", "take"):
+            ensureDeferred(getattr(self.worker, word)(*arguments))
         elif word.endswith("-after"):
             what_then = getattr(self.proxy, word.removesuffix("-after"))
             self.proxy.after_replies(int(arguments[0]), what_then)
@@ -153,6 +174,8 @@ async def main(reactor, arguments):
     parser.add_argument("--proxy", type=int, metavar="PORT")
     parser.add_argument("--pace", type=float, default=0.02, help="seconds between two turns")
     parser.add_argument("--size", type=int, default=20, help="bytes of a body at least")
+    parser.add_argument("--priorities", type=int, default=10, help="how many there are")
+    parser.add_argument("--ttr", type=int, default=5, help="seconds")
     parser.add_argument("--effect", action="store_true", help="write a row in the transaction")
     options = parser.parse_args(arguments)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)

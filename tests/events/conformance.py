@@ -566,6 +566,27 @@ class EventQueueConformance:
         await self.failure_of(NotReserved, self.queue.bury(event, "late"))
         await self.failure_of(NotReserved, self.handle(event, effect))
 
+    async def test_what_a_transaction_handled_is_kept_once_with_its_result(self):
+        self.need(Capability.TRANSACTIONS)
+        self.need(Capability.HISTORY)
+        for body in (b"\0cat.png\xff", b"unseen"):
+            await self.queue.put(self.kind, body, priority=7, ttr=99)
+        first, second = [await self.queue.reserve([self.kind]) for _ in range(2)]
+        await self.queue.retry(first, 0.05)
+        first = await self.queue.reserve([self.kind])
+        for event in (first, second):
+            await self.handle(event, self.kind + ".effect")
+        self.assertEqual(await self.queue.history(self.kind), [])
+        await self.queue.ack(second)
+        await self.queue.ack(evolve(first, body=None, ttr="x"), result=b"\0done", keep=1000)
+        await self.queue.ack(first, result=b"again", keep=1000)
+        [handled] = await self.queue.history(self.kind)
+        self.assertEqual(handled.event, evolve(first, receipt=None))
+        self.assertEqual((handled.outcome, handled.result, handled.error), ("done", b"\0done", ""))
+        self.assertLessEqual(handled.put_at, handled.reserved_at)
+        self.assertLessEqual(handled.reserved_at, handled.settled_at)
+        self.assertLess(handled.settled_at - handled.put_at, 1000)
+
     async def test_a_handler_that_fails_has_no_effect(self):
         self.need(Capability.TRANSACTIONS)
         event, effect = await self.reserved(), self.kind + ".effect"

@@ -178,7 +178,12 @@ class ConsumerServiceTests(SynchronousTestCase):
 
     def test_an_event_that_is_fetched_when_the_service_stops_is_still_acknowledged(self):
         done = []
-        self.patch(MemoryQueue, "ack", lambda _, event: done.append(event.body) or succeed(None))
+
+        def ack(_, event, **kept):
+            done.append(event.body)
+            return succeed(None)
+
+        self.patch(MemoryQueue, "ack", ack)
         self.start()
         self.put(b"http://a/")
         self.put(b"http://a/slow")

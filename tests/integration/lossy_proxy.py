@@ -64,6 +64,7 @@ class LossyProxy:
 
     def mend(self):
         """Pass on everything from now on, first what was held back."""
+        self.left = self.what_then = None
         self.frozen = self.refusing = False
         drop_packets(self.listener, False)
         for pair in list(self.pairs):

@@ -81,7 +81,7 @@ def work(server, record, name):
                 number += 1
                 body = b"%s.%d" % (name.encode(), number)
                 record.bodies.add(body)
-                event_id = client.put(body, ttr=1000)
+                event_id = certain(client.put(body, ttr=1000))
                 record.put(event_id, body)
                 if number % 3 == 0:
                     continue
@@ -89,13 +89,50 @@ def work(server, record, name):
                 if words[0] != b"RESERVED":
                     continue
                 pending = int(words[1])
-                if number % 3 == 1:
-                    client.ask(b"delete %d" % pending)
-                    record.delete(pending)
-                else:
-                    client.ask(b"bury %d 7" % pending)
-                    record.bury(pending)
+                deletes = number % 3 == 1
+                command = b"delete %d" if deletes else b"bury %d 7"
+                certain(client.word(command % pending))
+                (record.delete if deletes else record.bury)(pending)
                 pending = None
     except (ConnectionError, TimeoutError, IndexError):
         if pending is not None:
             record.unsure.add(pending)
+
+
+def certain(reply):
+    """Return a reply, unless it says that the outcome is unknown."""
+    if reply == b"INTERNAL_ERROR":
+        raise ConnectionError
+    return reply
+
+
+def check(test, server, record):
+    """Check that the server has what it promised."""
+    with server.connect() as client:
+        # The server decides what was uncertain.
+        for event_id in list(record.unsure):
+            words, _ = client.ask(b"stats-job %d" % event_id)
+            if words[0] == b"NOT_FOUND":
+                record.alive.pop(event_id, None)
+        record.unsure.clear()
+        for event_id, body in record.alive.items():
+            test.assertEqual(client.ask(b"peek %d" % event_id)[1], body, event_id)
+        for event_id in record.deleted:
+            test.assertEqual(client.word(b"peek %d" % event_id), b"NOT_FOUND", event_id)
+        for event_id in record.buried & record.alive.keys():
+            stats = client.stats(b"stats-job %d" % event_id)
+            test.assertEqual((stats[b"state"], stats[b"pri"]), (b"buried", b"7"))
+
+
+def check_bodies(test, server, record):
+    """Check that the queue holds what was put, each event once."""
+    seen = []
+    with server.connect() as client:
+        client.ask(b"kick 1000000")
+        while (reply := client.ask(b"reserve-with-timeout 0"))[0][0] == b"RESERVED":
+            seen.append(reply[1])
+            client.ask(b"delete " + reply[0][1])
+    test.assertEqual(len(seen), len(set(seen)))
+    test.assertLessEqual(set(record.alive.values()), set(seen))
+    test.assertLessEqual(set(seen), record.bodies)
+    test.assertGreater(len(record.deleted), 20)

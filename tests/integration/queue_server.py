@@ -13,12 +13,16 @@ from tests.integration.processes import TWISTD, on_chosen_reactor
 
 
 SHIM = Path(__file__).with_name("sync_shim.c")
+LISTENING = rb"listening on tcp 127.0.0.1:(\d+)\n"
 
 
 class QueueServer:
-    """`evserve queue`, started as a user starts it. `kill` is kill -9."""
+    """`evserve queue`, started as a user starts it. `kill` is kill -9.
 
-    def __init__(self, test, *options, env=None, prepare=None):
+    stands_by: it has no port yet; `wait_until_active` waits for one.
+    """
+
+    def __init__(self, test, *options, env=None, prepare=None, stands_by=False):
         self.process = subprocess.Popen(
             on_chosen_reactor([TWISTD, "-n", "evserve", "queue", "--port", 0, *options]),
             stdin=subprocess.DEVNULL,
@@ -29,15 +33,28 @@ class QueueServer:
         )
         test.addCleanup(self.kill)
         self.log = b""
-        self.port = self._wait()
+        self.port = None
+        if stands_by:
+            self.wait_for(b"standing by: ", b" serves ")
+        else:
+            found, _ = self.wait_for(LISTENING, b" serves ")
+            self.port = int(found[1])
 
-    def _wait(self):
-        for line in self.process.stderr:
+    def wait_for(self, *patterns):
+        """Read the log from here on until all patterns are in it; return their matches."""
+        read = b""
+        while None in (found := [re.search(pattern, read) for pattern in patterns]):
+            line = self.process.stderr.readline()
+            if not line:
+                raise AssertionError(self.log.decode())
+            read += line
             self.log += line
-            found = re.search(rb"listening on tcp 127.0.0.1:(\d+)", self.log)
-            if found and b" serves " in line:
-                return int(found[1])
-        raise AssertionError(self.log.decode())
+        return found
+
+    def wait_until_active(self):
+        """Wait until a server that stood by has a port."""
+        (found,) = self.wait_for(LISTENING)
+        self.port = int(found[1])
 
     def kill(self):
         self.process.kill()

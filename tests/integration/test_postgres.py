@@ -20,7 +20,8 @@ from evserve.events import (
     QueueUnavailable,
     open_queue,
 )
-from evserve.events.postgres import PostgresQueue, engine, parse_url, schema
+from evserve.events.postgres import PostgresQueue, engine, parse_url, schema, session
+from tests.documents import Page
 from tests.events.conformance import EventQueueConformance
 from tests.integration.postgres import fresh_database, shared_cluster
 
@@ -128,6 +129,28 @@ class SchemaTests(PostgresCase):
         self.assertEqual(await second.depth("a"), Depth())
         self.assertEqual(await first.depth("a"), Depth(ready=1))
 
+    async def test_the_rights_that_the_page_grants_are_enough(self):
+        await self.open().types()
+        self.sql("CREATE ROLE shop")
+        for language, text in Page("docs/queue-postgres.md").blocks:
+            if language == "sql":
+                self.sql(text)
+        application = self.connect()
+        application.execute("SET ROLE shop")
+        application.execute("SELECT evserve.put('a', '1')")
+        application.commit()
+        self.url = self.url.replace("evserve@", "jobs@")
+        queue = self.open()
+        await queue.put("a", b"2")
+        first, second = await queue.reserve_many(["a"], 2)
+        await gatherResults([queue.ack(first, keep=1000), queue.bury(second, "no")])
+        await queue.advance("s", 1, "a", b"3")
+        await queue.bind("a", "b")
+        await queue.pause("b", 1)
+        await queue.kick("a", 1)
+        await queue.truncate("a")
+        self.assertEqual(len(await queue.history()), 1)
+
     async def test_a_queue_server_has_the_schema_alone(self):
         other = self.connect()
         other.execute("SELECT pg_advisory_lock(%s)", [schema.server_lock("evserve")])
@@ -136,6 +159,12 @@ class SchemaTests(PostgresCase):
 
 
 class URLTests(PostgresCase):
+    async def refusal(self, call):
+        """Return why a call fails, once an attempt to connect has ended."""
+        while "no answer" in (message := await self.failure_of(QueueUnavailable, call())):
+            pass
+        return message
+
     def test_a_bad_url_is_refused_without_its_password(self):
         for url in (
             "postgresql://me:s3cret@host:port/db",
@@ -154,14 +183,20 @@ class URLTests(PostgresCase):
         cluster.query("DROP ROLE IF EXISTS careful")
         cluster.add_role("careful", "right")
         url = self.url.replace("evserve@", "careful:s3cret@")
-        message = await self.failure_of(QueueUnavailable, self.impatient(url).put("a", b""))
+        queue = self.impatient(url)
+        message = await self.refusal(lambda: queue.put("a", b""))
         self.assertIn("careful", message)
         self.assertNotIn("s3cret", message)
 
     async def test_a_server_that_is_away_is_named(self):
         queue = self.impatient("postgresql://me:s3cret@127.0.0.1:1/db")
-        for call in (queue.put("a", b""), queue.reserve(["a"]), queue.depth("a")):
-            message = await self.failure_of(QueueUnavailable, call)
+        for call in (
+            lambda: queue.put("a", b""),
+            lambda: queue.reserve(["a"]),
+            lambda: queue.depth("a"),
+        ):
+            message = await self.refusal(call)
+            self.assertIn("Connection refused", message)
             self.assertIn("postgresql://127.0.0.1/db", message)
             self.assertNotIn("s3cret", message)
 
@@ -207,6 +242,7 @@ class SharingTests(PostgresCase):
         await dying.put("a", b"", ttr=10000)
         late = await dying.reserve(["a"])
         dying._sessions.close(QueueClosed("it died"))
+        dying._fast.lost()
         event = await living.reserve(["a"])
         self.assertEqual((event.id, event.attempts, event.timeouts), (late.id, 2, 0))
         await self.until("SELECT count(*) FROM evserve.owner", (1,))
@@ -264,6 +300,8 @@ class BatchTests(PostgresCase):
         self.assertEqual(await queue.depth("a"), Depth())
 
     async def test_who_has_a_key_in_an_open_transaction_delays_no_other_key_for_long(self):
+        settings = session._SETTINGS.replace("lock_timeout = '2s'", "lock_timeout = '50ms'")
+        self.patch(session, "_SETTINGS", settings)
         queue = self.open()
         await queue.types()
         other = self.connect()

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.queue_load import ClientRecord, load, load_then_kill
+from tests.integration.postgres import fresh_database
+from tests.integration.queue_load import (
+    ClientRecord,
+    check,
+    check_bodies,
+    load,
+    load_then_kill,
+)
 from tests.integration.queue_server import QueueServer
 
 
@@ -49,59 +56,43 @@ class BackupTests(SynchronousTestCase):
 
 
 class CrashTests(SynchronousTestCase):
+    rounds = ROUNDS
+
+    def store(self):
+        return Path(self.mktemp())
+
     def test_kill_at_any_moment(self):
         failures = []
-        folder = Path(self.mktemp())
 
-        def lane(number):
+        def lane(number, store):
             try:
-                self.lane(folder / f"queue{number}.db", random.Random(number))
+                self.lane(store, random.Random(number))
             except BaseException as error:
                 failures.append(error)
                 raise
 
-        threads = [threading.Thread(target=lane, args=(number,)) for number in range(LANES)]
+        threads = [
+            threading.Thread(target=lane, args=(number, self.store())) for number in range(LANES)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
 
-    def lane(self, path, chance):
+    def lane(self, store, chance):
         record = ClientRecord()
-        for round_number in range(ROUNDS + 1):
-            server = QueueServer(self, "--store", path)
-            self.check(server, record)
-            if round_number == ROUNDS:
-                self.check_bodies(server, record)
+        for round_number in range(self.rounds + 1):
+            server = QueueServer(self, "--store", store)
+            check(self, server, record)
+            if round_number == self.rounds:
+                check_bodies(self, server, record)
             else:
                 load_then_kill(server, record, chance.randint(1, 120), f"{round_number}")
 
-    def check(self, server, record):
-        with server.connect() as client:
-            # The server decides what was uncertain.
-            for event_id in list(record.unsure):
-                words, _ = client.ask(b"stats-job %d" % event_id)
-                if words[0] == b"NOT_FOUND":
-                    record.alive.pop(event_id, None)
-            record.unsure.clear()
-            for event_id, body in record.alive.items():
-                self.assertEqual(client.ask(b"peek %d" % event_id)[1], body, event_id)
-            for event_id in record.deleted:
-                self.assertEqual(client.word(b"peek %d" % event_id), b"NOT_FOUND", event_id)
-            for event_id in record.buried & record.alive.keys():
-                stats = client.stats(b"stats-job %d" % event_id)
-                self.assertEqual((stats[b"state"], stats[b"pri"]), (b"buried", b"7"))
 
-    def check_bodies(self, server, record):
-        """Check that the queue holds what was put, each event once."""
-        seen = []
-        with server.connect() as client:
-            client.ask(b"kick 1000000")
-            while (reply := client.ask(b"reserve-with-timeout 0"))[0][0] == b"RESERVED":
-                seen.append(reply[1])
-                client.ask(b"delete " + reply[0][1])
-        self.assertEqual(len(seen), len(set(seen)))
-        self.assertLessEqual(set(record.alive.values()), set(seen))
-        self.assertLessEqual(set(seen), record.bodies)
-        self.assertGreater(len(record.deleted), 50)
+class PostgresCrashTests(CrashTests):
+    rounds = -(-ROUNDS // 5)
+
+    def store(self):
+        return fresh_database()

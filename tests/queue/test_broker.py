@@ -158,6 +158,43 @@ class BusyTests(SynchronousTestCase):
         self.assertIn("disk I/O error", self.broker.problem)
 
 
+class HeartbeatTests(SynchronousTestCase):
+    def setUp(self):
+        self.writer = HeldWriter()
+        store = MemoryStore(durable=True, heartbeat=1.0)
+        self.server = MemoryServer(writer=self.writer, store=store)
+        self.broker = self.server.broker
+        self.broken = []
+        self.broker.on_broken = lambda: self.broken.append(self.client.transport.take())
+        self.client = self.server.connect()
+        self.broker.pump()
+
+    def test_a_store_with_nothing_to_write_is_asked_whether_it_is_there(self):
+        for _ in range(2):
+            self.assertEqual(self.writer.batches, [])
+            self.server.clock.advance(1)
+            self.assertEqual(self.writer.finish().rows, 0)
+
+    def test_a_store_that_is_lost_is_told_of_when_its_clients_are_answered(self):
+        self.client.ask(PUT)
+        self.writer.finish(WriteResult(Outcome.BROKEN, Outcome.BROKEN, cause="no session"))
+        self.assertEqual(self.broken, [b"INTERNAL_ERROR\r\n"])
+        self.assertEqual(self.broker.problem, "store: failed: no session")
+
+    def test_an_abandoned_store_is_not_written_to_and_has_no_clients(self):
+        self.client.ask(PUT)
+        self.writer.finish()
+        self.client.ask(b"reserve\r\n")
+        self.server.clock.advance(1)
+        self.writer.finish(WriteResult(Outcome.BROKEN, Outcome.BROKEN))
+        self.broker.abandon()
+        self.assertTrue(self.client.transport.disconnected)
+        self.client.lose()
+        self.server.clock.advance(10)
+        self.assertEqual(self.writer.batches, [])
+        self.assertFalse(self.writer.stopped)
+
+
 class Unreadable(MemoryStore):
     def body(self, event_id):
         raise DamagedEventError(f"event {event_id} is lost")

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 from attrs import Factory, define, field
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,6 +17,8 @@ from zope.interface import implementer
 from evserve.interfaces import IHost
 from evserve.plugin import discover
 from evserve.queue import service, stats
+from evserve.queue.core import Core
+from evserve.queue.store import MemoryStore, Outcome, WriteResult
 from tests.queue.memory_server import Transport
 
 
@@ -122,6 +125,20 @@ class ServiceTests(SynchronousTestCase):
             self.host = Host()
             self.assertRaises(KeyboardInterrupt, self.start, "--store", str(self.path))
 
+    def test_what_does_not_go_with_postgres_is_refused(self):
+        for arguments, problem in (
+            (["--sync", "normal"], "--sync"),
+            ([], "not valid"),
+        ):
+            options = service.Options()
+            options.parseOptions(["--store", "postgresql://me:se@cret@db/queue", *arguments])
+            error = self.assertRaises(UsageError, service.makeService, options, self.host)
+            self.assertIn(problem, str(error))
+            self.assertNotIn("cret", str(error))
+        options["store"], options["listen"] = "postgresql://db/queue", ["systemd:domain=INET"]
+        error = self.assertRaises(UsageError, service.makeService, options, self.host)
+        self.assertIn("--listen", str(error))
+
     def test_sigusr1_drains_if_it_was_asked_to(self):
         self.start("--usr1-drains")
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -213,6 +230,82 @@ class ServiceTests(SynchronousTestCase):
         self.start()
         text = generate_latest(self.host.metrics).decode()
         self.assertIn('evserve_queue_oldest_seconds{tube="default"} 0.0', text)
+
+
+class HeldCandidate:
+    """Becomes the active server when a test says so, with the store that it gives."""
+
+    reason = "standing by: another server is active"
+
+    def __init__(self):
+        self.stores = SimpleQueue()
+
+    def take_over(self, load):
+        store = self.stores.get()
+        if store is None:
+            return None
+        core = Core()
+        load(store, core)
+        return core, store
+
+    def stop(self):
+        self.stores.put(None)
+
+
+class LostStore(MemoryStore):
+    def write(self, batch):
+        return WriteResult(Outcome.BROKEN, Outcome.BROKEN, cause="no session")
+
+
+class StandByTests(SynchronousTestCase):
+    def setUp(self):
+        self.host, self.candidate = Host(), HeldCandidate()
+        options = service.Options()
+        options.parseOptions([])
+        factory = service.QueueFactory()
+        self.service = service.StandByService(options, self.host, factory, self.candidate)
+        self.port = self.host.listen(options, factory)
+        self.port.setServiceParent(self.service)
+        self.service.privilegedStartService()
+        self.service.startService()
+        self.addCleanup(self.candidate.stop)
+
+    def become_active(self, store):
+        self.candidate.stores.put(store)
+        self.host.reactor.run_until(lambda: self.port.running)
+
+    def is_active(self):
+        text = generate_latest(self.host.metrics).decode()
+        return "evserve_queue_active 1.0" in text
+
+    def test_it_has_no_port_and_is_not_ready(self):
+        self.assertFalse(self.port.running)
+        self.assertEqual(self.service.unready_reason(), self.candidate.reason)
+        self.assertFalse(self.is_active())
+        self.successResultOf(self.service.stopService())
+        self.assertFalse(self.service.running)
+
+    def test_it_listens_when_it_is_active(self):
+        self.become_active(MemoryStore())
+        self.assertIsNone(self.service.unready_reason())
+        self.assertTrue(self.is_active())
+        self.successResultOf(self.service.stopService())
+        self.assertFalse(self.port.running)
+
+    def test_it_drops_its_clients_and_stands_by_again_when_its_store_is_lost(self):
+        self.become_active(LostStore(durable=True))
+        protocol, transport = self.host.factory.buildProtocol(None), Transport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"put 0 0 1 1\r\nx\r\n")
+        self.host.reactor.run_until(lambda: not self.port.running)
+        self.assertEqual(transport.take(), b"INTERNAL_ERROR\r\n")
+        self.assertTrue(transport.disconnected)
+        protocol.connectionLost()
+        self.assertFalse(self.is_active())
+        self.assertEqual(self.service.unready_reason(), self.candidate.reason)
+        self.become_active(MemoryStore())
+        self.assertTrue(self.is_active())
+        self.assertIn("evserve_queue_store_up 1.0", generate_latest(self.host.metrics).decode())
 
 
 def _unreadable(store, core):

@@ -12,6 +12,7 @@ from evserve.events import (
     BadEvent,
     Depth,
     NotReserved,
+    QueueError,
     QueueUnavailable,
     Unsupported,
     open_queue,
@@ -66,6 +67,26 @@ class TransactionTests(SQLiteCase):
             await self.assertFailure(waiting, QueueUnavailable)
         await put
         self.assertIsNone(self.queue.broker.problem)
+
+    async def test_a_transaction_within_another_fails_at_once(self):
+        first, second = await self.reserved(), await self.reserved()
+
+        async def handle():
+            async with first.transaction(), second.transaction():
+                raise AssertionError("it began")
+
+        def handle_in_thread():
+            with first.transaction():
+                begin(second)
+
+        for handled in (Deferred.fromCoroutine(handle()), deferToThread(handle_in_thread)):
+            error = await self.assertFailure(handled, QueueError)
+            self.assertIn("within another one of the same file", str(error))
+        async with first.transaction():
+            pass
+        async with second.transaction():
+            pass
+        self.assertEqual(await self.queue.depth("mail"), Depth())
 
     async def test_a_handler_that_commits_by_itself_is_told(self):
         event = await self.reserved()

@@ -18,6 +18,7 @@ commit before is answered; a batch makes one statement of each verb's calls and 
 wait; Connection.send pipelines it; the commit's answer fires the callers' Deferreds.
 """
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -47,6 +48,12 @@ _DEFAULTS = {
     "tcp_user_timeout": "10000",
 }
 
+_EXPECTED = (
+    "the postgresql:// URL is not valid: "
+    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE is expected (in names and the "
+    "password, write @ : / ? # and % as %40 %3A %2F %3F %23 and %25)"
+)
+
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
     """Return the queue at `url`, which connects when the first call needs it."""
@@ -54,10 +61,11 @@ def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
     return PostgresQueue(conninfo, schema, where, reactor)
 
 
-def parse_url(text: str) -> tuple[str, str, str]:
+def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, str, str]:
     """Return what libpq gets, the schema, and a name of the database without its password.
 
-    Raises BadQueueURL, whose message has no part of the URL that may be of the password.
+    defaults: options of libpq that hold unless the URL has them.  Raises BadQueueURL, whose
+    message has no part of the URL that may be of the password.
     """
     rest, _, query = text.partition("?")
     schema, options = DEFAULT_SCHEMA, []
@@ -68,19 +76,18 @@ def parse_url(text: str) -> tuple[str, str, str]:
         else:
             options.append(each)
     given = {name for name, _ in parse_qsl("&".join(options), keep_blank_values=True)}
-    options += [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
+    options += [f"{name}={value}" for name, value in defaults.items() if name not in given]
     conninfo = f"{rest}?{'&'.join(options)}"
+    # An @ or a / in a password as it is would make parts of it the host or the database.
+    user = rest.partition("//")[2].rpartition("@")[0]
+    if "@" in user or "/" in user:
+        raise BadQueueURL(_EXPECTED)
     try:
         found = {each.keyword: each.val for each in Conninfo.parse(conninfo.encode()) if each.val}
     except OperationalError:
-        found = {b"port": b"?"}
-    ports = found.get(b"port", b"0").replace(b",", b"")  # a part of the password after a / in it
-    if not ports.isdigit():
-        raise BadQueueURL(
-            "the postgresql:// URL is not valid: "
-            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE is expected (in names and "
-            "the password, write @ : / ? # and % as %40 %3A %2F %3F %23 and %25)"
-        )
+        raise BadQueueURL(_EXPECTED) from None
+    if not found.get(b"port", b"0").replace(b",", b"").isdigit():
+        raise BadQueueURL(_EXPECTED)
     host = found.get(b"host", found.get(b"hostaddr", b"")).decode()
     database = found.get(b"dbname", b"").decode()
     return conninfo, schema, f"the queue at postgresql://{host}/{database}"

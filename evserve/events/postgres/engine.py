@@ -52,7 +52,7 @@ from evserve.events.postgres.errors import UnusableError
 from evserve.events.postgres.session import Session, Sessions
 from evserve.events.postgres.statements import Statements
 from evserve.events.postgres.transactions import Transactions
-from evserve.events.postgres.values import float8, int8
+from evserve.events.postgres.values import float8, int4, int8
 from evserve.events.postgres.verbs import Held, Reservation
 from evserve.events.postgres.waits import Pace, Waits
 
@@ -166,6 +166,7 @@ class PostgresQueue:
         self._put_keyed = verbs.PutKeyed(statements.put_keyed, fast.announce, fast.undone)
         self._ack = verbs.Settle(statements.ack, self._held)
         self._ack_kept = verbs.AckKept(statements.ack_kept, self._held)
+        self._keep = Ask(statements.keep)
         self._retry = verbs.Retry(statements.retry, self._held)
         self._bury = verbs.Bury(statements.bury, self._held, fast.announce)
         self._touch = verbs.Touch(statements.touch, self._held)
@@ -256,12 +257,39 @@ class PostgresQueue:
     @_never_raising
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         value, seconds = check_keep(result, keep)
-        if _is_handled(event):
-            return succeed(None)
+        if (receipt := _handled_receipt(event)) is not None:
+            return self._keep_handled(receipt, value, seconds)
         reservation = self._claim(event)
         if not seconds:
             return self._fast.add(Call(self._ack, (reservation,)))
         return self._fast.add(Call(self._ack_kept, (reservation, value, seconds), len(value)))
+
+    def _keep_handled(
+        self, reservation: Reservation, result: bytes, seconds: float
+    ) -> Deferred[None]:
+        """Have the history keep an event that a transaction has removed, once."""
+        if not seconds or reservation.deleted is None:
+            return succeed(None)
+        priority, delay, ttr, *counters, put_at, reserved_at = reservation.deleted
+        values = [
+            int8(reservation.id),
+            reservation.type.encode(),
+            int8(priority),
+            float8(delay),
+            int8(ttr),
+            *map(int4, counters),
+            reservation.body,
+            result,
+            float8(put_at),
+            float8(reserved_at),
+            float8(seconds),
+        ]
+        call = Call(self._keep, values, len(reservation.body) + len(result))
+
+        def kept(_: object) -> None:
+            reservation.deleted = None
+
+        return self._fast.add(call).addCallback(kept)
 
     @_never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
@@ -283,7 +311,7 @@ class PostgresQueue:
 
     @_never_raising
     def touch(self, event: Event) -> Deferred[None]:
-        if _is_handled(event):
+        if _handled_receipt(event) is not None:
             return succeed(None)
         return self._fast.add(Call(self._touch, (self._reserved(event),)))
 
@@ -433,7 +461,7 @@ class PostgresQueue:
     def _take(self, row: Row) -> Event:
         """Make the event of a row that was reserved."""
         number, kind, body, priority, delay, ttr, attempts = row[:7]
-        reservation = Reservation(self, number, attempts, kind)
+        reservation = Reservation(self, number, attempts, kind, body)
         self._held.add(reservation)
         return Event(
             str(number),
@@ -630,10 +658,10 @@ def _handled(row: Row) -> Handled:
     return Handled(_plain_event(row), *row[11:])
 
 
-def _is_handled(event: Event) -> bool:
-    """Whether a transaction has removed the event, so that it needs no acknowledgement."""
+def _handled_receipt(event: Event) -> Reservation | None:
+    """Return the receipt of an event that a transaction has removed; None of another one."""
     receipt = check_event(event).receipt
-    return isinstance(receipt, Reservation) and receipt.handled
+    return receipt if isinstance(receipt, Reservation) and receipt.handled else None
 
 
 def _nothing(_: object) -> None:

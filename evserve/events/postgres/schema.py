@@ -138,6 +138,8 @@ BEGIN
         RAISE 'body, priority, delay or ttr is missing or out of range' USING ERRCODE = '22023';
     ELSIF EXISTS (SELECT FROM {schema}.setting WHERE name = 'drain') THEN
         RAISE 'the queue is draining' USING ERRCODE = '53400';
+    ELSIF NOT pg_try_advisory_xact_lock_shared({lock}) THEN
+        RAISE 'a queue server has the queue: put through it' USING ERRCODE = '55006';
     END IF;
     IF waits = 2 THEN
         ends := now + put.delay * interval '1 second';
@@ -245,6 +247,7 @@ def prepare_schema(
 def _named(statements: str, schema: str) -> str:
     """Fill in the names. The schema is quoted, because it may be a word of SQL, such as `user`."""
     named = statements.replace("{schema}", f'"{schema}"').replace("{channel}", schema)
+    named = named.replace("{lock}", str(server_lock(schema)))
     return named.replace("{name}", _TYPE)
 
 

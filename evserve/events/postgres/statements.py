@@ -158,6 +158,16 @@ WITH gone AS (
 SELECT id FROM gone
 """
 
+# Of an event that a transaction has deleted.
+_KEEP_HANDLED: Final = f"""
+{_KEEP} VALUES (
+    $1::bigint, $2::text, $3::bigint, $4::float8, $5::bigint,
+    $6::integer, $7::integer, $8::integer, $9::integer, $10::integer,
+    $11::bytea, 'done', $12::bytea, '', to_timestamp($13::float8), to_timestamp($14::float8),
+    clock_timestamp(), clock_timestamp() + $15::float8 * interval '1 second'
+)
+"""
+
 _RETRY: Final = f"""
 UPDATE {{s}}.event AS e SET
     state = CASE WHEN held.delay > 0 THEN 2 ELSE 0 END,
@@ -400,6 +410,7 @@ class Statements:
         self.reserve_id = statement("reserve_id", _RESERVE_ID, *_EVENT_TYPES)
         self.ack = statement("ack", _ACK, INT8)
         self.ack_kept = statement("ack_kept", _ACK_KEPT, INT8)
+        self.keep = statement("keep", _KEEP_HANDLED)
         self.retry = statement("retry", _RETRY, INT8)
         self.bury = statement("bury", _BURY, INT8, TEXT)
         self.touch = statement("touch", _TOUCH, INT8)

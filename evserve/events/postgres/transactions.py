@@ -31,6 +31,8 @@ _DELETE: Final = """
 DELETE FROM "{}".event AS e
 WHERE e.id = %s AND e.attempts = %s AND e.owner = %s AND e.state = 1
     AND e.due > statement_timestamp()
+RETURNING e.priority, e.delay, e.ttr, e.attempts, e.timeouts, e.releases, e.buries, e.kicks,
+    extract(epoch FROM e.created)::float8, extract(epoch FROM e.reserved_at)::float8
 """
 
 
@@ -174,6 +176,7 @@ class _Steps(TransactionSteps):
     event: Event
     _block: AbstractContextManager[psycopg.Transaction] | None = field(default=None, init=False)
     _values: tuple[int, int, int] = field(default=(0, 0, 0), init=False)
+    _deleted: tuple[Any, ...] | None = field(default=None, init=False)
 
     @override
     def begin(self) -> psycopg.Connection:
@@ -194,8 +197,9 @@ class _Steps(TransactionSteps):
                 raise QueueUnavailable(
                     f"{self.event}: its handler has ended the transaction by itself"
                 )
-            deleted = raw.execute(self.transactions.delete, self._values)
-            if deleted.rowcount != 1:
+            cursor = raw.cursor(row_factory=tuple_row)
+            self._deleted = cursor.execute(self.transactions.delete, self._values).fetchone()
+            if self._deleted is None:
                 raise NotReserved(f"{self.event} is not reserved here any more")
             self._block.__exit__(None, None, None)
         except psycopg.Error as error:
@@ -216,6 +220,7 @@ class _Steps(TransactionSteps):
     @override
     def settle(self, *, committed: bool) -> None:
         if committed:
+            self.reservation.deleted = self._deleted
             self.transactions.held.drop(self.reservation)
         else:
             self.reservation.settled = self.reservation.handled = False

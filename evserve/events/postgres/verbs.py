@@ -30,16 +30,20 @@ SWEPT_AT_ONCE = 1000
 class Reservation:
     """The receipt of an event: what the consumer proves, until it is settled.
 
-    queue: the engine that reserved it.  handled: whether a transaction has removed the event, or
-    is about to.
+    queue: the engine that reserved it.  body: the event's, as it was put.  handled: whether a
+    transaction has removed the event, or is about to.  deleted: the row that one has deleted,
+    until the history keeps it: priority, delay, TTR, attempts, timeouts, releases, buries, kicks,
+    and the times of the put and the reservation in seconds since the epoch.
     """
 
     queue: Any
     id: int
     attempts: int
     type: str
+    body: bytes = b""
     settled: bool = False
     handled: bool = False
+    deleted: Row | None = None
 
     def transaction(self, event: Event) -> Transaction:
         """Return the transaction in which `event` is handled."""
