@@ -66,12 +66,18 @@ class Result:
         )
 
 
-def run(system: System, store: Store, job: Job, processes: int, seconds: float) -> Result:
-    """Measure `job`, whose URL is filled in, with so many client processes."""
+def fill(system: System, store: Store, job: Job, processes: int = 1) -> Job:
+    """Return `job` with the URL of a new database, where each process finds its backlog."""
     job = evolve(job, url=store.fresh())
     with _start(system, "fill", evolve(job, backlog=job.backlog * processes)) as filling:
         if filling.wait(_TIMEOUT):
             raise SystemExit(f"{system.module}: cannot fill its tables")
+    return job
+
+
+def run(system: System, store: Store, job: Job, processes: int, seconds: float) -> Result:
+    """Measure `job`, whose URL is filled in, with so many client processes."""
+    job = fill(system, store, job, processes)
     clients = [_start(system, "run", job) for _ in range(processes)]
     try:
         for client in clients:

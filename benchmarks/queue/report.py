@@ -65,7 +65,7 @@ def verdict(goal: Goal, scenarios: Mapping[str, Results]) -> str:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    widths = (9, 6, 11, 11, 12, 7, 7, 6)
+    widths = (9, 6, 11, 11, 12, 8, 8, 7)
     pairs = zip(cells, widths, strict=True)
     return f"  {name:20}" + "".join(f"{cell:>{width}}" for cell, width in pairs)
 

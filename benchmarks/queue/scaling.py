@@ -10,17 +10,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import psycopg
 from attrs import asdict, frozen
 
 from benchmarks.queue.cluster import Cluster
 from benchmarks.queue.job import Job
-from benchmarks.queue.measure import Result, run
+from benchmarks.queue.measure import Result, fill, run
 from benchmarks.queue.systems import SYSTEMS
 
 
 _KIB: Final = 1024
 _SIZE: Final = 256  # bytes, where nothing else is said
 _TAKEN: Final = {1: 8_000, 10: 20_000, 50: 40_000, 200: 40_000}  # the backlog for `take`
+_COUNTED: Final = 100_000  # events whose place on the disk is measured
 _DEEP: Final = 1_000_000  # events that take long to make, so that one measurement has to do
 
 
@@ -102,6 +104,7 @@ def main(words: Sequence[str]) -> None:
                 figures = (*asdict(found).values(),)
                 shown = [f"{figure:,.0f}" for figure in figures]
                 print(_row(str(point), (*shown, f"{os.getloadavg()[0]:.1f}")), flush=True)
+            print(describe_disk(cluster))
     if options.json:
         found_all = Measurements(sync, os.cpu_count() or 1, results)
         Path(options.json).write_text(found_all.to_json(), encoding="utf-8")
@@ -121,6 +124,17 @@ def measure(
             for _ in range(times)
         ]
         yield point, max(found, key=lambda each: each.rate)
+
+
+def describe_disk(cluster: Cluster) -> str:
+    """Return what events that wait take of the disk."""
+    job = fill(SYSTEMS["evserve"], cluster, Point("cycle", backlog=_COUNTED).job)
+    sizes = (
+        "SELECT pg_table_size(name), pg_indexes_size(name) FROM to_regclass('evserve.event') name"
+    )
+    with psycopg.connect(job.url) as connection:
+        table, indexes = (each / _COUNTED for each in connection.execute(sizes).fetchall()[0])
+    return f"disk: {table:.0f} bytes of table and {indexes:.0f} of indexes for each that waits"
 
 
 def measure_sync(folder: Path, times: int = 200) -> float:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from attrs import Factory, astuple, define, evolve, field, frozen
@@ -339,12 +340,20 @@ def main(words: Sequence[str]) -> None:
     print(f"{'':36}{'events/s':^26}{'CPU us/event':^26}{'calls':>8}")
     titles = f"{'predicted':>10}{'measured':>9}{'error':>7}"
     print(f"{'':36}{titles}{titles}{'/batch':>8}")
+    errors: dict[str, list[tuple[float, float]]] = {"one process": [], "several processes": []}
     for point, result in found.results.items():
         predicted = Simulation(model, point).run()
+        if point not in FITTED:
+            kind = "one process" if point.processes == 1 else "several processes"
+            errors[kind].append((predicted.rate / result.rate, predicted.cpu / result.cpu))
         pairs = ((predicted.rate, result.rate), (predicted.cpu, result.cpu))
         shown = "".join(f"{one:10,.0f}{two:9,.0f}{one / two - 1:+7.0%}" for one, two in pairs)
         fitted = " fitted" if point in FITTED else ""
         print(f"{point!s:36}{shown}{predicted.group:8.0f}{fitted}")
+    print()
+    for kind, each in errors.items():
+        rate, cpu = (median(abs(one - 1) for one in ratios) for ratios in zip(*each, strict=True))
+        print(f"median error of {len(each)} loads, {kind}: events/s {rate:.0%}, CPU {cpu:.0%}")
     print("\ncycles/s predicted for 50 clients a process")
     for name, processes, cores, server_cores in _LARGER:
         machine = evolve(model, cores=cores, server_cores=server_cores)
