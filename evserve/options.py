@@ -14,7 +14,7 @@ result type says what a TOML table may hold for the option.
 import math
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NewType
 
 
 MAX_PORT: Final = 65535
@@ -82,7 +82,11 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST: Final = 2**31 - 1  # seconds, 68 years; the queue's protocol counts no more
 
 
-def duration(text: str) -> float:
+Duration = NewType("Duration", float)
+"""Seconds that are written with a unit: a type of its own, so that TOML may hold them as text."""
+
+
+def duration(text: str) -> Duration:
     """Return a duration in seconds: a number and a unit, such as 7d, 12h, 30m or 90s.
 
     A number alone is in seconds.
@@ -93,7 +97,7 @@ def duration(text: str) -> float:
         raise ValueError("not a duration (such as 7d, 12h, 30m or 90s)")
     if value > _LONGEST:
         raise ValueError("longer than 68 years")
-    return value
+    return Duration(value)
 
 
 def positive_number(text: str) -> float:

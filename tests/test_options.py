@@ -77,6 +77,7 @@ class OptionParserTests(SynchronousTestCase):
             (options.port_number, int),
             (options.seconds, float),
             (options.seconds_up_to(1), float),
+            (options.duration, options.Duration),
             (options.choice("a", "b"), str),
         ):
             self.assertEqual(typing.get_type_hints(parse)["return"], result)

@@ -24,7 +24,6 @@ from contextlib import suppress
 from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
-from weakref import WeakSet
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -157,7 +156,7 @@ class _Process:
 
     lock: Any = field(factory=Lock)
     thread: _ReactorThread | None = None
-    queues: "WeakSet[SyncQueue]" = field(factory=WeakSet)
+    queues: "set[SyncQueue]" = field(factory=set)
     parents: list[object] = field(factory=list)
 
     def get_thread(self) -> _ReactorThread:
@@ -271,6 +270,7 @@ class SyncQueue:
         with self._lock:
             self._closed = True
             engine, self._engine = self._engine, None
+            _process.queues.discard(self)
         if engine is not None:
             _process.get_thread().call(_Call(engine.close), timeout)
 

@@ -16,7 +16,7 @@ from twisted.python.usage import Options, UsageError
 from typing_extensions import override
 
 from evserve.host.process import explain
-from evserve.options import port_number, positive_integer, seconds
+from evserve.options import Duration, port_number, positive_integer, seconds
 
 
 LOOPBACK = "127.0.0.1"  # the default interface
@@ -177,6 +177,7 @@ _TOML_TYPES: dict[object, tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
     float: ("a number", (float, int)),
     str: ("a string", (str,)),
+    Duration: ("a duration (such as 7d)", (str, float, int)),
 }
 
 

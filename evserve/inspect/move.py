@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from math import ceil
 from secrets import token_hex
 from typing import Any, Final, cast
@@ -24,6 +25,7 @@ from twisted.python.failure import Failure
 
 from evserve.events import (
     ERRORS,
+    MAX_MANY,
     MAX_NUMBER,
     Capability,
     Depth,
@@ -77,12 +79,12 @@ class Move:
     moved: Counter[tuple[str, State]] = field(init=False, factory=Counter)
     _keyed: bool = field(init=False, default=False)
     _token: str = field(init=False, default="")
+    _is_new: bool = field(init=False, default=False)
     _failure: BaseException | None = field(init=False, default=None)
     _stopped: bool = field(init=False, default=False)
     _wait: Deferred[Any] | None = field(init=False, default=None)
     _slots: DeferredSemaphore = field(init=False, factory=lambda: DeferredSemaphore(_IN_FLIGHT))
     _in_flight: set[Deferred[None]] = field(init=False, factory=set)
-    _checked: set[str] = field(init=False, factory=set)
     _left: int | None = field(init=False, default=None)
     _began: float = field(init=False, default=0)
     _taken: int = field(init=False, default=0)
@@ -108,6 +110,11 @@ class Move:
                 if self.count == before:  # what there is can't be had yet
                     await self._pause(_WAIT)
                 before = self.count
+        except (MoveFailed, QueueError):
+            if self._is_new and not self._taken:  # nothing was put, so no other move needs it
+                with suppress(QueueError):
+                    await self.target.delete(mark)
+            raise
         finally:
             await self._settled()
         await self.target.delete(mark)
@@ -130,6 +137,7 @@ class Move:
             raise MoveFailed(f"the target does not keep the mark of this move ({MARK})")
         if not self._keyed:
             await self.target.delete(mark)
+        self._is_new = there.event.body == token
         self._token = there.event.body.decode(errors="replace")
         return mark
 
@@ -138,9 +146,7 @@ class Move:
         types = frozenset(self.types or await self.source.types()) - {MARK}
         if not types:
             return False
-        for each in sorted(types - self._checked):
-            await self._check_bindings(each)
-            self._checked.add(each)
+        await self._check_bindings(types)
         depths = await self._depths(types)
         if ERRORS in types:  # first: the records say why events are buried
             await self._move_ready(frozenset({ERRORS}))
@@ -172,14 +178,14 @@ class Move:
         self._left = self.count + sum(totals)
         return depths
 
-    async def _check_bindings(self, event_type: str) -> None:
+    async def _check_bindings(self, types: frozenset[str]) -> None:
         """Refuse a type of which the target would copy each event again."""
         try:
             bindings = await self.target.bindings()
         except Unsupported:
             return
         for source, copied_to in bindings:
-            if source == event_type:
+            if source in types:
                 raise MoveFailed(
                     f"{source} is bound to {copied_to} at the target, which would copy each event "
                     "(unbind it first, or name the types to move)"
@@ -314,7 +320,7 @@ class Move:
         if event_type == ERRORS:
             return {}
         try:
-            handled = await self.source.history(event_type, 1000)
+            handled = await self.source.history(event_type, MAX_MANY)
         except Unsupported:
             return {}
         return {each.event.id: each.error for each in reversed(handled) if each.error}

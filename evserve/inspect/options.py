@@ -6,64 +6,60 @@ from attrs import frozen
 from twisted.python import usage
 from typing_extensions import override
 
-from evserve.events import MAX_NUMBER
+from evserve.events import MAX_MANY, MAX_NUMBER
 from evserve.options import choice, integer_between, positive_number, seconds_up_to
 
 
-MAX_HISTORY: Final = 1000
-"""Handled events that one call of a queue lists."""
-
-
 @frozen
-class Verb:
+class Usage:
     """What may stand after a verb.
 
-    usage: its words, for the help.  help: what it does.  words: how many of them, at least and at
+    text: its words, for the help.  help: what it does.  words: how many of them, at least and at
     most; None is any number.  options: those that it takes beside --json and --queue.
     """
 
-    usage: str
+    text: str
     help: str
     words: tuple[int, int | None]
     options: frozenset[str] = frozenset()
 
 
-VERBS: Final[dict[str, Verb]] = {
-    "list": Verb(
+USAGES: Final[dict[str, Usage]] = {
+    "list": Usage(
         "[TYPE...] | --done [TYPE]",
         "count events by type, or show the history",
         (0, None),
         frozenset({"done", "limit"}),
     ),
-    "peek": Verb(
+    "peek": Usage(
         "TYPE | --id ID",
         "show the next event of a type",
         (0, 1),
         frozenset({"state", "id", "raw"}),
     ),
-    "kick": Verb("TYPE [N]", "make buried events ready", (1, 2), frozenset({"all"})),
-    "delete": Verb(
+    "kick": Usage("TYPE [N]", "make buried events ready", (1, 2), frozenset({"all"})),
+    "delete": Usage(
         "ID... | --type TYPE",
         "remove events that are not reserved",
         (0, None),
         frozenset({"type", "yes"}),
     ),
-    "replay": Verb(
+    "replay": Usage(
         "ID... | --type TYPE",
         "put handled events of the history again",
         (0, None),
         frozenset({"type", "failed", "limit"}),
     ),
-    "pause": Verb("TYPE SECONDS", "let nothing be reserved for a time", (2, 2)),
-    "resume": Verb("TYPE", "end a pause", (1, 1)),
-    "drain": Verb("[--off]", "refuse every put from now on", (0, 0), frozenset({"off"})),
-    "put": Verb(
+    "pause": Usage("TYPE SECONDS", "let nothing be reserved for a time", (2, 2)),
+    "resume": Usage("TYPE", "end a pause", (1, 1)),
+    "drain": Usage("[--off]", "refuse every put from now on", (0, 0), frozenset({"off"})),
+    "put": Usage(
         "TYPE [BODY|-]",
         "put an event; - is standard input",
         (1, 2),
         frozenset({"priority", "delay", "ttr", "key"}),
     ),
-    "move": Verb(
+    "move": Usage(
         "--from URL --to URL [TYPE...]",
         "move the events of a queue into another",
         (0, None),
@@ -83,8 +79,8 @@ class Options(usage.Options):
             "limit",
             None,
             None,
-            "list --done, replay: events of the history [default: 100]",
-            integer_between(1, MAX_HISTORY),
+            "list --done, replay: events at most [default: 100; all]",
+            integer_between(1, MAX_MANY),
         ],
         [
             "state",
@@ -120,7 +116,7 @@ class Options(usage.Options):
 
     @override
     def getUsage(self, width: int | None = None) -> str:
-        usages = {f"{name} {verb.usage}": verb.help for name, verb in VERBS.items()}
+        usages = {f"{name} {each.text}": each.help for name, each in USAGES.items()}
         longest = max(map(len, usages))
         lines = [f"  {words:<{longest}}  {text}" for words, text in usages.items()]
         return "\n".join([usage.Options.getUsage(self, width), "Verbs:", *lines, ""])
@@ -132,16 +128,16 @@ class Options(usage.Options):
     @override
     def postOptions(self) -> None:
         name, words = self["verb"], self["words"]
-        if name not in VERBS:
-            raise usage.UsageError(f"no verb {name!r} ({', '.join(VERBS)})")
-        verb = VERBS[name]
-        of_verbs = frozenset[str]().union(*(each.options for each in VERBS.values()))
+        if name not in USAGES:
+            raise usage.UsageError(f"no verb {name!r} ({', '.join(USAGES)})")
+        verb = USAGES[name]
+        of_verbs = frozenset[str]().union(*(each.options for each in USAGES.values()))
         for option in sorted(of_verbs - verb.options):
             if self[option] not in (None, 0):
                 raise usage.UsageError(f"--{option}: not an option of {name}")
         least, most = verb.words
         if len(words) < least or (most is not None and len(words) > most):
-            raise usage.UsageError(f"{name}: expected {name} {verb.usage}")
+            raise usage.UsageError(f"{name}: expected {name} {verb.text}")
         self._check_queues(name)
         self._check_words(name, words)
 

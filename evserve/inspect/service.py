@@ -1,10 +1,9 @@
 """`twistd -n evserve events`: opens the queue, runs a verb, and ends the process."""
 
 import sys
-from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from attrs import define, field
 from twisted.application.service import IService
@@ -78,8 +77,8 @@ class QueueJob(OneShotService):
         """The queues to close."""
         raise NotImplementedError
 
-    def do(self) -> Coroutine[Any, Any, str | None]:
-        """Return what is to be done, which returns why it failed or None."""
+    async def do(self) -> str | None:
+        """Do it; returns why it failed, None if it did not."""
         raise NotImplementedError
 
     @override
@@ -137,11 +136,8 @@ class VerbService(QueueJob):
         return self._stdin.buffer.read()
 
     @override
-    def do(self) -> Coroutine[Any, Any, str | None]:
-        async def run() -> str | None:
-            return await VERBS[self._options["verb"]](self._queue, self._options, self._output)
-
-        return run()
+    async def do(self) -> str | None:
+        return await VERBS[self._options["verb"]](self._queue, self._options, self._output)
 
 
 @define(eq=False)

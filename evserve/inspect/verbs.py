@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from evserve.events import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
+    MAX_MANY,
     MAX_NUMBER,
     Capability,
     EventQueue,
@@ -21,7 +22,7 @@ from evserve.events import (
     Stored,
     Unsupported,
 )
-from evserve.inspect.options import MAX_HISTORY, Options
+from evserve.inspect.options import Options
 from evserve.inspect.output import (
     Column,
     Output,
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 100
 """Calls to the queue that wait for an answer at once."""
+
+_CELL: Final = 200
+"""Characters of a result or an error in a table; JSON has all."""
 
 _DEFAULT_LIMIT: Final = 100
 _SHOWN: Final = (State.READY, State.DELAYED, State.BURIED)
@@ -117,7 +121,8 @@ def _handled_record(handled: Handled) -> Record:
 
 
 def _result_text(record: Record) -> str:
-    return str(record["error"] or record.get("result", record.get("result_base64")))
+    text = str(record["error"] or record.get("result", record.get("result_base64")))
+    return text if len(text) <= _CELL else f"{text[:_CELL]}..."
 
 
 async def peek(queue: EventQueue, options: Options, output: Output) -> str | None:
@@ -217,17 +222,21 @@ async def _delete_each(queue: EventQueue, name: str) -> int:
 
 
 async def replay(queue: EventQueue, options: Options, output: Output) -> str | None:
-    """Put events of the history again. One that is still buried is replaced by the new one."""
+    """Put events of the history again. One that is still buried is replaced by the new one.
+
+    The history of a type is its last MAX_MANY events at most, the last settled first.
+    """
     if options["type"]:
-        found = await queue.history(options["type"], options["limit"] or _DEFAULT_LIMIT)
+        found = await queue.history(options["type"], MAX_MANY)
         wanted = [each for each in found if each.outcome == "buried" or not options["failed"]]
+        wanted = wanted[: options["limit"]]
     else:
         by_id: dict[str, Handled] = {}
-        for each in await queue.history(None, MAX_HISTORY):
+        for each in await queue.history(None, MAX_MANY):
             by_id.setdefault(each.event.id, each)
         for event_id in options["words"]:
             if event_id not in by_id:
-                return f"event {event_id}: not among the last {MAX_HISTORY:,} of the history"
+                return f"event {event_id}: not among the last {MAX_MANY:,} of the history"
         wanted = [by_id[event_id] for event_id in dict.fromkeys(options["words"])]
     done = set[str]()
     for each in reversed(wanted):  # in the order in which they were handled

@@ -25,7 +25,8 @@ from typing_extensions import override
 
 from evserve.events import QueueError
 from evserve.events.postgres import parse_url
-from evserve.events.postgres.schema import prepare_schema, server_lock
+from evserve.events.postgres.errors import UNREPLICATED
+from evserve.events.postgres.schema import prepare_schema, same_server, server_lock
 from evserve.queue.core import Core
 from evserve.queue.model import Limits
 from evserve.queue.store import (
@@ -73,6 +74,7 @@ _HEARTBEAT: Final = 1.0
 # The plans are always the same: an index for each array. Statistics of a table that was just empty
 # must not make it read the whole of one that is full.
 _SESSION: Final = """
+SET search_path = pg_catalog;
 SET tcp_keepalives_idle = 2;
 SET tcp_keepalives_interval = 1;
 SET tcp_keepalives_count = 2;
@@ -273,12 +275,12 @@ class Address:
         except QueueError as error:
             raise StoreError(f"--store: {error}") from None
 
-    def connect(self) -> Connection:
+    def connect(self, **server: Any) -> Connection:
         """Return a session that commits each statement by itself; raises psycopg.Error."""
-        connection = psycopg.connect(self.conninfo, autocommit=True)
+        connection = psycopg.connect(self.conninfo, autocommit=True, **server)
         try:
-            prepare_schema(connection.pgconn, self.schema)
             connection.execute(_SESSION)
+            prepare_schema(connection.pgconn, self.schema)
         except BaseException:
             connection.close()
             raise
@@ -339,7 +341,7 @@ class Candidate:
             store = PostgresStore.take_over(self.address, connection)
             core = Core(self.limits)
             load(store, core)
-        except (psycopg.Error, QueueError, StoreError) as error:
+        except (psycopg.Error, QueueError, StoreError, ValueError) as error:
             cause = str(error) if isinstance(error, StoreError) else _one_line(error)
             is_alive = store is not None and not store.is_lost
             if store is not None:
@@ -403,7 +405,7 @@ class PostgresStore(Store):
         """Become the active server in the session that has the lock; raises psycopg.Error."""
         reader = None
         try:
-            reader = address.connect()
+            reader = address.connect(**same_server(connection.pgconn))
             began = time()
             there = _value(connection.execute(_CLOCK))
             skew = there - (began + time()) / 2
@@ -476,7 +478,7 @@ class PostgresStore(Store):
                 "another server has taken over (behind a pooler, servers need "
                 "sessions of their own)"
             )
-        if self._cause:  # a warning: what was committed may be on fewer disks than was asked for
+        if self._cause:  # what was committed may be on fewer disks than was asked for
             return self._lose(self._cause)
         self._next_id = next_id
         if batch.puts:
@@ -514,7 +516,7 @@ class PostgresStore(Store):
             yield _BIND if binding.bound else _UNBIND, (binding.source, binding.target)
 
     def _noticed(self, notice: Any) -> None:
-        if notice.severity_nonlocalized == "WARNING":
+        if notice.source_function == UNREPLICATED.decode():
             self._cause = f"{notice.message_primary}"
 
     def _failed(self, error: psycopg.Error) -> Outcome:

@@ -247,7 +247,8 @@ class StandByService(QueueService):
 
     async def _close_port(self) -> None:
         broker, self.broker = self.broker, None
-        assert broker is not None
+        if broker is None:
+            return  # this server is being stopped
         assert self._metrics is not None
         self.host.metrics.unregister(self._metrics)
         self._active.set(0)

@@ -564,7 +564,7 @@ def _lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(f"store {path} is in use by another server") from error
+        raise StoreError(f"store {path} is in use by another process") from error
     return descriptor
 
 

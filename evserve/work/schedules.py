@@ -72,11 +72,14 @@ def load_schedules(catalogue: Catalogue) -> tuple[list[LoadedSchedule], list[Bro
 def last_tick(next_tick: NextTick, after: float, until: float) -> datetime | None:
     """Return the last tick after `after` and not after `until`; None if there is none.
 
-    It asks for 40 ticks at most, however many there were in between.
+    It asks for 40 ticks at most, however many there were in between. Raises ValueError if the
+    first is not at a later second than `after`: the calendar of a plugin may be wrong.
     """
     last = next_tick(after)
     if last is None or last.timestamp() > until:
         return None
+    if int(last.timestamp()) <= after:
+        raise ValueError(f"the tick after {after:.0f} is {last}, which is not a second later")
     low, high = int(last.timestamp()), int(until)
     while low < high:  # the last tick is at `low`, or later but not after `high`
         middle = (low + high) // 2
@@ -161,6 +164,8 @@ class Scheduler:
             except (QueueClosed, CancelledError):
                 return
             except QueueError as error:
+                if self._stopping:
+                    return
                 failures += 1
                 if failures == 1:
                     _log.warn("{name}: {error}; trying again", name=schedule.sequence, error=error)

@@ -128,8 +128,9 @@ class WorkService(Service):
         if self.demo is not None:
             self.demo.stop()
         self._starting.cancel()
-        await self.scheduler.stop()
+        scheduled = self.scheduler.stop()  # it may have to wait for a queue that is away
         await self.runner.stop()
+        await scheduled
         if self.demo is not None:
             await self.demo.sum_up()
         self.threads.stop()

@@ -8,7 +8,7 @@ import random
 
 
 ROUNDS = int(os.environ.get("EVSERVE_CHAOS_ROUNDS", "1"))
-"""How often each scenario does its worst."""
+"""How often each scenario does its worst; those with queue servers do it less often."""
 
 SEED = int(os.environ.get("EVSERVE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
 """What every random choice comes from; scenarios print it."""

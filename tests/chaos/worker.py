@@ -7,8 +7,9 @@ clock, and what a lane asked for or was told about the event with that body; `as
 before a put, has the delay in place of the id.
 
 Lines of standard input are commands: `stop` (put nothing more), `quit`, `append BODY` and `take`
-for events that no lane touches, and what is done to the network with `--proxy PORT`: `freeze`,
-`cut`, `refuse`, `mend`, `freeze-after BYTES`, `cut-after BYTES`, `target PORT` (another server).
+for events that no lane touches, and what is done to the network with `--proxy PORT...`: `freeze`,
+`cut`, `refuse`, `mend`, `freeze-after BYTES`, `cut-after BYTES`. Of several ports, the proxy takes
+the first that listens.
 """
 
 import argparse
@@ -150,8 +151,6 @@ class Commands(LineOnlyReceiver):
         elif word == "quit":
             self.worker.quitting = True
             self.quit.callback(None)
-        elif word == "target":
-            self.proxy.target = int(arguments[0])
         elif word in ("append", "take"):
             ensureDeferred(getattr(self.worker, word)(*arguments))
         elif word.endswith("-after"):
@@ -171,7 +170,7 @@ async def main(reactor, arguments):
     parser.add_argument("seed")
     parser.add_argument("lanes", type=int)
     parser.add_argument("url", help="with PROXY for the port of the proxy")
-    parser.add_argument("--proxy", type=int, metavar="PORT")
+    parser.add_argument("--proxy", type=int, nargs="+", metavar="PORT")
     parser.add_argument("--pace", type=float, default=0.02, help="seconds between two turns")
     parser.add_argument("--size", type=int, default=20, help="bytes of a body at least")
     parser.add_argument("--priorities", type=int, default=10, help="how many there are")
@@ -179,7 +178,7 @@ async def main(reactor, arguments):
     parser.add_argument("--effect", action="store_true", help="write a row in the transaction")
     options = parser.parse_args(arguments)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    proxy = await LossyProxy(options.proxy).listen() if options.proxy else None
+    proxy = await LossyProxy(*options.proxy).listen() if options.proxy else None
     url = options.url.replace("PROXY", str(proxy.port)) if proxy else options.url
     queue = open_queue(url, reactor)
     worker = Worker(reactor, queue, options)

@@ -16,6 +16,7 @@ from evserve.host.options import (
     with_limit_options,
     with_listening_options,
 )
+from evserve.options import duration
 
 
 class AddressTests(SynchronousTestCase):
@@ -228,6 +229,13 @@ class ArgumentTests(SynchronousTestCase):
         self.assertEqual(self.refusal("ratio", "x"), "expected a number, not 'x'")
         self.assertEqual(self.refusal("label", 3), "expected a string, not 3")
         self.assertEqual(self.refusal("name", {}), "expected a string, not {}")
+
+    def test_a_duration_is_text_or_a_number(self):
+        keep = Parameter("keep", takes_value=True, repeatable=False, parse=duration)
+        for value in ("7d", 90, 1.5):
+            self.assertEqual(keep.arguments(value), [("keep", str(value))])
+        error = self.assertRaises(ValueError, keep.arguments, True)
+        self.assertEqual(str(error), "expected a duration (such as 7d), not true")
 
     def test_true_is_not_a_number(self):
         self.assertEqual(self.refusal("count", True), "expected a whole number, not true")

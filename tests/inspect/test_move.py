@@ -179,6 +179,15 @@ class RefusalTests(MoveTestCase):
         self.result(self.target.bind("mail", "audit"))
         self.assertIn("mail is bound to audit at the target", self.fail_move(MoveFailed))
         self.assertEqual(self.depth(self.source), Depth(ready=1))
+        self.assertEqual(self.depth(self.target, MARK), Depth())
+
+    def test_a_refusal_keeps_the_mark_of_a_move_that_died(self):
+        with_mark = self.move()
+        self.result(with_mark._set_mark())
+        self.result(self.target.bind("mail", "audit"))
+        self.put(b"")
+        self.fail_move(MoveFailed)
+        self.assertEqual(self.depth(self.target, MARK), Depth(delayed=1))
 
     def test_what_the_target_does_not_take_stays_at_the_source(self):
         for number in range(3):

@@ -1,8 +1,8 @@
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.inspect.options import VERBS, Options
-from evserve.inspect.verbs import VERBS as FUNCTIONS
+from evserve.inspect.options import USAGES, Options
+from evserve.inspect.verbs import VERBS
 
 
 def parse(*words):
@@ -13,7 +13,7 @@ def parse(*words):
 
 class OptionsTests(SynchronousTestCase):
     def test_every_verb_can_be_run(self):
-        self.assertEqual(VERBS.keys(), FUNCTIONS.keys() | {"move"})
+        self.assertEqual(USAGES.keys(), VERBS.keys() | {"move"})
 
     def test_without_a_verb_it_lists(self):
         options = parse("--queue=sqlite:q")
@@ -25,8 +25,8 @@ class OptionsTests(SynchronousTestCase):
 
     def test_the_help_names_every_verb(self):
         shown = Options().getUsage()
-        for name, verb in VERBS.items():
-            self.assertIn(f"\n  {name} {verb.usage} ", shown)
+        for name, each in USAGES.items():
+            self.assertIn(f"\n  {name} {each.text} ", shown)
 
     def test_mistakes_are_refused_in_one_line(self):
         for words, problem in (

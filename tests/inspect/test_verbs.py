@@ -115,6 +115,15 @@ class ListTests(VerbTestCase):
         self.assertEqual((done["waited"], done["took"], done["result"]), (5, 2, "sent\x1b"))
         self.assertEqual(await self.objects("list", "--done", "sms"), [])
 
+    async def test_a_long_result_is_cut_in_a_table_only(self):
+        await self.queue.put("mail", b"")
+        await self.queue.ack(await self.queue.reserve(["mail"]), result=b"x" * 9999, keep=1000)
+        shown, _ = await self.run_verb("list", "--done")
+        self.assertLess(len(shown), 500)
+        self.assertIn("xxx...", shown)
+        [done] = await self.objects("list", "--done")
+        self.assertEqual(len(done["result"]), 9999)
+
 
 class PeekTests(VerbTestCase):
     async def test_everything_about_an_event_is_shown(self):
@@ -220,6 +229,13 @@ class ReplayTests(VerbTestCase):
         self.assertEqual(bodies, [b"1", b"2"])
         self.assertEqual(await self.queue.depth("mail"), Depth(reserved=2))
         await self.check("nothing to replay", "replay", "--type=fax")
+
+    async def test_a_limit_counts_what_is_replayed_and_not_what_is_looked_at(self):
+        for body in (b"old", b"new"):
+            await self.bury(body, keep=1000)
+        await self.handled(b"fine")
+        [replayed] = await self.objects("replay", "--type=mail", "--failed", "--limit=1")
+        self.assertEqual((await self.queue.find(replayed["replayed_as"])).event.body, b"new")
 
     async def test_an_id_that_is_not_in_the_history_is_an_error(self):
         _, failure = await self.run_verb("replay", "7")

@@ -1,5 +1,6 @@
 """Commands in child processes, with other limits, folders or standard streams."""
 
+import json
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.trial.unittest import TestCase
 
-from tests.integration.processes import TWISTD, Child, on_chosen_reactor
+from tests.integration.processes import TWISTD, Child, on_chosen_reactor, run_python
 from tests.integration.stream_client import StreamClient
 
 
@@ -20,6 +21,7 @@ class CommandCase(TestCase):
     """A test case whose commands run in a folder of its own."""
 
     def setUp(self):
+        self.forks, self.forked = None, 0
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -68,10 +70,22 @@ class CommandCase(TestCase):
 
     async def check_error(self, words, line, *, status=1):
         """Check that `evserve WORDS...` fails, with one line on standard error as its output."""
-        child = self.evserve(*words)
-        ended = await child.ended
-        self.assertEqual((child.err.decode(), child.out), (f"evserve: {line}\n", b""), words)
-        self.assertEqual(ended, status, words)
+        command = on_chosen_reactor([*EVSERVE[1:], *words])
+        result = await self.run_in_fork(command)
+        self.assertEqual(result, [status, "", f"evserve: {line}\n"], words)
+
+    async def run_in_fork(self, command):
+        """Return the exit status, output and errors of a command of `twistd`."""
+        if self.forks is None:
+            program = Path(__file__).with_name("forked_commands.py")
+            self.forks = run_python(self, "-P", program)
+        self.forks.transport.write(json.dumps([command, str(self.folder)]).encode() + b"\n")
+        self.forked += 1
+        number = self.forked
+        lines = await self.forks.until(
+            lambda: self.forks.out.count(b"\n") >= number and self.forks.out.splitlines()
+        )
+        return json.loads(lines[number - 1])
 
     async def connect(self, endpoint):
         """Return a client of an endpoint such as `tcp:127.0.0.1:4711`."""

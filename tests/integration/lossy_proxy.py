@@ -6,7 +6,9 @@ import socket
 import struct
 from contextlib import suppress
 
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol
 
 
@@ -27,14 +29,14 @@ def drop_packets(transport, drop):
 
 
 class LossyProxy:
-    """Listens on 127.0.0.1:`port`, and connects each client to `host`:`target`.
+    """Listens on 127.0.0.1:`port`, and connects clients to the first of `targets` that listens.
 
     Frozen means that the network drops every packet, in both directions, so that not even the
     kernels of the two ends get an answer; packets are sent again after `mend`.
     """
 
-    def __init__(self, target, host="127.0.0.1"):
-        self.host, self.target = host, target
+    def __init__(self, *targets):
+        self.targets = targets  # ports
         self.pairs = set()
         self.frozen = self.refusing = False
         self.left = None  # bytes of replies until `what_then` is called
@@ -104,17 +106,23 @@ class _Client(Protocol):
         self.held = []  # (from which side, data) of a frozen connection
 
     def connectionMade(self):
-        from twisted.internet import reactor
-
         if self.proxy.refusing:
             self.transport.abortConnection()
             return
         self.transport.setTcpNoDelay(True)
         self.proxy.pairs.add(self)
         self.drop_packets(self.proxy.frozen)
-        endpoint = HostnameEndpoint(reactor, self.proxy.host, self.proxy.target)
+        ensureDeferred(self.connect())
+
+    async def connect(self):
+        from twisted.internet import reactor
+
         factory = Factory.forProtocol(lambda: _Server(self))
-        endpoint.connect(factory).addErrback(lambda _: self.cut())
+        for port in self.proxy.targets:
+            with suppress(ConnectError):
+                await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
+                return
+        self.cut()
 
     def dataReceived(self, data):
         if self.server is None or self.proxy.frozen:

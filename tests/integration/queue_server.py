@@ -19,12 +19,12 @@ LISTENING = rb"listening on tcp 127.0.0.1:(\d+)\n"
 class QueueServer:
     """`evserve queue`, started as a user starts it. `kill` is kill -9.
 
-    stands_by: it has no port yet; `wait_until_active` waits for one.
+    stands_by: it does not listen yet; `wait_until_active` waits until it does.
     """
 
-    def __init__(self, test, *options, env=None, prepare=None, stands_by=False):
+    def __init__(self, test, *options, port=0, env=None, prepare=None, stands_by=False):
         self.process = subprocess.Popen(
-            on_chosen_reactor([TWISTD, "-n", "evserve", "queue", "--port", 0, *options]),
+            on_chosen_reactor([TWISTD, "-n", "evserve", "queue", "--port", port, *options]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -52,7 +52,7 @@ class QueueServer:
         return found
 
     def wait_until_active(self):
-        """Wait until a server that stood by has a port."""
+        """Wait until a server that stood by listens."""
         (found,) = self.wait_for(LISTENING)
         self.port = int(found[1])
 

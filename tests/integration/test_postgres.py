@@ -1,12 +1,13 @@
 """The engine for postgresql:// against servers of its own."""
 
+import socket
 from threading import Thread
 from urllib.parse import urlencode
 
 import psycopg
 from psycopg.pq import PGconn
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -23,7 +24,7 @@ from evserve.events import (
 from evserve.events.postgres import PostgresQueue, engine, parse_url, schema, session
 from tests.documents import Page
 from tests.events.conformance import EventQueueConformance
-from tests.integration.postgres import fresh_database, shared_cluster
+from tests.integration.postgres import fresh_database, shared_cluster, url_of
 
 
 class ConformanceTests(EventQueueConformance, TestCase):
@@ -91,10 +92,13 @@ class PostgresCase(TestCase):
 
 class SchemaTests(PostgresCase):
     async def test_twenty_that_start_at_once_make_the_schema_once(self):
+        failed = []
+        self.patch(session._log, "warn", lambda _, **fields: failed.append(fields))
         queues = [self.open() for _ in range(20)]
         ids = await gatherResults([queue.put("a", b"") for queue in queues])
         self.assertEqual(len(set(ids)), 20)
         self.assertEqual(self.sql("SELECT number FROM evserve.version"), [(1,)])
+        self.assertEqual(failed, [])
 
     async def test_an_older_schema_is_migrated_by_one_of_many(self):
         await self.open().put("a", b"old")
@@ -122,6 +126,14 @@ class SchemaTests(PostgresCase):
         message = await self.failure_of(QueueUnavailable, self.open().put("a", b""))
         self.assertIn("version 99", message)
         self.assertIn("update evserve", message)
+
+    async def test_an_encoding_that_lacks_characters_is_refused(self):
+        self.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+        self.addCleanup(self.sql, "DROP DATABASE latin WITH (FORCE)")
+        queue = self.impatient(f"{self.url.rpartition('/')[0]}/latin")
+        while "no answer" in (message := await self.failure_of(QueueUnavailable, queue.types())):
+            pass
+        self.assertIn("UTF8", message)
 
     async def test_schemas_of_one_database_are_queues_of_their_own(self):
         first, second = self.open(schema="one"), self.open(schema="user")
@@ -173,10 +185,17 @@ class URLTests(PostgresCase):
             "postgresql://me:s3cret@host/db?schema=Upper",
             "postgresql://me:s3cret@host/db?schema=pg_catalog",
             "postgresql://me:s3cret@host/db?schema=",
+            "postgresql://me:s3cret@host..example/db",
+            "postgresql://me:s3cret@host/db%FF",
+            "postgresql://me:s3cret@host/db?connect_timeout=short",
         ):
             error = self.assertRaises(BadQueueURL, open_queue, url, reactor)
             self.assertNotIn("s3cret", str(error))
             self.assertEqual(len(str(error).splitlines()), 1)
+
+    def test_several_hosts_need_no_ports(self):
+        _, _, where = parse_url("postgresql://db1,db2/shop?target_session_attrs=read-write")
+        self.assertEqual(where, "the queue at postgresql://db1,db2/shop")
 
     async def test_a_wrong_password_is_told_without_it(self):
         cluster = shared_cluster()
@@ -187,6 +206,17 @@ class URLTests(PostgresCase):
         message = await self.refusal(lambda: queue.put("a", b""))
         self.assertIn("careful", message)
         self.assertNotIn("s3cret", message)
+
+    async def test_a_wrong_option_is_named(self):
+        queue = self.impatient("postgresql://127.0.0.1:1/db?connect_timeout=soon")
+        message = await self.refusal(lambda: queue.put("a", b""))
+        self.assertIn("connect_timeout", message)
+
+    async def test_what_psycopg_refuses_is_told(self):
+        url = parse_url("postgresql://host/db")
+        queue = PostgresQueue("postgresql://host..example/db", *url[1:], reactor, patience=0.1)
+        self.addCleanup(queue.close)
+        self.assertIn("idna", await self.refusal(queue.types))
 
     async def test_a_server_that_is_away_is_named(self):
         queue = self.impatient("postgresql://me:s3cret@127.0.0.1:1/db")
@@ -227,6 +257,44 @@ class SharingTests(PostgresCase):
         self.sql("SELECT evserve.put('a', 'later', delay => 0.1)")
         self.assertEqual((await queue.reserve(["a"])).body, b"later")
 
+    async def test_who_was_passed_over_looks_again(self):
+        """Others lock the first event of each type while they take one."""
+        self.without_polls()
+        self.patch(engine, "LOOK_AGAIN", 3600.0)
+        queue, other = self.open(), self.connect()
+        waiting = queue.reserve(["a", "b"])
+        await queue.put("c", b"")
+        self.sql("INSERT INTO evserve.event (type, body) VALUES ('b', '')")
+        other.execute("SELECT FROM evserve.event WHERE type = 'b' FOR UPDATE")
+        self.sql("SELECT pg_notify('evserve', 'b')")
+        while queue._look_call is None:
+            await deferLater(reactor, 0.01)
+        await queue.put("c", b"")  # after it has looked
+        other.rollback()
+        queue._look_call.reset(0)
+        self.assertEqual((await waiting).type, "b")
+
+    async def test_notifications_of_strangers_are_ignored(self):
+        queue = self.open()
+        await queue.types()
+        session = queue._sessions.session
+        for payload in ("@", "@x", "@nan", "@-1", "@inf", "", "é"):
+            self.sql("SELECT pg_notify('evserve', %s)", payload)
+        self.sql("SELECT evserve.put('a', '')")
+        await queue.reserve(["a"])
+        self.assertIs(queue._sessions.session, session)
+
+    async def test_put_in_sql_uses_nothing_of_the_callers_search_path(self):
+        await self.open().types()
+        self.sql(
+            "CREATE SCHEMA trap; CREATE FUNCTION trap.spring(float8, integer) RETURNS boolean "
+            "LANGUAGE plpgsql AS $$BEGIN RAISE 'sprung'; END$$; CREATE OPERATOR trap.>= "
+            "(LEFTARG = float8, RIGHTARG = integer, FUNCTION = trap.spring)"
+        )
+        caller = self.connect()
+        caller.execute("SET search_path = trap")
+        caller.execute("SELECT evserve.put('a', '')")
+
     async def test_put_in_sql_refuses_what_put_refuses(self):
         await self.open().drain(on=True)
         with self.assertRaisesRegex(psycopg.errors.ConfigurationLimitExceeded, "draining"):
@@ -247,11 +315,31 @@ class SharingTests(PostgresCase):
         self.assertEqual((event.id, event.attempts, event.timeouts), (late.id, 2, 0))
         await self.until("SELECT count(*) FROM evserve.owner", (1,))
 
+    async def test_who_only_connects_again_is_not_taken_for_dead(self):
+        """Looks at the owners that were held up are not answered all at once."""
+        self.without_polls()
+        away, living, other = self.open(), self.open(), self.connect()
+        await away.put("a", b"", ttr=10000)
+        await away.reserve(["a"])
+        await living.types()
+        self.patch(engine, "OWNERS_INTERVAL", 0.0)
+        other.execute("LOCK TABLE evserve.owner")
+        away._sessions.close(QueueClosed("it is away"))
+        for _ in range(3):
+            living._look_after_others(reactor.seconds())
+        other.rollback()
+        await living.types()
+        await living.types()
+        self.assertEqual(self.sql("SELECT count(*) FROM evserve.owner"), [(2,)])
+        self.assertEqual(await living.depth("a"), Depth(reserved=1))
+
     async def test_who_closes_gives_its_events_back(self):
+        self.without_polls()
         leaving, staying = self.open(), self.open()
-        await gatherResults([leaving.put("a", b"") for _ in range(3)])
+        await gatherResults([leaving.put("a", b"", ttr=10000) for _ in range(3)])
         await leaving.reserve_many(["a"], 3)
         waiting = staying.reserve_many(["a"], 3)
+        await staying.put("b", b"")  # after it has looked
         await leaving.close()
         self.assertEqual(len(await waiting), 3)
 
@@ -287,6 +375,34 @@ class LostConnectionTests(PostgresCase):
         event = await queue.reserve(["a"])
         self.assertEqual(event.attempts, 2)
 
+    async def test_a_commit_that_was_not_replicated_is_not_acknowledged(self):
+        cluster, queue = shared_cluster(), self.open()
+        await queue.put("a", b"")
+        self.addCleanup(cluster.configure, synchronous_standby_names="")
+        cluster.configure(synchronous_standby_names="nobody")
+        unreplicated = queue.put("a", b"")
+        cancel = (
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event = 'SyncRep'"
+        )
+        while not self.sql(cancel):
+            if unreplicated.called:  # the server reads its settings in the background
+                unreplicated = queue.put("a", b"")
+            await deferLater(reactor, 0.01)
+        message = await self.failure_of(QueueUnavailable, unreplicated)
+        self.assertIn("synchronous replication", message)
+
+    async def test_hosts_that_do_not_answer_take_their_time(self):
+        self.patch(session, "SETUP_TIME", 0.1)
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        addresses = [silent.getsockname(), ("127.0.0.1", shared_cluster().port)]
+        database = self.url.rpartition("/")[2]
+        url = url_of(addresses, database, connect_timeout=2)
+        queue = open_queue(url, reactor)
+        self.addCleanup(queue.close)
+        await queue.put("a", b"")
+
 
 class BatchTests(PostgresCase):
     async def test_a_call_that_fails_does_not_fail_its_neighbours(self):
@@ -313,6 +429,32 @@ class BatchTests(PostgresCase):
         other.rollback()
         await queue.put("a", b"", key="taken")
         self.assertEqual(await queue.depth("a"), Depth(ready=2))
+
+    async def test_an_event_reserved_by_its_id_at_first_can_be_settled(self):
+        number = await self.open().put("a", b"")
+        queue = self.open()
+        await queue.ack(await queue.reserve_event(number))
+
+    async def test_an_event_whose_reserve_event_was_cancelled_is_ready(self):
+        queue = self.open()
+        number = await queue.put("a", b"", ttr=10000)
+        cancelled = queue.reserve_event(number)
+        cancelled.cancel()
+        await self.assertFailure(cancelled, CancelledError)
+        self.assertEqual((await queue.reserve(["a"])).id, number)
+
+    async def test_an_event_that_could_not_be_settled_is_ready_again(self):
+        settings = session._SETTINGS.replace("lock_timeout = '2s'", "lock_timeout = '50ms'")
+        self.patch(session, "_SETTINGS", settings)
+        self.patch(engine, "POLL", 0.05)
+        queue = self.open()
+        await queue.put("a", b"", ttr=10000)
+        event = await queue.reserve(["a"])
+        other = self.connect()
+        other.execute("LOCK TABLE evserve.event IN SHARE MODE")
+        await self.failure_of(QueueUnavailable, queue.ack(event))
+        other.rollback()
+        self.assertEqual((await queue.reserve(["a"])).attempts, 2)
 
     async def test_verbs_that_share_a_commit_all_take_effect(self):
         queue = self.open()

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import signal
+import threading
 import time
 from unittest import SkipTest, mock
 
@@ -171,14 +172,25 @@ class StoreTests(SynchronousTestCase):
         self.assertIs(self.put().puts, Outcome.COMMITTED)
 
     def test_a_commit_that_was_not_replicated_is_not_acknowledged(self):
-        self.query(
-            "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-            "RAISE WARNING 'canceling wait for synchronous replication'; RETURN NULL; END$$;"
-            "CREATE TRIGGER warn AFTER INSERT ON evserve.event EXECUTE FUNCTION warn()"
-        )
-        result = self.put()
-        self.assertIs(result.puts, Outcome.BROKEN)
-        self.assertIn("synchronous replication", result.cause)
+        cluster, cancelled, results = shared_cluster(), threading.Event(), []
+
+        def cancel():
+            while not self.query(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event = 'SyncRep'"
+            ):
+                time.sleep(0.01)
+            cancelled.set()
+
+        self.addCleanup(cluster.configure, synchronous_standby_names="")
+        cluster.configure(synchronous_standby_names="nobody")
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        while not results or (results[-1].puts is Outcome.COMMITTED and not cancelled.wait(0.01)):
+            results.append(self.put())
+        canceller.join()
+        self.assertIs(results[-1].puts, Outcome.BROKEN)
+        self.assertIn("synchronous replication", results[-1].cause)
 
     def test_times_are_by_the_clock_of_the_database(self):
         self.store.close()

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -103,9 +104,11 @@ class ProgramTests(SynchronousTestCase):
                     pass
 
             threading.Thread(target=wait, daemon=True).start()
-            print("ends")
+            open_queue("sqlite:" + sys.argv[2]).put("mail", b"")
+            print(sys.argv[2])
         """
-        self.assertEqual(self.run_program(program), ["ends"])
+        [path] = self.run_program(program)
+        self.assertFalse(Path(f"{path}-wal").exists())  # it was closed, although nothing held it
         with open_queue(self.url) as queue:  # what was reserved has been given back
             self.assertEqual(queue.reserve(["mail"]).attempts, 2)
 

@@ -307,6 +307,16 @@ class StandByTests(SynchronousTestCase):
         self.assertTrue(self.is_active())
         self.assertIn("evserve_queue_store_up 1.0", generate_latest(self.host.metrics).decode())
 
+    def test_it_can_be_stopped_while_its_store_is_lost(self):
+        self.become_active(LostStore(durable=True))
+        protocol, transport = self.host.factory.buildProtocol(None), Transport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"put 0 0 1 1\r\nx\r\n")
+        protocol.connectionLost()
+        stopped = []
+        self.service.stopService().addCallback(stopped.append)
+        self.host.reactor.run_until(lambda: stopped)
+
 
 def _unreadable(store, core):
     raise service.StoreError("cannot read it")

@@ -563,7 +563,7 @@ class OpeningTests(StoreTests):
 
     def test_another_server_holds_it(self):
         self.open()
-        self.assertIn("in use by another server", self.refusal())
+        self.assertIn("in use by another process", self.refusal())
 
     def test_a_file_that_is_not_a_database(self):
         self.path.parent.mkdir(parents=True)

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -250,6 +251,14 @@ class SchedulerTests(SynchronousTestCase):
             self.assertEqual(len(self.put()), 1)
             self.stop(scheduler)
 
+    def test_a_call_that_fails_after_the_stop_is_not_repeated(self):
+        late, asked = Late(self.clock), Deferred()
+        late.position = lambda _: asked
+        stopped = self.start(queue=late).stop()
+        self.assertNoResult(stopped)
+        asked.errback(QueueFull("too late"))
+        self.successResultOf(stopped)
+
     def test_a_queue_without_sequences_is_one_line(self):
         late = Late(self.clock)
         late.position = lambda _: late.advance("x", 1)
@@ -265,6 +274,17 @@ class SchedulerTests(SynchronousTestCase):
         self.start(large, self.nightly)
         self.pass_time(3600 + 60)
         self.assertEqual(self.put(), ["03:00", "04:00"])
+
+    def test_a_calendar_that_does_not_go_on_ends_without_the_others(self):
+        class Stuck(Schedule):
+            def load(self):
+                return lambda after: datetime.fromtimestamp(after + 0.5, UTC)
+
+        self.start(Stuck("* * * * *", "stuck"), self.nightly)
+        self.pass_time(60)
+        self.assertEqual(self.put(), ["03:00"])
+        [failure] = self.flushLoggedErrors(ValueError)
+        self.assertIn("not a second later", str(failure.value))
 
     def test_a_clock_that_is_set_is_noticed(self):
         ahead = [0.0]

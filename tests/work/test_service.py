@@ -8,6 +8,7 @@ from evserve.testing import MemoryHost, MemoryQueue
 from evserve.work import service
 from evserve.work.demo import TYPE
 from evserve.work.routing import Route, Routes
+from evserve.work.schedules import LoadedSchedule
 from evserve.work.service import Options
 
 
@@ -83,6 +84,20 @@ class ServiceTests(ServiceTestCase):
         self.assertIsNotNone(self.successResultOf(self.queue.position("schedule/report")))
         self.successResultOf(work.stopService())
         self.assertEqual([c for c in self.host.reactor.getDelayedCalls() if c.active()], [])
+
+    def test_nothing_is_reserved_while_a_schedule_waits_for_the_queue_at_the_stop(self):
+        position = Deferred()
+        slow = type("SlowQueue", (MemoryQueue,), {"position": lambda *_: position})
+        self.queue = slow(self.host.reactor)
+        hourly = Schedule("0 * * * *", "report")
+        routes = Routes([Route("mail", record)])
+        work = self.make(routes, schedules=[LoadedSchedule(hourly, hourly.load())])
+        work.startService()
+        stopped = work.stopService()
+        self.successResultOf(self.queue.put("mail", b""))
+        self.assertEqual(self.successResultOf(self.queue.depth("mail")).ready, 1)
+        position.callback(None)
+        self.successResultOf(stopped)
 
     def test_schedules_and_keep_need_a_queue_that_has_what_they_use(self):
         hourly = FoundSchedule(Schedule("0 * * * *", "report"), "")

@@ -78,6 +78,11 @@ class Connection(Protocol):
     def connectionMade(self) -> None:
         self._stream = cast("ITCPTransport", self.transport)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server has sent anything."""
+        return self._last_data > float("-inf")
+
     def run(self, command: Command[T]) -> Deferred[T]:
         """Send `command`; the result is the outcome of its reply.
 

@@ -59,6 +59,8 @@ class ConnectionPool:
     _preparing: bool = field(init=False, default=False)
     _lock: DeferredLock = field(init=False, factory=DeferredLock)
     _failures: int = field(init=False, default=0)
+    _newest: Connection | None = field(init=False, default=None)
+    _hang_ups: int = field(init=False, default=0)  # in a row, before the server said a word
     _cause: str = field(init=False, default="no answer")
     _not_before: float = field(init=False, default=float("-inf"))
 
@@ -141,8 +143,18 @@ class ConnectionPool:
     def _lost(self, connection: Connection) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
+        if connection is self._newest:
+            self._newest_lost(connection)
         if (gone := self._open.pop(connection, None)) is not None:
             gone.callback(None)
+
+    def _newest_lost(self, connection: Connection) -> None:
+        """Back off from a TCP proxy with no server behind it, which accepts and then hangs up."""
+        self._hang_ups = 0 if connection.answered else self._hang_ups + 1
+        if self._hang_ups > 1:  # the first may be a server that has just ended
+            self._cause = "it closes each connection"
+            delay = RECONNECT.delay(self._hang_ups - 1, self.roll())
+            self._not_before = self.clock.seconds() + delay
 
     async def _connect(self) -> Connection:
         """Return a new connection; raises QueueUnavailable or QueueClosed."""
@@ -202,6 +214,7 @@ class ConnectionPool:
                 failures=self._failures,
             )
         self._failures = 0
+        self._newest = connection
         return connection
 
     def _failed(self, error: Exception) -> None:

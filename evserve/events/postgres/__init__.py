@@ -83,11 +83,14 @@ def parse_url(text: str, defaults: Mapping[str, str] = _DEFAULTS) -> tuple[str, 
     if "@" in user or "/" in user:
         raise BadQueueURL(_EXPECTED)
     try:
-        found = {each.keyword: each.val for each in Conninfo.parse(conninfo.encode()) if each.val}
-    except OperationalError:
+        parsed = Conninfo.parse(conninfo.encode())
+        found = {each.keyword.decode(): each.val.decode() for each in parsed if each.val}
+        host = found.get("host", found.get("hostaddr", ""))
+        for each in host.split(","):
+            if not each.startswith("/"):
+                each.encode("idna")  # as it is looked up
+        for each in (*found.get("port", "").split(","), found.get("connect_timeout", "")):
+            int(each or 0)
+    except (OperationalError, ValueError):
         raise BadQueueURL(_EXPECTED) from None
-    if not found.get(b"port", b"0").replace(b",", b"").isdigit():
-        raise BadQueueURL(_EXPECTED)
-    host = found.get(b"host", found.get(b"hostaddr", b"")).decode()
-    database = found.get(b"dbname", b"").decode()
-    return conninfo, schema, f"the queue at postgresql://{host}/{database}"
+    return conninfo, schema, f"the queue at postgresql://{host}/{found.get('dbname', '')}"

@@ -28,9 +28,6 @@ MAX_CALLS: Final = 1000
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Bytes of bodies after which no more are added to a batch."""
 
-MAX_UNDER_WAY: Final = 1
-"""Batches that were sent and are not answered."""
-
 
 class GroupCommit(Lane):
     """The lane of producers and consumers.
@@ -132,17 +129,17 @@ class GroupCommit(Lane):
         if self._ready:
             self._notify(self._ready)
             self._ready = set()
-        while len(self._under_way) < MAX_UNDER_WAY:
-            batch = _Batch(self)
-            size = 0
-            pending = self.pending
-            while pending and batch.count < MAX_CALLS and size < MAX_BYTES:
-                call = pending.popleft()
-                size += call.size
-                batch.add(call)
-            batch.ask_for_waiters()
-            if not batch:
-                return
+        if self._under_way:
+            return
+        batch = _Batch(self)
+        size = 0
+        pending = self.pending
+        while pending and batch.count < MAX_CALLS and size < MAX_BYTES:
+            call = pending.popleft()
+            size += call.size
+            batch.add(call)
+        batch.ask_for_waiters()
+        if batch:
             self._send_batch(batch)
 
     def _send_batch(self, batch: "_Batch") -> None:
@@ -288,6 +285,7 @@ class _Batch:
                 lane.connection.abort(QueueUnavailable("the server has become read-only"))
         elif len(calls) + len(self._waiting) > 1:
             lane.send_alone(calls, self._waiting)
+            lane.announce(each for verb, calls in self._groups for each in verb.makes_ready(calls))
         else:
             error = statement_error(result)
             self._fail_calls(error)

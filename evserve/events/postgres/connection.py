@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from evserve.events.errors import QueueError, QueueUnavailable
-from evserve.events.postgres.errors import one_line
+from evserve.events.postgres.errors import UNREPLICATED, one_line
 from evserve.events.postgres.values import Rows
 
 
@@ -106,6 +106,7 @@ class Connection:
         self._writing = False
         self._closed = False
         self._last_words = ""
+        self._is_doubtful = False
         # libpq closes its socket when the connection breaks, and the reactor must not watch a
         # number that is no file any more, or another one.
         self._number = os.dup(libpq.socket)
@@ -182,6 +183,9 @@ class Connection:
                 between = True  # None stands between the results of two queries
 
     def _take(self, sent: _Sent, result: PGresult) -> None:
+        if self._is_doubtful:  # libpq reads ahead: of whichever transaction under way
+            self._fail()
+            return
         status = result.status
         if status == _SYNC:
             self._sent.popleft()
@@ -202,6 +206,7 @@ class Connection:
             self._noticed(result)
 
     def doWrite(self) -> None:
+        self._heard = self._reactor.seconds()  # the server has read: a large body takes its time
         try:
             self._flush()
         except OperationalError:
@@ -220,7 +225,10 @@ class Connection:
                 self._reactor.removeWriter(self)
 
     def _noticed(self, notice: PGresult) -> None:
-        if notice.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) in _FATAL:
+        function = notice.error_field(DiagnosticField.SOURCE_FUNCTION)
+        self._is_doubtful = self._is_doubtful or function == UNREPLICATED
+        severity = notice.error_field(DiagnosticField.SEVERITY_NONLOCALIZED)
+        if severity in _FATAL or self._is_doubtful:
             self._last_words = one_line(notice.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"")
 
     def _fail(self) -> None:

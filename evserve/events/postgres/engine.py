@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from functools import wraps
+from math import inf
 from random import random
 from time import time
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -62,6 +63,9 @@ T = TypeVar("T")
 
 POLL: Final = 1.0
 """Seconds between two sweeps, after which those who wait look for events too."""
+
+LOOK_AGAIN: Final = 0.05
+"""Seconds in which others have reserved what they were told of together with us."""
 
 OWNERS_INTERVAL: Final = 5.0
 """Seconds between two looks at the locks of other engines; one that lacks twice has died."""
@@ -129,6 +133,7 @@ class PostgresQueue:
         self._swept_to = 0.0
         self._sweeping = False
         self._sweep_call: IDelayedCall | None = None
+        self._look_call: IDelayedCall | None = None
         self._wait_expiry: IDelayedCall | None = None
         self._missing: set[int] = set()
         self._owners_at = 0.0
@@ -172,6 +177,7 @@ class PostgresQueue:
         self._touch = verbs.Touch(statements.touch, self._held)
         self._unreserve = verbs.Unreserve(statements.unreserve, self._held)
         self._give_back_rest = verbs.GiveBack(statements.give_back, self._held)
+        self._reserve_event = verbs.ReserveEvent(statements.reserve_id, self._give_back)
         self._sweep_verb = verbs.Sweep(statements.sweep)
         self._advance = verbs.Ordered(statements.advance)
 
@@ -248,11 +254,8 @@ class PostgresQueue:
 
     @_never_raising
     def reserve_event(self, event_id: str) -> Deferred[Event | None]:
-        number = check_id(event_id)
-        values = [int8(number), int8(self._fast.owner)]
-        return self._do(self._statements.reserve_id, values).addCallback(
-            lambda rows: self._take(rows[0]) if rows else None
-        )
+        reserved = self._fast.add(Call(self._reserve_event, check_id(event_id)))
+        return reserved.addCallback(lambda rows: self._take(rows[0]) if rows else None)
 
     @_never_raising
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
@@ -434,7 +437,7 @@ class PostgresQueue:
 
     async def _close(self) -> None:
         refusal = self._refusal = QueueClosed("the queue was closed")
-        for timer in (self._sweep_call, self._wait_expiry):
+        for timer in (self._sweep_call, self._look_call, self._wait_expiry):
             if timer is not None and timer.active():
                 timer.cancel()
         self._waits.fail(refusal)
@@ -452,8 +455,7 @@ class PostgresQueue:
     async def _leave(self) -> None:
         """Give back what is reserved, and sign off, once what was sent is answered."""
         forget = verbs.Ordered(self._statements.forget_owner)
-        left = await self._fast.send_last(Call(forget, [int8(self._fast.owner)]))
-        self._fast.announce([row[0] for row in left])
+        await self._fast.send_last(Call(forget, [int8(self._fast.owner)]))
         await self._fast.when_idle()
 
     # Reservations
@@ -508,9 +510,6 @@ class PostgresQueue:
 
     # Sessions
 
-    def _do(self, statement: Statement, values: list[bytes]) -> Deferred[list[Row]]:
-        return self._fast.add(Call(verbs.Ordered(statement), values))
-
     def _ask(self, statement: Statement, values: list[bytes]) -> Deferred[list[Row]]:
         return self._slow.add(Call(Ask(statement), values))
 
@@ -522,13 +521,22 @@ class PostgresQueue:
             self._wait_expiry.cancel()
             self._wait_expiry = None
         self._fast.connection, self._fast.owner = session.fast, session.owner
-        given = Call(self._give_back_rest, None)
-        given.deferred.addCallbacks(self._fast.announce, lambda _: None)
-        self._fast.pending.appendleft(given)
+        self._fast.alone = False  # who has come meanwhile was not heard
+        self._fast.pending.appendleft(self._giving_back_rest())
         self._waits.wake_all()
         self._fast.opened(session.fast, session.owner)
         self._slow.opened(session.slow, session.owner)
         self._sweep_in(0)
+
+    def _giving_back_rest(self) -> Call:
+        """Return a call that makes ready what is reserved although it is not held."""
+        call = Call(self._give_back_rest, None)
+        self._held.is_complete = True
+        call.deferred.addCallbacks(self._fast.announce, self._not_given_back)
+        return call
+
+    def _not_given_back(self, _: object) -> None:
+        self._held.is_complete = False
 
     def _lost(self, error: QueueUnavailable) -> None:
         self._fast.lost()
@@ -558,10 +566,30 @@ class PostgresQueue:
         if payload == "!":
             self._fast.alone = False
         elif payload.startswith("@"):
-            seconds = float(payload[1:])
-            if seconds < POLL:
+            try:
+                seconds = float(payload[1:])
+            except ValueError:  # anybody may notify
+                return
+            if 0 <= seconds < POLL:
                 self._sweep_in(seconds)
         elif self._waits.wake([payload]):
+            self._fast.flush()
+            if self._waits.is_waited_for_with_others(payload):
+                self._look_again_soon()
+
+    def _look_again_soon(self) -> None:
+        """Look again after what others have been told as well.
+
+        One of them may lock the first event of each type while it takes one of them; the others
+        are passed over here, and no notification comes when they are free again.
+        """
+        if self._look_call is not None and self._look_call.active():
+            self._look_call.reset(LOOK_AGAIN)
+        elif self._refusal is None:
+            self._look_call = self._reactor.callLater(LOOK_AGAIN, self._look_again)
+
+    def _look_again(self) -> None:
+        if self._waits.wake_all():
             self._fast.flush()
 
     # The sweep
@@ -593,6 +621,8 @@ class PostgresQueue:
         call = Call(self._sweep_verb, 0.0 if full else self._swept_to)
         call.deferred.addCallbacks(self._swept, self._not_swept, callbackArgs=(full,))
         self._waits.wake_all()
+        if not self._held.is_complete:
+            self._fast.add(self._giving_back_rest())
         self._fast.add(call)
         self._look_after_others(now)
 
@@ -620,9 +650,13 @@ class PostgresQueue:
         expired = self._ask(self._statements.expire, [int8(CHUNK)])
         expired.addErrback(lambda _: None)
         if now - self._owners_at >= OWNERS_INTERVAL:
-            self._owners_at = now
+            self._owners_at = inf  # until it is answered: two looks must not be made at one time
             owners = self._ask(self._statements.owners, [])
             owners.addCallbacks(self._found_owners, lambda _: None)
+            owners.addBoth(self._looked_at_owners)
+
+    def _looked_at_owners(self, _: object) -> None:
+        self._owners_at = self._reactor.seconds()
 
     def _found_owners(self, rows: list[Row]) -> None:
         others = [(owner, lives) for owner, lives in rows if owner != self._fast.owner]
@@ -631,9 +665,7 @@ class PostgresQueue:
         dead, self._missing = missing & self._missing, missing
         for owner in dead:
             forgotten = self._ask(self._statements.forget_owner, [int8(owner)])
-            forgotten.addCallbacks(
-                lambda found: self._fast.announce([row[0] for row in found]), lambda _: None
-            )
+            forgotten.addErrback(lambda _: None)
 
 
 def _whole(seconds: float) -> float:

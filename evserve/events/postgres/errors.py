@@ -15,6 +15,12 @@ from evserve.events.errors import BadEvent, QueueError, QueueFull, QueueUnavaila
 READ_ONLY: Final = "25006"
 """The server is a standby: after a failover the connection leads to the wrong one."""
 
+UNREPLICATED: Final = b"SyncRepWaitForLSN"
+"""The function of Postgres that warns of a commit which is on fewer disks than was asked for.
+
+Somebody has cancelled its wait for a standby. The text is in the server's language.
+"""
+
 _FULL: Final = "53"  # disk, memory or connections; also what `put` says when the queue drains
 _LOCKED: Final = ("55P03", "40P01")  # a lock that took too long; a deadlock
 _BAD_DATA: Final = ("22", "54")

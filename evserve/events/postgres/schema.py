@@ -7,7 +7,7 @@ that one database can hold several queues.
 import re
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -33,7 +33,8 @@ _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 # A reserved event is in no index by type: it leaves `event_ready`, and that is all.
 #
 # An engine has a row in `owner` and, in its session, an advisory lock on it (see owner_class): who
-# finds a row without a lock gives the events back.
+# finds a row without a lock gives the events back. Its number is random, because a failover may
+# undo what a sequence gave out.
 #
 # Each event leaves two dead rows, when it is reserved and when it is removed. Autovacuum comes
 # once a minute at most (autovacuum_naptime), so it should not be slowed down then; nor should a
@@ -44,7 +45,7 @@ _NAME: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 # puts among processes; taking one costs a microsecond.
 _TABLES: Final = """
 CREATE SEQUENCE {schema}.event_id;
-CREATE TABLE {schema}.owner (id serial PRIMARY KEY);
+CREATE TABLE {schema}.owner (id integer PRIMARY KEY);
 CREATE TABLE {schema}.event (
     id bigint PRIMARY KEY DEFAULT nextval('{schema}.event_id'),
     type text COLLATE "C" NOT NULL,
@@ -109,7 +110,8 @@ CREATE TABLE {schema}.version (number integer NOT NULL);
 """
 
 # What an application, a trigger or another language calls. Its columns are named with their table
-# and its arguments with the function, because they have the same names.
+# and its arguments with the function, because they have the same names. The search path is not the
+# caller's: it may lead to operators of somebody else's.
 _PUT: Final = """
 CREATE FUNCTION {schema}.put(
     type text,
@@ -118,7 +120,7 @@ CREATE FUNCTION {schema}.put(
     delay double precision DEFAULT 0,
     ttr bigint DEFAULT 60,
     key text DEFAULT NULL
-) RETURNS bigint LANGUAGE plpgsql AS $function$
+) RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 #variable_conflict use_column
 DECLARE
     number bigint;
@@ -244,6 +246,15 @@ def prepare_schema(
         connection.exec_(b"ROLLBACK")  # of nothing, after the commit
 
 
+def same_server(connection: PGconn) -> dict[str, Any]:
+    """Return what leads another connection to the same server, of several in a URL.
+
+    Others may be away, or about to change places with it.
+    """
+    found = {"host": connection.host, "hostaddr": connection.hostaddr, "port": connection.port}
+    return {name: value.decode() for name, value in found.items()}
+
+
 def _named(statements: str, schema: str) -> str:
     """Fill in the names. The schema is quoted, because it may be a word of SQL, such as `user`."""
     named = statements.replace("{schema}", f'"{schema}"').replace("{channel}", schema)
@@ -253,8 +264,10 @@ def _named(statements: str, schema: str) -> str:
 
 def _version(connection: PGconn, schema: str) -> int:
     """Return the version of the schema; 0 if there are no tables."""
-    table = _named("SELECT to_regclass('{schema}.version')", schema)
-    if not execute(connection, table).get_value(0, 0):
+    # Not `to_regclass`: it may look into a cache that does not know yet what was committed while
+    # this connection waited for the lock.
+    tables = "SELECT 1 FROM pg_tables WHERE schemaname = '{channel}' AND tablename = 'version'"
+    if execute(connection, _named(tables, schema)).ntuples == 0:
         return 0
     number = _named("SELECT max(number) FROM {schema}.version", schema)
     return int(execute(connection, number).get_value(0, 0) or 0)
@@ -262,6 +275,11 @@ def _version(connection: PGconn, schema: str) -> int:
 
 def _create_schema(connection: PGconn, schema: str) -> None:
     """Make the schema unless somebody has made it already, for a role that may not."""
+    encoding = execute(connection, "SHOW server_encoding").get_value(0, 0) or b""
+    if encoding not in (b"UTF8", b"SQL_ASCII"):  # which have every character of a reason or result
+        raise UnusableError(
+            f"the encoding of the database is {encoding.decode()} (make one with ENCODING 'UTF8')"
+        )
     exists = _named("SELECT 1 FROM pg_namespace WHERE nspname = '{channel}'", schema)
     found = execute(connection, exists)
     if found.ntuples == 0:

@@ -9,12 +9,13 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from random import random
+from secrets import randbelow
 from threading import Thread
 from typing import Any, Final
 
 import psycopg
 from attrs import define
-from psycopg import OperationalError
+from psycopg import OperationalError, ProgrammingError
 from psycopg.pq import abc
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -28,6 +29,7 @@ from evserve.events.postgres.schema import (
     execute,
     owner_class,
     prepare_schema,
+    same_server,
     server_lock,
 )
 
@@ -36,7 +38,10 @@ RECONNECT: Final = BackOff(initial=0.1, ceiling=5)
 """Between attempts to reach a server that is away."""
 
 SETUP_TIME: Final = 15.0
-"""Seconds that making both connections may take; the URL may give another `connect_timeout`."""
+"""Seconds after which an attempt is given up, unless libpq is about to connect.
+
+That has a limit of its own for each host, the `connect_timeout` of the URL.
+"""
 
 _log = Logger()
 
@@ -144,7 +149,10 @@ class Sessions:
 
     def _take_too_long(self, attempt: "_Attempt") -> None:
         self._watchdog = None
-        attempt.abort()
+        if attempt.is_connecting:
+            self._watchdog = self._reactor.callLater(SETUP_TIME, self._take_too_long, attempt)
+        else:
+            attempt.abort()
 
     def _attempted(self, attempt: "_Attempt") -> None:
         self._attempt = None
@@ -207,19 +215,22 @@ class _Attempt:
         self.connections: list[abc.PGconn] = []
         self.owner = owner
         self.error: QueueError | None = None
+        self.is_connecting = False
         self._aborted = False
         self._conninfo = conninfo
         self._schema = schema
 
     def run(self) -> None:
         try:
-            for _ in range(2):
-                self._open()
+            self._open()
+            self._open(**same_server(self.connections[0]))
             self._prepare(*self.connections)
         except QueueError as error:
             self.error = error
-        except OperationalError as error:
+        except (psycopg.Error, ValueError) as error:  # the latter of names and other settings
             self.error = QueueUnavailable(one_line(str(error).encode()))
+        except ProgrammingError as error:  # psycopg reads some of the URL's options itself
+            self.error = UnusableError(one_line(str(error).encode()))
 
     def abort(self) -> None:
         """End `run`, from another thread: libpq finds its connection closed."""
@@ -235,10 +246,12 @@ class _Attempt:
         for each in self.connections:
             each.finish()
 
-    def _open(self) -> None:
+    def _open(self, **server: Any) -> None:
+        self.is_connecting = True
         # PGconn.connect would hold the interpreter's lock until the server answers.
-        connection = _Opening.connect(self._conninfo.decode()).pgconn
+        connection = _Opening.connect(self._conninfo.decode(), **server).pgconn
         self.connections.append(connection)
+        self.is_connecting = False
         if self._aborted:
             raise QueueUnavailable("it took too long")
         execute(connection, _SETTINGS)
@@ -258,8 +271,9 @@ class _Attempt:
             )
         table = f'"{self._schema}".owner'
         if self.owner is None:
-            added = execute(fast, f"INSERT INTO {table} DEFAULT VALUES RETURNING id")
-            self.owner = int(added.get_value(0, 0) or 0)
+            number = randbelow(2**31 - 1) + 1
+            execute(fast, f"INSERT INTO {table} VALUES ({number})")
+            self.owner = number
         else:  # others may have taken it for dead
             execute(fast, f"INSERT INTO {table} VALUES ({self.owner}) ON CONFLICT DO NOTHING")
         self._lock_owner(fast, owner_class(self._schema), self.owner)

@@ -224,13 +224,15 @@ WITH back AS (
 SELECT DISTINCT type FROM back
 """
 
+# It notifies by itself: the owner may be about to close its connection.
 _FORGET_OWNER: Final = """
 WITH forgotten AS (DELETE FROM {s}.owner WHERE id = $1::bigint), back AS (
     UPDATE {s}.event AS e SET state = 0, due = NULL, owner = NULL
     WHERE e.state = 1 AND e.owner = $1::bigint
     RETURNING e.type
 )
-SELECT DISTINCT type FROM back
+SELECT FROM (SELECT DISTINCT type FROM back) AS types
+WHERE pg_notify('{channel}', type) IS NOT NULL
 """
 
 # With whether its lock is held.
@@ -416,7 +418,7 @@ class Statements:
         self.touch = statement("touch", _TOUCH, INT8)
         self.unreserve = statement("unreserve", _UNRESERVE, INT8)
         self.give_back = statement("give_back", _GIVE_BACK, TEXT)
-        self.forget_owner = statement("forget_owner", _FORGET_OWNER, TEXT)
+        self.forget_owner = statement("forget_owner", _FORGET_OWNER)
         family = owner_class(schema) & 0xFFFFFFFF
         self.owners = statement("owners", _OWNERS, INT4, INT4, locks=OWNER_LOCKS, family=family)
         self.sweep = statement("sweep", _SWEEP, INT8, TEXT, FLOAT8, FLOAT8, FLOAT8)

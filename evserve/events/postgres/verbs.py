@@ -56,10 +56,14 @@ class Reservation:
 
 
 class Held:
-    """The events that an engine has reserved and not settled, by id."""
+    """The events that an engine has reserved and not settled, by id.
+
+    is_complete: False after a call failed that would have settled one: it may still be reserved.
+    """
 
     def __init__(self) -> None:
         self.reservations: dict[int, Reservation] = {}
+        self.is_complete = True
 
     def add(self, reservation: Reservation) -> None:
         """Hold an event."""
@@ -164,9 +168,9 @@ class PutKeyed(Verb):
                 call.fail(QueueFull("the queue is draining and accepts no events"))
             return
         new, stored = sorted(rows[:count]), {row[0] for row in rows[count:]}
-        for row in rows[count:][:1]:
-            if row[2] is not None:
-                self._copied(row[2].split(" "))
+        copied = rows[-1][2]  # the same in the row of each event that was stored
+        if copied is not None:
+            self._copied(copied.split(" "))
         found: dict[tuple[str, str], int] = {}
         answers: list[tuple[Call, int | None]] = []
         for call, (number, had, _) in zip(calls, new, strict=True):
@@ -231,8 +235,8 @@ class Settle(Verb):
         if isinstance(error, QueueFull):
             reservation.settled = False
         elif self.ends:
-            # Nobody can tell. If it is still reserved, the next session gives it back.
             self._held.drop(reservation)
+            self._held.is_complete = False
         call.fail(error)
 
 
@@ -339,10 +343,35 @@ class Ordered(Verb):
         calls[0].answer(rows)
 
 
+class ReserveEvent(Ordered):
+    """args: the id. Answers with the row of the event, if it could be reserved.
+
+    give_back: called with the row if its caller has gone.
+    """
+
+    def __init__(self, statement: Statement, give_back: Callable[[list[Row]], None]) -> None:
+        super().__init__(statement)
+        self._give_back = give_back
+
+    @override
+    def query(self, calls: Sequence[Call], owner: int) -> Query:
+        return self.statement, [int8(calls[0].args), int8(owner)]
+
+    @override
+    def done(self, calls: Sequence[Call], rows: list[Row]) -> None:
+        if calls[0].deferred.called:
+            self._give_back(rows)
+        super().done(calls, rows)
+
+
 class GiveBack(Verb):
-    """Makes ready what the owner has reserved, except what it holds. Answers with the types."""
+    """Makes ready what the owner has reserved, except what it holds. Answers with the types.
+
+    It comes before what this batch reserves.
+    """
 
     durable = False
+    place = -1
     most = 1
 
     def __init__(self, statement: Statement, held: Held) -> None:
@@ -351,8 +380,7 @@ class GiveBack(Verb):
 
     @override
     def query(self, calls: Sequence[Call], owner: int) -> Query:
-        kept = () if calls[0].args else list(self._held.reservations)
-        return self.statement, [int8(owner), int8_array(kept)]
+        return self.statement, [int8(owner), int8_array(list(self._held.reservations))]
 
     @override
     def done(self, calls: Sequence[Call], rows: list[Row]) -> None:

@@ -1,6 +1,6 @@
 """The calls of `reserve` that wait: which of them ask next, and who gets what was found."""
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ FULL_SHARE: Final = 0.05
 """The part of the time in which slow scans may begin at the very start."""
 
 KEPT: Final = 64
-"""So many sets of types are remembered, with what is known of their scans."""
+"""Sets of types from which on those are forgotten for which no call waits."""
 
 Key = tuple[int, int]
 _START: Final[Key] = (-1, -1)
@@ -50,15 +50,21 @@ class Pace:
 
 
 class Waiter:
-    """One call of `reserve_many`: until when it waits, and for how many events."""
+    """One call of `reserve_many`.
 
-    __slots__ = ("asked", "at", "deferred", "limit", "now", "timer")
+    number: counts the calls.  limit: for how many events.  at: when it was made.  now: whether it
+    does not wait.
+    """
 
-    def __init__(self, limit: int, at: float, *, now: bool, gone: Callable[..., None]) -> None:
+    __slots__ = ("at", "deferred", "limit", "now", "number", "timer")
+
+    def __init__(
+        self, number: int, limit: int, at: float, *, now: bool, gone: Callable[..., None]
+    ) -> None:
+        self.number = number
         self.limit = limit
         self.at = at
         self.now = now
-        self.asked = False
         self.timer: IDelayedCall | None = None
         self.deferred: Deferred[list[Event]] = Deferred(gone)
 
@@ -67,20 +73,26 @@ class Group:
     """The waiters for the same types, in the order in which they came.
 
     due: whether there may be an event for them.  asking: how many events a statement under way
-    asks for.
+    asks for.  last: the number of the last waiter when it was sent.
     """
 
-    __slots__ = ("asking", "due", "full", "names", "pace", "sent", "types", "waiters")
+    __slots__ = ("asking", "due", "full", "last", "names", "pace", "sent", "types", "waiters")
 
     def __init__(self, types: frozenset[str]) -> None:
         self.types = types
         self.names = sorted(types)
-        self.waiters: deque[Waiter] = deque()
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.last = 0
         self.pace = Pace()
         self.due = True
         self.asking = 0
         self.full = True
         self.sent = 0.0
+
+    @property
+    def first(self) -> Waiter:
+        """The waiter that came first."""
+        return next(iter(self.waiters))
 
 
 class Waits:
@@ -91,13 +103,16 @@ class Waits:
         self._groups: dict[frozenset[str], Group] = {}
         self._of_type: dict[str, set[Group]] = {}
         self._starts: dict[str, Key] = {}
+        self._count = 0
+        self._most = KEPT
 
     def add(self, types: frozenset[str], limit: int, timeout: float | None) -> Waiter:
         """Add a call; its group is due."""
         group = self._groups.get(types)
         if group is None:
-            if len(self._groups) >= KEPT:
+            if len(self._groups) >= self._most:
                 self._forget_unused()
+                self._most = max(KEPT, 2 * len(self._groups))
             group = self._groups[types] = Group(types)
             for each in types:
                 self._of_type.setdefault(each, set()).add(group)
@@ -106,16 +121,18 @@ class Waits:
         def gone(_: object) -> None:
             self._leave(found, waiter)
 
-        waiter = Waiter(limit, self._clock.seconds(), now=timeout == 0, gone=gone)
+        self._count += 1
+        waiter = Waiter(self._count, limit, self._clock.seconds(), now=timeout == 0, gone=gone)
         if timeout:
             waiter.timer = self._clock.callLater(timeout, self._time_out, group, waiter)
-        group.waiters.append(waiter)
+        group.waiters[waiter] = None
         group.due = True
         return waiter
 
-    def is_waited_for(self, event_type: str) -> bool:
-        """Whether a call waits for events of a type."""
-        return any(group.waiters for group in self._of_type.get(event_type, ()))
+    def is_waited_for_with_others(self, event_type: str) -> bool:
+        """Whether a call waits for events of a type and of other types."""
+        groups = self._of_type.get(event_type, ())
+        return any(group.waiters and len(group.types) > 1 for group in groups)
 
     def wake(self, types: Iterable[str]) -> bool:
         """Let those ask who wait for any of `types`; False if there are none."""
@@ -138,15 +155,15 @@ class Waits:
             if group.due and group.waiters and not group.asking
         ]
         if len(found) > 1:  # the one that waits for the longest time is served first
-            found.sort(key=lambda group: group.waiters[0].at)
+            found.sort(key=lambda group: group.first.number)
         now = self._clock.seconds()
         for group in found:
             group.due = False
             group.sent = now
+            group.last = self._count
             group.full = group.pace.is_due(now)
             for waiter in group.waiters:
                 group.asking += waiter.limit
-                waiter.asked = True
                 if group.asking >= MAX_MANY:
                     group.asking = MAX_MANY
                     break
@@ -184,20 +201,19 @@ class Waits:
             group.due = True  # there may be more, for those who came meanwhile
         waiters, place = group.waiters, 0
         while waiters and place < len(rows):
-            waiter = waiters.popleft()
+            waiter, _ = waiters.popitem(last=False)
             found = rows[place : place + waiter.limit]
             place += len(found)
             self._stop(waiter)
             waiter.deferred.callback([take(row) for row in found])
-        if not rows and not group.full:
-            # Only a scan from the start can tell that there is none.
-            if any(waiter.now and waiter.asked for waiter in waiters):
+        if len(rows) < asked:
+            hurried = [each for each in waiters if each.now and each.number <= group.last]
+            if rows or group.full:
+                for waiter in hurried:
+                    self._answer(group, waiter, [])
+            elif hurried:  # only a scan from the start can tell that there is none
                 group.pace = Pace()
                 group.due = True
-        else:
-            for waiter in [each for each in waiters if each.now and each.asked]:
-                if len(rows) < asked:
-                    self._answer(group, waiter, [])
         return rows[place:]
 
     def unasked(self, group: Group) -> None:
@@ -215,7 +231,7 @@ class Waits:
 
     def oldest(self) -> float | None:
         """Return when the call was made that waits for the longest time."""
-        times = [group.waiters[0].at for group in self._groups.values() if group.waiters]
+        times = [group.first.at for group in self._groups.values() if group.waiters]
         return min(times, default=None)
 
     def fail(self, error: QueueError) -> None:
@@ -230,25 +246,24 @@ class Waits:
             self._fail(group, waiter, error)
 
     def _fail(self, group: Group, waiter: Waiter, error: QueueError) -> None:
-        if waiter in group.waiters:
-            group.waiters.remove(waiter)
-            self._stop(waiter)
+        if self._leave(group, waiter):
             waiter.deferred.errback(error)
 
     def _answer(self, group: Group, waiter: Waiter, events: list[Event]) -> None:
-        if waiter in group.waiters:  # unless the one before made it go
-            group.waiters.remove(waiter)
-            self._stop(waiter)
+        if self._leave(group, waiter):  # unless the one before made it go
             waiter.deferred.callback(events)
 
     def _time_out(self, group: Group, waiter: Waiter) -> None:
         waiter.timer = None
         self._answer(group, waiter, [])
 
-    def _leave(self, group: Group, waiter: Waiter) -> None:
-        if waiter in group.waiters:
-            group.waiters.remove(waiter)
-            self._stop(waiter)
+    def _leave(self, group: Group, waiter: Waiter) -> bool:
+        """Let a waiter go; False if it has gone."""
+        if waiter not in group.waiters:
+            return False
+        del group.waiters[waiter]
+        self._stop(waiter)
+        return True
 
     def _stop(self, waiter: Waiter) -> None:
         if waiter.timer is not None:

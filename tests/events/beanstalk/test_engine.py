@@ -581,6 +581,16 @@ class ReconnectTests(EngineTestCase):
             self.failureResultOf(wait, QueueUnavailable)
         self.assertLessEqual(len(self.endpoint.attempts), 8)
 
+    def test_a_proxy_with_no_server_behind_it_is_not_overrun(self):
+        lost = 0
+        for _ in range(510):
+            self.queue.put("a", b"").addErrback(lambda failure: failure.trap(QueueUnavailable))
+            if len(self.endpoint.servers) > lost:
+                self.lose(-1)
+                lost += 1
+            self.clock.advance(0.01)
+        self.assertTrue(5 <= lost <= 9, lost)
+
     def test_the_outage_is_logged_once_and_so_is_its_end(self):
         self.endpoint.down = True
         self.queue.put("a", b"")

@@ -151,6 +151,15 @@ class GroupCommitTests(SynchronousTestCase):
         self.answer([None], [(1, "a", b"", 9, 0.0)])
         self.assertEqual(self.connection.names(), ["notify"])
 
+    def test_others_are_told_of_what_is_committed_by_itself_after_an_error(self):
+        for _ in range(2):
+            self.call(Echo("put", ready="a"))
+        self.clock.advance(0)
+        del self.connection.sent[1:]
+        self.connection.sent[0][1].refused(SimpleNamespace(error_field=lambda _: b"oops"))
+        names = [name for queries, _ in self.connection.sent[1:] for name, _ in queries]
+        self.assertEqual(names, ["put", "put", "notify"])
+
     def test_who_is_alone_tells_nobody(self):
         self.lane.alone = True
         self.call(Echo("put", ready="a"))

@@ -2,6 +2,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import QueueUnavailable
+from evserve.events.postgres import waits
 from evserve.events.postgres.waits import SLOW, Pace, Waits
 
 
@@ -54,6 +55,14 @@ class WaitsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(now), [])
         self.assertNoResult(waiting)
 
+    def test_who_does_not_wait_is_answered_behind_more_than_one_statement_asks_for(self):
+        self.patch(waits, "MAX_MANY", 2)
+        for _ in range(3):
+            self.wait("a")
+        now = self.wait("a", timeout=0)
+        self.serve()
+        self.assertEqual(self.successResultOf(now), [])
+
     def test_a_timeout_ends_a_wait(self):
         waiting = self.wait("a", timeout=5)
         self.clock.advance(5)
@@ -71,7 +80,7 @@ class WaitsTests(SynchronousTestCase):
         later = []
         first.addCallback(lambda _: later.append(self.wait("a")))
         [group] = self.waits.due()
-        group.waiters[0].limit = 1
+        group.first.limit = 1
         self.waits.serve(group, [row(1), row(2)], lambda taken: taken[0], alone=True)
         self.assertEqual(self.successResultOf(later[0]), [2])
 
