@@ -61,7 +61,7 @@ class Server:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         words = [
             word.format(port=self.port, folder=self.folder.absolute())
             for word in self.kind.command
@@ -101,7 +101,8 @@ class Server:
         return Usage((int(fields[11]) + int(fields[12])) / _TICK, pages * _PAGE)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that no server has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
