@@ -5,13 +5,15 @@ its connection or overruns the TTR gives it back, and it is delivered again. So 
 tolerate an event that comes twice.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import Flag, auto
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
+from evserve.events.errors import QueueError
 from evserve.events.event import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -20,6 +22,23 @@ from evserve.events.event import (
     State,
     Stored,
 )
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]:
+    """Decorate a method of an engine: a QueueError that it raises becomes a failed Deferred."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        try:
+            return method(*args, **kwargs)
+        except QueueError as error:
+            return fail(error)
+
+    return call
 
 
 class Capability(Flag):

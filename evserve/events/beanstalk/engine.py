@@ -1,10 +1,10 @@
 """BeanstalkQueue: an EventQueue over the beanstalkd protocol."""
 
 from collections.abc import Awaitable, Callable, Collection
-from functools import partial, wraps
+from functools import partial
 from math import ceil
 from time import time
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, FirstError, fail, gatherResults
@@ -48,27 +48,13 @@ from evserve.events.event import (
     error_record,
     kept_reason,
 )
-from evserve.events.event_queue import Capability, Depth
+from evserve.events.event_queue import Capability, Depth, never_raising
 
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 RENEW = 30
 """Seconds after which an endless wait is sent again, so that a dead server is noticed."""
-
-
-def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]:
-    """Turn a QueueError that `method` raises into a failed Deferred."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        try:
-            return method(*args, **kwargs)
-        except QueueError as error:
-            return fail(error)
-
-    return call
 
 
 @define(eq=False)
@@ -137,7 +123,7 @@ class BeanstalkQueue:
         ),
     )
 
-    @_never_raising
+    @never_raising
     def put(
         self,
         event_type: str,
@@ -157,14 +143,14 @@ class BeanstalkQueue:
         command = protocol.put_key(only, data, pri, wait, run)
         return self._in_tube(tube, command, extended=True)
 
-    @_never_raising
+    @never_raising
     def reserve(
         self, types: Collection[str], timeout: float | None = None
     ) -> Deferred[Event | None]:
         taken = self.reserve_many(types, 1, timeout)
         return taken.addCallback(lambda events: events[0] if events else None)
 
-    @_never_raising
+    @never_raising
     def reserve_many(
         self, types: Collection[str], limit: int, timeout: float | None = None
     ) -> Deferred[list[Event]]:
@@ -187,7 +173,7 @@ class BeanstalkQueue:
 
         return await self._borrow(types, take)
 
-    @_never_raising
+    @never_raising
     def reserve_event(self, event_id: str) -> Deferred[Event | None]:
         return Deferred.fromCoroutine(self._reserve_event(check_id(event_id)))
 
@@ -231,7 +217,7 @@ class BeanstalkQueue:
             evolve(event, receipt=_Reservation(loan, event, until)) for event, until in described
         ]
 
-    @_never_raising
+    @never_raising
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         value, kept_for = check_keep(result, keep)
         delete: Callable[[Event], Command[None]] = protocol.delete
@@ -240,12 +226,12 @@ class BeanstalkQueue:
         settling = self._settle(self._claim(event), delete, certain=True, extended=bool(kept_for))
         return Deferred.fromCoroutine(settling)
 
-    @_never_raising
+    @never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
         release = partial(protocol.release, delay=check_seconds("delay", delay))
         return Deferred.fromCoroutine(self._settle(self._claim(event), release))
 
-    @_never_raising
+    @never_raising
     def bury(self, event: Event, reason: str, *, keep: float = 0) -> Deferred[None]:
         text, kept_for = check_reason(reason), check_seconds("keep", keep)
         bury: Callable[[Event], Command[None]] = protocol.bury
@@ -260,7 +246,7 @@ class BeanstalkQueue:
         )
         return Deferred.fromCoroutine(settling)
 
-    @_never_raising
+    @never_raising
     def touch(self, event: Event) -> Deferred[None]:
         return Deferred.fromCoroutine(self._touch(self._held(event)))
 
@@ -344,11 +330,11 @@ class BeanstalkQueue:
         if not (loan.held or loan.shared):
             self._pool.release(loan.connection)
 
-    @_never_raising
+    @never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
         return self._in_tube(check_type(event_type), protocol.kick(check_number("limit", limit)))
 
-    @_never_raising
+    @never_raising
     def peek(self, event_type: str, state: State = State.READY) -> Deferred[Stored | None]:
         shown = self._peek(check_type(event_type), check_shown_state(state))
         return Deferred.fromCoroutine(shown)
@@ -360,7 +346,7 @@ class BeanstalkQueue:
                 return stored
         return None
 
-    @_never_raising
+    @never_raising
     def find(self, event_id: str) -> Deferred[Stored | None]:
         return Deferred.fromCoroutine(self._find(check_id(event_id)))
 
@@ -368,11 +354,11 @@ class BeanstalkQueue:
         found = await self._run(protocol.peek_job(number))
         return None if found is None else await self._run(protocol.stats_job(found))
 
-    @_never_raising
+    @never_raising
     def delete(self, event_id: str) -> Deferred[bool]:
         return self._run(protocol.delete_job(check_id(event_id)))
 
-    @_never_raising
+    @never_raising
     def truncate(self, event_type: str) -> Deferred[int]:
         return Deferred.fromCoroutine(self._truncate(check_type(event_type)))
 
@@ -387,7 +373,7 @@ class BeanstalkQueue:
         self._pool.release(connection)
         return count
 
-    @_never_raising
+    @never_raising
     def pause(self, event_type: str, seconds: int) -> Deferred[None]:
         tube, length = check_type(event_type), check_number("seconds", seconds)
         # The tube must exist, and does when it is in use; beanstalkd forgets the pause of a tube
@@ -397,29 +383,29 @@ class BeanstalkQueue:
     def drain(self, *, on: bool) -> Deferred[None]:
         return self._run(protocol.drain(on=on))
 
-    @_never_raising
+    @never_raising
     def depth(self, event_type: str) -> Deferred[Depth]:
         return self._run(protocol.stats_tube(check_type(event_type)))
 
     def types(self) -> Deferred[list[str]]:
         return self._run(protocol.list_tubes())
 
-    @_never_raising
+    @never_raising
     def bind(self, source: str, target: str) -> Deferred[None]:
         return self._run(protocol.bind(*check_binding(source, target)))
 
-    @_never_raising
+    @never_raising
     def unbind(self, source: str, target: str) -> Deferred[None]:
         return self._run(protocol.unbind(*check_binding(source, target)))
 
     def bindings(self) -> Deferred[list[tuple[str, str]]]:
         return self._run(protocol.list_bindings()).addCallback(sorted)
 
-    @_never_raising
+    @never_raising
     def position(self, sequence: str) -> Deferred[int | None]:
         return self._run(protocol.position(check_type(sequence)))
 
-    @_never_raising
+    @never_raising
     def advance(
         self,
         sequence: str,
@@ -437,7 +423,7 @@ class BeanstalkQueue:
         command = protocol.advance_put(name, wanted, tube, data, priority=pri, ttr=run)
         return self._in_tube(tube, command, extended=True)
 
-    @_never_raising
+    @never_raising
     def history(self, event_type: str | None = None, limit: int = 100) -> Deferred[list[Handled]]:
         return self._run(protocol.history(*check_history(event_type, limit)))
 

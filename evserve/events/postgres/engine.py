@@ -1,13 +1,12 @@
 """PostgresQueue: an EventQueue in a Postgres database, for any number of processes."""
 
-from collections.abc import Callable, Collection
-from functools import wraps
+from collections.abc import Collection
 from math import inf
 from random import random
 from time import time
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -44,7 +43,7 @@ from evserve.events.event import (
     error_record,
     kept_reason,
 )
-from evserve.events.event_queue import Capability, Depth, EventQueue
+from evserve.events.event_queue import Capability, Depth, EventQueue, never_raising
 from evserve.events.postgres import verbs
 from evserve.events.postgres.calls import Ask, Call, Row, SlowLane
 from evserve.events.postgres.commit import GroupCommit
@@ -57,9 +56,6 @@ from evserve.events.postgres.values import float8, int4, int8
 from evserve.events.postgres.verbs import Held, Reservation
 from evserve.events.postgres.waits import Pace, Waits
 
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 POLL: Final = 1.0
 """Seconds between two sweeps, after which those who wait look for events too."""
@@ -83,19 +79,6 @@ CHUNK: Final = 1000
 """Events of one statement of `kick` or `truncate`."""
 
 _log = Logger()
-
-
-def _never_raising(method: Callable[P, Deferred[T]]) -> Callable[P, Deferred[T]]:
-    """Turn a QueueError that `method` raises into a failed Deferred."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        try:
-            return method(*args, **kwargs)
-        except QueueError as error:
-            return fail(error)
-
-    return call
 
 
 class PostgresQueue:
@@ -183,7 +166,7 @@ class PostgresQueue:
 
     # Producers
 
-    @_never_raising
+    @never_raising
     def put(
         self,
         event_type: str,
@@ -208,7 +191,7 @@ class PostgresQueue:
             return self._fast.add(Call(self._put, args, size))
         return self._fast.add(Call(self._put_keyed, (*args, check_key(key)), size))
 
-    @_never_raising
+    @never_raising
     def advance(
         self,
         sequence: str,
@@ -235,7 +218,7 @@ class PostgresQueue:
         taken = self.reserve_many(types, 1, timeout)
         return taken.addCallback(lambda events: events[0] if events else None)
 
-    @_never_raising
+    @never_raising
     def reserve_many(
         self, types: Collection[str], limit: int, timeout: float | None = None
     ) -> Deferred[list[Event]]:
@@ -252,12 +235,12 @@ class PostgresQueue:
             self._fast.flush()
         return waiter.deferred
 
-    @_never_raising
+    @never_raising
     def reserve_event(self, event_id: str) -> Deferred[Event | None]:
         reserved = self._fast.add(Call(self._reserve_event, check_id(event_id)))
         return reserved.addCallback(lambda rows: self._take(rows[0]) if rows else None)
 
-    @_never_raising
+    @never_raising
     def ack(self, event: Event, *, result: bytes = b"", keep: float = 0) -> Deferred[None]:
         value, seconds = check_keep(result, keep)
         if (receipt := _handled_receipt(event)) is not None:
@@ -294,7 +277,7 @@ class PostgresQueue:
 
         return self._fast.add(call).addCallback(kept)
 
-    @_never_raising
+    @never_raising
     def retry(self, event: Event, delay: float = 0) -> Deferred[None]:
         wait = check_seconds("delay", delay)
         reservation = self._claim(event)
@@ -303,7 +286,7 @@ class PostgresQueue:
             self._sweep_in(wait)
         return self._fast.add(Call(self._retry, (reservation, wait)))
 
-    @_never_raising
+    @never_raising
     def bury(self, event: Event, reason: str, *, keep: float = 0) -> Deferred[None]:
         text, seconds = check_reason(reason), check_seconds("keep", keep)
         reservation = self._claim(event)
@@ -312,7 +295,7 @@ class PostgresQueue:
         args = (reservation, record, seconds, kept_reason(text))
         return self._fast.add(Call(self._bury, args, len(record)))
 
-    @_never_raising
+    @never_raising
     def touch(self, event: Event) -> Deferred[None]:
         if _handled_receipt(event) is not None:
             return succeed(None)
@@ -320,7 +303,7 @@ class PostgresQueue:
 
     # Operators
 
-    @_never_raising
+    @never_raising
     def kick(self, event_type: str, limit: int) -> Deferred[int]:
         most = check_number("limit", limit)
         return Deferred.fromCoroutine(self._kick(check_type(event_type), most))
@@ -345,7 +328,7 @@ class PostgresQueue:
                 break
         return total
 
-    @_never_raising
+    @never_raising
     def peek(self, event_type: str, state: State = State.READY) -> Deferred[Stored | None]:
         statements = {
             State.READY: self._statements.peek_ready,
@@ -355,15 +338,15 @@ class PostgresQueue:
         statement = statements[check_shown_state(state)]
         return self._ask(statement, [check_type(event_type).encode()]).addCallback(_stored)
 
-    @_never_raising
+    @never_raising
     def find(self, event_id: str) -> Deferred[Stored | None]:
         return self._ask(self._statements.find, [int8(check_id(event_id))]).addCallback(_stored)
 
-    @_never_raising
+    @never_raising
     def delete(self, event_id: str) -> Deferred[bool]:
         return self._ask(self._statements.delete, [int8(check_id(event_id))]).addCallback(bool)
 
-    @_never_raising
+    @never_raising
     def truncate(self, event_type: str) -> Deferred[int]:
         return Deferred.fromCoroutine(self._truncate(check_type(event_type).encode()))
 
@@ -375,7 +358,7 @@ class PostgresQueue:
             count += await self._in_chunks(statement, values, 2**63)
         return count
 
-    @_never_raising
+    @never_raising
     def pause(self, event_type: str, seconds: int) -> Deferred[None]:
         name, length = check_type(event_type), check_number("seconds", seconds)
         if length:
@@ -384,41 +367,41 @@ class PostgresQueue:
         ended = self._ask(self._statements.end_pause, [name.encode()])
         return ended.addCallback(lambda _: self._fast.announce([name]))
 
-    @_never_raising
+    @never_raising
     def drain(self, *, on: bool) -> Deferred[None]:
         statement = self._statements.drain if on else self._statements.end_drain
         return self._ask(statement, []).addCallback(_nothing)
 
-    @_never_raising
+    @never_raising
     def depth(self, event_type: str) -> Deferred[Depth]:
         counted = self._ask(self._statements.depth, [check_type(event_type).encode()])
         return counted.addCallback(lambda rows: Depth(*rows[0]))
 
-    @_never_raising
+    @never_raising
     def types(self) -> Deferred[list[str]]:
         listed = self._ask(self._statements.types, [])
         return listed.addCallback(lambda rows: [row[0] for row in rows])
 
-    @_never_raising
+    @never_raising
     def bind(self, source: str, target: str) -> Deferred[None]:
         values = [each.encode() for each in check_binding(source, target)]
         return self._ask(self._statements.bind, values).addCallback(_nothing)
 
-    @_never_raising
+    @never_raising
     def unbind(self, source: str, target: str) -> Deferred[None]:
         values = [each.encode() for each in check_binding(source, target)]
         return self._ask(self._statements.unbind, values).addCallback(_nothing)
 
-    @_never_raising
+    @never_raising
     def bindings(self) -> Deferred[list[tuple[str, str]]]:
         return self._ask(self._statements.bindings, [])
 
-    @_never_raising
+    @never_raising
     def position(self, sequence: str) -> Deferred[int | None]:
         asked = self._ask(self._statements.position, [check_type(sequence).encode()])
         return asked.addCallback(lambda rows: rows[0][0] if rows else None)
 
-    @_never_raising
+    @never_raising
     def history(self, event_type: str | None = None, limit: int = 100) -> Deferred[list[Handled]]:
         wanted, most = check_history(event_type, limit)
         if wanted is None:
