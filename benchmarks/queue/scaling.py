@@ -41,7 +41,7 @@ class Point:
         return Job("", self.what, self.clients, self.size, backlog=backlog)
 
     def __str__(self) -> str:
-        words = [self.what, f"{self.clients} clients"]
+        words = [self.what, f"{self.clients} client" + "s" * (self.clients > 1)]
         words += [f"{self.processes} processes"] if self.processes > 1 else []
         words += [f"{self.size:,} bytes"] if self.size != _SIZE else []
         words += [f"{self.backlog:,} waiting"] if self.backlog else []
@@ -142,7 +142,7 @@ def _read_row(row: dict[str, Any]) -> tuple[Point, Result]:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name:32}" + "".join(f"{cell:>11}" for cell in cells)
+    return f"{name:36}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
