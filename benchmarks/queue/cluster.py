@@ -25,7 +25,11 @@ SETTINGS: Final[Mapping[str, str]] = {
     "max_connections": "500",
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # as from another machine
+    "track_wal_io_timing": "on",
 }
+_V18: Final = 180_000
+_SYNCS: Final = "SELECT wal_sync, wal_sync_time FROM pg_stat_wal"
+_SYNCS_18: Final = "SELECT sum(fsyncs), sum(fsync_time) FROM pg_stat_io WHERE object = 'wal'"
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -105,6 +109,21 @@ class Cluster:
         """Return the bytes of WAL written so far."""
         found = self._operator.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchall()
         return int(found[0][0])
+
+    def syncs(self) -> tuple[int, float]:
+        """Return how often the WAL has been synced, and the microseconds that took.
+
+        Waits until all clients have left: a server process tells its last syncs when it ends.
+        """
+        others = (
+            "SELECT FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        while self._operator.execute(others).fetchall():
+            time.sleep(0.01)
+        query = _SYNCS if self._operator.info.server_version < _V18 else _SYNCS_18
+        number, milliseconds = self._operator.execute(query).fetchall()[0]
+        return int(number), milliseconds * 1000
 
     def _start(self, data: Path, port: int) -> None:
         with (data / "postgresql.auto.conf").open("a") as file:

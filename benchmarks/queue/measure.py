@@ -34,7 +34,8 @@ class Store(Protocol):
 class Result:
     """One measurement: operations/s; per operation, latencies and CPU in microseconds.
 
-    wal: bytes of log per operation.
+    wal: bytes of log per operation.  sync: microseconds of one sync of the log in this time,
+    where `scaling` asks for it.
     """
 
     rate: float
@@ -43,6 +44,7 @@ class Result:
     client_cpu: float
     store_cpu: float
     wal: float = 0.0
+    sync: float = 0.0
 
     @property
     def cpu(self) -> float:
@@ -76,8 +78,12 @@ def fill(system: System, store: Store, job: Job, processes: int = 1) -> Job:
 
 
 def run(system: System, store: Store, job: Job, processes: int, seconds: float) -> Result:
-    """Measure `job`, whose URL is filled in, with so many client processes."""
-    job = fill(system, store, job, processes)
+    """Measure `job` on a new database, with so many client processes."""
+    return load(system, store, fill(system, store, job, processes), processes, seconds)
+
+
+def load(system: System, store: Store, job: Job, processes: int, seconds: float) -> Result:
+    """Measure a job that `fill` returned."""
     clients = [_start(system, "run", job) for _ in range(processes)]
     try:
         for client in clients:
@@ -100,7 +106,7 @@ def run(system: System, store: Store, job: Job, processes: int, seconds: float) 
                 pass
     if not any(each.count for each in outcomes) and seconds < _LONGEST:
         # Other programs kept the machine from it.
-        return run(system, store, job, processes, 3 * seconds)
+        return load(system, store, job, processes, 3 * seconds)
     return Result.of(outcomes, cpu, wal)
 
 

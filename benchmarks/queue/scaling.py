@@ -4,18 +4,16 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import psycopg
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from benchmarks.queue.cluster import Cluster
 from benchmarks.queue.job import Job
-from benchmarks.queue.measure import Result, fill, run
+from benchmarks.queue.measure import Result, fill, load
 from benchmarks.queue.systems import SYSTEMS
 
 
@@ -43,7 +41,7 @@ class Point:
         return Job("", self.what, self.clients, self.size, backlog=backlog)
 
     def __str__(self) -> str:
-        words = [self.what, f"{self.clients} clients"]
+        words = [self.what, f"{self.clients} client" + "s" * (self.clients > 1)]
         words += [f"{self.processes} processes"] if self.processes > 1 else []
         words += [f"{self.size:,} bytes"] if self.size != _SIZE else []
         words += [f"{self.backlog:,} waiting"] if self.backlog else []
@@ -64,26 +62,21 @@ POINTS: Final = (
 
 @frozen
 class Measurements:
-    """What a run found.
+    """What a run found: the cores of this machine, and the result of each point."""
 
-    sync: microseconds of one fdatasync of the disk.  cores: of this machine.  results: of
-    each point.
-    """
-
-    sync: float
     cores: int
     results: dict[Point, Result]
 
     def to_json(self) -> str:
         """Return what `from_json` reads."""
         rows = [{**asdict(point), **asdict(each)} for point, each in self.results.items()]
-        return json.dumps({"sync": self.sync, "cores": self.cores, "results": rows}, indent=1)
+        return json.dumps({"cores": self.cores, "results": rows}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Measurements":
         """Return the object that `to_json` wrote."""
         read = json.loads(text)
-        return cls(read["sync"], read["cores"], dict(map(_read_row, read["results"])))
+        return cls(read["cores"], dict(map(_read_row, read["results"])))
 
 
 def main(words: Sequence[str]) -> None:
@@ -94,9 +87,9 @@ def main(words: Sequence[str]) -> None:
         return
     with tempfile.TemporaryDirectory(dir=Path(options.folder).absolute()) as folder:
         Path(folder).chmod(0o711)  # Postgres runs as another user than root
-        sync = measure_sync(Path(folder))
-        print(f"A sync of this disk takes {sync:.0f} us. Latencies and CPU in us.")
-        print(_row("", ("events/s", "p50", "p99", "CPU client", "Postgres", "WAL bytes", "load")))
+        print("Latencies, CPU and one sync of the WAL in us.")
+        titles = ("events/s", "p50", "p99", "CPU client", "Postgres", "WAL bytes", "sync", "load")
+        print(_row("", titles))
         results = {}
         with Cluster(Path(folder) / "postgres") as cluster:
             for point, found in measure(cluster, options.seconds, options.rounds):
@@ -106,7 +99,7 @@ def main(words: Sequence[str]) -> None:
                 print(_row(str(point), (*shown, f"{os.getloadavg()[0]:.1f}")), flush=True)
             print(describe_disk(cluster))
     if options.json:
-        found_all = Measurements(sync, os.cpu_count() or 1, results)
+        found_all = Measurements(os.cpu_count() or 1, results)
         Path(options.json).write_text(found_all.to_json(), encoding="utf-8")
 
 
@@ -119,10 +112,7 @@ def measure(
     """
     for point in points:
         times = rounds if point.backlog < _DEEP else 1
-        found = [
-            run(SYSTEMS["evserve"], cluster, point.job, point.processes, seconds)
-            for _ in range(times)
-        ]
+        found = [_measure_once(cluster, point, seconds) for _ in range(times)]
         yield point, max(found, key=lambda each: each.rate)
 
 
@@ -137,21 +127,13 @@ def describe_disk(cluster: Cluster) -> str:
     return f"disk: {table:.0f} bytes of table and {indexes:.0f} of indexes for each that waits"
 
 
-def measure_sync(folder: Path, times: int = 200) -> float:
-    """Return the median of an fdatasync after 8 KiB more of a file, in microseconds."""
-    file = os.open(folder / "sync", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.pwrite(file, bytes(8192 * times), 0)  # as WAL is: the blocks are there already
-        os.fsync(file)
-        took = []
-        for index in range(times):
-            os.pwrite(file, b"x" * 8192, 8192 * index)
-            begun = time.monotonic()
-            os.fdatasync(file)
-            took.append(time.monotonic() - begun)
-    finally:
-        os.close(file)
-    return median(took) * 1e6
+def _measure_once(cluster: Cluster, point: Point, seconds: float) -> Result:
+    system = SYSTEMS["evserve"]
+    job = fill(system, cluster, point.job, point.processes)
+    before = cluster.syncs()
+    result = load(system, cluster, job, point.processes, seconds)
+    number, took = (now - then for now, then in zip(cluster.syncs(), before, strict=True))
+    return evolve(result, sync=took / max(number, 1))
 
 
 def _read_row(row: dict[str, Any]) -> tuple[Point, Result]:
@@ -160,7 +142,7 @@ def _read_row(row: dict[str, Any]) -> tuple[Point, Result]:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name:32}" + "".join(f"{cell:>11}" for cell in cells)
+    return f"{name:36}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:

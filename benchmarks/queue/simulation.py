@@ -4,8 +4,9 @@ A process has one batch under way. It puts what its clients ask for into a batch
 client), its server process carries that out (CPU of the server), the commit waits for a sync,
 which all commits that wait at its start share, and the answers let the clients ask again.
 
-The costs are taken from six of the measured loads; the others are predicted. What the model
-leaves out: locks within Postgres, notifications between processes, autovacuum, and other programs.
+The costs are taken from six of the measured loads; the others are predicted, each with the time
+that a sync took in it. What the model leaves out: locks within Postgres, notifications between
+processes, autovacuum, and other programs.
 """
 
 import argparse
@@ -117,8 +118,9 @@ def fit(found: Measurements) -> Model:
         )
 
     client, server = side("client_cpu"), side("store_cpu")
-    busy = put1.client_cpu + put1.store_cpu + found.sync
-    return Model(client, server, found.sync, max(1e6 / put1.rate - busy, 0.0), found.cores)
+    wake = max(1e6 / put1.rate - put1.cpu - put1.sync, 0.0)
+    sync = median(each.sync for each in found.results.values())
+    return Model(client, server, sync, wake, found.cores)
 
 
 @define(eq=False)
@@ -339,17 +341,17 @@ def main(words: Sequence[str]) -> None:
     print(f"sync {model.sync:.0f} us, wake {model.wake:.0f} us, {model.cores} cores\n")
     print(f"{'':36}{'events/s':^26}{'CPU us/event':^26}{'calls':>8}")
     titles = f"{'predicted':>10}{'measured':>9}{'error':>7}"
-    print(f"{'':36}{titles}{titles}{'/batch':>8}")
+    print(f"{'':36}{titles}{titles}{'/batch':>8}{'sync':>8}")
     errors: dict[str, list[tuple[float, float]]] = {"one process": [], "several processes": []}
     for point, result in found.results.items():
-        predicted = Simulation(model, point).run()
+        predicted = Simulation(evolve(model, sync=result.sync), point).run()
         if point not in FITTED:
             kind = "one process" if point.processes == 1 else "several processes"
             errors[kind].append((predicted.rate / result.rate, predicted.cpu / result.cpu))
         pairs = ((predicted.rate, result.rate), (predicted.cpu, result.cpu))
         shown = "".join(f"{one:10,.0f}{two:9,.0f}{one / two - 1:+7.0%}" for one, two in pairs)
         fitted = " fitted" if point in FITTED else ""
-        print(f"{point!s:36}{shown}{predicted.group:8.0f}{fitted}")
+        print(f"{point!s:36}{shown}{predicted.group:8.0f}{result.sync:8,.0f}{fitted}")
     print()
     for kind, each in errors.items():
         rate, cpu = (median(abs(one - 1) for one in ratios) for ratios in zip(*each, strict=True))

@@ -162,10 +162,9 @@ class SimulationTests(SynchronousTestCase):
         results = {}
         for point in FITTED:
             each = Simulation(model, point).run()
-            results[point] = Result(
-                each.rate, each.batch_time, 0.0, each.client_cpu, each.server_cpu
-            )
-        found = fit(Measurements(200, 64, results))
+            cpu = (each.client_cpu, each.server_cpu)
+            results[point] = Result(each.rate, each.batch_time, 0.0, *cpu, sync=200)
+        found = fit(Measurements(64, results))
         for costs, made in ((found.client, MODEL.client), (found.server, MODEL.server)):
             self.assertApproximates(costs.put, made.put, 0.5)
             self.assertApproximates(costs.take, made.take, 2)
@@ -177,5 +176,5 @@ class SimulationTests(SynchronousTestCase):
 
 class MeasurementsTests(SynchronousTestCase):
     def test_they_survive_the_file(self):
-        found = Measurements(200.0, 2, {Point("put", 1): result(10), Point("cycle"): result(9)})
+        found = Measurements(2, {Point("put", 1): result(10), Point("cycle"): result(9)})
         self.assertEqual(Measurements.from_json(found.to_json()), found)

@@ -1,12 +1,15 @@
-"""`python -m benchmarks.queue postgres` runs."""
+"""The queue benchmarks on Postgres run."""
 
 import sys
 import unittest
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from benchmarks.queue.cluster import find_program
+from benchmarks.queue.cluster import Cluster, find_program
+from benchmarks.queue.scaling import Point, measure
 from benchmarks.queue.systems import SYSTEMS
 from tests.documents import ROOT
 
@@ -33,3 +36,13 @@ class BenchTests(TestCase):
             wanted = f"\n  {name:20} " if SYSTEMS[name].installed else f"{name}: not installed\n"
             self.assertIn(wanted, shown)
         self.assertRegex(shown, r"cycle-50x1: rate of evserve >= 2.0 x plain: ")
+
+    @unittest.skipUnless(
+        SYSTEMS["evserve"].installed, "the extras postgres and uvloop are missing"
+    )
+    def test_a_load_is_measured_with_the_time_of_a_sync_in_it(self):
+        folder = self.enterContext(TemporaryDirectory())
+        Path(folder).chmod(0o711)  # Postgres is another user
+        with Cluster(Path(folder) / "postgres") as cluster:
+            ((_, found),) = measure(cluster, 0.3, 1, [Point("put")])
+        self.assertGreater(found.sync, 0)
