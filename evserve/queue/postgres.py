@@ -70,7 +70,8 @@ _OPTIONS: Final = {
 # Seconds without a batch after which an empty one finds out whether the session still lives.
 _HEARTBEAT: Final = 1.0
 
-# Postgres ends the session of a server whose machine or network is gone after about four seconds.
+# Postgres ends the session of a server whose machine or network is gone after about four seconds
+# at the latest, also if nobody stands by.
 # The plans are always the same: an index for each array. Statistics of a table that was just empty
 # must not make it read the whole of one that is full.
 _SESSION: Final = """
@@ -91,8 +92,8 @@ SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;
 """
-# An active server is never silent for long. One that is (a stopped process) loses the lock.
-_ACTIVE: Final = "SET idle_session_timeout = 4000"
+# By which other servers, and people, know it in pg_stat_activity.
+_ACTIVE_NAME: Final = "evserve-queue active"
 
 _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(%s)"
 _HOLDERS: Final = """
@@ -100,6 +101,15 @@ SELECT mode, count(*) FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = %s AND objid = %s
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 GROUP BY mode
+"""
+# An active server is never silent for long. One that is (a stopped process, a frozen network)
+# loses its session to a candidate. Postgres's own time-outs of sessions do not see all silences:
+# not within a pipeline, nor after one of psycopg's.
+_END_SILENT: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity AS session USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = %s AND objid = %s
+    AND datname = current_database() AND application_name = %s
+    AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - interval '3.5 s'
 """
 _TAKE_OVER: Final = """
 INSERT INTO {schema}.setting AS known VALUES ('epoch', '1')
@@ -363,6 +373,7 @@ class Candidate:
         holders: dict[str, int] = dict(connection.execute(_HOLDERS, (high, low)).fetchall())
         if "ExclusiveLock" in holders:
             self._stand_by("another server is active")
+            connection.execute(_END_SILENT, (high, low, _ACTIVE_NAME))
         elif holders:
             self._stand_by("programs have the queue open as postgresql:// themselves")
         return False
@@ -395,8 +406,6 @@ class PostgresStore(Store):
     _last_id: int = field(default=1, init=False)
     _cause: str = field(default="", init=False)
     _bodies: dict[int, bytes] = field(factory=dict, init=False)
-    # A pipeline of psycopg ends with a Flush, after which Postgres does not time a silent session.
-    _is_untimed: bool = field(default=False, init=False)
     _expire_at: float = field(default=0.0, init=False)  # by the monotonic clock
     _sql: dict[str, str] = field(factory=dict, init=False)
 
@@ -435,7 +444,7 @@ class PostgresStore(Store):
                 core.load(changed_events(core, self._rows(_LOAD_CHANGED)))
             core.finish_loading()
             next_id = _value(query(_LOAD_IDS))
-            self._writer.execute(_ACTIVE)
+            self._writer.execute(f"SET application_name = '{_ACTIVE_NAME}'")
         except psycopg.Error as error:
             self.is_lost = self._writer.closed
             cause = _one_line(error)
@@ -491,7 +500,6 @@ class PostgresStore(Store):
             return bool(_value(self._one(*statements[0])))
         with self._writer.pipeline():
             cursors = [self._one(*statement) for statement in statements]
-        self._is_untimed = True
         return all(_value(cursor) for cursor in cursors)
 
     def _one(self, statement: str, values: Sequence[Any]) -> Any:
@@ -540,13 +548,10 @@ class PostgresStore(Store):
 
     @override
     def maintain(self) -> None:
-        """Have the session end if it is silent, and delete what has expired from the history."""
+        """Delete what has expired from the history."""
         if self.is_lost:
             return
         try:
-            if self._is_untimed:
-                self._is_untimed = False
-                self._writer.execute("SELECT", prepare=True)
             if monotonic() >= self._expire_at:
                 self._expire_at = monotonic() + _EXPIRE_INTERVAL
                 self._writer.execute(self.address.sql(_EXPIRE), prepare=True)

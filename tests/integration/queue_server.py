@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from unittest import SkipTest
 
@@ -43,12 +44,17 @@ class QueueServer:
     def wait_for(self, *patterns):
         """Read the log from here on until all patterns are in it; return their matches."""
         read = b""
-        while None in (found := [re.search(pattern, read) for pattern in patterns]):
-            line = self.process.stderr.readline()
-            if not line:
-                raise AssertionError(self.log.decode())
-            read += line
-            self.log += line
+        too_late = threading.Timer(120, self.process.kill)  # or a test could wait for ever
+        too_late.start()
+        try:
+            while None in (found := [re.search(pattern, read) for pattern in patterns]):
+                line = self.process.stderr.readline()
+                if not line:
+                    raise AssertionError(self.log.decode())
+                read += line
+                self.log += line
+        finally:
+            too_late.cancel()
         return found
 
     def wait_until_active(self):

@@ -92,7 +92,7 @@ class CrashTests(SynchronousTestCase):
 
 
 class PostgresCrashTests(CrashTests):
-    rounds = -(-ROUNDS // 5)
+    rounds = max(3, ROUNDS // 5)
 
     def store(self):
         return fresh_database()

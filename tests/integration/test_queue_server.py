@@ -145,7 +145,7 @@ class ProcessTests(SynchronousTestCase):
         (folder / "text").write_text("text\n" * 1000)
         self.assertIn("not a database", self.refusal("--store", folder / "text"))
         QueueServer(self, "--store", folder / "held")
-        self.assertIn("another server", self.refusal("--store", folder / "held"))
+        self.assertIn("another process", self.refusal("--store", folder / "held"))
         newer = sqlite3.connect(folder / "newer")
         newer.execute("PRAGMA application_id = 0x65767371")
         newer.execute("PRAGMA user_version = 7")

@@ -59,7 +59,9 @@ class ProgramTests(SynchronousTestCase):
         self.url = f"beanstalk://127.0.0.1:{QueueServer(self).port}"
 
     def start(self, program, url=None):
-        words = [sys.executable, "-c", HEAD + dedent(program), url or self.url, self.mktemp()]
+        # From 3.12 on, Python warns of each fork of a process that has threads.
+        python = [sys.executable, "-W", "ignore::DeprecationWarning"]
+        words = [*python, "-c", HEAD + dedent(program), url or self.url, self.mktemp()]
         process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

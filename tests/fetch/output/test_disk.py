@@ -4,6 +4,7 @@ import gc
 import os
 from pathlib import Path
 from threading import get_ident
+from types import SimpleNamespace
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -158,16 +159,23 @@ class KernelTests(SynchronousTestCase):
 
 
 class ThreadTests(TestCase):
-    async def test_calls_run_in_a_thread_of_their_own(self):
-        thread = DiskThread(reactor)
+    def start_thread(self):
+        # Not to be stopped twice: with `trial -j`, the reactor's shutdown comes after every test.
+        calls = SimpleNamespace(
+            callFromThread=reactor.callFromThread, addSystemEventTrigger=lambda *_: None
+        )
+        thread = DiskThread(calls)
         self.addCleanup(thread._pool.stop)
+        return thread
+
+    async def test_calls_run_in_a_thread_of_their_own(self):
+        thread = self.start_thread()
         first, second = await thread(get_ident), await thread(get_ident)
         self.assertEqual(first, second)
         self.assertNotEqual(first, get_ident())
 
     async def test_a_disk_syncs_in_a_thread(self):
-        thread = DiskThread(reactor)
-        self.addCleanup(thread._pool.stop)
+        thread = self.start_thread()
         path = Path(self.mktemp())
         path.write_bytes(b"x")
         disk = Disk(reactor, thread)
