@@ -251,12 +251,22 @@ class TerminalTests(Case):
             await server.shows(b" serves ")
             server.transport.signalProcess("HUP")
             await server.shows(b"SIGHUP: no log file to reopen; certificates read again")
-            address = re.search(rb"listening on tcp (\S+)", server.out)[1].decode()
-            client = await self.connect(f"tcp:{address}")
-            client.transport.write(b"hello")
-            server.transport.loseConnection()
-            self.assertEqual(await client.closed, b"hello")
+            port = int(re.search(rb"listening on tcp \S+:(\d+)", server.out)[1])
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"hello")
+                await self.until(lambda: self.is_read(client))  # noqa: B023 - waits
+                server.transport.loseConnection()
+                self.assertEqual(await deferToThread(client.makefile("rb").read), b"hello")
             self.assertEqual(await server.exited, 0)
+
+    def is_read(self, client):
+        """Whether the server has read what `client` sent."""
+        pair = [f"{each[1]:04X}" for each in (client.getpeername(), client.getsockname())]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            if [local.partition(":")[2], remote.partition(":")[2]] == pair:
+                return queues.endswith(":00000000")
+        return False
 
     async def test_a_log_file_says_why(self):
         command = (*EVSERVE[:3], "--logfile", "x.log", *EVSERVE[3:])
