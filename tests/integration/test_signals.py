@@ -254,7 +254,7 @@ class TerminalTests(Case):
             port = int(re.search(rb"listening on tcp \S+:(\d+)", server.out)[1])
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(b"hello")
-                await self.until(lambda: self.is_read(client))  # noqa: B023 - waits
+                await self.until(lambda: self.is_read(client))
                 server.transport.loseConnection()
                 self.assertEqual(await deferToThread(client.makefile("rb").read), b"hello")
             self.assertEqual(await server.exited, 0)
