@@ -96,6 +96,8 @@ class PageTests(TestCase):
             while "peek-ready" in command and "NOT_FOUND" in said:
                 # A reader of the page would be slower than the work in the background.
                 said = await self.run_command(command, shown, folder)
+            # Also of other servers, which have their tests at the same time.
+            said = re.sub(r"(?m)^overflows .*\n", "", said)
             self.assertRegex(said, as_pattern(shown))
 
     async def run_command(self, command, shown, folder):
