@@ -17,12 +17,8 @@ from tests.ports import free_port
 
 KILLS = -(-ROUNDS // 4)  # a server takes half a second of CPU to start
 FREEZES = -(-ROUNDS // 10)  # each takes five seconds
-TAKE_OVER = 15
-"""Seconds within which another server is active.
-
-Five are usual. If Postgres had half of a commit that it had not acknowledged yet, the kernel of
-the proxy sends it again, and to Postgres the session seems alive for six seconds more.
-"""
+TAKE_OVER = 10
+"""Seconds within which another server is active; five are usual."""
 
 
 class QueueServerTests(TestCase):
