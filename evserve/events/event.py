@@ -110,7 +110,7 @@ class Event:
 
 @frozen
 class Stored:
-    """An event as an operator sees it, whoever holds it.
+    """An event as an operator sees it.
 
     event: without a receipt.  age: seconds since it was put.  left: seconds until its delay or its
     reservation ends, 0 in the other states.

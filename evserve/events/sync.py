@@ -58,7 +58,7 @@ def open_queue(url: str) -> "SyncQueue":
 class _Call(Generic[T]):
     """A call of an engine, which is made in the reactor's thread and waited for in another.
 
-    give_back: undoes a result that came when nobody waited for it any more.
+    give_back: undoes a result whose caller has stopped waiting.
     """
 
     make: Callable[[], Deferred[T]]

@@ -262,7 +262,7 @@ class Move:
         try:
             await self.source.ack(event)
         except NotReserved:
-            # Its TTR was over. It is moved if nobody has it; if somebody has, it comes twice.
+            # Its TTR was over. It is moved if no consumer has it; if one has, it comes twice.
             if not await self.source.delete(event.id):
                 return
         self._count(event.type, state)

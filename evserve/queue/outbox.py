@@ -1,7 +1,7 @@
 """The outbox: a table of the store into which other connections insert events.
 
-Whoever opens the store's database, in any process and language, puts an event within a
-transaction of their own by inserting a row; its columns are a public contract (docs/handlers.md).
+A program that opens the store's database, in any language, puts an event within a transaction of
+its own by inserting a row; its columns are a public contract (docs/handlers.md).
 Here the rows are taken out, each in the commit that puts its event, so that an event exists
 exactly if the transaction was committed, and once.
 """

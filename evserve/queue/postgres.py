@@ -71,7 +71,7 @@ _OPTIONS: Final = {
 _HEARTBEAT: Final = 1.0
 
 # Postgres ends the session of a server whose machine or network is gone after about four seconds
-# at the latest, also if nobody stands by.
+# at the latest, also without a candidate.
 # The plans are always the same: an index for each array. Statistics of a table that was just empty
 # must not make it read the whole of one that is full.
 _SESSION: Final = """
@@ -567,7 +567,7 @@ class PostgresStore(Store):
 
     @override
     def outbox(self) -> list[OutboxRow]:
-        return []  # nobody else puts while there is a server
+        return []  # no other program can put while a server is active
 
     @override
     def history(self, tube: str | None, most: int, now: float) -> list[Kept]:

@@ -33,7 +33,7 @@ class GroupCommit(Lane):
     """The lane of producers and consumers.
 
     alone: whether no other engine is there to be notified.  take: makes the Event of a row that
-    was reserved.  give_back: called with rows that nobody waits for any more.
+    was reserved.  give_back: called with rows whose callers have stopped waiting.
     """
 
     def __init__(
@@ -166,13 +166,13 @@ class _Nothing:
     """The receiver of what needs no answer."""
 
     def done(self, results: list[PGresult]) -> None:
-        """Nothing: nobody asked."""
+        """Do nothing: no caller waits."""
 
     def refused(self, result: PGresult) -> None:
         """Nothing: those who wait for a notification also look by themselves."""
 
     def lost(self, error: QueueError) -> None:
-        """Nothing: nobody asked."""
+        """Do nothing: no caller waits."""
 
 
 _NOTHING: Final = _Nothing()

@@ -221,7 +221,7 @@ def prepare_schema(
     version = len(migrations)
     if _version(connection, schema) == version:
         return
-    # Whoever comes second finds that all is done. The lock is that of the transaction.
+    # The second starter finds that all is done. The lock is that of the transaction.
     execute(connection, "BEGIN; SET LOCAL lock_timeout = 0")
     try:
         key = _lock_key(f"evserve schema {schema}")

@@ -46,7 +46,7 @@ That has a limit of its own for each host, the `connect_timeout` of the URL.
 _log = Logger()
 
 # The plans must not depend on statistics: between a moment when the table is empty and one when
-# it holds a million events nobody may have counted. There is an index for every statement.
+# it holds a million events, they may say that it is empty. There is an index for every statement.
 _SETTINGS: Final = """
 SET client_encoding = 'UTF8';
 SET search_path = pg_catalog;
@@ -278,7 +278,8 @@ class _Attempt:
             execute(fast, f"INSERT INTO {table} VALUES ({self.owner}) ON CONFLICT DO NOTHING")
         self._lock_owner(fast, owner_class(self._schema), self.owner)
         execute(slow, f'LISTEN "{self._schema}"')
-        execute(slow, f"SELECT pg_notify('{self._schema}', '!')")  # who is alone notifies nobody
+        # The others learn that they are not alone, and notify from now on.
+        execute(slow, f"SELECT pg_notify('{self._schema}', '!')")
 
     def _lock_owner(self, fast: abc.PGconn, family: int, owner: int) -> None:
         """Take the lock that shows others that this owner lives.

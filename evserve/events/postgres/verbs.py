@@ -302,7 +302,7 @@ class Touch(Settle):
 
 
 class Unreserve(Settle):
-    """args: the reservation, of an event that nobody waits for any more."""
+    """args: the reservation, of an event whose caller has stopped waiting."""
 
     durable = False
 

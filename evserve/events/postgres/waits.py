@@ -184,7 +184,7 @@ class Waits:
     def serve(
         self, group: Group, rows: list[Row], take: Callable[[Row], Event], *, alone: bool
     ) -> list[Row]:
-        """Give the events of `rows` to the waiters; return those that nobody waits for any more.
+        """Give the events of `rows` to the waiters; return those that are not wanted any more.
 
         take: makes the Event of a row.  alone: whether the statement had nothing to wait for, so
         that its time was that of the scan.
