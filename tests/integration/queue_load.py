@@ -135,4 +135,4 @@ def check_bodies(test, server, record):
     test.assertEqual(len(seen), len(set(seen)))
     test.assertLessEqual(set(record.alive.values()), set(seen))
     test.assertLessEqual(set(seen), record.bodies)
-    test.assertGreater(len(record.deleted), 5)
+    test.assertGreater(len(record.deleted), 20)

@@ -92,7 +92,7 @@ class CrashTests(SynchronousTestCase):
 
 
 class PostgresCrashTests(CrashTests):
-    rounds = max(3, ROUNDS // 5)
+    rounds = max(5, ROUNDS // 5)  # fewer delete too little
 
     def store(self):
         return fresh_database()

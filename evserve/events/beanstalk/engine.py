@@ -377,7 +377,7 @@ class BeanstalkQueue:
     def pause(self, event_type: str, seconds: int) -> Deferred[None]:
         tube, length = check_type(event_type), check_number("seconds", seconds)
         # The tube must exist, and does when it is in use; beanstalkd forgets the pause of a tube
-        # that has no event when nobody watches it and it is not in use any more.
+        # that has no event when no client watches it and it is not in use any more.
         return self._in_tube(tube, protocol.pause_tube(tube, length))
 
     def drain(self, *, on: bool) -> Deferred[None]:

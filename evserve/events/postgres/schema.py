@@ -274,7 +274,7 @@ def _version(connection: PGconn, schema: str) -> int:
 
 
 def _create_schema(connection: PGconn, schema: str) -> None:
-    """Make the schema unless somebody has made it already, for a role that may not."""
+    """Make the schema unless another starter has made it, for a role that may not."""
     encoding = execute(connection, "SHOW server_encoding").get_value(0, 0) or b""
     if encoding not in (b"UTF8", b"SQL_ASCII"):  # which have every character of a reason or result
         raise UnusableError(

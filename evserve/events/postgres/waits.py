@@ -31,7 +31,7 @@ _START: Final[Key] = (-1, -1)
 class Pace:
     """Whether a scan can begin at the start, or should skip what the last one passed over.
 
-    Somebody's long transaction keeps rows that were deleted since, and each scan from the start
+    A long transaction of another program keeps rows that were deleted since, and each scan from the start
     passes over all of them.
     """
 
