@@ -31,8 +31,8 @@ _START: Final[Key] = (-1, -1)
 class Pace:
     """Whether a scan can begin at the start, or should skip what the last one passed over.
 
-    A long transaction of another program keeps rows that were deleted since, and each scan from the start
-    passes over all of them.
+    A long transaction of another program keeps rows that were deleted since, and each scan from
+    the start passes over all of them.
     """
 
     def __init__(self) -> None:
