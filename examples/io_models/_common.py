@@ -70,6 +70,12 @@ def unavailable(reason: str) -> NoReturn:
     sys.exit(UNAVAILABLE)
 
 
+def need_processor(feature: str, package: str) -> None:
+    """End where the processor lacks a feature that a package was compiled for."""
+    if feature not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        unavailable(f"{package} is compiled for processors with {feature}")
+
+
 def has_free_descriptor(descriptor: int) -> bool:
     """Say whether a descriptor is left for the next `accept`, besides this one."""
     if descriptor < LIMIT - 1:

@@ -2,27 +2,26 @@
 
 Two rings are shared with the kernel. The program puts requests into one (accept, receive into this
 buffer, send these bytes) and takes completions from the other. All other models are notified that
-they can read; here the bytes have been read already. One system call submits any number of
-requests and waits for completions.
+they can read; here the bytes are there. One call submits requests and waits for completions.
 
-It costs a buffer for each connection that waits for bytes, because the kernel must know where to
-put them, and several calls in Python for each request.
+It costs a buffer for each connection that waits for bytes, and several calls for each request.
 
 It breaks at the limit of open files, and where the kernel has no io_uring or forbids it, as
-containers often do.
+containers often do. liburing's wheel is compiled for processors with AVX-512.
 """
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
 
-from _common import has_free_descriptor, listen, unavailable, warn
+from _common import has_free_descriptor, listen, need_processor, unavailable, warn
 
 
 try:
     import liburing as uring
 except ImportError:
     unavailable("needs liburing: pip install 'evserve[lab]'")
+need_processor("avx512", "liburing")  # others end with SIGILL
 
 RING = uring.Ring()
 ENTRIES = 4096  # requests that fit into it

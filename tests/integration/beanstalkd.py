@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 from contextlib import suppress
 from unittest import SkipTest
 
@@ -16,7 +17,7 @@ BEANSTALKD = shutil.which("beanstalkd")
 
 
 class Server(ProcessProtocol):
-    """beanstalkd; `port` fires once it has logged where it listens."""
+    """beanstalkd; `port` fires once it listens there."""
 
     pattern = rb"bind \d+ [\d.]+:(\d+)"
 
@@ -30,7 +31,9 @@ class Server(ProcessProtocol):
         self.output += data
         found = re.search(self.pattern, self.output)
         if found and not self.port.called:
-            self.port.callback(int(found[1]))
+            port = int(found[1])
+            wait_for_listener(port)  # it logs where it has bound, and listens then
+            self.port.callback(port)
 
     def processEnded(self, reason):
         if not self.port.called:
@@ -47,6 +50,13 @@ class Server(ProcessProtocol):
             self.transport.signalProcess(signal)
         self.waiting.append(Deferred())
         return self.waiting[-1]
+
+
+def wait_for_listener(port):
+    """Block until a server that has bound `port` listens."""
+    while True:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
 
 
 def start_beanstalkd(test, reactor, port=None):

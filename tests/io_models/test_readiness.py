@@ -6,6 +6,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.io_models.behaviour import DescriptorLimit, ModelBehaviour, OptionalPackage
 from tests.io_models.programs import (
+    PATIENCE,
     UNAVAILABLE,
     Program,
     connect,
@@ -129,7 +130,18 @@ class IoUringCompletionTests(
             program.errors, f"{self.name}: the kernel refuses io_uring: Operation not permitted\n"
         )
 
+    def test_a_processor_that_cannot_run_liburing_is_named_in_one_line(self):
+        program = Program(self, self.name, code=OLD_PROCESSOR)
+        self.assertEqual(program.process.wait(PATIENCE), UNAVAILABLE)
+        self.assertEqual(
+            program.errors, f"{self.name}: liburing is compiled for processors with avx512\n"
+        )
 
+
+OLD_PROCESSOR = """
+from pathlib import Path
+Path.read_text = lambda path, encoding: "flags : fpu avx avx2"
+"""
 # What a container's seccomp filter does.
 REFUSED = """
 import errno, liburing, os

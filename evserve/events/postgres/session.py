@@ -215,7 +215,7 @@ class _Attempt:
         self.connections: list[abc.PGconn] = []
         self.owner = owner
         self.error: QueueError | None = None
-        self.is_connecting = False
+        self.is_connecting = True
         self._aborted = False
         self._conninfo = conninfo
         self._schema = schema
