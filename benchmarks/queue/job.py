@@ -94,6 +94,11 @@ def quantiles(values: Sequence[float], number: int = SAMPLES) -> list[float]:
     return [ordered[round(index * step)] for index in range(number)]
 
 
+def sleep_until(moment: float) -> None:
+    """Block until a moment of the monotonic clock, which may be over."""
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
 @define(eq=False)
 class Tally:
     """Counts what is done while the clocks run."""
@@ -123,9 +128,9 @@ class Tally:
         Thread(target=self._run_clocks, daemon=True).start()
 
     def _run_clocks(self) -> None:
-        time.sleep(max(0.0, self.begin - time.monotonic()))
+        sleep_until(self.begin)
         cpu, self._open = time.process_time(), True
-        time.sleep(max(0.0, self.end - time.monotonic()))
+        sleep_until(self.end)
         self._open, cpu = False, time.process_time() - cpu
         print(self.outcome(cpu).to_json(), flush=True)
         os._exit(0)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from attrs import evolve, fields, frozen
 
-from benchmarks.queue.job import WARM_UP, Job, Outcome
+from benchmarks.queue.job import WARM_UP, Job, Outcome, sleep_until
 from benchmarks.queue.systems import OWN_ENGINES, SYSTEMS, System
 
 
@@ -94,9 +94,9 @@ def load(system: System, store: Store, job: Job, processes: int, seconds: float)
             assert client.stdin is not None
             client.stdin.write(f"{begin} {begin + seconds}\n")
             client.stdin.flush()
-        time.sleep(begin - time.monotonic())
+        sleep_until(begin)
         cpu, wal = store.cpu(), store.wal()
-        time.sleep(begin + seconds - time.monotonic())
+        sleep_until(begin + seconds)
         cpu, wal = store.cpu() - cpu, store.wal() - wal
         outcomes = [Outcome.from_json(_read(client)) for client in clients]
     finally:
