@@ -140,6 +140,7 @@ class IoUringCompletionTests(
 
 OLD_PROCESSOR = """
 from pathlib import Path
+sys.modules["liburing"] = sys  # any module: it is not used
 Path.read_text = lambda path, encoding: "flags : fpu avx avx2"
 """
 # What a container's seccomp filter does.
