@@ -290,7 +290,7 @@ class Move:
         new = await self._put_again(event, delay=_HIDDEN)
         held = await self.target.reserve_event(new)
         if held is None:
-            raise MoveFailed(f"{event}: somebody else has reserved it at the target")
+            raise MoveFailed(f"{event}: another client has reserved it at the target")
         await self.target.bury(held, reason or "buried before it was moved here")
         if await self.source.delete(event.id):
             self._count(event.type, State.BURIED)

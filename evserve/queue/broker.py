@@ -84,7 +84,7 @@ class Broker:
     """Runs a core on a store.
 
     `observe` is called after each commit, `on_broken` when the store has failed and the clients
-    of that commit are answered: somebody opens it again. `keep`: seconds for which the history
+    of that commit are answered: the service opens it again. `keep`: seconds for which the history
     keeps what any client of the server deletes while it has it reserved, or buries. `draining`: no
     puts are accepted. `broken`: the store has failed, no changes are accepted. `problem`: why the
     store takes no changes now, or None. `damaged` counts the events that were buried because the

@@ -18,7 +18,7 @@ READ_ONLY: Final = "25006"
 UNREPLICATED: Final = b"SyncRepWaitForLSN"
 """The function of Postgres that warns of a commit which is on fewer disks than was asked for.
 
-Somebody has cancelled its wait for a standby. The text is in the server's language.
+Its wait for a standby was cancelled. The text is in the server's language.
 """
 
 _FULL: Final = "53"  # disk, memory or connections; also what `put` says when the queue drains

@@ -111,7 +111,7 @@ CREATE TABLE {schema}.version (number integer NOT NULL);
 
 # What an application, a trigger or another language calls. Its columns are named with their table
 # and its arguments with the function, because they have the same names. The search path is not the
-# caller's: it may lead to operators of somebody else's.
+# caller's: it may lead to another user's operators.
 _PUT: Final = """
 CREATE FUNCTION {schema}.put(
     type text,
