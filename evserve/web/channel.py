@@ -8,7 +8,13 @@ from typing import Any
 from twisted.internet import protocol
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import server
+from twisted.web.http import (
+    HTTPChannel,
+    _ChunkedTransferDecoder,
+    _IdentityTransferDecoder,
+    _MalformedChunkedDataError,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import INonQueuedRequestFactory
 from typing_extensions import override
@@ -19,9 +25,9 @@ from evserve.web.head import (
     HeadParser,
     body_length,
     headers_of,
-    response_head,
     split_request_line,
     status_line,
+    write_head,
 )
 from evserve.web.request import FastRequest
 
@@ -36,7 +42,7 @@ _SMALL_HEAD = 1024  # bytes; cannot exceed a limit
 _parse = HeadParser().parse
 
 
-class FastChannel(http.HTTPChannel):
+class FastChannel(HTTPChannel):
     """Parses requests and writes answers; what `HTTPChannel` promises to requests holds.
 
     One request at a time is parsed, and served as soon as it is complete. What arrives while it is
@@ -262,11 +268,9 @@ class FastChannel(http.HTTPChannel):
         self._heard = self._seconds()
         if length is None:
             self._chunk_credit = _CHUNK_ALLOWANCE
-            self._decoder = http._ChunkedTransferDecoder(  # noqa: SLF001 - as strict as stock's channel
-                self._take_chunk, self._end_body
-            )
+            self._decoder = _ChunkedTransferDecoder(self._take_chunk, self._end_body)
         else:
-            self._decoder = http._IdentityTransferDecoder(  # noqa: SLF001 - likewise
+            self._decoder = _IdentityTransferDecoder(
                 length, request.handleContentChunk, self._end_body
             )
 
@@ -285,11 +289,11 @@ class FastChannel(http.HTTPChannel):
         self._after_body = b""
         try:
             decoder.dataReceived(data[start:] if start else data)
-        except http._MalformedChunkedDataError:  # noqa: SLF001 - see _expect_body
+        except _MalformedChunkedDataError:
             self._respondToBadRequestAndDisconnect()
             return len(data)
         end = len(data) - len(self._after_body)
-        if isinstance(decoder, http._ChunkedTransferDecoder):  # noqa: SLF001 - see _expect_body
+        if isinstance(decoder, _ChunkedTransferDecoder):
             self._chunk_credit -= end - start
             if self._chunk_credit < 0 or not _are_trailers(decoder):
                 self._respondToBadRequestAndDisconnect()
@@ -360,7 +364,9 @@ class FastChannel(http.HTTPChannel):
             pairs, headers = headers, Headers()
             for name, value in pairs:
                 headers.addRawHeader(name, value)
-        self.transport.write(response_head(status_line(version, int(code), reason), headers))
+        parts = [status_line(version, int(code), reason)]
+        write_head(parts, headers._rawHeaders)  # noqa: SLF001 - see headers_of
+        self.transport.write(b"".join(parts))
 
 
 def _ignore(data: bytes) -> None:
@@ -368,5 +374,5 @@ def _ignore(data: bytes) -> None:
 
 
 def _are_trailers(decoder: Any) -> bool:
-    lines = decoder._trailerHeaders  # noqa: SLF001 - see _expect_body
+    lines = decoder._trailerHeaders  # noqa: SLF001 - which it only collects
     return all(_TRAILER.fullmatch(line) for line in lines)

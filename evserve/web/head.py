@@ -5,7 +5,7 @@ calls invalid and two servers might read in two ways.
 """
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -129,21 +129,20 @@ def status_line(version: bytes, code: int, reason: bytes) -> bytes:
     return b"%b %d %b\r\n" % (version, code, b" ".join(reason.splitlines()))
 
 
-def response_head(first_line: bytes, headers: Headers) -> bytes:
-    """Return the head of an answer. `Headers` has taken line breaks out of names and values."""
-    lines = [first_line]
-    for name, values in headers.getAllRawHeaders():
-        if len(values) == 1:
-            lines.append(b"%b: %b\r\n" % (name, values[0]))
-        else:
-            lines += [b"%b: %b\r\n" % (name, value) for value in values]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+def write_head(parts: list[bytes], fields: Fields) -> None:
+    """Add the lines of a header, from `Headers` (which has no line breaks), and the empty line."""
+    for name, values in fields.items():
+        for value in values:
+            parts += name, b": ", value, b"\r\n"
+    parts.append(b"\r\n")
+
+
+_new_headers = partial(Headers.__new__, Headers)
 
 
 def headers_of(fields: Fields) -> Headers:
     """Return `Headers` of fields with canonical names and without line breaks."""
-    headers = Headers()
+    headers = _new_headers()
     headers._rawHeaders = fields  # noqa: SLF001 - its API would check and copy each again
     return headers
 

@@ -7,19 +7,27 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
-from twisted.web import http, server
+from twisted.web import server
 from twisted.web.error import UnsupportedMethod
-from twisted.web.http_headers import Headers
-from twisted.web.resource import _IEncodingResource, getChildForRequest
+from twisted.web.http import NO_BODY_CODES, datetimeToString, parse_qs
+from twisted.web.resource import Resource, _IEncodingResource
 from typing_extensions import override
 
-from evserve.web.head import Fields, headers_of, response_head, status_line
+from evserve.web.head import (
+    Fields,
+    canonical_names,
+    headers_of,
+    status_line,
+    write_head,
+)
 
 
 if TYPE_CHECKING:
     from evserve.web.channel import FastChannel
 
-_stock_get_resource_for = server.Site.getResourceFor
+# Stock methods, whose work is done here unless another class has its own.
+_get_resource_for = server.Site.getResourceFor
+_render = Resource.render
 
 
 class _Date:
@@ -33,7 +41,7 @@ class _Date:
         second = int(time())
         if second != self._second:
             self._second = second
-            self._text = http.datetimeToString(second)
+            self._text = datetimeToString(second)
         return self._text
 
 
@@ -64,7 +72,7 @@ class FastRequest(server.Request):
         self.client, self.host = channel.addresses
         self.requestHeaders = headers_of(fields)
         self.received_cookies = {}
-        self.responseHeaders = Headers()
+        self.responseHeaders = headers_of({})
         self.cookies = []
         self.transport = channel.transport
         self.queued = False
@@ -87,7 +95,7 @@ class FastRequest(server.Request):
         self.method, self.uri, self.clientproto = command, path, version
         if b"?" in path:
             self.path, _, query = path.partition(b"?")
-            self.args = http.parse_qs(query, 1)
+            self.args = parse_qs(query, 1)
         else:
             self.path = path
             self.args = {}
@@ -109,9 +117,13 @@ class FastRequest(server.Request):
         if b"%" in path:
             self.postpath = list(map(unquote_to_bytes, self.postpath))
         try:
-            if type(site).getResourceFor is _stock_get_resource_for:
+            if type(site).getResourceFor is _get_resource_for:
                 self.sitepath: list[bytes] = []
-                resource = getChildForRequest(site.resource, self)
+                resource = site.resource
+                while self.postpath and not resource.isLeaf:
+                    name = self.postpath.pop(0)
+                    self.prepath.append(name)
+                    resource = resource.getChildWithDefault(name, self)
             else:
                 resource = site.getResourceFor(self)
             if _IEncodingResource.providedBy(resource):
@@ -125,7 +137,12 @@ class FastRequest(server.Request):
     @override
     def render(self, resrc: Any) -> None:
         try:
-            body = resrc.render(self)
+            render = resrc.render
+            if getattr(render, "__func__", None) is _render:
+                method = getattr(resrc, "render_" + self.method.decode("ascii"), None)
+                body = render(self) if method is None else method(self)
+            else:
+                body = render(self)
         except UnsupportedMethod as error:
             super().render(_Rendered(resrc, error))
             return
@@ -140,7 +157,10 @@ class FastRequest(server.Request):
 
     @override
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
-        self.responseHeaders.setRawHeaders(name, [value])
+        if type(name) is type(value) is bytes and b"\n" not in value and b"\r" not in value:
+            self.responseHeaders._rawHeaders[canonical_names[name]] = [value]  # noqa: SLF001 - see headers_of
+        else:
+            self.responseHeaders.setRawHeaders(name, [value])
 
     @override
     def write(self, data: bytes) -> None:
@@ -154,7 +174,7 @@ class FastRequest(server.Request):
             or self.etag is not None
             or self.lastModified is not None
             or self.method == b"HEAD"
-            or self.code in http.NO_BODY_CODES
+            or self.code in NO_BODY_CODES
         ):
             super().write(data)
             return
@@ -173,8 +193,10 @@ class FastRequest(server.Request):
             self.chunked = 1
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
-        line = status_line(self.clientproto, self.code, self.code_message)
-        self.channel.write(response_head(line, self.responseHeaders) + data)
+        parts = [status_line(self.clientproto, self.code, self.code_message)]
+        write_head(parts, fields)
+        parts.append(data)
+        self.channel.transport.write(b"".join(parts))
 
     @override
     def finish(self) -> None:
