@@ -88,7 +88,11 @@ class FastChannel(HTTPChannel):
 
     @override
     def connectionMade(self) -> None:
-        self._seconds = self.factory.reactor.seconds
+        if self.factory is None:  # made by hand
+            from twisted.internet import reactor
+        else:
+            reactor = self.factory.reactor
+        self._seconds = reactor.seconds
         super().connectionMade()
         if hasattr(self.transport, "negotiatedProtocol"):
             self.dataReceived = self._negotiated  # type: ignore[method-assign]
@@ -345,6 +349,7 @@ class FastChannel(HTTPChannel):
             raise TypeError
         del self.requests[0]
         if not self.persistent:
+            self.setTimeout(None)
             self.loseConnection()
             return
         self._handlingRequest = False

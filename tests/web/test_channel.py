@@ -1,12 +1,15 @@
 """Behaviour of `FastChannel`."""
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from evserve.web import fast
+from evserve.web.channel import FastChannel
+from evserve.web.request import FastRequest
 from tests.web.sites import REFUSAL, Connection, Held, Page, answer, fast_site
 
 
@@ -282,6 +285,11 @@ class TimeoutTests(SynchronousTestCase):
         connection.send(GET)
         self.assertEqual(connection.clock.getDelayedCalls(), [])
 
+    def test_an_answer_that_closes_leaves_no_delayed_call(self):
+        connection = self.connection()
+        connection.send(b"GET / HTTP/1.0\r\n\r\n")
+        self.assertEqual(connection.clock.getDelayedCalls(), [])
+
     def test_a_lost_connection_leaves_no_delayed_call(self):
         connection = self.connection()
         connection.send(GET)
@@ -297,6 +305,14 @@ class AbortableTransport(StringTransport):
 
 
 class FactoryTests(SynchronousTestCase):
+    def test_a_channel_needs_no_factory(self):
+        page = Page()
+        channel, transport = FastChannel(), StringTransport()
+        channel.requestFactory, channel.site = FastRequest, Site(page, reactor=Clock())
+        channel.makeConnection(transport)
+        channel.dataReceived(GET)
+        self.assertTrue(transport.value().endswith(b"got /"))
+
     def test_a_channel_of_its_own_is_refused(self):
         class Own(Site):
             protocol = Held
