@@ -43,10 +43,9 @@ def find_program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
-def _twisted(channel: str, reactor: str) -> System:
+def _twisted(kind: str, reactor: str) -> System:
     needs = ("uvloop",) if reactor == "uvloop" else ()
-    needs += ("evserve.web",) if channel == "fast" else ()
-    return System("with_twisted", (channel, reactor), needs, lacks=frozenset())
+    return System("with_twisted", (kind, reactor), needs, lacks=frozenset())
 
 
 STOCK: Final = "stock, uvloop"
@@ -55,6 +54,7 @@ FAST: Final = "fast, uvloop"
 SYSTEMS: Final[Mapping[str, System]] = {
     STOCK: _twisted("stock", "uvloop"),
     FAST: _twisted("fast", "uvloop"),
+    "fast, own Request": _twisted("fast, own Request", "uvloop"),
     "stock, epoll": _twisted("stock", "epoll"),
     "fast, epoll": _twisted("fast", "epoll"),
     "aiohttp": System("with_aiohttp", needs=("aiohttp", "uvloop")),

@@ -11,25 +11,32 @@ from twisted.python.reflect import namedAny
 from benchmarks.reactor.servers import INSTALL
 from benchmarks.web.pages import HELLO, MEMORY
 from benchmarks.web.serve import announce
+from evserve.web import fast
 
 
-def serve(channel: str, reactor_name: str, *, folder: Path, log: str | None) -> None:
-    """Serve on one of Twisted's reactors; the log is twistd's."""
+def serve(kind: str, reactor_name: str, *, folder: Path, log: str | None) -> None:
+    """Serve on one of Twisted's reactors; the log is twistd's.
+
+    kind: `stock`, `fast`, or `fast, own Request` for a site whose requests are of a subclass of
+    Twisted's, as applications write them.
+    """
     namedAny(INSTALL[reactor_name])()
     from twisted.internet import reactor as installed
-    from twisted.web.server import Site
+    from twisted.web.server import Request, Site
+
+    class OwnRequest(Request):
+        pass
 
     reactor: Any = installed
-    site: Any = Site(_pages(reactor, folder))
+    request = OwnRequest if kind == "fast, own Request" else Request
+    site: Any = Site(_pages(reactor, folder), request)
     if log is None:
         site.log = lambda _request: None
     else:
         observers = [textFileLogObserver(LogFile.fromFullPath(log))]
         globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
-    if channel == "fast":
-        from evserve.web import fast
-
-        site = fast(site)
+    if kind != "stock":
+        fast(site)
     port = reactor.listenTCP(0, site, backlog=4096, interface="127.0.0.1")
     announce(port.getHost().port)
     reactor.run()
@@ -42,13 +49,10 @@ def _pages(reactor: Any, folder: Path) -> Any:
 
     class Page(Resource):
         isLeaf = True
-
-        def __init__(self, content: bytes) -> None:
-            super().__init__()
-            self._content = content
+        content: bytes
 
         def render_GET(self, request: Any) -> bytes:  # Twisted's name
-            return self._content
+            return self.content
 
     class Length(Resource):
         isLeaf = True
@@ -57,9 +61,13 @@ def _pages(reactor: Any, folder: Path) -> Any:
             return b"%d" % len(request.content.read())
 
     root: Any = Resource()
+    new_page: Any = Page
+    new_length: Any = Length
     for path, content in MEMORY.items():
-        root.putChild(path[1:].encode(), Page(content))
-    root.putChild(b"length", Length())
+        page = new_page()
+        page.content = content
+        root.putChild(path[1:].encode(), page)
+    root.putChild(b"length", new_length())
     root.putChild(b"files", File(str(folder)))
     root.putChild(b"wsgi", WSGIResource(reactor, reactor.getThreadPool(), _hello))
     if find_spec("klein") is not None:
