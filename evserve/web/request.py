@@ -169,7 +169,6 @@ class FastRequest(server.Request):
             or self._encoder is not None
             or self._inFakeHead
             or self._disconnected
-            or self.finished
             or self.cookies
             or self.etag is not None
             or self.lastModified is not None
