@@ -21,9 +21,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from evserve import events
-from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, State, error_record
+from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
-from evserve.queue.model import Client, Event, Refusal, Wait
+from evserve.queue.model import RESERVED, Client, Event, Refusal, Wait
 from evserve.queue.outbox import Outbox
 from evserve.queue.store import (
     BATCH_ROWS,
@@ -191,7 +191,8 @@ class Broker:
         _log.error("store: {reason}; it is buried", reason=reason)
         self.damaged += 1
         if event.tube.name != ERRORS:
-            known = events.Event(str(event.id), event.tube.name, b"", attempts=event.reserves)
+            attempts = event.delivery.reserves
+            known = events.Event(str(event.id), event.tube.name, b"", attempts=attempts)
             record = error_record(known, reason, now)
             changes = core.put(
                 core.tube(ERRORS), record, now, pri=DEFAULT_PRIORITY, ttr=DEFAULT_TTR
@@ -204,9 +205,10 @@ class Broker:
 
     def _damaged_buried(self, event: Event, outcome: Outcome) -> None:
         """Bury the event until the next start if its damage also prevents that change."""
-        if outcome is not Outcome.COMMITTED and event.owner is not None:
+        owner = event.delivery.owner
+        if outcome is not Outcome.COMMITTED and owner is not None:
             core, now = self.core, self.now()
-            change = core.bury(event.owner, event.id, now, pri=event.pri)
+            change = core.bury(owner, event.id, now, pri=event.pri)
             assert isinstance(change, Change)
             core.apply(change, now)
 
@@ -255,23 +257,23 @@ class Broker:
         """
         if not seconds or change.owner is None:
             return None
-        event, now = change.event, self.now()
+        event, delivery, now = change.event, change.event.delivery, self.now()
         return Kept(
             event.id,
             event.tube.name,
             event.pri,
-            event.delay,
+            delivery.delay,
             event.ttr,
             event.created,
-            event.reserves,
-            event.timeouts,
-            event.releases,
-            event.buries,
-            event.kicks,
+            delivery.reserves,
+            delivery.timeouts,
+            delivery.releases,
+            delivery.buries,
+            delivery.kicks,
             "done" if change.target is None else "buried",
             result,
             error,
-            event.reserved_at,
+            delivery.reserved_at,
             now,
             now + seconds,
             event.body,
@@ -427,7 +429,7 @@ class Broker:
         batch = self._gathered[0] if self._gathered else Batch()
         while dirty and len(batch.updates) < BATCH_ROWS and not batch.is_full:
             event = dirty.popitem()[1]
-            if event.state is not State.RESERVED or event.owner is not None:
+            if event.state is not RESERVED or event.delivery.owner is not None:
                 batch.add_counters(event)
         if batch.rows and not self._gathered and self.store.durable:
             self._gathered.append(batch)

@@ -40,9 +40,7 @@ from evserve.queue.store import (
     StoreError,
     UpdateRow,
     WriteResult,
-    changed_events,
     listed,
-    unchanged_events,
 )
 
 
@@ -205,14 +203,14 @@ _UNBIND: Final = """
 
 # As in sqlite.py: reading a million rows costs by the column, and most say nothing.
 _UNCHANGED: Final = """
-state = 0 AND key IS NULL AND attempts + timeouts + releases + buries + kicks = 0
+state = 0 AND delay = 0 AND key IS NULL AND attempts + timeouts + releases + buries + kicks = 0
 """
 _COLUMNS: Final = """
-id, type, priority, delay, ttr, date_part('epoch', created) - %(skew)s, octet_length(body)
+id, type, priority, ttr, date_part('epoch', created) - %(skew)s, octet_length(body)
 """
 _LOAD_UNCHANGED: Final = "SELECT {columns} FROM {schema}.event WHERE {unchanged}"
 _LOAD_CHANGED: Final = """
-SELECT {columns}, key, state, coalesce(date_part('epoch', due) - %(skew)s, 0),
+SELECT {columns}, key, state, delay, coalesce(date_part('epoch', due) - %(skew)s, 0),
     attempts, timeouts, releases, buries, kicks
 FROM {schema}.event WHERE NOT ({unchanged})
 """
@@ -440,8 +438,8 @@ class PostgresStore(Store):
             core.sequences.update(query(_LOAD_SEQUENCES).fetchall())
             with self._writer.transaction():
                 self._writer.execute(_LOAD_PLAN)
-                core.load(unchanged_events(core, self._rows(_LOAD_UNCHANGED)))
-                core.load(changed_events(core, self._rows(_LOAD_CHANGED)))
+                core.load_unchanged(self._rows(_LOAD_UNCHANGED))
+                core.load_changed(self._rows(_LOAD_CHANGED))
             core.finish_loading()
             next_id = _value(query(_LOAD_IDS))
             self._writer.execute(f"SET application_name = '{_ACTIVE_NAME}'")

@@ -36,9 +36,7 @@ from evserve.queue.store import (
     Store,
     StoreError,
     WriteResult,
-    changed_events,
     listed,
-    unchanged_events,
 )
 
 
@@ -184,18 +182,18 @@ UPDATE event SET
     kicks = json_extract(row.value, '$[9]')
 FROM json_each(?) AS row WHERE event.id = json_extract(row.value, '$[0]')
 """
-# Most events of a large store are as they were put: half of the columns say nothing about them,
+# Most events of a large store are as they were put: most of the columns say nothing about them,
 # and reading a million rows into Python costs by the column.
-_UNTOUCHED: Final = """
-state = 0 AND key IS NULL AND reserves + timeouts + releases + buries + kicks = 0
+_UNCHANGED: Final = """
+state = 0 AND delay = 0 AND key IS NULL AND reserves + timeouts + releases + buries + kicks = 0
 """
-_LOAD_UNTOUCHED: Final = f"""
-SELECT id, tube, pri, delay, ttr, created, length(body) FROM event WHERE {_UNTOUCHED} ORDER BY id
+_LOAD_UNCHANGED: Final = f"""
+SELECT id, tube, pri, ttr, created, length(body) FROM event WHERE {_UNCHANGED} ORDER BY id
 """  # noqa: S608 - constants
-_LOAD_REST: Final = f"""
-SELECT id, tube, pri, delay, ttr, created, length(body), key, state, due,
+_LOAD_CHANGED: Final = f"""
+SELECT id, tube, pri, ttr, created, length(body), key, state, delay, due,
     reserves, timeouts, releases, buries, kicks
-FROM event WHERE NOT ({_UNTOUCHED}) ORDER BY id
+FROM event WHERE NOT ({_UNCHANGED}) ORDER BY id
 """  # noqa: S608 - constants
 
 # So many rows of the history that have expired are deleted at once, and when there are no more, so
@@ -299,8 +297,8 @@ class SQLiteStore(Store):
             for source, target in execute("SELECT source, target FROM binding"):
                 core.bind(source, target)
             core.sequences.update(execute("SELECT name, number FROM sequence"))
-            core.load(unchanged_events(core, execute(_LOAD_UNTOUCHED)))
-            core.load(changed_events(core, execute(_LOAD_REST)))
+            core.load_unchanged(execute(_LOAD_UNCHANGED))
+            core.load_changed(execute(_LOAD_CHANGED))
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
             promised: int = execute(_PROMISED_ID).fetchone()[0] or 0

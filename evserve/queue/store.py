@@ -6,7 +6,7 @@ reactor's thread, so the writer thread never looks at an event that the core is 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from evserve.events import State
 from evserve.queue.core import Change, Core
-from evserve.queue.model import Action, Event
+from evserve.queue.model import READY, RESERVED, Action, Event
 
 
 _log = Logger()
@@ -201,10 +201,10 @@ class Batch:
                         event.tube.name,
                         int(event.state),
                         event.pri,
-                        event.delay,
+                        change.delay,
                         event.ttr,
                         event.created,
-                        event.due,
+                        change.due,
                         event.key,
                         event.body,
                     )
@@ -240,28 +240,41 @@ class Batch:
 
     def add_counters(self, event: Event) -> None:
         """Add the row of `event` as it is; a reservation does not outlive the server."""
-        state, due = event.state, event.due
-        if state is State.RESERVED:
-            state, due = State.READY, 0.0
-        counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
+        state, delivery = event.state, event.delivery
+        due = delivery.due
+        if state is RESERVED:
+            state, due = READY, 0.0
         self.size += event.size
         self.counters += 1
-        self.updates.append((event.id, int(state), event.pri, event.delay, due, *counts))
+        self.updates.append(
+            (
+                event.id,
+                int(state),
+                event.pri,
+                delivery.delay,
+                due,
+                delivery.reserves,
+                delivery.timeouts,
+                delivery.releases,
+                delivery.buries,
+                delivery.kicks,
+            )
+        )
 
 
 def _update_row(change: Change, target: State) -> UpdateRow:
-    event, action = change.event, change.action
+    action, delivery = change.action, change.event.delivery
     return (
-        event.id,
-        int(State.READY if action is Action.TOUCH else target),
+        change.event.id,
+        int(READY if action is Action.TOUCH else target),
         change.pri,
         change.delay,
         change.due,
-        event.reserves,
-        event.timeouts,
-        event.releases + (action is Action.RELEASE or action is Action.DELAY),
-        event.buries + (action is Action.BURY),
-        event.kicks + (action is Action.KICK),
+        delivery.reserves,
+        delivery.timeouts,
+        delivery.releases + (action is Action.RELEASE or action is Action.DELAY),
+        delivery.buries + (action is Action.BURY),
+        delivery.kicks + (action is Action.KICK),
     )
 
 
@@ -296,26 +309,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
-
-
-def unchanged_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    """Return events that are as they were put, ready and without a key.
-
-    A row is id, tube, priority, delay, ttr, created, size of the body.
-    """
-    tubes = core.tubes
-    for event_id, name, pri, delay, ttr, created, size in rows:
-        tube = tubes.get(name) or core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
-
-
-def changed_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    """Return events from rows that have key, state, due and the five counters as well."""
-    states = tuple(State)
-    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
-        place = (key, states[state], due, None)
-        tube = core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
 def listed(rows: Iterable[Kept], most: int) -> list[Kept]:
