@@ -216,6 +216,9 @@ _RESERVE_PART: Final = 8
 # Bytes that must be free beside the reserve for events to be put again.
 _ROOM: Final = 32 * _PAGE
 
+# The page cache of a connection; a negative number is KiB.
+_CACHE: Final = "PRAGMA cache_size = -8192"
+
 # Milliseconds that a statement waits for another program's lock.
 _BUSY_TIMEOUT: Final = 2000
 
@@ -580,7 +583,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         path, isolation_level=None, check_same_thread=False, cached_statements=300
     )
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
-    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute(_CACHE)
     connection.execute("PRAGMA temp_store = MEMORY")  # the disk of temporary files may be full
     connection.execute(f"PRAGMA journal_size_limit = {MAX_RESERVE}")
     # Debian's SQLite overwrites every page that becomes unused: 15 for a body of 60,000 bytes.
@@ -667,7 +670,7 @@ class DiskReserve:
         self._size = min(MAX_RESERVE, max(self.left, self._affordable()))
         while not self._allocate():  # a quota or a limit on files, which statvfs does not show
             self._size //= 2
-        self._limit_wal()
+        self._grow_wal(self._limit_wal())
 
     def _free(self) -> int:
         disk = os.statvfs(self.path.parent)
@@ -697,9 +700,33 @@ class DiskReserve:
                 os.ftruncate(file.fileno(), size)
                 raise
 
-    def _limit_wal(self) -> None:
-        pages = self._size // _PAGE // (4 if self.is_released else 2)
-        self.writer.execute(f"PRAGMA wal_autocheckpoint = {max(pages, 16)}")
+    def _limit_wal(self) -> int:
+        """Set after how many pages the WAL is checkpointed; returns that number."""
+        pages = max(self._size // _PAGE // (4 if self.is_released else 2), 16)
+        self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        return pages
+
+    def _grow_wal(self, pages: int) -> None:
+        """Make the WAL's file as long as it will become: commits that do so take twice as long.
+
+        SQLite does it, so that its file is valid at any moment: the pages of a transaction that do
+        not fit into its cache go to the WAL at once, and stay there unread after a rollback.
+        """
+        execute = self.writer.execute
+        execute("PRAGMA cache_size = 10")
+        try:
+            execute("BEGIN IMMEDIATE")
+            execute("CREATE TABLE filling (body BLOB)")
+            # And some more: ten stay in the cache, and the last commit writes several.
+            execute("INSERT INTO filling VALUES (zeroblob(?))", ((pages + 32) * _PAGE,))
+            execute("ROLLBACK")
+            # A commit, so that the file is synced now and not with the first put.
+            execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        except sqlite3.Error:  # such as a full disk, which needs the space more
+            if self.writer.in_transaction:
+                execute("ROLLBACK")
+            self._checkpoint()
+        execute(_CACHE)
 
     def _checkpoint(self) -> None:
         with suppress(sqlite3.Error):  # the next write reports it
