@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from evserve.events import ERRORS, State
 from evserve.queue.broker import Broker, Delivered
-from evserve.queue.core import Change, Duplicate
+from evserve.queue.core import Change
 from evserve.queue.model import Client, Event, Refusal
 from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
@@ -257,8 +257,10 @@ class Session:
 
     # Verbs of producers.
 
-    def put(self, pri: int, delay: int, ttr: int, key: str | None, body: bytes) -> _Reply:
-        """Put an event, and copies of it in the tubes bound to its own; also put-key."""
+    def put(
+        self, pri: int, delay: int, ttr: int, body: bytes, *, key: str | None = None
+    ) -> _Reply:
+        """Put an event, and copies of it in the tubes bound to its own."""
         client, broker = self.client, self.broker
         client.is_producer = True
         tube = client.use
@@ -268,16 +270,20 @@ class Session:
         made = broker.core.put(
             tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
+        if isinstance(made, list):
+            self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
+            return None
         if isinstance(made, Refusal):
             # This connection may have made room just now.
             return _HOLD if self._outstanding else made.value
-        if isinstance(made, Duplicate):
-            if not made.is_settled:
-                return self._look_again()
-            # A failed store may hold that event or not: only a restart tells.
-            return _INTERNAL_ERROR if broker.broken else b"EXISTS %d\r\n" % made.id
-        self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
-        return None
+        if not made.is_settled:
+            return self._look_again()
+        # A failed store may hold that event or not: only a restart tells.
+        return _INTERNAL_ERROR if broker.broken else b"EXISTS %d\r\n" % made.id
+
+    def put_key(self, key: str, pri: int, delay: int, ttr: int, body: bytes) -> _Reply:
+        """Put an event, unless its tube has one with its key."""
+        return self.put(pri, delay, ttr, body, key=key)
 
     def advance(self, sequence: str, number: int, *event: Any) -> _Reply:
         """Move a sequence forward and, for advance-put, put an event in the same commit.
@@ -654,6 +660,7 @@ _TIMED: Final = "reserve-with-timeout"
 VERBS: Final[dict[str, _Verb]] = {
     # Producers.
     "put": _Verb(Session.put, counter="put"),
+    "put-key": _Verb(Session.put_key, counter="put"),
     "use": _Verb(Session.use, counter="use"),
     "advance": _Verb(Session.advance),
     "advance-put": _Verb(Session.advance, counter="put"),
