@@ -83,6 +83,7 @@ class Receiver(Protocol):
 class Broker:
     """Runs a core on a store.
 
+    `now` returns the time in seconds since the epoch: delays outlive the process.
     `observe` is called after each commit, `on_broken` when the store has failed and the clients
     of that commit are answered: the service opens it again. `keep`: seconds for which the history
     keeps what any client of the server deletes while it has it reserved, or buries. `draining`: no
@@ -98,6 +99,7 @@ class Broker:
     clock: IReactorTime
     observe: Callable[[Batch, WriteResult], None] | None = None
     on_broken: Callable[[], None] | None = None
+    now: Callable[[], float] = field(init=False)
     draining: bool = field(default=False, init=False)
     keep: float = field(default=0.0, init=False)
     broken: bool = field(default=False, init=False)
@@ -108,6 +110,7 @@ class Broker:
     _woken: dict[Receiver, None] = field(factory=dict, init=False)
     _pumping: bool = field(default=False, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _timer_due: float = field(default=0.0, init=False)
     _closing: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
     _close_waiters: list[Deferred[None]] = field(factory=list, init=False)
@@ -121,17 +124,15 @@ class Broker:
     _expected: int = field(default=0, init=False)
     _is_lone: bool = field(default=False, init=False)
     _flush_call: IDelayedCall | None = field(default=None, init=False)
+    _flush_delay: float = field(default=0.0, init=False)
     _counters_due: float = field(default=0.0, init=False)
     _busy_since: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.now = self.clock.seconds
         if self.store.has_outbox:
             self.outbox = Outbox(self)
             self.outbox.look_soon()
-
-    def now(self) -> float:
-        """The time, in seconds since the epoch: delays outlive the process."""
-        return self.clock.seconds()
 
     def connect(self, receiver: Receiver, watch: Iterable[str] = (DEFAULT_TUBE,)) -> Client:
         """Return the client that `receiver` acts as, which watches the tubes named."""
@@ -150,7 +151,7 @@ class Broker:
     ) -> Delivered | None:
         """Reserve as Core.reserve does, and read the bodies; damaged events are buried."""
         for _ in range(_MAX_DAMAGED):
-            answer = self.core.reserve(client, self.clock.seconds(), timeout, most)
+            answer = self.core.reserve(client, self.now(), timeout, most)
             if answer is None or isinstance(answer, Refusal):
                 return answer
             delivered = self._read(client, answer)
@@ -324,8 +325,11 @@ class Broker:
             return
         if self._timer is None:
             self._timer = self.clock.callLater(max(0.0, when - self.now()), self._timer_fired)
-        elif when < self._timer.getTime():
+        elif when < self._timer_due:
             self._timer.reset(max(0.0, when - self.now()))
+        else:
+            return
+        self._timer_due = when
 
     def _timer_fired(self) -> None:
         self._timer = None
@@ -397,8 +401,11 @@ class Broker:
     def _flush_in(self, delay: float) -> None:
         if self._flush_call is None:
             self._flush_call = self.clock.callLater(delay, self._flush)
-        elif self._flush_call.getTime() > self.clock.seconds() + delay:
+        elif delay >= self._flush_delay or self._flush_call.getTime() <= self.now() + delay:
+            return  # without a look at the clock for each command of a turn
+        else:
             self._flush_call.reset(delay)
+        self._flush_delay = delay
 
     def _flush(self) -> None:
         if self._flush_call is not None and self._flush_call.active():
@@ -420,7 +427,7 @@ class Broker:
             self._batch_written(batch, WriteResult(Outcome.COMMITTED, Outcome.COMMITTED))
 
     def _add_counters(self) -> None:
-        dirty, now = self.core.dirty, self.clock.seconds()
+        dirty, now = self.core.dirty, self.now()
         if not dirty or (now < self._counters_due and not self._closing):
             return
         self._counters_due = now + COUNTERS_LAG
@@ -496,7 +503,7 @@ class Broker:
             _log.info("store: takes changes again")
 
     def _apply(self, batch: Batch, result: WriteResult) -> None:
-        now, core = self.clock.seconds(), self.core
+        now, core = self.now(), self.core
         for on_commit, changes, _ in batch.entries:
             is_put = changes and changes[0].origin is None
             outcome = result.puts if is_put else result.rest

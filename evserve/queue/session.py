@@ -77,9 +77,10 @@ class Session:
 
     transport: a Twisted stream transport.  send: what to call instead of its `write`.
 
-    `_outstanding` counts the replies that wait for a commit. `_busy`: a command is running that
-    the next ones have to wait for. `_blocked`: the client does not read its replies.
-    `_ended`: it sends no more. `_with_tube` and `_in_batch` say how a reserve is answered.
+    `_has_commands`: there may be a command to run. `_outstanding` counts the replies that wait for
+    a commit. `_busy`: a command is running that the next ones have to wait for. `_blocked`: the
+    client does not read its replies. `_ended`: it sends no more. `_with_tube` and `_in_batch` say
+    how a reserve is answered.
     """
 
     broker: Broker
@@ -88,6 +89,7 @@ class Session:
     statistics: Statistics
     client: Client = field(init=False)
     parser: Parser = field(init=False)
+    _has_commands: bool = field(default=False, init=False)
     _held: Command | None = field(default=None, init=False)
     _outstanding: int = field(default=0, init=False)
     _busy: bool = field(default=False, init=False)
@@ -114,20 +116,19 @@ class Session:
         if not self._closed:
             self.broker.tick()
             self.parser.feed(data)
+            self._has_commands = True
             self.resume()
             self.broker.pump()
 
     def resume(self) -> None:
         """Run the commands that can run now, and send the replies that are ready."""
-        self._run_commands()
-        self._flush()
-        reading = self.parser.pending < _MAX_PENDING
-        if reading is not self._reading:
-            self._reading = reading
-            if reading:
-                self.transport.resumeProducing()
-            else:
-                self.transport.pauseProducing()
+        if self._has_commands:
+            self._run_commands()
+        if self._out:
+            self._flush()
+        # Without a command to run, less than a command is pending.
+        if self._has_commands or not self._reading:
+            self._pause_or_read()
         if (self._ended or self._draining) and not self._closed:
             self._close_when_done()
 
@@ -140,6 +141,7 @@ class Session:
             if command is not None:
                 self._held = None
             elif (command := next_command()) is None:
+                self._has_commands = False
                 return
             name, arguments = command
             run, waits, counter = VERBS[name]
@@ -151,6 +153,16 @@ class Session:
                 counts[counter] += 1
             if reply is not None:
                 self._reply(reply)
+
+    def _pause_or_read(self) -> None:
+        """Read no more while too many bytes of commands wait to run."""
+        reading = self.parser.pending < _MAX_PENDING
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
 
     def _reply(self, text: bytes) -> None:
         """Send a reply, behind those that wait for a commit."""

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from evserve.queue.core import Core
+from evserve.queue.model import Event
 from evserve.queue.store import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -32,7 +33,6 @@ from evserve.queue.store import (
     Kept,
     OutboxRow,
     Outcome,
-    PutRow,
     Store,
     StoreError,
     WriteResult,
@@ -365,7 +365,7 @@ class SQLiteStore(Store):
     def _try(self, batch: Batch, *, with_puts: bool) -> Outcome:
         statements = list(_statements(batch, with_puts=with_puts))
         next_id = self._next_id
-        highest = max([row[0] for row in batch.puts], default=0)
+        highest = max([event.id for event in batch.puts], default=0)
         if highest >= next_id:
             next_id = highest + _IDS_AT_ONCE
             statements.append((_NEXT_ID, (next_id,)))
@@ -505,8 +505,8 @@ def _is_damage(error: BaseException) -> bool:
 
 def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequence[Any]]]:
     for start in range(0, len(batch.puts) if with_puts else 0, _MAX_PUT_ROWS):
-        rows = batch.puts[start : start + _MAX_PUT_ROWS]
-        yield _put_statement(len(rows)), _put_values(rows)
+        events = batch.puts[start : start + _MAX_PUT_ROWS]
+        yield _put_statement(len(events)), _put_values(events)
     if batch.taken and with_puts:
         yield _TAKE, (json.dumps(batch.taken),)
     if batch.kept and with_puts:
@@ -523,11 +523,23 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequenc
         yield _BIND if binding.bound else _UNBIND, (binding.source, binding.target)
 
 
-def _put_values(rows: Iterable[PutRow]) -> list[Any]:
+def _put_values(events: Iterable[Event]) -> list[Any]:
     values: list[Any] = []
-    for row in rows:
-        values += row
-        values.append(checksum(row[0], row[-1] or b""))
+    for event in events:
+        body = event.body or b""
+        values += (
+            event.id,
+            event.tube.name,
+            int(event.state),
+            event.pri,
+            event.delay,
+            event.ttr,
+            event.created,
+            event.due,
+            event.key,
+            body,
+            checksum(event.id, body),
+        )
     return values
 
 

@@ -2,7 +2,8 @@
 
 The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
 calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the
-reactor's thread, so the writer thread never looks at an event that the core is changing.
+reactor's thread, so the writer thread never looks at an event that the core is changing; events
+that are being put are in no client's reach, and the store makes their rows.
 """
 
 from collections import deque
@@ -23,8 +24,6 @@ from evserve.queue.model import Action, Event
 
 _log = Logger()
 
-# id, tube, state, priority, delay, ttr, created, due, key, body
-PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | None, bytes | None]
 # id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
 UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
 
@@ -159,7 +158,7 @@ class Batch:
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
-    puts: list[PutRow] = Factory(list)
+    puts: list[Event] = Factory(list)
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
@@ -195,20 +194,7 @@ class Batch:
             event = change.event
             if change.origin is None:
                 self.size += event.size
-                self.puts.append(
-                    (
-                        event.id,
-                        event.tube.name,
-                        int(event.state),
-                        event.pri,
-                        event.delay,
-                        event.ttr,
-                        event.created,
-                        event.due,
-                        event.key,
-                        event.body,
-                    )
-                )
+                self.puts.append(event)
             elif change.target is None:
                 self.deletes.append(event.id)
             else:
