@@ -292,7 +292,18 @@ class Broker:
         """Pass all answers on to clients, then set timers."""
         if self._pumping or self._closed:
             return
-        self._pumping = True
+        if self.core.answers or self._woken:
+            self._pumping = True
+            self._pass_on()
+            self._pumping = False
+        self._schedule_flush()
+        if not self._closing:
+            self._set_timer()
+        elif self._close_waiters and not (self._gathered or self._is_writing or self.core.dirty):
+            self._finish()
+
+    def _pass_on(self) -> None:
+        """Call the receivers that have an answer or were woken, until there are none."""
         core = self.core
         while core.answers or self._woken:
             answers, core.answers = core.answers, []
@@ -301,16 +312,16 @@ class Broker:
                 if receiver is not None:
                     delivered = self._deliver(client, answer, wait)
                     if delivered is not None:
-                        _tell(receiver, receiver.answer, delivered)
+                        try:
+                            receiver.answer(delivered)
+                        except Exception:
+                            _abort(receiver)
             woken, self._woken = self._woken, {}
             for receiver in woken:
-                _tell(receiver, receiver.resume)
-        self._pumping = False
-        self._schedule_flush()
-        if not self._closing:
-            self._set_timer()
-        elif self._close_waiters and not (self._gathered or self._is_writing or core.dirty):
-            self._finish()
+                try:
+                    receiver.resume()
+                except Exception:
+                    _abort(receiver)
 
     def _deliver(self, client: Client, answer: Answer, wait: Wait) -> Delivered | None:
         """Read the bodies of an answer; None if all are damaged and the client waits on."""
@@ -520,10 +531,7 @@ def _ignore(_outcome: Outcome) -> None:
     """Do nothing: no command waits for this commit."""
 
 
-def _tell(receiver: Receiver, call: Callable[..., None], *args: object) -> None:
-    """Call one client's method; an error, even MemoryError, must not affect the others."""
-    try:
-        call(*args)
-    except Exception:
-        _log.failure("client: disconnected, because passing on an answer failed")
-        receiver.abort()
+def _abort(receiver: Receiver) -> None:
+    """Disconnect a client whose method has raised: even a MemoryError must not affect others."""
+    _log.failure("client: disconnected, because passing on an answer failed")
+    receiver.abort()

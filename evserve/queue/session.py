@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -144,13 +144,14 @@ class Session:
                 self._has_commands = False
                 return
             name, arguments = command
-            run, waits, counter = VERBS[name]
-            reply = _HOLD if waits and self._outstanding else run(self, *arguments)
+            verb = VERBS[name]
+            waits = verb.waits and self._outstanding
+            reply = _HOLD if waits else verb.run(self, *arguments)
             if reply is _HOLD:
                 self._held = command
                 return
-            if counter is not None:
-                counts[counter] += 1
+            if verb.counter is not None:
+                counts[verb.counter] += 1
             if reply is not None:
                 self._reply(reply)
 
@@ -179,12 +180,13 @@ class Session:
         # The command has been carried out, whatever becomes of the others in that commit.
         self._committed(text, Outcome.COMMITTED)
 
-    def _reply_on_commit(
+    def _commit(
         self, text: bytes, changes: Sequence[Change], record: Record | None = None
-    ) -> None:
-        """Send a reply when `changes` and `record` have been committed."""
+    ) -> _Reply:
+        """Reply with `text` when `changes` and `record` have been committed."""
         self._outstanding += 1
         self.broker.submit(partial(self._committed, text), changes, record)
+        return None
 
     def _look_again(self) -> _Reply:
         """Run the command again when the next commit has decided about what it looks at."""
@@ -283,8 +285,7 @@ class Session:
             tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
         if isinstance(made, list):
-            self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
-            return None
+            return self._commit(b"INSERTED %d\r\n" % made[0].event.id, made)
         if isinstance(made, Refusal):
             # This connection may have made room just now.
             return _HOLD if self._outstanding else made.value
@@ -407,10 +408,10 @@ class Session:
     def _format(self, answer: Delivered) -> bytes:
         if isinstance(answer, Refusal):
             return answer.value
+        if not self._in_batch:
+            return self._format_event(*answer[0])
         texts = [self._format_event(event, body) for event, body in answer]
-        if self._in_batch:
-            texts.insert(0, b"RESERVED_BATCH %d\r\n" % len(texts))
-        return b"".join(texts)
+        return b"RESERVED_BATCH %d\r\n%b" % (len(texts), b"".join(texts))
 
     def _format_event(self, event: Event, body: bytes) -> bytes:
         if self._with_tube:
@@ -446,8 +447,7 @@ class Session:
     ) -> _Reply:
         """Reply on a commit that also puts a reserved event into the history."""
         kept = self.broker.kept(change, seconds, result=result, error=error)
-        self._reply_on_commit(text, (change,), kept)
-        return None
+        return self._commit(text, (change,), kept)
 
     def release(self, event_id: int, pri: int, delay: int) -> _Reply:
         """Make a reserved event ready or delayed."""
@@ -486,8 +486,7 @@ class Session:
         if isinstance(change, Refusal):
             # This connection may have put or changed the event just now.
             return _HOLD if self._outstanding else change.value
-        self._reply_on_commit(text, (change,))
-        return None
+        return self._commit(text, (change,))
 
     def watch(self, tube: str) -> _Reply:
         """Add `tube` to the watch list."""
@@ -654,7 +653,8 @@ def _kept_object(row: Kept) -> dict[str, Any]:
     return fields
 
 
-class _Verb(NamedTuple):
+@frozen
+class _Verb:
     """The method that runs a verb.
 
     waits: whether it looks at the queue, so that it has to wait until this connection's own

@@ -154,7 +154,8 @@ class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
     size: the bytes of all bodies and results that it writes; an update writes a body again.
-    counters: how many of the updates no command waits for.
+    counters: how many of the updates no command waits for.  is_full: no more entries should be
+    added.
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
@@ -167,11 +168,7 @@ class Batch:
     kept: list[Kept] = Factory(list)
     size: int = 0
     counters: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more entries should be added."""
-        return len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
+    is_full: bool = False
 
     def is_divisible(self, result: WriteResult) -> bool:
         """Whether parts of it may be committed although `result` is that of the whole."""
@@ -203,6 +200,7 @@ class Batch:
         if record is not None:
             self._add_record(record, changes)
         self.entries.append((on_commit, changes, record))
+        self.is_full = len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
 
     def _add_record(self, record: Record, changes: Sequence[Change]) -> None:
         if isinstance(record, Binding):
@@ -231,6 +229,7 @@ class Batch:
             state, due = State.READY, 0.0
         counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
         self.size += event.size
+        self.is_full = self.is_full or self.size >= BATCH_BYTES
         self.counters += 1
         self.updates.append((event.id, int(state), event.pri, event.delay, due, *counts))
 
