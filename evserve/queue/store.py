@@ -2,7 +2,8 @@
 
 The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
 calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the
-reactor's thread, so the writer thread never looks at an event that the core is changing.
+reactor's thread, so the writer thread never looks at an event that the core is changing; events
+that are being put are in no client's reach, and the store makes their rows.
 """
 
 from collections import deque
@@ -23,8 +24,6 @@ from evserve.queue.model import READY, RESERVED, Action, Event
 
 _log = Logger()
 
-# id, tube, state, priority, delay, ttr, created, due, key, body
-PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | None, bytes | None]
 # id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
 UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
 
@@ -155,11 +154,12 @@ class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
     size: the bytes of all bodies and results that it writes; an update writes a body again.
-    counters: how many of the updates no command waits for.
+    counters: how many of the updates no command waits for.  is_full: no more entries should be
+    added.
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
-    puts: list[PutRow] = Factory(list)
+    puts: list[Change] = Factory(list)
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
@@ -168,11 +168,7 @@ class Batch:
     kept: list[Kept] = Factory(list)
     size: int = 0
     counters: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more entries should be added."""
-        return len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
+    is_full: bool = False
 
     def is_divisible(self, result: WriteResult) -> bool:
         """Whether parts of it may be committed although `result` is that of the whole."""
@@ -195,20 +191,7 @@ class Batch:
             event = change.event
             if change.origin is None:
                 self.size += event.size
-                self.puts.append(
-                    (
-                        event.id,
-                        event.tube.name,
-                        int(event.state),
-                        event.pri,
-                        change.delay,
-                        event.ttr,
-                        event.created,
-                        change.due,
-                        event.key,
-                        event.body,
-                    )
-                )
+                self.puts.append(change)
             elif change.target is None:
                 self.deletes.append(event.id)
             else:
@@ -217,6 +200,7 @@ class Batch:
         if record is not None:
             self._add_record(record, changes)
         self.entries.append((on_commit, changes, record))
+        self.is_full = len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
 
     def _add_record(self, record: Record, changes: Sequence[Change]) -> None:
         if isinstance(record, Binding):
@@ -245,6 +229,7 @@ class Batch:
         if state is RESERVED:
             state, due = READY, 0.0
         self.size += event.size
+        self.is_full = self.is_full or self.size >= BATCH_BYTES
         self.counters += 1
         self.updates.append(
             (
