@@ -73,6 +73,18 @@ def use_fast():
     from evserve.web import fast
     from evserve.web.channel import FastChannel
 
+    class Channel(FastChannel):
+        """A channel that also works as tests use it: without a factory, with a clock set late."""
+
+        factory = http.HTTPFactory()
+
+        def connectionMade(self):
+            super().connectionMade()
+            clock = getattr(self.callLater, "__self__", None)
+            if hasattr(clock, "seconds"):
+                self._seconds = clock.seconds
+                self.resetTimeout()
+
     stock_init = server.Site.__init__
 
     def __init__(self, *args, **options):  # noqa: N807 - of the class Site
@@ -80,7 +92,7 @@ def use_fast():
         fast(self)
 
     server.Site.__init__ = __init__
-    http.HTTPChannel = FastChannel
+    http.HTTPChannel = Channel
 
 
 def load(names):

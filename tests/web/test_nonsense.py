@@ -130,6 +130,8 @@ class NonsenseTests(SynchronousTestCase):
             stock_answered = stock_answered[: len(answered)]
         else:
             self.assertEqual(len(whole.requests), len(stock.requests), data)
+            if stock.state == "closed" and stock_answered[len(answered) :] == [b"400"]:
+                return  # its lines are refused one by one; here a head is, at its end
         self.assertEqual(answered, stock_answered, data)
 
     @examples(80)
