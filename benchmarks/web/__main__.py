@@ -143,7 +143,7 @@ def _count(
             if scenario.path not in SYSTEMS[name].lacks:
                 with start_server(command) as server:
                     load = probe(server, scenario)
-                # Few connections, since opening and closing them is counted, too.
+                # Few connections: closing those of the warm-up may be counted.
                 load = evolve(load, connections=min(load.connections, 10))
                 each, answers = count_instructions(program, command, load, seconds)
                 print(f"  {name:18} {each:9.0f} instructions ({answers} answers)", flush=True)
