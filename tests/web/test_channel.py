@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from evserve.web import fast
-from tests.web.sites import REFUSAL, Connection, Held, answer, fast_site
+from tests.web.sites import REFUSAL, Connection, Held, Page, answer, fast_site
 
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -45,6 +45,27 @@ class ReadingTests(SynchronousTestCase):
         page.requests[0].finish()
         self.assertEqual(len(page.requests), 2)
 
+    def test_all_requests_of_one_piece_may_be_slow(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(GET * 2)
+        for request in page.requests:
+            request.finish()
+        self.assertEqual(len(page.requests), 2)
+        connection.send(GET)
+        self.assertEqual(len(page.requests), 3)
+
+    def test_what_arrives_while_a_piece_is_served_is_served(self):
+        class Sending(Page):
+            def render_GET(self, request):
+                if request.uri == b"/":
+                    connection.send(b"GET /more HTTP/1.1\r\n\r\n")
+                return super().render_GET(request)
+
+        connection = Connection(fast_site(Sending()))
+        connection.send(GET)
+        self.assertEqual(connection.received, answer(b"got /") + answer(b"got /more"))
+
     def test_more_than_a_bound_that_waits_pauses_reading(self):
         page = Held()
         connection = Connection(fast_site(page))
@@ -72,6 +93,17 @@ class ReadingTests(SynchronousTestCase):
         connection.send(GET * 3)
         connection.channel.pauseProducing()
         page.requests[0].finish()
+        self.assertEqual(len(page.requests), 1)
+        connection.channel.resumeProducing()
+        self.assertEqual(len(page.requests), 2)
+
+    def test_a_request_in_pieces_waits_while_the_client_does_not_read(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(GET)
+        connection.channel.pauseProducing()
+        page.requests[0].finish()
+        connection.send(*[GET[n : n + 1] for n in range(len(GET))])
         self.assertEqual(len(page.requests), 1)
         connection.channel.resumeProducing()
         self.assertEqual(len(page.requests), 2)
