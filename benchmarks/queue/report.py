@@ -15,6 +15,9 @@ OWN: Final = "evserve"
 Results = Mapping[str, Sequence[Result]]
 """By the names of systems; those of one round stand at one index."""
 
+Measured = Mapping[str, Sequence[object]]
+"""The same with results of any class that has the attributes asked for."""
+
 
 @frozen
 class Goal:
@@ -31,9 +34,9 @@ class Goal:
     at_most: float | None = None
 
 
-def ratio(results: Results, measure: str, own: str, other: str) -> float | None:
+def ratio(results: Measured, measure: str, own: str, other: str) -> float | None:
     """Return the median of the rounds' ratios, None if one of the two was not measured."""
-    get: Callable[[Result], float] = lambda result: float(getattr(result, measure))  # noqa: E731
+    get: Callable[[object], float] = lambda result: float(getattr(result, measure))  # noqa: E731
     pairs = list(zip(results.get(own, ()), results.get(other, ()), strict=False))
     return median(get(mine) / max(get(its), 1e-9) for mine, its in pairs) if pairs else None
 
@@ -53,7 +56,7 @@ def table(title: str, results: Results, own: str = OWN) -> str:
     return "\n".join(lines)
 
 
-def verdict(goal: Goal, scenarios: Mapping[str, Results]) -> str:
+def verdict(goal: Goal, scenarios: Mapping[str, Measured]) -> str:
     """Return a line that says whether a goal is met."""
     wanted = f">= {goal.at_least}" if goal.at_least is not None else f"<= {goal.at_most}"
     what = f"{goal.scenario}: {goal.measure} of {goal.own} {wanted} x {goal.other}"
