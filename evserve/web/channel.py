@@ -112,6 +112,11 @@ class FastChannel(HTTPChannel):
         """The client's and the server's, which would cost a system call for each request."""
         return self.transport.getPeer(), self.transport.getHost()
 
+    @property
+    def has_partial_head(self) -> bool:
+        """Whether a request has begun to arrive that is not in `requests` yet."""
+        return self.persistent and bool(self._data)
+
     # Time-outs: one delayed call for a connection, made again only when it came too early.
 
     @override
