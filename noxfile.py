@@ -23,8 +23,6 @@ nox.options.stop_on_first_error = False
 README_COMMAND = re.search(
     r"<!-- tests -->\n```sh\n(.*)\n```", Path("README.md").read_text(encoding="utf-8")
 )[1]
-# The names of tests below a reason in trial's summary
-SKIPPED = re.compile(r"^\[SKIPPED\]\n.*?\n\n((?:tests\.[\w.]+\n)+)", re.MULTILINE | re.DOTALL)
 FEWER_CRASHES = {"EVSERVE_CRASH_ROUNDS": "5"}  # README's command kills the queue 25 times
 
 
@@ -50,29 +48,6 @@ def fresh_copy(session: nox.Session) -> Iterator[None]:
             yield
 
 
-@nox.session(venv_backend="none")
-def readme(session: nox.Session) -> None:
-    """README's test command on a machine that has Python, a shell, coreutils and nothing else.
-
-    Then what it skipped, with the programs that were missing. Servers run on the default reactor.
-    """
-    files = session.run("dpkg", "-L", "coreutils", external=True, silent=True).split()
-    programs = [path for path in map(Path, files) if path.parent.name in ("bin", "sbin")]
-    with TemporaryDirectory() as folder, fresh_copy(session):
-        for program in programs:
-            Path(folder, program.name).symlink_to(program)
-        Path(folder, "python3").symlink_to(Path(sys.executable).resolve())
-        bare = {"PATH": folder, **FEWER_CRASHES}
-        words = ("/bin/sh", "-c", README_COMMAND)
-        out = session.run(*words, external=True, silent=True, env=bare)
-        print(out)
-        skipped = [name for part in SKIPPED.findall(out) for name in part.split()]
-        if not skipped:
-            session.error("the command skipped nothing: did it have the programs?")
-        trial = (".venv-dev/bin/trial", "-j", "2", *skipped)
-        session.run(*trial, external=True, env=FEWER_CRASHES)
-
-
 @nox.session(python=python("3.13"))
 def pytest_integration(session: nox.Session) -> None:
     """The integration tests under pytest, on the uvloop reactor, with the servers on epoll."""
@@ -81,6 +56,13 @@ def pytest_integration(session: nox.Session) -> None:
         *("pytest", "-q", "--reactor", "uvloop", "tests/integration"),
         env={"EVSERVE_TEST_REACTOR": "epoll", **FEWER_CRASHES},
     )
+
+
+@nox.session(venv_backend="none")
+def readme(session: nox.Session) -> None:
+    """README's test command, word for word; the servers run on the default reactor."""
+    with fresh_copy(session):
+        session.run("/bin/sh", "-c", README_COMMAND, external=True, env=FEWER_CRASHES)
 
 
 @nox.session(python=python("3.13"))
@@ -101,6 +83,19 @@ def asyncio(session: nox.Session) -> None:
         *("tests.reactor", "tests.echo", *(f"tests.integration.test_{name}" for name in servers)),
         env={"EVSERVE_TEST_REACTOR": "asyncio", **FEWER_CRASHES},
     )
+
+
+@nox.session(venv_backend="none")
+def bare(session: nox.Session) -> None:
+    """README's test command on a machine that has Python, a shell, coreutils and nothing else."""
+    files = session.run("dpkg", "-L", "coreutils", external=True, silent=True).split()
+    programs = [path for path in map(Path, files) if path.parent.name in ("bin", "sbin")]
+    with TemporaryDirectory() as folder, fresh_copy(session):
+        for program in programs:
+            Path(folder, program.name).symlink_to(program)
+        Path(folder, "python3").symlink_to(Path(sys.executable).resolve())
+        environment = {"PATH": folder, **FEWER_CRASHES}
+        session.run("/bin/sh", "-c", README_COMMAND, external=True, env=environment)
 
 
 @nox.session(python=python("3.13"))

@@ -118,9 +118,10 @@ def _http_channel(protocol: Any) -> Any:
 def _has_requests(channel: Any) -> bool:
     if hasattr(channel, "streams"):
         return bool(channel.streams)
-    # The channel closes its connection after a request that was not persistent. Otherwise a client
-    # that sends one request after another would keep it open.
-    channel.persistent = False
+    if channel.requests:
+        # The channel closes its connection after a request that was not persistent. Otherwise a
+        # client that sends one request after another would keep it open.
+        channel.persistent = False
     return bool(channel.requests)
 
 
