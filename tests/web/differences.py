@@ -70,6 +70,12 @@ _BY_REASON = {
         "header: a name of 40 kB": REFUSED,
         "a header that does not end": REFUSED,
     },
+    "what surrounds the chunks is limited beside the data, not only line by line": {
+        "chunk: extensions of 900 bytes, 400 times": REFUSED,
+    },
+    "a line break in a reason must not begin a header line": {
+        "answer: broken_reason": "2 seen, 200 200, open",
+    },
     "RFC 9110, 7.6.1: Connection is a list": {
         "connection: close in a list": "1 seen, 200, closed",
         "connection: close without a blank": "1 seen, 200, closed",
