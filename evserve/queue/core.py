@@ -435,8 +435,8 @@ class Core:
         if limit is not None and self.resident_bytes > limit:
             event.body = None
             self.resident_bytes -= event.size
-        tube.add_arrival(event.id)
         self.events[event.id] = event
+        tube.add_arrival(event.id)
         self._file(event, now)
 
     def _forget(self, event: Event) -> None:

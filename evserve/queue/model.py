@@ -387,7 +387,10 @@ class Tube:
         return next(iter(self.buried.values()), None)
 
     def add_arrival(self, event_id: int) -> None:
-        """Count an event and note its arrival, for the age of the oldest and for truncation."""
+        """Count an event, which the index has, and note its arrival.
+
+        That is for the age of the oldest event and for truncation.
+        """
         self.event_count += 1
         self.arrivals.append(event_id)
         if len(self.arrivals) > 2 * self.event_count + STALE_SLACK:
