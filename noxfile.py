@@ -49,11 +49,13 @@ def fresh_copy(session: nox.Session) -> Iterator[None]:
 
 
 @nox.session(python=python("3.13"))
-def pytest_integration(session: nox.Session) -> None:
+@nox.parametrize("half", [0, 1])  # of the files: pytest runs one test at a time
+def pytest_integration(session: nox.Session, half: int) -> None:
     """The integration tests under pytest, on the uvloop reactor, with the servers on epoll."""
     session.install("-e", ".[dev]")
+    files = sorted(map(str, Path("tests/integration").glob("test_*.py")))
     session.run(
-        *("pytest", "-q", "--reactor", "uvloop", "tests/integration"),
+        *("pytest", "-q", "--reactor", "uvloop", *files[half::2]),
         env={"EVSERVE_TEST_REACTOR": "epoll", **FEWER_CRASHES},
     )
 

@@ -4,8 +4,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from evserve.host.process import raise_file_limit
 from evserve.host.workers.messages import current_assignment
 from evserve.plugin import one_line
+
+
+_LEAST_FILES = 48  # open files: without a free descriptor libuv aborts the process
 
 
 def install_default_reactor(twistd: Mapping[str, Any] | None) -> str:
@@ -27,13 +31,15 @@ def install_default_reactor(twistd: Mapping[str, Any] | None) -> str:
     assignment = current_assignment()
     if assignment is not None and not assignment.uvloop:
         return ""  # the supervisor says why
+    if raise_file_limit() < _LEAST_FILES:
+        return ""  # a service that listens will say so
     from evserve.reactor import install_new_reactor
 
     try:
         install_new_reactor()
-    except ModuleNotFoundError:  # it is not installed, as on PyPy
-        return ""
     except Exception as error:  # of any class: uvloop may be broken
+        if isinstance(error, ModuleNotFoundError) and error.name == "uvloop":
+            return ""  # it is not installed, as on PyPy
         return f"uvloop cannot be used: {one_line(error)}"
     return ""
 

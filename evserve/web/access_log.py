@@ -56,7 +56,6 @@ class _Escaped(dict[Any, str]):
 
 
 _escaped = _Escaped()
-_hosts = _Escaped()  # apart, because `python -bb` forbids that text is compared with bytes
 
 
 def combined_line(timestamp: str, request: Any) -> str:
@@ -70,7 +69,7 @@ def combined_line(timestamp: str, request: Any) -> str:
     client = request.client
     is_ip = isinstance(client, (IPv4Address, IPv6Address))
     return (
-        f'"{_hosts[client.host] if is_ip else "-"}" - - {timestamp} '
+        f'"{_escaped[client.host] if is_ip else "-"}" - - {timestamp} '
         f'"{_escaped[request.method]} {_escaped[request.uri]} {_escaped[request.clientproto]}" '
         f"{request.code} {request.sentLength or '-'} "
         f'"{_escaped[referrer[-1] or b"-"] if referrer else "-"}" '
@@ -82,6 +81,8 @@ class _PlainRequests(dict[type, bool]):
     """Tells of a class of requests whether `combined_line` may read what its methods return."""
 
     def __missing__(self, cls: type) -> bool:
+        if len(self) >= 1000:  # noqa: PLR2004 - a program may make classes without end
+            self.clear()
         self[cls] = is_plain = issubclass(cls, http.Request) and all(
             getattr(cls, name) is getattr(http.Request, name)
             for name in ("getHeader", "getClientAddress")

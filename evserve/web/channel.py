@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import protocol
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import (
@@ -35,7 +35,6 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*")
 _CHUNK_OVERHEAD = 16  # bytes beside a body for each of its bytes, over the allowance
 _CHUNK_ALLOWANCE = 128 * 1024  # bytes, the trailer included
 
-_SMALL_HEAD = 1024  # bytes; cannot exceed a limit
 
 _parse = HeadParser().parse
 
@@ -88,7 +87,11 @@ class FastChannel(HTTPChannel):
 
     @override
     def connectionMade(self) -> None:
-        self._seconds = self.factory.reactor.seconds
+        if self.factory is None:  # made by hand
+            from twisted.internet import reactor
+        else:
+            reactor = self.factory.reactor
+        self._seconds = reactor.seconds
         super().connectionMade()
         if hasattr(self.transport, "negotiatedProtocol"):
             self.dataReceived = self._negotiated  # type: ignore[method-assign]
@@ -132,6 +135,11 @@ class FastChannel(HTTPChannel):
     @override
     def getHost(self) -> IAddress:
         return self.addresses[1]
+
+    @property
+    def has_partial_head(self) -> bool:
+        """Whether a request has begun to arrive that is not in `requests` yet."""
+        return self.persistent and bool(self._data)
 
     # Time-outs: one delayed call for a connection, made again only when it came too early.
 
@@ -219,17 +227,14 @@ class FastChannel(HTTPChannel):
                 split_request_line(line)
         except BadHead:
             self._respondToBadRequestAndDisconnect()
-        if len(self._data) > self._longest_head:
+        if self._is_too_large(self._data.removesuffix(b"\r")):
             self._respondToBadRequestAndDisconnect()
 
-    @property
-    def _longest_head(self) -> int:
-        return self.totalHeadersSize + 2 * (self.maxHeaders + 2)  # line ends do not count
-
     def _is_too_large(self, head: bytes) -> bool:
+        """Return whether a limit is exceeded; `HTTPChannel` counts the bytes without line ends."""
         head = head.removeprefix(b"\r\n")
-        lines = head.count(b"\r\n") - 1
-        return lines - 1 > self.maxHeaders or len(head) - 2 * (lines + 1) > self.totalHeadersSize
+        ends = head.count(b"\r\n")
+        return ends - 2 > self.maxHeaders or len(head) - 2 * ends > self.totalHeadersSize
 
     def _serve_waiting(self) -> None:
         """Go on after a request is done, or when the transport takes more."""
@@ -246,7 +251,8 @@ class FastChannel(HTTPChannel):
             self._networkProducer.resumeProducing()
 
     def _take_head(self, head: bytes) -> None:
-        if len(head) > _SMALL_HEAD and self._is_too_large(head):
+        is_large = len(head) > self.maxHeaders or len(head) > self.totalHeadersSize
+        if is_large and self._is_too_large(head):
             self._respondToBadRequestAndDisconnect()
             return
         try:
@@ -345,6 +351,7 @@ class FastChannel(HTTPChannel):
             raise TypeError
         del self.requests[0]
         if not self.persistent:
+            self.setTimeout(None)
             self.loseConnection()
             return
         self._handlingRequest = False
@@ -363,6 +370,11 @@ class FastChannel(HTTPChannel):
             self._serve_waiting()
 
     @override
+    def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
+        self.setTimeout(None)  # nothing calls `connectionLost` of this channel any more
+        super()._protocolUpgradeForWebsockets(protocol)
+
+    @override
     def _respondToBadRequestAndDisconnect(self) -> None:
         super()._respondToBadRequestAndDisconnect()
         self.persistent = False
@@ -371,7 +383,7 @@ class FastChannel(HTTPChannel):
         self.dataReceived = _ignore  # type: ignore[method-assign]
 
     @override
-    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.persistent = False  # what is left is not served
         self._data, self._start = b"", 0

@@ -73,6 +73,8 @@ class _PlainClasses(dict[type, bool]):
     """Tells of a class of resources whether it is File or does what File does."""
 
     def __missing__(self, cls: type) -> bool:
+        if len(self) >= 1000:  # noqa: PLR2004 - a program may make classes without end
+            self.clear()
         self[cls] = is_plain = (
             issubclass(cls, File)
             and not _IEncodingResource.implementedBy(cls)
@@ -104,9 +106,9 @@ def find_resource(request: "FastRequest", resource: Any) -> Any:
 
     resource: the root of the site.
     """
-    postpath = request.postpath
     may_be_file = request.method in (b"GET", b"HEAD")
     while True:
+        postpath = request.postpath  # which `getChild` may have replaced
         if (
             may_be_file
             and _plain_classes[type(resource)]

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.queue import beanstalkd
 from benchmarks.queue.job import Job, Outcome, Tally, quantiles, sent_at
 from benchmarks.queue.measure import Result, middle
 from benchmarks.queue.postgres import GOALS, SCENARIOS
@@ -163,3 +164,21 @@ class MeasurementsTests(SynchronousTestCase):
     def test_they_survive_the_file(self):
         found = Measurements(2, {Point("put", 1): result(10), Point("cycle"): result(9)})
         self.assertEqual(Measurements.from_json(found.to_json()), found)
+
+
+class BeanstalkdTests(SynchronousTestCase):
+    def test_each_goal_is_about_servers_that_its_scenario_measures(self):
+        servers = {
+            each.title: {kind.name for kind in each.servers} for each in beanstalkd.SCENARIOS
+        }
+        for goal in beanstalkd.GOALS:
+            self.assertLessEqual({goal.own, goal.other}, servers[goal.scenario])
+
+    def test_a_table_has_the_ratios_to_the_first_server(self):
+        results = {
+            "beanstalkd": [beanstalkd.Result(100.0, 1.0, 2.0, 5.0)],
+            "evserve": [beanstalkd.Result(50.0, 1.0, 2.0, 10.0)],
+        }
+        rows = [row.split() for row in beanstalkd.table("put", results).splitlines()]
+        self.assertEqual(rows[2], ["beanstalkd", "100", "1", "2", "5.0", "1.00", "1.00"])
+        self.assertEqual(rows[3], ["evserve", "50", "1", "2", "10.0", "0.50", "2.00"])

@@ -24,6 +24,8 @@ class DefaultReactorTests(SynchronousTestCase):
         self.installed = 0
         self.error = None
         self.patch(evserve.reactor, "install_new_reactor", self.install)
+        self.limit = 1024
+        self.patch(reactor, "raise_file_limit", lambda: self.limit)
         self.assignment = None
         self.patch(reactor, "current_assignment", lambda: self.assignment)
         modules = patch.dict(sys.modules)
@@ -71,18 +73,24 @@ class DefaultReactorTests(SynchronousTestCase):
         )
 
     def test_without_uvloop_nothing_is_said(self):
-        self.error = ModuleNotFoundError("No module named 'uvloop'")
+        self.error = ModuleNotFoundError("No module named 'uvloop'", name="uvloop")
         self.check(1)
 
     def test_if_uvloop_is_broken_the_cause_is_told(self):
         self.error = ImportError("undefined symbol")
         self.check(1, "uvloop cannot be used: ImportError: undefined symbol")
+        self.error = ModuleNotFoundError("No module named 'uvloop.loop'", name="uvloop.loop")
+        self.check(2, "uvloop cannot be used: ModuleNotFoundError: No module named 'uvloop.loop'")
 
     def test_a_worker_follows_its_supervisor(self):
         self.assignment = Assignment(1, {}, uvloop=False)
         self.check(0)
         self.assignment = Assignment(1, {}, uvloop=True)
         self.check(1)
+
+    def test_too_few_open_files_for_it_are_left_to_twisteds_own(self):
+        self.limit = 18
+        self.check(0)
 
     def test_a_daemon_has_it_only_on_linux(self):
         self.patch(sys, "platform", "darwin")

@@ -291,6 +291,11 @@ class HooksTests(Case):
         self.assertIn("192.0.2.77", self.lines(cls=Proxied))
         self.assertIn("named", self.lines(cls=Named))
 
+    def test_no_end_of_classes_is_kept(self):
+        for _ in range(3000):
+            self.assertTrue(access_log._plain_requests[type("Own", (Request,), {})])
+        self.assertLessEqual(len(access_log._plain_requests), 1000)
+
     def test_a_file_is_closed_after_its_last_line(self):
         path = self.mktemp()
         site = self.start(logPath=path)

@@ -1,6 +1,6 @@
 """Behaviour of `HeadParser`."""
 
-from contextlib import suppress
+import contextlib
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,7 +26,7 @@ class HeadTests(SynchronousTestCase):
             b"A : invalid",
         ):
             for version in (b"1.1", b"1.0"):
-                with suppress(BadHead):
+                with contextlib.suppress(BadHead):
                     self.parse(b"POST / HTTP/" + version + b"\r\n" + line + b"\r\n\r\n")
                 parts = self.parse(b"GET / HTTP/1.1\r\nA: b\r\n\r\n")
                 self.assertEqual(parts, (b"GET", b"/", b"HTTP/1.1", {b"A": [b"b"]}, 0), line)

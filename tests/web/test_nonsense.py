@@ -134,12 +134,12 @@ class NonsenseTests(SynchronousTestCase):
                 return  # its lines are refused one by one; here a head is, at its end
         self.assertEqual(answered, stock_answered, data)
 
-    @examples(80)
+    @examples(150)
     @given(PIPELINES, CUTS)
     def test_valid_requests(self, data, cuts):
         self.compare(data, cuts)
 
-    @examples(250)
+    @examples(400)
     @given(mutated(), CUTS)
     def test_requests_with_faults(self, data, cuts):
         self.compare(data, cuts)
@@ -149,7 +149,7 @@ class NonsenseTests(SynchronousTestCase):
     def test_nonsense(self, data, cuts):
         self.compare(data, cuts)
 
-    @examples(120)
+    @examples(200)
     @given(NONSENSE, CUTS)
     def test_nonsense_for_a_body(self, data, cuts):
         self.compare(post(b"Transfer-Encoding: chunked", body=data), cuts)
@@ -177,7 +177,7 @@ class EndlessTests(SynchronousTestCase):
         return taken, state, sent
 
     def assert_ends(self, start, piece):
-        for size in (len(piece), 3000):
+        for size in (100, 3000):
             taken, state, _ = self.takes(start, (piece * size)[:size])
             self.assertLess(taken, KEPT)
             self.assertEqual(state, "closed")

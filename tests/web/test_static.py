@@ -16,7 +16,7 @@ from twisted.web.server import Site
 from zope.interface import alsoProvides, implementer
 
 from evserve.web import fast
-from evserve.web.static import SMALL
+from evserve.web.static import SMALL, _plain_classes
 
 
 PEER = IPv4Address("TCP", "127.0.0.1", 1234)
@@ -348,6 +348,22 @@ class FolderTests(DifferentialCase):
         self.is_fast(b"/c/d.txt", root=root)
         self.is_stock(b"/b/none", root=root)
 
+    def test_a_resource_on_the_way_may_replace_the_rest_of_the_path(self):
+        self.write("b/c.txt", b"content")
+
+        class Rewriting(Resource):
+            def getChild(self, name, request):
+                request.postpath = [b"b", b"c.txt"]
+                return self.inner
+
+        def root():
+            made = Rewriting()
+            made.inner = self.root()
+            return made
+
+        self.is_fast(b"/anything", root=root)
+        self.is_fast(b"/any/thing", root=root)
+
     def test_the_root_of_the_file_system(self):
         self.write("a.txt")
         path = str(self.folder.resolve() / "a.txt").encode()
@@ -413,6 +429,14 @@ class OtherKindsTests(DifferentialCase):
             head, _, body = answer.partition(b"\r\n\r\n")
             self.assertEqual(body, b"x" * size)
             self.assertIn(b"Content-Length: %d\r\n" % size, head)
+
+
+class ClassTests(SynchronousTestCase):
+    def test_no_end_of_classes_is_kept(self):
+        for _ in range(3000):
+            self.assertTrue(_plain_classes[type("Own", (static.File,), {})])
+            self.assertFalse(_plain_classes[type("Own", (Resource,), {})])
+        self.assertLessEqual(len(_plain_classes), 1000)
 
 
 class SubclassTests(DifferentialCase):
