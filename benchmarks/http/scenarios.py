@@ -53,7 +53,7 @@ SCENARIOS = (
         20_000,
         100,
         (
-            Goal("cpu", "aiohttp", at_most=0.75),
+            Goal("cpu", "aiohttp", at_most=0.65),
             Goal("rate", "aiohttp", at_least=1.2),
             Goal("rate", "treq", at_least=4.0),
         ),
