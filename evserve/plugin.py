@@ -193,12 +193,17 @@ class Schedule:
         return next_tick
 
 
-@implementer(IServicePlugin)
+@implementer(IPlugin, IServicePlugin)
 @frozen
 class ServiceMakerPlugin:
-    """Adapts any `twistd` plugin to a service, which keeps its own options and ports."""
+    """Adapts any `twistd` plugin to a service, which keeps its own options and ports.
+
+    In a plugin file it makes a service of evserve alone that is written like a `twistd` plugin.
+    replaces: the module of the `twistd` plugin of the same name that it takes the place of.
+    """
 
     maker: IServiceMaker
+    replaces: str = field(default="", kw_only=True)
     listens: bool = field(default=False, init=False)
     stateless: bool = field(default=False, init=False)
 
@@ -318,9 +323,15 @@ def discover(package: ModuleType = twisted.plugins) -> Catalogue:
             except Exception as error:  # from an attribute of a plugin
                 broken.append(BrokenPlugin(name, path, one_line(error)))
     found.sort(key=lambda each: isinstance(each.plugin, ServiceMakerPlugin))
+    replaced = {
+        (each.plugin.name, each.plugin.replaces)
+        for each in found
+        if isinstance(each.plugin, ServiceMakerPlugin)
+    }
     services: dict[str, FoundService] = {}
     for each in found:
-        _claim(services, "name", each.plugin.name, each, broken)
+        if (each.plugin.name, each.plugin.module) not in replaced:
+            _claim(services, "name", each.plugin.name, each, broken)
     return Catalogue(
         dict(sorted(services.items())),
         tuple(broken),

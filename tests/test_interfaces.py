@@ -1,6 +1,7 @@
 """Classes provide the interfaces that they declare."""
 
 import importlib
+import io
 import pkgutil
 from inspect import isclass
 
@@ -9,7 +10,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IProt
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import ILogFilterPredicate
+from twisted.logger import ILogObserver
 from twisted.plugin import IPlugin
 from twisted.plugins import evserve_command, evserve_echo
 from twisted.trial.unittest import SynchronousTestCase
@@ -86,7 +87,7 @@ class ImplementerTests(SynchronousTestCase):
             (IService, ListenerService(host, {}, limiter)),
             (IService, MemoryListener({}, Factory())),
             (IService, root),
-            (ILogFilterPredicate, logs.drop_noise),
+            (ILogObserver, logs.file_observer(io.StringIO(), "text")),
             (IServicePlugin, command.SERVICES),
             (IServicePlugin, evserve_echo.echo),
             (IServicePlugin, ServiceMakerPlugin(evserve_command.evserve)),

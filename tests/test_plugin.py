@@ -4,7 +4,7 @@ import importlib
 import subprocess
 import sys
 
-from twisted.application.service import IService, Service, ServiceMaker
+from twisted.application.service import IService, IServiceMaker, Service, ServiceMaker
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -38,6 +38,12 @@ def makeService(options, host):
 MAKER = """
 from twisted.application.service import ServiceMaker
 stock = ServiceMaker("Stock service", "twisted.web.tap", "A web server.", {!r})
+"""
+
+STAND_IN = """
+from twisted.application.service import ServiceMaker
+from evserve.plugin import ServiceMakerPlugin
+it = ServiceMakerPlugin(ServiceMaker("x", "own", "x", "same"), replaces="twisted.web.tap")
 """
 
 HOSTILE = """
@@ -125,6 +131,32 @@ class DiscoveryTests(Case):
         self.plugins.plugin("a_first", MAKER.format("same"))
         mine = self.plugins.plugin("b_second", f"{SERVICE}it = ServicePlugin('same', 'x', '')")
         self.assertEqual(self.discover().services["same"].path, mine)
+
+    def test_a_plugin_takes_the_place_of_the_twistd_plugin_that_it_replaces(self):
+        for first, second in ((MAKER.format("same"), STAND_IN), (STAND_IN, MAKER.format("same"))):
+            self.plugins = PluginFolder(self)
+            paths = [self.plugins.plugin(*each) for each in (("a", first), ("b", second))]
+            catalogue = self.discover()
+            self.assertEqual(catalogue.services["same"].path, paths[first is not STAND_IN])
+            self.assertEqual(catalogue.services["same"].plugin.module, "own")
+            self.assertEqual(catalogue.broken, ())
+
+    def test_it_is_in_conflict_with_all_others_of_that_name(self):
+        for other in (
+            MAKER.format("same").replace("twisted.web.tap", "another.tap"),
+            f"{SERVICE}it = ServicePlugin('same', 'x', '')",
+        ):
+            self.plugins = PluginFolder(self)
+            self.plugins.plugin("a", other)
+            stand_in = self.plugins.plugin("b", STAND_IN)
+            self.plugins.plugin("c", MAKER.format("same"))
+            catalogue = self.discover()
+            self.assertEqual([each.path for each in catalogue.broken], [stand_in])
+
+    def test_it_is_no_plugin_of_twistd(self):
+        self.plugins.plugin("b", STAND_IN)
+        plugin = self.discover().services["same"].plugin
+        self.assertFalse(IServiceMaker.providedBy(plugin))  # which getPlugins asks for
 
     def test_added_folders_are_searched_last_and_stay_unknown_to_twisted(self):
         self.plugins.plugin("a", f"{SERVICE}it = ServicePlugin('same', 'x', '')")

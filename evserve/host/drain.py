@@ -1,7 +1,8 @@
 """Which connections have work in flight when the process stops.
 
 A protocol that provides IDrainable knows it itself. Of any other the host knows what the kernel
-and the transport tell, and what Twisted's own HTTP and FTP protocols say about themselves.
+and the transport tell, and what Twisted's own HTTP and FTP protocols, and the HTTP channel of
+`evserve.web`, say about themselves.
 """
 
 import socket
@@ -118,10 +119,12 @@ def _http_channel(protocol: Any) -> Any:
 def _has_requests(channel: Any) -> bool:
     if hasattr(channel, "streams"):
         return bool(channel.streams)
-    # The channel closes its connection after a request that was not persistent. Otherwise a client
-    # that sends one request after another would keep it open.
-    channel.persistent = False
-    return bool(channel.requests)
+    if channel.requests:
+        # The channel closes its connection after a request that was not persistent. Otherwise a
+        # client that sends one request after another would keep it open.
+        channel.persistent = False
+        return True
+    return getattr(channel, "has_partial_head", False)  # of evserve.web, which may not be imported
 
 
 def _is_sending(transport: Any, quiet: bool) -> bool:

@@ -11,24 +11,23 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from json import dumps
 from pathlib import Path, PurePath
 from typing import Any, TextIO
 
+from attrs import frozen
 from twisted.logger import (
-    FileLogObserver,
-    FilteringLogObserver,
-    ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevel,
-    PredicateResult,
     eventAsJSON,
     eventAsText,
-    textFileLogObserver,
+    formatEventAsClassicLogText,
 )
 from twisted.python.failure import Failure
-from zope.interface import provider
+from zope.interface import implementer
 
 
 # Twisted's lines that say nothing, or less than a line of evserve about the same thing. A factory
@@ -37,6 +36,9 @@ _NOISE = re.compile(
     r"evserve \w+( \(\w+\))* starting on |\((TCP|UNIX|TLS|UDP) Port .* Closed\)$"
     r"|(Starting|Stopping) factory |Main loop terminated|Unable to write to plugin cache"
 )
+
+# In what is printed of an event, the places of its time and its text.
+_TIME_MARK, _LINE_MARK = "@time@", "@line@"
 
 _PLAIN_KEYS = ("log_time", "log_level", "log_namespace")
 
@@ -97,7 +99,7 @@ def make_observer(
     stream: Any = log_file
     if log_file is not None:
         if log_format == "text":
-            return textFileLogObserver(stream)
+            return _FileObserver(stream, formatEventAsClassicLogText, drops_noise=False)
     elif twistd.get("logfile") != "-":
         stream = sys.stderr
     elif log_format == "json":
@@ -110,8 +112,42 @@ def make_observer(
 def file_observer(stream: TextIO, log_format: str) -> ILogObserver:
     """Return an observer that writes to `stream` and drops noise."""
     form = _clearing if _is_terminal(stream) else format_event
-    inner = FileLogObserver(stream, format_json if log_format == "json" else form)
-    return FilteringLogObserver(inner, [drop_noise])
+    return _FileObserver(stream, format_json if log_format == "json" else form)
+
+
+@implementer(ILogObserver)
+@frozen
+class _FileObserver:
+    stream: TextIO
+    form: Callable[[LogEvent], str | None]
+    drops_noise: bool = True
+
+    def __call__(self, event: LogEvent) -> None:
+        if not (self.drops_noise and is_noise(event)):
+            self._write(self.form(event))
+
+    def observe_lines(self, event: LogEvent, rows: Sequence[tuple[float, str]]) -> None:
+        """Print an event for each row, which is its `log_time` and `log_io`, a line.
+
+        event: what they have in common; the line is its text. The access log of a web site calls
+        this, because an event is formatted once for many lines.
+        """
+        texts: list[str] = []
+        if self.form is format_json:
+            marked = format_json({"log_io": _LINE_MARK, **event, "log_time": _TIME_MARK})
+            for at, line in rows:
+                text = marked.replace(f'"{_TIME_MARK}"', repr(at))
+                texts.append(text.replace(_LINE_MARK, dumps(line)[1:-1]))
+        else:
+            for second, group in groupby(rows, lambda row: int(row[0])):
+                text = self.form({"log_io": _LINE_MARK, **event, "log_time": second}) or ""
+                texts += [text.replace(_LINE_MARK, line) for _, line in group if line]
+        self._write("".join(texts))
+
+    def _write(self, text: str | None) -> None:
+        if text:
+            self.stream.write(text)
+            self.stream.flush()
 
 
 def format_json(event: LogEvent) -> str:
@@ -151,13 +187,8 @@ def _clearing(event: LogEvent) -> str:
     return format_event(event).replace("\n", "\x1b[K\n")
 
 
-@provider(ILogFilterPredicate)
-def drop_noise(event: LogEvent) -> Any:
-    """Drop `twistd`'s lines about itself, and those that the host replaces with its own."""
-    return PredicateResult.no if _is_noise(event) else PredicateResult.maybe
-
-
-def _is_noise(event: LogEvent) -> bool:
+def is_noise(event: LogEvent) -> bool:
+    """Return whether an event is `twistd`'s about itself, or one that the host replaces."""
     if str(event.get("log_namespace")).endswith("AppLogger"):
         return True
     if _NOISE.match(str(event.get("log_text") or event.get("log_format") or "")):

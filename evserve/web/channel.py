@@ -129,6 +129,11 @@ class FastChannel(HTTPChannel):
     def getHost(self) -> IAddress:
         return self.addresses[1] if self.addresses else self.transport.getHost()
 
+    @property
+    def has_partial_head(self) -> bool:
+        """Whether a request has begun to arrive that is not in `requests` yet."""
+        return self.persistent and bool(self._data)
+
     # Time-outs: one delayed call for a connection, made again only when it came too early.
 
     @override

@@ -20,6 +20,7 @@ from evserve.web.head import (
     status_line,
     write_head,
 )
+from evserve.web.static import find_resource
 
 
 if TYPE_CHECKING:
@@ -121,11 +122,9 @@ class FastRequest(server.Request):
         try:
             if type(site).getResourceFor is _get_resource_for:
                 self.sitepath: list[bytes] = []
-                resource = site.resource
-                while self.postpath and not resource.isLeaf:
-                    name = self.postpath.pop(0)
-                    self.prepath.append(name)
-                    resource = resource.getChildWithDefault(name, self)
+                resource = find_resource(self, site.resource)
+                if resource is None:  # a small file, which is sent
+                    return
             else:
                 resource = site.getResourceFor(self)
             if _IEncodingResource.providedBy(resource):

@@ -14,6 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from evserve.host.drain import ANSWER_TIME, PATIENCE, QUIET, Traffic, in_flight, lowest_transport
+from evserve.web import fast
 from tests.host.timed_transport import Handle, TimedTransport
 
 
@@ -122,16 +123,27 @@ class Never(Resource):
 class HTTPTests(SynchronousTestCase):
     def setUp(self):
         self.resource = Never()
-        self.protocol = Site(self.resource).buildProtocol(None)
+        self.protocol = self.site().buildProtocol(None)
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
         self.addCleanup(self.protocol.connectionLost, None)
+
+    def site(self):
+        return Site(self.resource)
 
     def flies(self):
         return in_flight(self.protocol, self.transport)
 
     def test_between_requests_it_is_idle(self):
         self.assertFalse(self.flies())
+
+    def test_a_request_whose_head_arrives_meanwhile_is_served(self):
+        self.protocol.dataReceived(b"GET / HTTP/1.1\r\nHo")
+        self.flies()
+        self.protocol.dataReceived(b"st: x\r\n\r\n")
+        self.assertTrue(self.flies())
+        self.resource.request.finish()
+        self.assertTrue(self.transport.disconnecting)
 
     def test_until_the_response_is_complete_it_is_in_flight(self):
         self.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -154,3 +166,10 @@ class HTTPTests(SynchronousTestCase):
         channel.requests = [object()]
         wrapper = ProtocolWrapper(WrappingFactory(None), channel)
         self.assertTrue(in_flight(wrapper, StringTransport()))
+
+
+class FastHTTPTests(HTTPTests):
+    """The same of evserve's own channel."""
+
+    def site(self):
+        return fast(super().site())

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from twisted.logger import Logger, LogLevel, PredicateResult, globalLogPublisher
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.plugin import getCache
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host.logs import (
     LogFile,
-    drop_noise,
     file_observer,
     format_event,
+    is_noise,
     make_observer,
     open_log_file,
 )
@@ -80,11 +80,60 @@ class FormatJSONTests(SynchronousTestCase):
         self.assertEqual(line["log_namespace"], "evserve.host")
 
 
+class LinesTests(SynchronousTestCase):
+    """Many lines at once are printed as their events would be."""
+
+    rows = ((0.25, "a"), (0.5, 'b "\\ @line@ @time@'), (1.0, ""), (61.5, "ü"), (61.75, "a"))
+
+    def check(self, make):
+        event = {"log_format": "{log_io}", "log_level": LogLevel.info, "log_source": None}
+        written = []
+        for each in ("events", "lines"):
+            stream = io.StringIO()
+            observer = make(stream)
+            if each == "lines":
+                observer.observe_lines(event, self.rows)
+            else:
+                for at, line in self.rows:
+                    observer({"log_io": line, **event, "log_time": at})
+            written.append(stream.getvalue())
+        self.assertEqual(written[0], written[1])
+        return written[0]
+
+    def test_text(self):
+        self.assertEqual(self.check(lambda stream: file_observer(stream, "text")).count("\n"), 4)
+
+    def test_json(self):
+        text = self.check(lambda stream: file_observer(stream, "json"))
+        lines = [json.loads(line) for line in text.splitlines()]
+        self.assertEqual([(each["log_time"], each["message"]) for each in lines], list(self.rows))
+
+    def test_on_a_terminal(self):
+        def make(stream):
+            stream.isatty = lambda: True
+            self.patch(sys, "stderr", stream)
+            return file_observer(stream, "text")
+
+        self.patch(os, "environ", {"TERM": "xterm"})
+        self.assertIn("\x1b[K\n", self.check(make))
+
+    def test_in_the_text_of_twistd(self):
+        path = Path(self.mktemp())
+
+        def make(stream):
+            path.unlink(missing_ok=True)
+            twistd = {"nodaemon": 1, "logfile": str(path)}
+            stream.getvalue = path.read_text
+            return make_observer(twistd, "text", open_log_file(twistd))
+
+        self.assertIn("[-#info] a\n", self.check(make))
+
+
 class NoiseTests(SynchronousTestCase):
     def dropped(self, text, **how):
         events = []
         logged(events.append, text, **how)
-        return drop_noise(events[0]) is PredicateResult.no
+        return is_noise(events[0])
 
     def test_noise_is_dropped(self):
         for text in (
