@@ -322,7 +322,8 @@ class FastChannel(HTTPChannel):
         end = len(data) - len(self._after_body)
         if isinstance(decoder, _ChunkedTransferDecoder):
             self._chunk_credit -= end - start
-            if self._chunk_credit < 0 or not _are_trailers(decoder):
+            is_invalid = self._decoder is None and not _are_trailers(decoder)
+            if is_invalid or self._chunk_credit < 0:
                 self._respondToBadRequestAndDisconnect()
                 return len(data)
         if self._decoder is None:
