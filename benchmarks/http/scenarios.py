@@ -48,7 +48,7 @@ IDEAL = "ideal"
 """Stands for what the delay of the server allows."""
 
 GOALS = (
-    Goal("1 KiB", "cpu", "evserve", "aiohttp", at_most=0.75),
+    Goal("1 KiB", "cpu", "evserve", "aiohttp", at_most=0.65),
     Goal("1 KiB", "rate", "evserve", "aiohttp", at_least=1.2),
     Goal("1 KiB", "rate", "evserve", "treq", at_least=4.0),
     Goal("100 ms", "rate", "evserve", IDEAL, at_least=0.7),

@@ -43,7 +43,7 @@ class ReportTests(SynchronousTestCase):
         rows = {"evserve": [row(1)], "treq": [row(5)]}
         text = table(scenario("1 KiB"), JOB, rows)
         self.assertIn("rate of evserve >= 4.0 x treq: 5.00 met", text)
-        self.assertIn("cpu of evserve <= 0.75 x aiohttp: not measured", text)
+        self.assertIn("cpu of evserve <= 0.65 x aiohttp: not measured", text)
         self.assertNotIn("curl", text)
 
     def test_the_ideal_is_what_the_delay_allows(self):
