@@ -49,18 +49,20 @@ def fresh_copy(session: nox.Session) -> Iterator[None]:
 
 
 @nox.session(python=python("3.13"))
-def pytest_integration(session: nox.Session) -> None:
-    """The integration tests under pytest, on the uvloop reactor; all programs they start, too."""
+@nox.parametrize("half", [0, 1])  # of the files: pytest runs one test at a time
+def pytest_integration(session: nox.Session, half: int) -> None:
+    """The integration tests under pytest, on the uvloop reactor, with the servers on epoll."""
     session.install("-e", ".[dev]")
+    files = sorted(map(str, Path("tests/integration").glob("test_*.py")))
     session.run(
-        *("pytest", "-q", "--reactor", "uvloop", "tests/integration"),
-        env={"EVSERVE_TEST_REACTOR": "uvloop", **FEWER_CRASHES},
+        *("pytest", "-q", "--reactor", "uvloop", *files[half::2]),
+        env={"EVSERVE_TEST_REACTOR": "epoll", **FEWER_CRASHES},
     )
 
 
 @nox.session(venv_backend="none")
 def readme(session: nox.Session) -> None:
-    """README's test command, word for word."""
+    """README's test command, word for word; the servers run on the default reactor."""
     with fresh_copy(session):
         session.run("/bin/sh", "-c", README_COMMAND, external=True, env=FEWER_CRASHES)
 
@@ -73,15 +75,15 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(python=python("3.12"))
-def uvloop(session: nox.Session) -> None:
-    """The tests of the reactor, and of some servers on it, under trial."""
+def asyncio(session: nox.Session) -> None:
+    """Some servers on Twisted's asyncio reactor, and the tests of reactors, under trial."""
     session.install("-e", ".[dev]")
-    servers = ("reactor", "echo", "server", "queue_server", "workers")
+    servers = ("default_reactor", "reactor", "echo", "server", "queue_server")
     session.run(
         *("trial", "--reactor=uvloop", "-j", "2"),
         *("--temp-directory", str(Path(session.create_tmp(), "trial"))),
         *("tests.reactor", "tests.echo", *(f"tests.integration.test_{name}" for name in servers)),
-        env={"EVSERVE_TEST_REACTOR": "uvloop", **FEWER_CRASHES},
+        env={"EVSERVE_TEST_REACTOR": "asyncio", **FEWER_CRASHES},
     )
 
 

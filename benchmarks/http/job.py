@@ -1,29 +1,16 @@
 """The job of a client process, and its outcome."""
 
-import json
 import re
 import time
 from pathlib import Path
-from typing import Self
 
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
 
-
-class _Json:
-    """Passes an attrs object through a pipe."""
-
-    def to_json(self) -> str:
-        """Return what `from_json` reads."""
-        return json.dumps(asdict(self))  # type: ignore[arg-type]  # the subclasses are attrs
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the object that `to_json` wrote."""
-        return cls(**json.loads(text))
+from benchmarks.json_line import JsonLine
 
 
 @frozen
-class Job(_Json):
+class Job(JsonLine):
     """Fetch `url` `requests` times over `connections`, or once, with the body saved to `save`."""
 
     url: str
@@ -34,7 +21,7 @@ class Job(_Json):
 
 
 @frozen
-class Outcome(_Json):
+class Outcome(JsonLine):
     """Seconds of wall time and of CPU, bytes of peak memory, number of failed requests."""
 
     seconds: float

@@ -1,6 +1,5 @@
 """What a client process is told, what it answers, and how it counts."""
 
-import json
 import os
 import sys
 import time
@@ -9,9 +8,11 @@ from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
 from threading import Thread
-from typing import Final, Self
+from typing import Final
 
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
+
+from benchmarks.json_line import JsonLine
 
 
 SAMPLES: Final = 1000
@@ -21,21 +22,8 @@ WARM_UP: Final = 0.7
 """Seconds of load before the clocks start, for all loads but `take`, which would use it up."""
 
 
-class _Json:
-    """Passes an attrs object through a pipe, in one line."""
-
-    def to_json(self) -> str:
-        """Return what `from_json` reads."""
-        return json.dumps(asdict(self))  # type: ignore[arg-type]  # the subclasses are attrs
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the object that `to_json` wrote."""
-        return cls(**json.loads(text))
-
-
 @frozen
-class Job(_Json):
+class Job(JsonLine):
     """The load that one process puts on a system.
 
     what: `put`; `take`, which reserves, handles and acknowledges what is there already; or
@@ -73,7 +61,7 @@ def sent_at(body: bytes) -> float:
 
 
 @frozen
-class Outcome(_Json):
+class Outcome(JsonLine):
     """Operations between the clocks, the seconds they took, seconds of CPU, and latencies.
 
     latencies: SAMPLES quantiles at most, in seconds.

@@ -10,11 +10,12 @@ from typing import Final
 
 from attrs import frozen
 
+from benchmarks.goals import Goal, verdict
 from benchmarks.queue.cluster import Cluster
 from benchmarks.queue.job import Job
 from benchmarks.queue.measure import Result, Store, take_turns
 from benchmarks.queue.redis_server import Redis
-from benchmarks.queue.report import Goal, table, verdict
+from benchmarks.queue.report import table
 from benchmarks.queue.systems import SYSTEMS
 
 

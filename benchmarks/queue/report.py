@@ -1,44 +1,17 @@
-"""Medians, ratios and goals as text."""
+"""Medians and ratios as text."""
 
-from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
-
+from benchmarks.goals import ratio
 from benchmarks.queue.measure import Result, middle
 
 
 OWN: Final = "evserve"
 """The system with which the tables compare the others."""
 
-Results = Mapping[str, Sequence[Result]]
-"""By the names of systems; those of one round stand at one index."""
 
-
-@frozen
-class Goal:
-    """What a ratio of two systems' medians should be in a scenario.
-
-    measure: an attribute of Result.  Either limit may be missing.
-    """
-
-    scenario: str
-    measure: str
-    own: str
-    other: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-
-def ratio(results: Results, measure: str, own: str, other: str) -> float | None:
-    """Return the median of the rounds' ratios, None if one of the two was not measured."""
-    get: Callable[[Result], float] = lambda result: float(getattr(result, measure))  # noqa: E731
-    pairs = list(zip(results.get(own, ()), results.get(other, ()), strict=False))
-    return median(get(mine) / max(get(its), 1e-9) for mine, its in pairs) if pairs else None
-
-
-def table(title: str, results: Results, own: str = OWN) -> str:
+def table(title: str, results: Mapping[str, Sequence[Result]], own: str = OWN) -> str:
     """Return the figures of a scenario; `x` is the system's figure as a multiple of `own`'s."""
     lines = [
         title,
@@ -51,17 +24,6 @@ def table(title: str, results: Results, own: str = OWN) -> str:
         shown = [f"{number:,.0f}" for number in numbers]
         lines.append(_row(name, (f"{result.rate:,.0f}", _short(rate), *shown, _short(cpu))))
     return "\n".join(lines)
-
-
-def verdict(goal: Goal, scenarios: Mapping[str, Results]) -> str:
-    """Return a line that says whether a goal is met."""
-    wanted = f">= {goal.at_least}" if goal.at_least is not None else f"<= {goal.at_most}"
-    what = f"{goal.scenario}: {goal.measure} of {goal.own} {wanted} x {goal.other}"
-    found = ratio(scenarios.get(goal.scenario, {}), goal.measure, goal.own, goal.other)
-    if found is None:
-        return f"{what}: not measured"
-    low, high = goal.at_least or 0.0, goal.at_most or float("inf")
-    return f"{what}: {found:.2f} {'met' if low <= found <= high else 'MISSED'}"
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

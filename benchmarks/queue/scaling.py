@@ -83,7 +83,7 @@ def main(words: Sequence[str]) -> None:
     """Parse the command line, measure, print."""
     options = _options(words)
     if not SYSTEMS["evserve"].installed:
-        print("evserve: not installed (it needs the extras postgres and uvloop, and Postgres)")
+        print("evserve: not installed (it needs the extra postgres, uvloop and Postgres)")
         return
     with tempfile.TemporaryDirectory(dir=Path(options.folder).absolute()) as folder:
         Path(folder).chmod(0o711)  # Postgres runs as another user than root

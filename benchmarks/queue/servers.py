@@ -31,13 +31,22 @@ class Kind:
         return shutil.which(self.command[0]) is not None
 
 
-_TWISTD: Final = (str(Path(sys.executable).with_name("twistd")), "-n", "evserve", "queue")
 _BEANSTALKD: Final = ("beanstalkd", "-l", "127.0.0.1", "-p", "{port}")
+_STORE: Final = ("--store", "{folder}/q.db")
+
+
+def _evserve(reactor: str, *options: str) -> tuple[str, ...]:
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    words = (f"--reactor={reactor}", "-n", "evserve", "queue", "--port", "{port}")
+    return (twistd, *words, *options)
+
 
 BEANSTALKD: Final = Kind("beanstalkd -f0", (*_BEANSTALKD, "-b", "{folder}", "-f0"), True)
 BEANSTALKD_MEMORY: Final = Kind("beanstalkd, no binlog", _BEANSTALKD, False)
-EVSERVE: Final = Kind("evserve", (*_TWISTD, "--port", "{port}", "--store", "{folder}/q.db"), True)
-EVSERVE_MEMORY: Final = Kind("evserve, :memory:", (*_TWISTD, "--port", "{port}"), False)
+EVSERVE: Final = Kind("evserve", _evserve("uvloop", *_STORE), True)
+EVSERVE_EPOLL: Final = Kind("evserve on epoll", _evserve("epoll", *_STORE), True)
+EVSERVE_MEMORY: Final = Kind("evserve, :memory:", _evserve("uvloop"), False)
+EVSERVE_MEMORY_EPOLL: Final = Kind("evserve, :memory:, epoll", _evserve("epoll"), False)
 
 
 @frozen

@@ -6,25 +6,22 @@ not drift.
 """
 
 import argparse
-import re
 import resource
-import socket
 import sys
 import tempfile
 from contextlib import ExitStack
-from pathlib import Path
-from statistics import median
 
 from benchmarks.reactor import servers
 from benchmarks.reactor.measure import (
     Load,
     Result,
-    Server,
     compile_c,
     connect_client,
     count_instructions,
+    measure,
     missing_callgrind_tools,
     start_server,
+    table,
 )
 
 
@@ -46,14 +43,6 @@ ECHOES = {
 ACCEPTS = "new connections"
 MEMORY = "idle connections"
 PIECES = f"{servers.PIECES} small writes"
-HELLO = "twisted.web hello"
-WEB = "twisted.web"
-
-
-def measure(program: str, server: Server, load: Load, seconds: float) -> Result:
-    """Put one load on one server."""
-    with connect_client(program, server, load, seconds) as client:
-        return client.work(server)
 
 
 def compare(
@@ -62,20 +51,15 @@ def compare(
     """Return a table: CPU per answer, answers per second, and the ratio to the reference."""
     if asked.instructions:
         return compare_instructions(program, peers, load, asked.seconds)
+    results: dict[str, list[Result]] = {name: [] for name in peers}
     with ExitStack() as stack:
         running = {name: stack.enter_context(start_server(each)) for name, each in peers.items()}
-        rounds = [
-            {name: measure(program, each, load, asked.seconds) for name, each in running.items()}
-            for _ in range(1 + asked.rounds)
-        ][1:]  # the first is a warm-up
-    reference = REFERENCE if REFERENCE in peers else next(iter(peers))
-    lines = []
-    for name in peers:
-        cost = median(each[name].cost for each in rounds)
-        rate = median(each[name].answers / each[name].seconds for each in rounds)
-        ratio = median(each[name].cost / each[reference].cost for each in rounds)
-        lines.append(f"  {name:18} {cost:9.2f} us {rate:10.0f} /s {ratio:8.2f}x")
-    return "\n".join(lines)
+        for turn in range(1 + asked.rounds):
+            for name, server in running.items():
+                result = measure(program, server, load, asked.seconds)
+                if turn > 0:  # the first is a warm-up
+                    results[name].append(result)
+    return table(results, REFERENCE if REFERENCE in peers else next(iter(peers)))
 
 
 def compare_instructions(
@@ -101,20 +85,6 @@ def memory(program: str, peers: dict[str, list[str]]) -> str:
                 client.work(server)
                 lines.append(f"  {name:18} {(server.memory - before) / IDLE:9.0f} B")
     return "\n".join(lines)
-
-
-def web_load(command: list[str]) -> Load:
-    """Return a keep-alive client's load; one request finds the length of the answer."""
-    request = b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with (
-        start_server(command) as server,
-        socket.create_connection(("127.0.0.1", server.port)) as probe,
-    ):
-        probe.sendall(request)
-        answer = b""
-        while not (length := re.search(rb"(?i)content-length: (\d+)(?s:.*?)\r\n\r\n", answer)):
-            answer += probe.recv(65536)
-    return Load(100, request, length.end() + int(length[1]))
 
 
 def main() -> None:
@@ -143,28 +113,17 @@ def main() -> None:
 def run(program: str, folder: str, asked: argparse.Namespace) -> None:
     """Measure with the compiled client."""
     echoes = servers.echo_servers(compile_c("echo", folder))
-    everything = [*ECHOES, PIECES, ACCEPTS, MEMORY, HELLO, WEB]
+    everything = [*ECHOES, PIECES, ACCEPTS, MEMORY]
     for name in asked.only.split(",") if asked.only else everything:
         print(f"{name}:", flush=True)
         if name == MEMORY:
             print(memory(program, echoes), flush=True)
         elif name == PIECES:
             load = Load(100, b"x" * 100, 100 * servers.PIECES)
-            print(compare(program, servers.twisted("pieces"), load, asked), flush=True)
-        elif name in (HELLO, WEB):
-            peers = servers.twisted("hello") if name == HELLO else file_servers(folder)
-            print(compare(program, peers, web_load(peers["epoll"]), asked), flush=True)
+            print(compare(program, servers.twisted(), load, asked), flush=True)
         else:
             load = Load(20, b"x", 1, 0) if name == ACCEPTS else ECHOES[name]
             print(compare(program, echoes, load, asked), flush=True)
-
-
-def file_servers(folder: str) -> dict[str, list[str]]:
-    """Return `twistd web` on two reactors, for a file of 1 KiB."""
-    site = Path(folder, "site")
-    site.mkdir(exist_ok=True)
-    (site / "file").write_bytes(b"x" * 1024)
-    return {name: servers.web(name, str(site)) for name in ("epoll", "uvloop")}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 /* A cheap closed loop: each of CONNECTIONS sends REQUEST DEPTH times, waits for DEPTH answers of
    ANSWER bytes each, and starts again. With DEPTH 0 each connection asks once and is replaced.
    usage: load PORT CONNECTIONS DEPTH SECONDS ANSWER REQUEST_FILE
-   It prints "ready" when all are connected, waits for a line, works, prints the answers it got,
+   It prints "ready" when all are connected and, if it is to work at all, have had an answer, so
+   that accepting them is not counted. Then it waits for a line, works, prints the answers it got,
    and waits for a line again before it closes. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,7 +19,7 @@
 struct connection { int fd; size_t to_send, to_get; };
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
-static int poller, depth;
+static int poller, depth, warming;
 static size_t answer, request_size, batch;
 static char *request, trash[1 << 18];
 static unsigned long answers;
@@ -77,7 +78,20 @@ static void pull(struct connection *c) {
     if (c->to_get) return;
     answers += depth ? depth : 1;
     if (!depth) { close_one(c); open_one(c); }
-    ask(c);
+    if (warming)
+        warming--;
+    else
+        ask(c);
+}
+
+static void serve(void) {
+    struct epoll_event events[256];
+    int ready = epoll_wait(poller, events, 256, 100);
+    for (int i = 0; i < ready; i++) {
+        struct connection *c = events[i].data.ptr;
+        if (c->to_send && events[i].events & EPOLLOUT) push(c);
+        if (events[i].events & ~EPOLLOUT) pull(c);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -97,20 +111,18 @@ int main(int argc, char **argv) {
     poller = epoll_create1(0);
     struct connection *all = calloc(count, sizeof *all);
     for (int i = 0; i < count; i++) open_one(all + i);
+    if (seconds > 0) {
+        warming = count;
+        for (int i = 0; i < count; i++) ask(all + i);
+        while (warming) serve();
+    }
+    answers = 0;
     puts("ready");
     fflush(stdout);
     getchar();
     double start = now(), end = start + seconds;
     if (seconds > 0) for (int i = 0; i < count; i++) ask(all + i);
-    while (now() < end) {
-        struct epoll_event events[256];
-        int ready = epoll_wait(poller, events, 256, 100);
-        for (int i = 0; i < ready; i++) {
-            struct connection *c = events[i].data.ptr;
-            if (c->to_send && events[i].events & EPOLLOUT) push(c);
-            if (events[i].events & ~EPOLLOUT) pull(c);
-        }
-    }
+    while (now() < end) serve();
     printf("%lu %f\n", answers, now() - start);
     fflush(stdout);
     getchar();

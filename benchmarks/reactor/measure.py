@@ -11,15 +11,19 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
+from statistics import median
 
 from attrs import define, frozen
 
+from benchmarks.goals import ratio
 
-_LISTENING = re.compile(r"(?:listening on tcp \S+:|Site starting on )(\d+)")
+
+_LISTENING = re.compile(r"listening on tcp \S+:(\d+)")
+_LONGEST = 10  # seconds in which each connection must have had an answer
 _CALLGRIND_TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
 _CALLGRIND_TOOLS = "valgrind", "callgrind_control"
 
@@ -46,6 +50,16 @@ class Result:
     def cost(self) -> float:
         """Microseconds of the server's CPU for each answer."""
         return self.cpu / max(self.answers, 1) * 1e6
+
+    @property
+    def per_cpu_second(self) -> float:
+        """Answers for each second of the server's CPU."""
+        return self.answers / max(self.cpu, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.answers / self.seconds
 
 
 @define
@@ -128,6 +142,26 @@ def connect_client(program: str, server: Server, load: Load, seconds: float) -> 
         finally:
             process.kill()
             process.communicate()
+
+
+def measure(program: str, server: Server, load: Load, seconds: float) -> Result:
+    """Put one load on one server, again and longer if other programs kept the machine from it."""
+    with connect_client(program, server, load, seconds) as client:
+        result = client.work(server)
+    if result.answers < load.connections and seconds < _LONGEST:
+        return measure(program, server, load, 3 * seconds)
+    return result
+
+
+def table(results: Mapping[str, Sequence[Result]], reference: str) -> str:
+    """Return medians: CPU per answer, answers per second, and rounds' ratios of the CPU."""
+    lines = []
+    for name, each in results.items():
+        cost, rate = (median(getattr(one, what) for one in each) for what in ("cost", "rate"))
+        found = ratio(results, "cost", name, reference)
+        shown = "" if found is None else f"{found:8.2f}x"
+        lines.append(f"  {name:18} {cost:9.2f} us {rate:10.0f} /s {shown}".rstrip())
+    return "\n".join(lines)
 
 
 def compile_c(name: str, folder: str) -> str | None:

@@ -21,19 +21,10 @@ def evserve(reactor: str) -> list[str]:
     return [twistd, f"--reactor={reactor}", "-n", "evserve", "--port", "0", *_LIMITS]
 
 
-def web(reactor: str, folder: str) -> list[str]:
-    """Return the command line of Twisted's web server."""
-    twistd = str(Path(sys.executable).with_name("twistd"))
-    site = ["web", "--listen", "tcp:0:interface=127.0.0.1", "--path", folder]
-    # A real file: Twisted renames its logs when they have grown, and root may rename /dev/null.
-    site += ["--logfile", str(Path(folder).with_name("access.log"))]
-    return [twistd, f"--reactor={reactor}", "-n", "--pidfile=", *site]
-
-
-def twisted(kind: str) -> dict[str, list[str]]:
-    """Return the command lines of a Twisted server, `pieces` or `hello`, on three reactors."""
+def twisted() -> dict[str, list[str]]:
+    """Return the command lines of a server that writes in small pieces, on three reactors."""
     here = [sys.executable, "-m", __spec__.name]
-    return {name: [*here, kind, name] for name in ("epoll", "asyncio", "uvloop")}
+    return {name: [*here, "pieces", name] for name in INSTALL}
 
 
 def echo_servers(floor: str | None) -> dict[str, list[str]]:
@@ -93,12 +84,10 @@ def _gevent() -> None:
 PIECES = 10
 
 
-def _serve_on(name: str, kind: str) -> None:
-    namedAny(_INSTALL[name])()
+def _pieces(name: str) -> None:
+    namedAny(INSTALL[name])()
     from twisted.internet import reactor as installed
     from twisted.internet.protocol import Factory, Protocol
-    from twisted.web.resource import Resource
-    from twisted.web.server import Site
 
     class Pieces(Protocol):
         def dataReceived(self, data: bytes) -> None:
@@ -106,23 +95,14 @@ def _serve_on(name: str, kind: str) -> None:
             for _ in range(PIECES):
                 self.transport.write(data)
 
-    class Hello(Resource):
-        isLeaf = True
-
-        def render_GET(self, request: object) -> bytes:  # Twisted's name
-            return b"hello, world"
-
-    hello: Any = Hello
-    site: Any = Site(hello())
-    site.log = lambda _request: None  # an access log costs more than everything else
     reactor: Any = installed
-    factory = site if kind == "hello" else Factory.forProtocol(Pieces)
+    factory = Factory.forProtocol(Pieces)
     port = reactor.listenTCP(0, factory, backlog=4096, interface="127.0.0.1")
     _announce(port.getHost().port)
     reactor.run()
 
 
-_INSTALL = {
+INSTALL = {
     "epoll": "twisted.internet.epollreactor.install",
     "asyncio": "twisted.internet.asyncioreactor.install",
     "uvloop": "evserve.reactor.install",
@@ -132,7 +112,7 @@ _INSTALL = {
 def main(kind: str, reactor: str | None = None) -> None:
     """Serve until killed."""
     if reactor is not None:
-        _serve_on(reactor, kind)
+        _pieces(reactor)
     elif kind == "gevent":
         _gevent()
     elif kind == "uvloop":

@@ -11,6 +11,7 @@
 - endpoints: endpoint strings
 - certificates: those of TLS endpoints, read again on SIGHUP
 - plugins: folders of plugin files; the `services` command
+- reactor: the reactor that the process installs by default
 - process: one-line errors, exit status, standard streams, file limit, paths
 - signals: the handlers of signals; the terminal that the process may lose
 - logs: format and destination of the log; log files

@@ -39,6 +39,7 @@ from evserve.host.options import (
 )
 from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.host.process import check_paths, exit_without_traceback, open_standard_descriptors
+from evserve.host.reactor import install_default_reactor
 from evserve.host.signals import hold_signals, ignore_job_control
 from evserve.host.workers.messages import current_assignment
 from evserve.options import choice, positive_integer, seconds
@@ -56,6 +57,7 @@ DEFAULT_SERVICE = "echo"
 SERVICES = ServicePlugin(
     "services", "evserve.host.plugins", "List the installed services.", listens=False
 )
+_WITHOUT_REACTOR = {"check", "help", "version"}  # with these, the process ends before it has one
 _BEFORE_SERVICE = {"config", "plugin-dir", "no-cwd-plugins"}  # they decide which services exist
 _log = Logger()
 
@@ -97,6 +99,7 @@ class Options(usage.Options):
         usage.Options.__init__(self)
         self["plugin-dir"] = []
         self.services: list[ServiceConfig] = []
+        self.reactor_problem = ""  # why it is another than the default one
 
     def opt_plugin_dir(self, folder: str) -> None:
         """Additional folder of plugin files (repeatable)"""  # noqa: D400 - shown by --help
@@ -153,6 +156,10 @@ class Options(usage.Options):
         if [self.synonyms[name] for name, _ in own].count("config") > 1:
             raise usage.UsageError("--config: given twice (one file names all services)")
         listening = [argument for argument in given if argument[0] in LISTENING]
+        # Before a plugin file or a service's module is imported, which may import the reactor.
+        ends = not _WITHOUT_REACTOR.isdisjoint(self.synonyms[name] for name, _ in own)
+        if not ends and rest[:1] != [SERVICES.name]:
+            self.reactor_problem = install_default_reactor(self.parent)
         self._apply(own)  # before discovery, which needs --plugin-dir
         if self["config"] is None:
             workers_location = "--workers"
@@ -242,6 +249,8 @@ def makeService(options: Options) -> IService:
             ignore_job_control()
         if current_assignment() is None:  # the supervisor does this for its workers
             if is_server:  # the output of a job stays short
+                if options.reactor_problem:
+                    _log.warn("reactor: {problem}", problem=options.reactor_problem)
                 for broken in options.catalogue.broken:
                     _log.warn(
                         "plugin left out: {path}: {cause}", path=broken.path, cause=broken.cause

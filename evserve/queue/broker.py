@@ -21,9 +21,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from evserve import events
-from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, State, error_record
+from evserve.events import DEFAULT_PRIORITY, DEFAULT_TTR, ERRORS, error_record
 from evserve.queue.core import DEFAULT_TUBE, Answer, Change, Core
-from evserve.queue.model import Client, Event, Refusal, Wait
+from evserve.queue.model import RESERVED, Client, Event, Refusal, Wait
 from evserve.queue.outbox import Outbox
 from evserve.queue.store import (
     BATCH_ROWS,
@@ -83,6 +83,7 @@ class Receiver(Protocol):
 class Broker:
     """Runs a core on a store.
 
+    `now` returns the time in seconds since the epoch: delays outlive the process.
     `observe` is called after each commit, `on_broken` when the store has failed and the clients
     of that commit are answered: the service opens it again. `keep`: seconds for which the history
     keeps what any client of the server deletes while it has it reserved, or buries. `draining`: no
@@ -98,6 +99,7 @@ class Broker:
     clock: IReactorTime
     observe: Callable[[Batch, WriteResult], None] | None = None
     on_broken: Callable[[], None] | None = None
+    now: Callable[[], float] = field(init=False)
     draining: bool = field(default=False, init=False)
     keep: float = field(default=0.0, init=False)
     broken: bool = field(default=False, init=False)
@@ -108,6 +110,7 @@ class Broker:
     _woken: dict[Receiver, None] = field(factory=dict, init=False)
     _pumping: bool = field(default=False, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _timer_due: float = field(default=0.0, init=False)
     _closing: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
     _close_waiters: list[Deferred[None]] = field(factory=list, init=False)
@@ -121,17 +124,15 @@ class Broker:
     _expected: int = field(default=0, init=False)
     _is_lone: bool = field(default=False, init=False)
     _flush_call: IDelayedCall | None = field(default=None, init=False)
+    _flush_delay: float = field(default=0.0, init=False)
     _counters_due: float = field(default=0.0, init=False)
     _busy_since: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.now = self.clock.seconds
         if self.store.has_outbox:
             self.outbox = Outbox(self)
             self.outbox.look_soon()
-
-    def now(self) -> float:
-        """The time, in seconds since the epoch: delays outlive the process."""
-        return self.clock.seconds()
 
     def connect(self, receiver: Receiver, watch: Iterable[str] = (DEFAULT_TUBE,)) -> Client:
         """Return the client that `receiver` acts as, which watches the tubes named."""
@@ -150,7 +151,7 @@ class Broker:
     ) -> Delivered | None:
         """Reserve as Core.reserve does, and read the bodies; damaged events are buried."""
         for _ in range(_MAX_DAMAGED):
-            answer = self.core.reserve(client, self.clock.seconds(), timeout, most)
+            answer = self.core.reserve(client, self.now(), timeout, most)
             if answer is None or isinstance(answer, Refusal):
                 return answer
             delivered = self._read(client, answer)
@@ -191,7 +192,8 @@ class Broker:
         _log.error("store: {reason}; it is buried", reason=reason)
         self.damaged += 1
         if event.tube.name != ERRORS:
-            known = events.Event(str(event.id), event.tube.name, b"", attempts=event.reserves)
+            attempts = event.delivery.reserves
+            known = events.Event(str(event.id), event.tube.name, b"", attempts=attempts)
             record = error_record(known, reason, now)
             changes = core.put(
                 core.tube(ERRORS), record, now, pri=DEFAULT_PRIORITY, ttr=DEFAULT_TTR
@@ -204,9 +206,10 @@ class Broker:
 
     def _damaged_buried(self, event: Event, outcome: Outcome) -> None:
         """Bury the event until the next start if its damage also prevents that change."""
-        if outcome is not Outcome.COMMITTED and event.owner is not None:
+        owner = event.delivery.owner
+        if outcome is not Outcome.COMMITTED and owner is not None:
             core, now = self.core, self.now()
-            change = core.bury(event.owner, event.id, now, pri=event.pri)
+            change = core.bury(owner, event.id, now, pri=event.pri)
             assert isinstance(change, Change)
             core.apply(change, now)
 
@@ -255,23 +258,23 @@ class Broker:
         """
         if not seconds or change.owner is None:
             return None
-        event, now = change.event, self.now()
+        event, delivery, now = change.event, change.event.delivery, self.now()
         return Kept(
             event.id,
             event.tube.name,
             event.pri,
-            event.delay,
+            delivery.delay,
             event.ttr,
             event.created,
-            event.reserves,
-            event.timeouts,
-            event.releases,
-            event.buries,
-            event.kicks,
+            delivery.reserves,
+            delivery.timeouts,
+            delivery.releases,
+            delivery.buries,
+            delivery.kicks,
             "done" if change.target is None else "buried",
             result,
             error,
-            event.reserved_at,
+            delivery.reserved_at,
             now,
             now + seconds,
             event.body,
@@ -291,7 +294,18 @@ class Broker:
         """Pass all answers on to clients, then set timers."""
         if self._pumping or self._closed:
             return
-        self._pumping = True
+        if self.core.answers or self._woken:
+            self._pumping = True
+            self._pass_on()
+            self._pumping = False
+        self._schedule_flush()
+        if not self._closing:
+            self._set_timer()
+        elif self._close_waiters and not (self._gathered or self._is_writing or self.core.dirty):
+            self._finish()
+
+    def _pass_on(self) -> None:
+        """Call the receivers that have an answer or were woken, until there are none."""
         core = self.core
         while core.answers or self._woken:
             answers, core.answers = core.answers, []
@@ -300,16 +314,16 @@ class Broker:
                 if receiver is not None:
                     delivered = self._deliver(client, answer, wait)
                     if delivered is not None:
-                        _tell(receiver, receiver.answer, delivered)
+                        try:
+                            receiver.answer(delivered)
+                        except Exception:
+                            _abort(receiver)
             woken, self._woken = self._woken, {}
             for receiver in woken:
-                _tell(receiver, receiver.resume)
-        self._pumping = False
-        self._schedule_flush()
-        if not self._closing:
-            self._set_timer()
-        elif self._close_waiters and not (self._gathered or self._is_writing or core.dirty):
-            self._finish()
+                try:
+                    receiver.resume()
+                except Exception:
+                    _abort(receiver)
 
     def _deliver(self, client: Client, answer: Answer, wait: Wait) -> Delivered | None:
         """Read the bodies of an answer; None if all are damaged and the client waits on."""
@@ -324,8 +338,11 @@ class Broker:
             return
         if self._timer is None:
             self._timer = self.clock.callLater(max(0.0, when - self.now()), self._timer_fired)
-        elif when < self._timer.getTime():
+        elif when < self._timer_due:
             self._timer.reset(max(0.0, when - self.now()))
+        else:
+            return
+        self._timer_due = when
 
     def _timer_fired(self) -> None:
         self._timer = None
@@ -397,8 +414,11 @@ class Broker:
     def _flush_in(self, delay: float) -> None:
         if self._flush_call is None:
             self._flush_call = self.clock.callLater(delay, self._flush)
-        elif self._flush_call.getTime() > self.clock.seconds() + delay:
+        elif delay >= self._flush_delay or self._flush_call.getTime() <= self.now() + delay:
+            return  # without a look at the clock for each command of a turn
+        else:
             self._flush_call.reset(delay)
+        self._flush_delay = delay
 
     def _flush(self) -> None:
         if self._flush_call is not None and self._flush_call.active():
@@ -420,14 +440,14 @@ class Broker:
             self._batch_written(batch, WriteResult(Outcome.COMMITTED, Outcome.COMMITTED))
 
     def _add_counters(self) -> None:
-        dirty, now = self.core.dirty, self.clock.seconds()
+        dirty, now = self.core.dirty, self.now()
         if not dirty or (now < self._counters_due and not self._closing):
             return
         self._counters_due = now + COUNTERS_LAG
         batch = self._gathered[0] if self._gathered else Batch()
         while dirty and len(batch.updates) < BATCH_ROWS and not batch.is_full:
             event = dirty.popitem()[1]
-            if event.state is not State.RESERVED or event.owner is not None:
+            if event.state is not RESERVED or event.delivery.owner is not None:
                 batch.add_counters(event)
         if batch.rows and not self._gathered and self.store.durable:
             self._gathered.append(batch)
@@ -496,11 +516,11 @@ class Broker:
             _log.info("store: takes changes again")
 
     def _apply(self, batch: Batch, result: WriteResult) -> None:
-        now, core = self.clock.seconds(), self.core
+        now, core, committed = self.now(), self.core, Outcome.COMMITTED
         for on_commit, changes, _ in batch.entries:
             is_put = changes and changes[0].origin is None
             outcome = result.puts if is_put else result.rest
-            if outcome is Outcome.COMMITTED:
+            if outcome is committed:
                 for change in changes:
                     core.apply(change, now)
             else:
@@ -513,10 +533,7 @@ def _ignore(_outcome: Outcome) -> None:
     """Do nothing: no command waits for this commit."""
 
 
-def _tell(receiver: Receiver, call: Callable[..., None], *args: object) -> None:
-    """Call one client's method; an error, even MemoryError, must not affect the others."""
-    try:
-        call(*args)
-    except Exception:
-        _log.failure("client: disconnected, because passing on an answer failed")
-        receiver.abort()
+def _abort(receiver: Receiver) -> None:
+    """Disconnect a client whose method has raised: even a MemoryError must not affect others."""
+    _log.failure("client: disconnected, because passing on an answer failed")
+    receiver.abort()

@@ -12,26 +12,39 @@ tube that has a ready event and no pause: what makes an event ready or ends a pa
 first waiting client at once, so no command has to search.
 """
 
-from collections import OrderedDict, deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
 from evserve.events import State
 from evserve.queue.model import (
+    BURIED,
+    BURY,
+    DELAY,
+    DELAYED,
+    DELETE,
+    KICK,
+    PUT,
+    READY,
+    RELEASE,
+    RESERVE,
+    RESERVED,
     SAFETY_MARGIN,
     STALE_SLACK,
+    TOUCH,
     TRANSITIONS,
     Action,
     Client,
+    Delivery,
     Event,
     Limits,
     Refusal,
     Tube,
     Wait,
+    shared,
 )
 
 
@@ -180,7 +193,7 @@ class Core:
         self.deadlines.discard(client)
         reserved, client.reserved = list(client.reserved.values()), {}
         for event in reserved:
-            event.owner = None
+            event.delivery.owner = None
             self._return(event)
         self._serve({event.tube: None for event in reserved}, now)
         client.use.using -= 1
@@ -271,11 +284,12 @@ class Core:
         changes = [
             self._new_event(each, body, now, pri=pri, delay=delay, ttr=ttr) for each in tubes
         ]
+        event = changes[0].event
         if event_id is not None:
-            changes[0].event.id = event_id
+            event.id = event_id
         if key is not None:
-            tube.keys[key] = changes[0].event.id
-            changes[0].event.key = key
+            tube.keys[key] = event.id
+            event.key = key
         return changes
 
     def new_id(self) -> int:
@@ -286,7 +300,7 @@ class Core:
 
     def _duplicate(self, event_id: int) -> Duplicate:
         event = self.events.get(event_id)
-        changing = event is None or (event.state is State.RESERVED and event.owner is None)
+        changing = event is None or (event.state is RESERVED and event.delivery.owner is None)
         return Duplicate(event_id, is_settled=not changing)
 
     def _has_room(self, tubes: list[Tube], size: int) -> bool:
@@ -302,25 +316,26 @@ class Core:
         self, tube: Tube, body: bytes, now: float, *, pri: int, delay: float, ttr: int
     ) -> Change:
         size = len(body)
-        event = Event(self.new_id(), tube, pri, delay, ttr, now, size, body)
+        event = Event(self.new_id(), tube, shared(pri), shared(ttr), now, shared(size), body)
         self.event_count += 1
         self.body_bytes += size
         self.resident_bytes += size
         tube.pending += 1
-        action = Action.DELAY if delay else Action.PUT
-        event.state = State.DELAYED if delay else State.READY
-        event.due = now + delay if delay else 0.0
-        return Change(action, event, None, event.state, None, pri, delay, event.due)
+        if not delay:
+            return Change(PUT, event, None, READY, None, pri)
+        event.state = DELAYED
+        event.delivery = Delivery(delay, now + delay)
+        return Change(DELAY, event, None, DELAYED, None, pri, delay, now + delay)
 
     def delete(self, client: Client, event_id: int) -> Change | Refusal:
         """Delete an event, unless another client has reserved it."""
-        return self._change(Action.DELETE, event_id, client)
+        return self._change(DELETE, event_id, client)
 
     def release(
         self, client: Client, event_id: int, now: float, *, pri: int, delay: float
     ) -> Change | Refusal:
         """Make a reserved event ready or delayed, with a new priority."""
-        change = self._change(Action.DELAY if delay else Action.RELEASE, event_id, client)
+        change = self._change(DELAY if delay else RELEASE, event_id, client)
         if isinstance(change, Change):
             change.pri, change.delay = pri, delay
             change.due = now + delay if delay else 0.0
@@ -328,7 +343,7 @@ class Core:
 
     def bury(self, client: Client, event_id: int, now: float, *, pri: int) -> Change | Refusal:
         """Set a reserved event aside until it is kicked."""
-        change = self._change(Action.BURY, event_id, client)
+        change = self._change(BURY, event_id, client)
         if isinstance(change, Change):
             change.pri, change.due = pri, now
         return change
@@ -336,26 +351,26 @@ class Core:
     def touch(self, client: Client, event_id: int, now: float) -> Change | Refusal:
         """Restart the TTR of a reserved event, which stays reserved."""
         event = self.events.get(event_id)
-        if event is None or event.owner is not client:
+        if event is None or event.delivery.owner is not client:
             return Refusal.NOT_FOUND
         self._hold(event, client, now + event.ttr)
-        reserved = State.RESERVED
-        return Change(Action.TOUCH, event, reserved, reserved, client, event.pri, event.delay)
+        delay = event.delivery.delay
+        return Change(TOUCH, event, RESERVED, RESERVED, client, event.pri, delay)
 
     def kick_job(self, event_id: int) -> Change | Refusal:
         """Make one buried or delayed event ready."""
-        return self._change(Action.KICK, event_id, None)
+        return self._change(KICK, event_id, None)
 
     def kick(self, tube: Tube, state: State, most: int) -> list[Change]:
         """Make up to `most` events of `tube` that are in `state`, BURIED or DELAYED, ready.
 
         Of large events fewer, but at least one: the store writes their bodies again.
         """
-        first = tube.first_buried if state is State.BURIED else tube.first_delayed
+        first = tube.first_buried if state is BURIED else tube.first_delayed
         changes: list[Change] = []
         size = 0
         while len(changes) < most and size < MAX_KICK_BYTES and (event := first()) is not None:
-            changes.append(self._take_for(Action.KICK, event, State.READY))
+            changes.append(self._take_for(KICK, event, READY))
             size += event.size
         return changes
 
@@ -363,9 +378,9 @@ class Core:
         """Delete those of the events `ids` that are not reserved."""
         events = self.events
         return [
-            self._take_for(Action.DELETE, event, None)
+            self._take_for(DELETE, event, None)
             for event_id in ids
-            if (event := events.get(event_id)) is not None and event.state is not State.RESERVED
+            if (event := events.get(event_id)) is not None and event.state is not RESERVED
         ]
 
     def _change(self, action: Action, event_id: int, client: Client | None) -> Change | Refusal:
@@ -373,14 +388,18 @@ class Core:
         if event is None:
             return Refusal.NOT_FOUND
         state = event.state
-        if action not in TRANSITIONS[state]:
+        targets = TRANSITIONS[state]
+        if action not in targets:
             return Refusal.NOT_FOUND
-        if state is State.RESERVED and event.owner is not client:
+        if state is RESERVED and event.delivery.owner is not client:
             return Refusal.NOT_FOUND
-        return self._take_for(action, event, TRANSITIONS[state][action])
+        return self._take_for(action, event, targets[action])
 
     def _take_for(self, action: Action, event: Event, target: State | None) -> Change:
-        change = Change(action, event, event.state, target, event.owner, event.pri, event.delay)
+        delivery = event.delivery
+        change = Change(
+            action, event, event.state, target, delivery.owner, event.pri, delivery.delay
+        )
         self._take_out(event)
         self.dirty.pop(event.id, None)
         return change
@@ -391,16 +410,18 @@ class Core:
         if change.origin is None:
             self._add(event, now)
         elif change.target is None:
-            event.tube.deletes += 1
-            event.tube.reserved -= 1
+            tube = event.tube
+            tube.deletes += 1
+            tube.reserved -= 1
+            tube.event_count -= 1
             del self.events[event.id]
             self._forget(event)
-        elif change.action is not Action.TOUCH:
-            action = change.action
-            event.pri, event.delay, event.due = change.pri, change.delay, change.due
-            event.releases += action is Action.RELEASE or action is Action.DELAY
-            event.buries += action is Action.BURY
-            event.kicks += action is Action.KICK
+        elif change.action is not TOUCH:
+            action, delivery = change.action, event.own_delivery()
+            event.pri, delivery.delay, delivery.due = shared(change.pri), change.delay, change.due
+            delivery.releases += action is RELEASE or action is DELAY
+            delivery.buries += action is BURY
+            delivery.kicks += action is KICK
             event.tube.reserved -= 1
             event.state = change.target
             self._file(event, now)
@@ -414,8 +435,8 @@ class Core:
         if limit is not None and self.resident_bytes > limit:
             event.body = None
             self.resident_bytes -= event.size
-        tube.add_arrival(event)
         self.events[event.id] = event
+        tube.add_arrival(event.id)
         self._file(event, now)
 
     def _forget(self, event: Event) -> None:
@@ -434,57 +455,59 @@ class Core:
             tube.pending -= 1
             self._forget(event)
             return
-        if change.action is Action.TOUCH:
+        if change.action is TOUCH:
             return
         self.dirty[event.id] = event
-        if change.origin is not State.RESERVED:
+        if change.origin is not RESERVED:
             tube.reserved -= 1
             event.state = change.origin
             self._file(event, now)
-            if event.state is State.BURIED:
+            if event.state is BURIED:
                 tube.buried.move_to_end(event.id, last=False)
         elif owner is None or owner.closed:
             self._return(event)
             self._serve((tube,), now)
         else:
-            self._hold(event, owner, event.due)
+            self._hold(event, owner, event.delivery.due)
 
     # Filing events by their state.
 
     def _file(self, event: Event, now: float) -> None:
         """File `event` by its state, which is not RESERVED, and serve waiting clients."""
         tube = event.tube
-        if event.state is State.READY:
+        if event.state is READY:
             tube.add_ready(event)
             if tube.waiting:
                 self._serve((tube,), now)
-        elif event.state is State.DELAYED:
+        elif event.state is DELAYED:
             tube.add_delayed(event)
-            self.deadlines.add(tube, event.due)
+            self.deadlines.add(tube, event.delivery.due)
         else:
             tube.add_buried(event)
 
     def _take_out(self, event: Event) -> None:
         """Take `event` out of its state; it becomes RESERVED without an owner."""
-        tube = event.tube
-        if event.state is State.READY:
-            tube.remove_ready(event)
-        elif event.state is State.DELAYED:
-            tube.remove_delayed(event)
-        elif event.state is State.BURIED:
-            del tube.buried[event.id]
-        else:
-            assert event.owner is not None  # without one it is being committed
-            event.owner.remove_reserved(event)
-            event.owner = None
+        tube, state = event.tube, event.state
+        if state is RESERVED:
+            owner = event.delivery.owner
+            assert owner is not None  # without one it is being committed
+            owner.remove_reserved(event)
+            event.delivery.owner = None
             return
-        event.state = State.RESERVED
+        event.state = RESERVED
         tube.reserved += 1
+        if state is READY:
+            tube.remove_ready(event)
+        elif state is DELAYED:
+            tube.remove_delayed()
+        else:
+            del tube.buried[event.id]
 
     def _hold(self, event: Event, client: Client, due: float) -> None:
-        """Let `client` have the reserved `event` until `due`."""
-        event.owner = client
-        event.due = due
+        """Let `client` have the reserved `event`, whose delivery is its own, until `due`."""
+        delivery = event.delivery
+        delivery.owner = client
+        delivery.due = due
         client.add_reserved(event)
         self.deadlines.add(client, due)
 
@@ -521,7 +544,7 @@ class Core:
     def reserve_job(self, client: Client, event_id: int, now: float) -> Answer:
         """Reserve the event `event_id`, whatever its priority, unless it is reserved."""
         event = self.events.get(event_id)
-        if event is None or Action.RESERVE not in TRANSITIONS[event.state]:
+        if event is None or RESERVE not in TRANSITIONS[event.state]:
             return Refusal.NOT_FOUND
         client.is_worker = True
         self._take_out(event)
@@ -530,34 +553,36 @@ class Core:
 
     def _reserve_ready(self, client: Client, now: float, max_events: int) -> list[Event]:
         taken: list[Event] = []
-        while len(taken) < max_events:
-            tube = _most_urgent(client.watch.values())
-            if tube is None:
-                break
-            event = tube.pop_ready()
+        tubes = client.watch.values()
+        while len(taken) < max_events and (event := _most_urgent(tubes)) is not None:
+            tube = event.tube
+            tube.pop_ready(event)
             tube.reserved += 1
-            event.state = State.RESERVED
+            event.state = RESERVED
             self._grant(event, client, now)
             taken.append(event)
         return taken
 
     def _grant(self, event: Event, client: Client, now: float) -> None:
-        event.reserves += 1
-        event.reserved_at = now
+        delivery = event.own_delivery()
+        delivery.reserves += 1
+        delivery.reserved_at = now
         self._hold(event, client, now + event.ttr)
         self.dirty[event.id] = event
 
     def transfer(self, event: Event, client: Client) -> None:
         """Give `client` the reservation of another client; its TTR goes on."""
-        assert event.owner is not None
-        event.owner.remove_reserved(event)
-        self._hold(event, client, event.due)
+        delivery = event.delivery
+        assert delivery.owner is not None
+        delivery.owner.remove_reserved(event)
+        self._hold(event, client, delivery.due)
 
     def unreserve(self, event: Event, now: float) -> None:
         """Make a reserved event ready, without a release."""
-        assert event.owner is not None
-        event.owner.remove_reserved(event)
-        event.owner = None
+        delivery = event.delivery
+        assert delivery.owner is not None
+        delivery.owner.remove_reserved(event)
+        delivery.owner = None
         self._return(event)
         self._serve((event.tube,), now)
 
@@ -568,8 +593,8 @@ class Core:
 
     def _serve(self, tubes: Iterable[Tube], now: float) -> None:
         """Give the ready events of `tubes` to waiting clients, the most urgent event first."""
-        while (tube := _most_urgent(tube for tube in tubes if tube.waiting)) is not None:
-            client = next(iter(tube.waiting))
+        while (event := _most_urgent(tube for tube in tubes if tube.waiting)) is not None:
+            client = next(iter(event.tube.waiting))
             assert client.wait is not None
             self._answer(client, self._reserve_ready(client, now, client.wait.max_events))
 
@@ -607,10 +632,10 @@ class Core:
                 tubes[owner] = None
             else:
                 clients.append(owner)
-                while (event := owner.soonest()) is not None and event.due <= now:
+                while (event := owner.soonest()) is not None and event.delivery.due <= now:
                     owner.remove_reserved(event)
-                    event.owner = None
-                    event.timeouts += 1
+                    event.delivery.owner = None
+                    event.delivery.timeouts += 1
                     self.timeouts += 1
                     self._return(event)
                     tubes[event.tube] = None
@@ -628,13 +653,13 @@ class Core:
             tube.pause = 0
         for _ in range(MAX_DELAYED_PER_TICK):
             event = tube.first_delayed()
-            if event is None or event.due > now:
+            if event is None or event.delivery.due > now:
                 break
-            tube.remove_delayed(event)
             tube.add_ready(event)
+            tube.remove_delayed()
         event = tube.first_delayed()
         if event is not None:
-            self.deadlines.add(tube, event.due)
+            self.deadlines.add(tube, event.delivery.due)
         if tube.pause:
             self.deadlines.add(tube, tube.paused_until)
         else:
@@ -644,28 +669,51 @@ class Core:
         soonest, wait = client.soonest(), client.wait
         if soonest is not None:
             margin = 0.0 if wait is None else SAFETY_MARGIN
-            self.deadlines.add(client, soonest.due - margin)
+            self.deadlines.add(client, soonest.delivery.due - margin)
         if wait is not None and wait.until is not None:
             self.deadlines.add(client, wait.until)
 
-    # Loading a store.
+    # Loading a store. A million events must load in a second or two, so each heap is built in one
+    # pass at the end. Bodies stay in the store, which has the rows of each kind in any order.
 
-    def load(self, events: Iterable[Event]) -> None:
-        """Add the events that an earlier server stored; `finish_loading` must follow.
+    def load_unchanged(self, rows: Iterable[tuple[int, str, int, int, float, int]]) -> None:
+        """Add events that are ready and as they were put, without a key or a delay.
 
-        A million events must load in a second or two, so the usual state is filed here and each
-        heap is built in one pass. Bodies stay in the store.
+        A row is id, tube, priority, ttr, created, size of the body. `finish_loading` must follow.
         """
-        index = self.events
-        for event in events:
-            tube = event.tube
-            index[event.id] = event
-            tube.arrivals.append(event.id)
-            self.body_bytes += event.size
-            if event.key is not None:
-                tube.keys[event.key] = event.id
-            if event.state is State.READY:
-                tube.load_ready(event)
+        index, same = self.events, dict[int, int]().setdefault
+        name = pri = None
+        for event_id, row_tube, row_pri, ttr, created, size in rows:
+            if row_pri != pri or row_tube != name:
+                name, pri = row_tube, same(row_pri, row_pri)
+                tube = self.tube(name)
+                add_arrival = tube.arrivals.append
+                add_ready = tube.ready_ids.setdefault(pri, []).append
+            index[event_id] = Event(event_id, tube, pri, same(ttr, ttr), created, same(size, size))
+            add_arrival(event_id)
+            add_ready(event_id)
+            self.body_bytes += size
+
+    def load_changed(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Add the other events, whose rows have more: key, state, delay, due, five counters.
+
+        `finish_loading` must follow.
+        """
+        states = tuple(State)
+        for event_id, name, pri, ttr, created, size, key, state, *delivery in rows:
+            tube = self.tube(name)
+            event = Event(event_id, tube, shared(pri), shared(ttr), created, shared(size))
+            event.key, event.state = key, states[state]
+            if any(delivery):
+                delay, due, *counts = delivery
+                event.delivery = Delivery(delay, due, None, 0.0, *counts)
+            self.events[event_id] = event
+            tube.arrivals.append(event_id)
+            self.body_bytes += size
+            if key is not None:
+                tube.keys[key] = event_id
+            if event.state is READY:
+                tube.load_ready(event.pri, event_id)
             else:
                 self._file(event, 0.0)
 
@@ -673,18 +721,16 @@ class Core:
         """Order the loaded events by arrival, by priority and by time of burial."""
         self.event_count = len(self.events)
         for tube in self.tubes.values():
-            tube.arrivals = deque(sorted(tube.arrivals))
-            tube.build_ready_heap()
-            ordered = sorted(tube.buried.items(), key=lambda item: item[1].due)
-            tube.buried = OrderedDict(ordered)
+            tube.finish_loading()
 
 
-def _most_urgent(tubes: Iterable[Tube]) -> Tube | None:
-    """Return the tube whose next ready event comes before those of the others."""
-    best, best_key = None, -1
+def _most_urgent(tubes: Iterable[Tube]) -> Event | None:
+    """Return the ready event that comes before those of the other tubes."""
+    best: Event | None = None
     for tube in tubes:
         if tube.ready and not tube.pause:
-            key = tube.first_ready_key()
-            if best is None or key < best_key:
-                best, best_key = tube, key
+            event = tube.first_ready()
+            assert event is not None
+            if best is None or (event.pri, event.id) < (best.pri, best.id):
+                best = event
     return best

@@ -325,7 +325,7 @@ class EmbeddedQueue(EventQueue):
         except StoreError as error:
             raise QueueUnavailable(f"event {event.id}: {_UNREADABLE}") from error
         now, has_end = self.broker.now(), event.state in (State.DELAYED, State.RESERVED)
-        left = max(0.0, event.due - now) if has_end else 0
+        left = max(0.0, event.delivery.due - now) if has_end else 0
         return Stored(shown, event.state, now - event.created, left)
 
     @override
@@ -469,8 +469,8 @@ class EmbeddedQueue(EventQueue):
             held = self.broker.core.events.get(receipt.id)
             if (
                 held is not None
-                and held.owner is self._client
-                and held.reserves == receipt.reserves
+                and held.delivery.owner is self._client
+                and held.delivery.reserves == receipt.reserves
             ):
                 return held
         raise NotReserved(f"{event} is not reserved here any more")
@@ -521,7 +521,7 @@ class _Calls:
                 # They came just when their caller cancelled: make them ready again.
                 for each in result:
                     event = self.broker.core.events[int(each.id)]
-                    if event.owner is not None:
+                    if event.delivery.owner is not None:
                         self.broker.core.unreserve(event, self.broker.now())
 
     def abort(self) -> None:
@@ -529,19 +529,20 @@ class _Calls:
 
     def event(self, event: model.Event, body: bytes) -> Event:
         """Return a reserved event as its consumer sees it."""
+        delivery = event.delivery
         return Event(
             id=str(event.id),
             type=event.tube.name,
             body=body,
             priority=event.pri,
-            delay=event.delay,
+            delay=delivery.delay,
             ttr=event.ttr,
-            attempts=event.reserves,
-            timeouts=event.timeouts,
-            releases=event.releases,
-            buries=event.buries,
-            kicks=event.kicks,
-            receipt=Receipt(event.id, event.reserves, body, self.transactions),
+            attempts=delivery.reserves,
+            timeouts=delivery.timeouts,
+            releases=delivery.releases,
+            buries=delivery.buries,
+            kicks=delivery.kicks,
+            receipt=Receipt(event.id, delivery.reserves, body, self.transactions),
         )
 
     def commit(self, *changes: Change, record: Record | None = None) -> Deferred[None]:

@@ -1,11 +1,12 @@
 """What the core holds: states and their transitions, events, clients, tubes, limits.
 
-There may be millions of events, so an Event is a slotted record of shared or small values: about
-200 bytes, its body not counted.
+There may be millions of events, so an Event is a slotted record of what every event has, and most
+are nothing more: about 230 bytes with their places in the core, the body not counted.
 """
 
 from collections import OrderedDict, deque
 from enum import Enum, IntEnum
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -26,6 +27,10 @@ MAX_JOB_SIZE: Final = 512 * 1024 * 1024
 RESIDENT_BYTES: Final = 64 * 1024 * 1024
 
 
+# Priorities, TTRs and sizes are mostly the same few numbers: one object for all that are equal.
+shared: Final = lru_cache(maxsize=1024)(int)
+
+
 class Action(IntEnum):
     """What can happen to an event."""
 
@@ -39,6 +44,21 @@ class Action(IntEnum):
     KICK = 7
     RETURN = 8  # the TTR or the delay ends, or the consumer disconnects
 
+
+# To look a member up in its class takes CPython 3.11 longer than a function call, and a command
+# needs several, so what runs for each command uses these.
+READY: Final = State.READY
+RESERVED: Final = State.RESERVED
+DELAYED: Final = State.DELAYED
+BURIED: Final = State.BURIED
+PUT: Final = Action.PUT
+DELAY: Final = Action.DELAY
+RESERVE: Final = Action.RESERVE
+DELETE: Final = Action.DELETE
+RELEASE: Final = Action.RELEASE
+BURY: Final = Action.BURY
+TOUCH: Final = Action.TOUCH
+KICK: Final = Action.KICK
 
 # The life of an event. `None` is an event that does not exist: not yet, or no longer. An event
 # whose change is not committed yet is RESERVED without an owner, so that no client sees or takes
@@ -75,32 +95,52 @@ class Refusal(Enum):
 
 
 @define(eq=False, repr=False, weakref_slot=False)
-class Event:
-    """A body of bytes on its way from a producer to a consumer (beanstalkd: job).
+class Delivery:
+    """The delay, the reservation and the counters of an event.
 
     `due` is when the reservation or the delay ends; for a buried event, when it was buried.
     `reserved_at` is when it was reserved the last time, since the start. All times are in seconds.
-    `body` is None when only the store has it.
     """
 
-    id: int
-    tube: "Tube"
-    pri: int
-    delay: float
-    ttr: int
-    created: float
-    size: int
-    body: bytes | None
-    key: str | None = None
-    state: State = State.READY
+    delay: float = 0
     due: float = 0.0
     owner: "Client | None" = None
+    reserved_at: float = 0.0
     reserves: int = 0
     timeouts: int = 0
     releases: int = 0
     buries: int = 0
     kicks: int = 0
-    reserved_at: float = 0.0
+
+
+# That of every event that has only been put, as most of a large queue have. It never changes.
+NO_DELIVERY: Final = Delivery()
+
+
+@define(eq=False, repr=False, weakref_slot=False)
+class Event:
+    """A body of bytes on its way from a producer to a consumer (beanstalkd: job).
+
+    `created` is in seconds. `body` is None when only the store has it. `delivery` is to be changed
+    only where `own_delivery` was called before.
+    """
+
+    id: int
+    tube: "Tube"
+    pri: int
+    ttr: int
+    created: float
+    size: int
+    body: bytes | None = None
+    key: str | None = None
+    state: State = READY
+    delivery: Delivery = NO_DELIVERY
+
+    def own_delivery(self) -> Delivery:
+        """Return a delivery that is this event's alone."""
+        if self.delivery is NO_DELIVERY:
+            self.delivery = Delivery()
+        return self.delivery
 
 
 @define(eq=False, repr=False, weakref_slot=False)
@@ -132,13 +172,13 @@ class Client:
     def add_reserved(self, event: Event) -> None:
         """Add `event`, whose `due` is set, to the reservations; or its new `due`."""
         self.reserved[event.id] = event
-        heappush(self.deadlines, (event.due, event.id))
+        heappush(self.deadlines, (event.delivery.due, event.id))
 
     def remove_reserved(self, event: Event) -> None:
         """Remove `event` from the reservations; its deadline stays in the heap as stale."""
         del self.reserved[event.id]
         if len(self.deadlines) > 2 * len(self.reserved) + STALE_SLACK:
-            self.deadlines = [(held.due, held.id) for held in self.reserved.values()]
+            self.deadlines = [(held.delivery.due, held.id) for held in self.reserved.values()]
             heapify(self.deadlines)
 
     def soonest(self) -> Event | None:
@@ -146,7 +186,7 @@ class Client:
         while self.deadlines:
             due, event_id = self.deadlines[0]
             event = self.reserved.get(event_id)
-            if event is not None and event.due == due:
+            if event is not None and event.delivery.due == due:
                 return event
             heappop(self.deadlines)
         return None
@@ -154,7 +194,7 @@ class Client:
     def deadline_soon(self, now: float) -> bool:
         """Whether a reservation ends within SAFETY_MARGIN."""
         event = self.soonest()
-        return event is not None and event.due - SAFETY_MARGIN <= now
+        return event is not None and event.delivery.due - SAFETY_MARGIN <= now
 
 
 @frozen
@@ -171,18 +211,17 @@ class Limits:
     resident: int | None = None
 
 
-# The key of a ready event in its heap is one integer, (priority << 64) + id: half the memory of
-# a tuple, compared in one step, and invisible to the garbage collector.
-_ID_BITS: Final = 64
-_ID_MASK: Final = (1 << _ID_BITS) - 1
-
-
 @define(eq=False, repr=False)
 class Tube:
     """A named queue (an event type): its events by state, its clients, its counters.
 
     `events` is the index of all tubes' events by id. `pending` counts puts that are not committed
-    yet, `waiting` holds clients in the order in which they began to wait.
+    yet, `event_count` those that are, in any state. `waiting` holds clients in the order in which
+    they began to wait.
+
+    The ids of ready events are in `ready_ids`, a heap for each of `priorities`, which is a heap
+    too: they are the same objects as in the index, so that an event costs its heap one pointer.
+    `delay_heap` is of (time, id).
 
     Heaps are lazy: an event that leaves a state other than from the top of its heap leaves a
     stale entry behind, recognised by comparing it with the event. Stale entries are removed once
@@ -191,6 +230,7 @@ class Tube:
 
     name: str
     events: dict[int, Event]
+    event_count: int = 0
     ready: int = 0
     urgent: int = 0
     reserved: int = 0
@@ -207,14 +247,11 @@ class Tube:
     deletes: int = 0
     pauses: int = 0
     scheduled: list[float] = Factory(list)
-    ready_heap: list[int] = Factory(list)
+    priorities: list[int] = Factory(list)
+    ready_ids: dict[int, list[int]] = Factory(dict)
+    stale_ready: int = 0
     delay_heap: list[tuple[float, int]] = Factory(list)
     arrivals: deque[int] = Factory(deque)
-
-    @property
-    def event_count(self) -> int:
-        """How many committed events are in the tube, in any state."""
-        return self.ready + self.reserved + self.delayed + len(self.buried)
 
     @property
     def is_unused(self) -> bool:
@@ -224,104 +261,138 @@ class Tube:
 
     def add_ready(self, event: Event) -> None:
         """File a ready event."""
-        event.state = State.READY
+        event.state = READY
+        pri = event.pri
         self.ready += 1
-        if event.pri < URGENT_PRIORITY:
+        if pri < URGENT_PRIORITY:
             self.urgent += 1
-        heappush(self.ready_heap, (event.pri << _ID_BITS) + event.id)
+        ids = self.ready_ids.get(pri)
+        if ids is None:
+            self.ready_ids[pri] = [event.id]
+            heappush(self.priorities, pri)
+        else:
+            heappush(ids, event.id)
 
-    def load_ready(self, event: Event) -> None:
-        """Append a ready event to the heap; `build_ready_heap` must follow."""
-        self.ready_heap.append((event.pri << _ID_BITS) + event.id)
+    def load_ready(self, pri: int, event_id: int) -> None:
+        """Append a ready event to its heap; `finish_loading` must follow."""
+        self.ready_ids.setdefault(pri, []).append(event_id)
 
-    def build_ready_heap(self) -> None:
-        """Order and count what `load_ready` appended: one pass, however many events."""
-        heapify(self.ready_heap)
-        self.ready = len(self.ready_heap)
-        self.urgent = sum(key >> _ID_BITS < URGENT_PRIORITY for key in self.ready_heap)
-
-    def first_ready_key(self) -> int:
-        """Return the heap key of the next ready event: smaller is sooner, across all tubes.
-
-        There must be one.
-        """
-        heap = self.ready_heap
-        while not self._is_live(heap[0]):
-            heappop(heap)
-        return heap[0]
+    def finish_loading(self) -> None:
+        """Order and count what was loaded: one pass, however many events."""
+        for ids in self.ready_ids.values():
+            heapify(ids)
+        self.priorities = sorted(self.ready_ids)
+        self.ready = sum(map(len, self.ready_ids.values()))
+        urgent = (pri for pri in self.priorities if pri < URGENT_PRIORITY)
+        self.urgent = sum(len(self.ready_ids[pri]) for pri in urgent)
+        self.arrivals = deque(sorted(self.arrivals))
+        self.event_count = len(self.arrivals)
+        self.buried = OrderedDict(
+            sorted(self.buried.items(), key=lambda item: item[1].delivery.due)
+        )
 
     def first_ready(self) -> Event | None:
         """Return the next ready event."""
-        return self.events[self.first_ready_key() & _ID_MASK] if self.ready else None
+        events = self.events
+        while self.ready:
+            pri = self.priorities[0]
+            ids = self.ready_ids[pri]
+            while ids:
+                event = events.get(ids[0])
+                if event is not None and event.state is READY and event.pri == pri:
+                    return event
+                heappop(ids)
+                self.stale_ready -= 1
+            self._remove_first_priority()
+        return None
 
-    def pop_ready(self) -> Event:
-        """Take out the next ready event; there must be one."""
-        event = self.events[self.first_ready_key() & _ID_MASK]
-        heappop(self.ready_heap)
+    def pop_ready(self, event: Event) -> None:
+        """Take out `event`, which `first_ready` has just returned; the caller changes its state.
+
+        The last heap stays when it is empty: in a short queue every event would make it anew.
+        """
+        pri = event.pri
         self.ready -= 1
-        if event.pri < URGENT_PRIORITY:
+        if pri < URGENT_PRIORITY:
             self.urgent -= 1
-        return event
+        ids = self.ready_ids[pri]
+        heappop(ids)
+        if not ids and len(self.priorities) > 1:
+            self._remove_first_priority()
+
+    def _remove_first_priority(self) -> None:
+        del self.ready_ids[heappop(self.priorities)]
 
     def remove_ready(self, event: Event) -> None:
-        """Take out any ready event; the caller changes its state."""
+        """Take out any event that was ready; the caller has changed its state."""
         self.ready -= 1
         if event.pri < URGENT_PRIORITY:
             self.urgent -= 1
-        if len(self.ready_heap) > 2 * self.ready + STALE_SLACK:
-            live = {key for key in self.ready_heap if self._is_live(key)}
-            live.discard((event.pri << _ID_BITS) + event.id)
-            self.ready_heap = list(live)
-            heapify(self.ready_heap)
+        self.stale_ready += 1
+        if self.stale_ready > self.ready + STALE_SLACK:
+            self._remove_stale_ready()
 
-    def _is_live(self, key: int) -> bool:
-        event = self.events.get(key & _ID_MASK)
-        return event is not None and event.state is State.READY and event.pri == key >> _ID_BITS
+    def _remove_stale_ready(self) -> None:
+        events, heaps = self.events, self.ready_ids
+        self.ready_ids = {}
+        for pri, ids in heaps.items():
+            live = {
+                event_id
+                for event_id in ids
+                if (each := events.get(event_id)) is not None
+                and each.state is READY
+                and each.pri == pri
+            }
+            if live:
+                self.ready_ids[pri] = sorted(live)
+        self.priorities = sorted(self.ready_ids)
+        self.stale_ready = 0
 
     def add_delayed(self, event: Event) -> None:
-        """File an event whose delay ends at `event.due`."""
-        event.state = State.DELAYED
+        """File an event whose delay ends at `delivery.due`."""
+        event.state = DELAYED
         self.delayed += 1
-        heappush(self.delay_heap, (event.due, event.id))
+        heappush(self.delay_heap, (event.delivery.due, event.id))
 
     def first_delayed(self) -> Event | None:
         """Return the event whose delay ends first."""
         while self.delayed:
             due, event_id = self.delay_heap[0]
-            event = self.events.get(event_id)
-            if event is not None and event.state is State.DELAYED and event.due == due:
+            if (event := self._delayed_until(due, event_id)) is not None:
                 return event
             heappop(self.delay_heap)
         return None
 
-    def remove_delayed(self, event: Event) -> None:
-        """Take out any delayed event; the caller changes its state."""
+    def _delayed_until(self, due: float, event_id: int) -> Event | None:
+        """Return the event `event_id` if its delay ends at `due`."""
+        event = self.events.get(event_id)
+        if event is None or event.state is not DELAYED or event.delivery.due != due:
+            return None
+        return event
+
+    def remove_delayed(self) -> None:
+        """Take out any event that was delayed; the caller has changed its state."""
         self.delayed -= 1
         if len(self.delay_heap) > 2 * self.delayed + STALE_SLACK:
-            events = self.events
-            live = {
-                (due, event_id)
-                for due, event_id in self.delay_heap
-                if (each := events.get(event_id)) is not None
-                and each is not event
-                and each.state is State.DELAYED
-                and each.due == due
-            }
-            self.delay_heap = list(live)
-            heapify(self.delay_heap)
+            live = {entry for entry in self.delay_heap if self._delayed_until(*entry) is not None}
+            self.delay_heap = sorted(live)
 
     def add_buried(self, event: Event) -> None:
         """File an event behind those buried before."""
-        event.state = State.BURIED
+        event.state = BURIED
         self.buried[event.id] = event
 
     def first_buried(self) -> Event | None:
         """Return the event that was buried first."""
         return next(iter(self.buried.values()), None)
 
-    def add_arrival(self, event: Event) -> None:
-        """Note the order of arrival, for the age of the oldest event and for truncation."""
-        self.arrivals.append(event.id)
+    def add_arrival(self, event_id: int) -> None:
+        """Count an event, which the index has, and note its arrival.
+
+        That is for the age of the oldest event and for truncation.
+        """
+        self.event_count += 1
+        self.arrivals.append(event_id)
         if len(self.arrivals) > 2 * self.event_count + STALE_SLACK:
             self.arrivals = deque(each for each in self.arrivals if each in self.events)
 

@@ -16,11 +16,11 @@ from evserve.events import MAX_MANY, MAX_RESULT
 
 # A verb and its converted arguments; the last is its body, if it has one. A line or body that is
 # not acceptable becomes "refuse" or "refuse-put", with the reply as its argument.
-Command: TypeAlias = tuple[str, tuple[Any, ...]]
+Command: TypeAlias = tuple[str, list[Any]]
 
 _U31: Final = (1 << 31) - 1
-_U63: Final = (1 << 63) - 1
 _U32: Final = (1 << 32) - 1
+_U63: Final = (1 << 63) - 1
 _U64: Final = (1 << 64) - 1
 
 # The longest line, its end included; lines of our own verbs may hold two names.
@@ -29,42 +29,56 @@ _MAX_LONG_LINE: Final = 480
 _LONG_LINES: Final = (b"put-key ", b"bind ", b"unbind ", b"advance ", b"advance-put ")
 _CRLF: Final = b"\r\n"
 
-_BAD_FORMAT: Final[Command] = ("refuse", (b"BAD_FORMAT\r\n",))
-_UNKNOWN_COMMAND: Final[Command] = ("refuse", (b"UNKNOWN_COMMAND\r\n",))
+_BAD_FORMAT: Final[Command] = ("refuse", [b"BAD_FORMAT\r\n"])
+_UNKNOWN_COMMAND: Final[Command] = ("refuse", [b"UNKNOWN_COMMAND\r\n"])
 _EXPECTED_CRLF: Final = b"EXPECTED_CRLF\r\n"
 _JOB_TOO_BIG: Final = b"JOB_TOO_BIG\r\n"
 
 
-def _integer(most: int = _U32, least: int = 0) -> Callable[[bytes], int]:
-    def convert(digits: bytes) -> int:
-        value = int(digits)
-        if not least <= value <= most:
-            raise ValueError
-        return value
-
-    return convert
+_NAME: Final = re.compile(rb"[A-Za-z0-9+/;.$_()][-A-Za-z0-9+/;.$_()]{0,199}").fullmatch
 
 
-_DIGITS: Final = rb" +([0-9]+)"
-_NAME: Final = rb"([A-Za-z0-9+/;.$_()][-A-Za-z0-9+/;.$_()]{0,199})"
+def is_tube_name(name: str) -> bool:
+    """Whether `name` may name a tube."""
+    return _NAME(name.encode(errors="surrogateescape")) is not None
 
-# Each argument of the lines below: its pattern, and how it is converted.
-_ARGUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], int | str]]]] = {
-    "<tube>": (b" " + _NAME, bytes.decode),
-    "<id>": (_DIGITS, _integer(_U64)),
-    "<seconds>": (_DIGITS, _integer(_U31)),
-    "<pri>": (_DIGITS, _integer()),
-    "<delay>": (_DIGITS, _integer()),
-    "<ttr>": (_DIGITS, _integer()),
-    "<bound>": (_DIGITS, _integer(_U64)),
-    "<count>": (_DIGITS, _integer(MAX_MANY, least=1)),
-    "<sequence>": (b" " + _NAME, bytes.decode),
-    "<number>": (_DIGITS, _integer(_U63)),
-    "<bytes>": (_DIGITS, _integer()),
-    "<on|off>": (rb" (on|off)", bytes.decode),
+
+def _name(word: bytes) -> str | None:
+    return word.decode() if _NAME(word) else None
+
+
+def _switch(word: bytes) -> str | None:
+    return word.decode() if word in (b"on", b"off") else None
+
+
+def _count(word: bytes) -> int | None:
+    return int(word) if word.isdigit() and 1 <= int(word) <= MAX_MANY else None
+
+
+# What an argument of the lines below may be: a number up to this one, or what a function makes of
+# the word, which is None if it is not acceptable.
+_Kind: TypeAlias = int | Callable[[bytes], int | str | None]
+_ARGUMENTS: Final[dict[str, _Kind]] = {
+    "<tube>": _name,
+    "<key>": _name,
+    "<id>": _U64,
+    "<seconds>": _U31,
+    "<pri>": _U32,
+    "<delay>": _U32,
+    "<ttr>": _U32,
+    "<bound>": _U64,
+    "<count>": _count,
+    "<sequence>": _name,
+    "<number>": _U63,
+    "<bytes>": _U32,
+    "<on|off>": _switch,
 }
+# One space stands before these, and one or several before a number.
+_WORDS: Final = (_name, _switch)
 
 _GRAMMAR: Final = """
+put <pri> <delay> <ttr> <bytes>
+put-key <key> <pri> <delay> <ttr> <bytes>
 use <tube>
 reserve
 reserve-with-timeout <seconds>
@@ -105,13 +119,7 @@ history-tube <tube> <count>
 drain <on|off>
 """
 # Of the verbs that a body follows, those whose body is an event's; the others have a result.
-_WITH_EVENT: Final = ("put", "advance-put")
-
-# The two verbs that put: priority, delay, TTR, size.
-_PUT: Final = re.compile(rb"put" + 4 * _DIGITS)
-_PUT_KEY: Final = re.compile(rb"put-key " + _NAME + 4 * _DIGITS)
-_PUTS: Final = frozenset((b"put ", b"put-key "))
-_put_number: Final = _integer()
+_WITH_EVENT: Final = ("put", "put-key", "advance-put")
 
 # A line that begins like one of these and does not match the grammar is badly formed.
 _PREFIXES: Final = (
@@ -122,30 +130,31 @@ _PREFIXES: Final = (
 
 @define
 class _Line:
-    """A line of the grammar, compiled."""
+    """A line of the grammar. `words`: how many it has with its verb."""
 
     name: str
-    match: Callable[[bytes], "re.Match[bytes] | None"]
-    converters: tuple[Callable[[bytes], int | str], ...]
+    kinds: tuple[_Kind, ...]
+    words: int
     has_body: bool
 
+    def join_spaces(self, words: list[bytes]) -> list[bytes]:
+        """Return `words` without the empty ones between several spaces before a number."""
+        joined = words[:1]
+        for word in words[1:]:
+            at = len(joined) - 1
+            if word or at >= len(self.kinds) or self.kinds[at] in _WORDS:
+                joined.append(word)
+        return joined
 
-def _compile(line: str) -> tuple[bytes, _Line]:
+
+def _compile(line: str) -> _Line:
     name, *arguments = line.split()
-    pattern = re.escape(name.encode()) + b"".join(_ARGUMENTS[each][0] for each in arguments)
-    converters = tuple(_ARGUMENTS[each][1] for each in arguments)
-    has_body = line.endswith("<bytes>")
-    compiled = _Line(name, re.compile(pattern).fullmatch, converters, has_body)
-    return name.encode() + (b" " if arguments else b""), compiled
+    kinds = tuple(_ARGUMENTS[each] for each in arguments)
+    return _Line(name, kinds, 1 + len(kinds), line.endswith("<bytes>"))
 
 
-# By the word as it stands in a line, with the space that must follow it if it has arguments.
-LINES: Final = dict(_compile(line) for line in _GRAMMAR.split("\n") if line)
-
-
-def is_tube_name(name: str) -> bool:
-    """Whether `name` may name a tube."""
-    return re.fullmatch(_NAME, name.encode(errors="surrogateescape")) is not None
+# By the verb.
+LINES: Final = {line.split()[0].encode(): _compile(line) for line in _GRAMMAR.split("\n") if line}
 
 
 @define(eq=False, repr=False)
@@ -180,21 +189,23 @@ class Parser:
 
     def next_command(self) -> Command | None:
         """Return the next command; None if it is not complete."""
-        if self._at == len(self._buffer):
-            self._clear()
+        buffer, start = self._buffer, self._at
+        if start == len(buffer):
+            self._buffer, self._at = b"", 0
             return None
-        if self._skip:
-            return self._skip_body()
         if self._awaiting is not None:
             return self._take_body(self._awaiting)
-        return self._take_line()
-
-    def _clear(self) -> None:
-        self._buffer, self._at = b"", 0
-
-    def _take_line(self) -> Command | None:
-        buffer, start = self._buffer, self._at
+        if self._skip:
+            return self._skip_body()
         end = buffer.find(_CRLF, start)
+        if end < 0 or end - start > _MAX_LINE - 2 or self._line_too_long:
+            return self._take_long_line(end)
+        self._at = end + 2
+        return self._parse(buffer[start:end])
+
+    def _take_long_line(self, end: int) -> Command | None:
+        """Take a line that is longer than most; or its start, if `end` is -1."""
+        buffer, start = self._buffer, self._at
         length = (end if end >= 0 else len(buffer)) - start
         if length > _MAX_LINE - 2 and not self._line_too_long:
             self._line_too_long = self._is_too_long(length, complete=end >= 0)
@@ -215,46 +226,42 @@ class Parser:
         return length > limit - 2 if complete else length >= limit
 
     def _parse(self, line: bytes) -> Command | None:
-        word = line[: line.find(b" ") + 1] or line
-        if word in _PUTS:
-            return self._begin_put(line)
-        expected = LINES.get(word)
-        if expected is None:
-            if b"\0" in line or line.startswith(_PREFIXES):
+        words = line.split(b" ")
+        expected = LINES.get(words[0])
+        if expected is None or (len(words) == 1) is not (expected.words == 1):
+            return _refuse_line(line)
+        if len(words) != expected.words:
+            words = expected.join_spaces(words)
+            if len(words) != expected.words:
                 return _BAD_FORMAT
-            return ("quit", ()) if line.startswith(b"quit") else _UNKNOWN_COMMAND
-        found = expected.match(line)
-        if found is None:
-            return _BAD_FORMAT
-        pairs = zip(expected.converters, found.groups(), strict=True)
-        try:
-            arguments = tuple([convert(group) for convert, group in pairs])
-        except ValueError:
-            return _BAD_FORMAT
+        arguments: list[Any] = []
+        argument: int | str | None
+        for index, kind in enumerate(expected.kinds, 1):
+            word = words[index]
+            if isinstance(kind, int):
+                if not word.isdigit() or (argument := int(word)) > kind:
+                    return _BAD_FORMAT
+            elif (argument := kind(word)) is None:
+                return _BAD_FORMAT
+            arguments.append(argument)
         if not expected.has_body:
             return expected.name, arguments
-        size = arguments[-1]
-        assert isinstance(size, int)
-        return self._begin_body(expected.name, arguments[:-1], size)
+        return self._begin_body(expected.name, arguments)
 
-    def _begin_put(self, line: bytes) -> Command | None:
-        found = _PUT.fullmatch(line) or _PUT_KEY.fullmatch(line)
-        if found is None:
-            return _BAD_FORMAT
-        *key, pri, delay, ttr, size = found.groups()
-        try:
-            put = (_put_number(pri), _put_number(delay), _put_number(ttr))
-            body_size = _put_number(size)
-        except ValueError:
-            return _BAD_FORMAT
-        return self._begin_body("put", (*put, key[0].decode() if key else None), body_size)
-
-    def _begin_body(self, name: str, arguments: tuple[Any, ...], size: int) -> Command | None:
+    def _begin_body(self, name: str, arguments: list[Any]) -> Command | None:
+        size = arguments.pop()
         if size > (self.max_job_size if name in _WITH_EVENT else MAX_RESULT):
             self._skipped, self._skip = name, size + 2
             return self._skip_body()
-        self._size = size
-        self._awaiting = name, arguments
+        buffer, start = self._buffer, self._at
+        end = start + size
+        if end + 2 <= len(buffer):
+            self._at = end + 2
+            if not buffer.startswith(_CRLF, end):
+                return _refuse_body(name, _EXPECTED_CRLF)
+            arguments.append(buffer[start:end])
+            return name, arguments
+        self._awaiting, self._size = (name, arguments), size
         return self._take_body(self._awaiting)
 
     def _skip_body(self) -> Command | None:
@@ -262,33 +269,35 @@ class Parser:
         self._at += skipped
         self._skip -= skipped
         if self._skip:
-            self._clear()
+            self._buffer, self._at = b"", 0
             return None
         return _refuse_body(self._skipped, _JOB_TOO_BIG)
 
     def _take_body(self, awaiting: Command) -> Command | None:
-        start, body = self._at, self._body
-        end = start + self._size + 2 - (0 if body is None else len(body))
+        # Collected in a bytearray, so that a large body in many portions is not copied for each
+        # of them.
+        if self._body is None:
+            self._body = bytearray()
+        body, start = self._body, self._at
+        end = start + self._size + 2 - len(body)
+        body += self._buffer[start:end]
         if end > len(self._buffer):
-            # Collected in a bytearray, so that a large body in many portions is not copied for
-            # each of them.
-            if self._body is None:
-                self._body = bytearray()
-            self._body += self._buffer[start:]
-            self._clear()
+            self._buffer, self._at = b"", 0
             return None
         self._at = end
-        if body is None:
-            data, tail = self._buffer[start : end - 2], self._buffer[end - 2 : end]
-        else:
-            body += self._buffer[start:end]
-            data, tail = bytes(body[:-2]), bytes(body[-2:])
         self._awaiting = self._body = None
         name, arguments = awaiting
-        if tail != _CRLF:
+        if not body.endswith(_CRLF):
             return _refuse_body(name, _EXPECTED_CRLF)
-        return name, (*arguments, data)
+        arguments.append(bytes(body[:-2]))
+        return name, arguments
+
+
+def _refuse_line(line: bytes) -> Command:
+    if b"\0" in line or line.startswith(_PREFIXES):
+        return _BAD_FORMAT
+    return ("quit", []) if line.startswith(b"quit") else _UNKNOWN_COMMAND
 
 
 def _refuse_body(name: str, reply: bytes) -> Command:
-    return "refuse-put" if name == "put" else "refuse", (reply,)
+    return "refuse-put" if name in ("put", "put-key") else "refuse", [reply]

@@ -27,7 +27,7 @@ from evserve.events import QueueError
 from evserve.events.postgres import parse_url
 from evserve.events.postgres.errors import UNREPLICATED
 from evserve.events.postgres.schema import prepare_schema, same_server, server_lock
-from evserve.queue.core import Core
+from evserve.queue.core import Change, Core
 from evserve.queue.model import Limits
 from evserve.queue.store import (
     Batch,
@@ -35,14 +35,11 @@ from evserve.queue.store import (
     Kept,
     OutboxRow,
     Outcome,
-    PutRow,
     Store,
     StoreError,
     UpdateRow,
     WriteResult,
-    changed_events,
     listed,
-    unchanged_events,
 )
 
 
@@ -205,14 +202,14 @@ _UNBIND: Final = """
 
 # As in sqlite.py: reading a million rows costs by the column, and most say nothing.
 _UNCHANGED: Final = """
-state = 0 AND key IS NULL AND attempts + timeouts + releases + buries + kicks = 0
+state = 0 AND delay = 0 AND key IS NULL AND attempts + timeouts + releases + buries + kicks = 0
 """
 _COLUMNS: Final = """
-id, type, priority, delay, ttr, date_part('epoch', created) - %(skew)s, octet_length(body)
+id, type, priority, ttr, date_part('epoch', created) - %(skew)s, octet_length(body)
 """
 _LOAD_UNCHANGED: Final = "SELECT {columns} FROM {schema}.event WHERE {unchanged}"
 _LOAD_CHANGED: Final = """
-SELECT {columns}, key, state, coalesce(date_part('epoch', due) - %(skew)s, 0),
+SELECT {columns}, key, state, delay, coalesce(date_part('epoch', due) - %(skew)s, 0),
     attempts, timeouts, releases, buries, kicks
 FROM {schema}.event WHERE NOT ({unchanged})
 """
@@ -440,8 +437,8 @@ class PostgresStore(Store):
             core.sequences.update(query(_LOAD_SEQUENCES).fetchall())
             with self._writer.transaction():
                 self._writer.execute(_LOAD_PLAN)
-                core.load(unchanged_events(core, self._rows(_LOAD_UNCHANGED)))
-                core.load(changed_events(core, self._rows(_LOAD_CHANGED)))
+                core.load_unchanged(self._rows(_LOAD_UNCHANGED))
+                core.load_changed(self._rows(_LOAD_CHANGED))
             core.finish_loading()
             next_id = _value(query(_LOAD_IDS))
             self._writer.execute(f"SET application_name = '{_ACTIVE_NAME}'")
@@ -474,8 +471,8 @@ class PostgresStore(Store):
             return Outcome.BROKEN
         statements = list(self._statements(batch, with_puts=with_puts))
         next_id = self._next_id
-        if batch.puts and batch.puts[-1][0] >= next_id:
-            next_id = batch.puts[-1][0] + _IDS_AT_ONCE
+        if batch.puts and batch.puts[-1].event.id >= next_id:
+            next_id = batch.puts[-1].event.id + _IDS_AT_ONCE
             statements.insert(0, (_NEXT_ID, (next_id,)))
         self._cause = ""
         try:
@@ -491,7 +488,7 @@ class PostgresStore(Store):
             return self._lose(self._cause)
         self._next_id = next_id
         if batch.puts:
-            self._last_id = batch.puts[-1][0] + 1
+            self._last_id = batch.puts[-1].event.id + 1
         return Outcome.COMMITTED
 
     def _execute(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> bool:
@@ -656,12 +653,19 @@ def _text(value: str | None) -> str:
     return f'"{escaped}"'
 
 
-def _put_arrays(rows: Sequence[PutRow], skew: float) -> list[Any]:
-    ids, tubes, states, pris, delays, ttrs, created, dues, keys, bodies = zip(*rows, strict=True)
+def _put_arrays(puts: Sequence[Change], skew: float) -> list[Any]:
+    events = [put.event for put in puts]
     return [
-        *(_numbers(ids), _texts(tubes), _numbers(states), _numbers(pris), _numbers(delays)),
-        *(_numbers(ttrs), _numbers([each + skew for each in created]), _times(dues, skew)),
-        *(_texts(keys), [each or b"" for each in bodies]),
+        _numbers([event.id for event in events]),
+        _texts([event.tube.name for event in events]),
+        _numbers([int(event.state) for event in events]),
+        _numbers([event.pri for event in events]),
+        _numbers([put.delay for put in puts]),
+        _numbers([event.ttr for event in events]),
+        _numbers([event.created + skew for event in events]),
+        _times([put.due for put in puts], skew),
+        _texts([event.key for event in events]),
+        [event.body or b"" for event in events],
     ]
 
 

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from evserve.events import ERRORS, State
 from evserve.queue.broker import Broker, Delivered
-from evserve.queue.core import Change, Duplicate
+from evserve.queue.core import Change
 from evserve.queue.model import Client, Event, Refusal
 from evserve.queue.parser import Command, Parser
 from evserve.queue.stats import Statistics, event_stats, name_list, tube_stats
@@ -77,9 +77,10 @@ class Session:
 
     transport: a Twisted stream transport.  send: what to call instead of its `write`.
 
-    `_outstanding` counts the replies that wait for a commit. `_busy`: a command is running that
-    the next ones have to wait for. `_blocked`: the client does not read its replies.
-    `_ended`: it sends no more. `_with_tube` and `_in_batch` say how a reserve is answered.
+    `_has_commands`: there may be a command to run. `_outstanding` counts the replies that wait for
+    a commit. `_busy`: a command is running that the next ones have to wait for. `_blocked`: the
+    client does not read its replies. `_ended`: it sends no more. `_with_tube` and `_in_batch` say
+    how a reserve is answered.
     """
 
     broker: Broker
@@ -88,6 +89,7 @@ class Session:
     statistics: Statistics
     client: Client = field(init=False)
     parser: Parser = field(init=False)
+    _has_commands: bool = field(default=False, init=False)
     _held: Command | None = field(default=None, init=False)
     _outstanding: int = field(default=0, init=False)
     _busy: bool = field(default=False, init=False)
@@ -114,20 +116,19 @@ class Session:
         if not self._closed:
             self.broker.tick()
             self.parser.feed(data)
+            self._has_commands = True
             self.resume()
             self.broker.pump()
 
     def resume(self) -> None:
         """Run the commands that can run now, and send the replies that are ready."""
-        self._run_commands()
-        self._flush()
-        reading = self.parser.pending < _MAX_PENDING
-        if reading is not self._reading:
-            self._reading = reading
-            if reading:
-                self.transport.resumeProducing()
-            else:
-                self.transport.pauseProducing()
+        if self._has_commands:
+            self._run_commands()
+        if self._out:
+            self._flush()
+        # Without a command to run, less than a command is pending.
+        if self._has_commands or not self._reading:
+            self._pause_or_read()
         if (self._ended or self._draining) and not self._closed:
             self._close_when_done()
 
@@ -140,17 +141,29 @@ class Session:
             if command is not None:
                 self._held = None
             elif (command := next_command()) is None:
+                self._has_commands = False
                 return
             name, arguments = command
-            run, waits, counter = VERBS[name]
-            reply = _HOLD if waits and self._outstanding else run(self, *arguments)
+            verb = VERBS[name]
+            waits = verb.waits and self._outstanding
+            reply = _HOLD if waits else verb.run(self, *arguments)
             if reply is _HOLD:
                 self._held = command
                 return
-            if counter is not None:
-                counts[counter] += 1
+            if verb.counter is not None:
+                counts[verb.counter] += 1
             if reply is not None:
                 self._reply(reply)
+
+    def _pause_or_read(self) -> None:
+        """Read no more while too many bytes of commands wait to run."""
+        reading = self.parser.pending < _MAX_PENDING
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
 
     def _reply(self, text: bytes) -> None:
         """Send a reply, behind those that wait for a commit."""
@@ -167,12 +180,13 @@ class Session:
         # The command has been carried out, whatever becomes of the others in that commit.
         self._committed(text, Outcome.COMMITTED)
 
-    def _reply_on_commit(
+    def _commit(
         self, text: bytes, changes: Sequence[Change], record: Record | None = None
-    ) -> None:
-        """Send a reply when `changes` and `record` have been committed."""
+    ) -> _Reply:
+        """Reply with `text` when `changes` and `record` have been committed."""
         self._outstanding += 1
         self.broker.submit(partial(self._committed, text), changes, record)
+        return None
 
     def _look_again(self) -> _Reply:
         """Run the command again when the next commit has decided about what it looks at."""
@@ -257,8 +271,10 @@ class Session:
 
     # Verbs of producers.
 
-    def put(self, pri: int, delay: int, ttr: int, key: str | None, body: bytes) -> _Reply:
-        """Put an event, and copies of it in the tubes bound to its own; also put-key."""
+    def put(
+        self, pri: int, delay: int, ttr: int, body: bytes, *, key: str | None = None
+    ) -> _Reply:
+        """Put an event, and copies of it in the tubes bound to its own."""
         client, broker = self.client, self.broker
         client.is_producer = True
         tube = client.use
@@ -268,16 +284,19 @@ class Session:
         made = broker.core.put(
             tube, body, broker.now(), pri=pri, delay=delay, ttr=ttr or 1, key=key
         )
+        if isinstance(made, list):
+            return self._commit(b"INSERTED %d\r\n" % made[0].event.id, made)
         if isinstance(made, Refusal):
             # This connection may have made room just now.
             return _HOLD if self._outstanding else made.value
-        if isinstance(made, Duplicate):
-            if not made.is_settled:
-                return self._look_again()
-            # A failed store may hold that event or not: only a restart tells.
-            return _INTERNAL_ERROR if broker.broken else b"EXISTS %d\r\n" % made.id
-        self._reply_on_commit(b"INSERTED %d\r\n" % made[0].event.id, made)
-        return None
+        if not made.is_settled:
+            return self._look_again()
+        # A failed store may hold that event or not: only a restart tells.
+        return _INTERNAL_ERROR if broker.broken else b"EXISTS %d\r\n" % made.id
+
+    def put_key(self, key: str, pri: int, delay: int, ttr: int, body: bytes) -> _Reply:
+        """Put an event, unless its tube has one with its key."""
+        return self.put(pri, delay, ttr, body, key=key)
 
     def advance(self, sequence: str, number: int, *event: Any) -> _Reply:
         """Move a sequence forward and, for advance-put, put an event in the same commit.
@@ -389,10 +408,10 @@ class Session:
     def _format(self, answer: Delivered) -> bytes:
         if isinstance(answer, Refusal):
             return answer.value
+        if not self._in_batch:
+            return self._format_event(*answer[0])
         texts = [self._format_event(event, body) for event, body in answer]
-        if self._in_batch:
-            texts.insert(0, b"RESERVED_BATCH %d\r\n" % len(texts))
-        return b"".join(texts)
+        return b"RESERVED_BATCH %d\r\n%b" % (len(texts), b"".join(texts))
 
     def _format_event(self, event: Event, body: bytes) -> bytes:
         if self._with_tube:
@@ -428,8 +447,7 @@ class Session:
     ) -> _Reply:
         """Reply on a commit that also puts a reserved event into the history."""
         kept = self.broker.kept(change, seconds, result=result, error=error)
-        self._reply_on_commit(text, (change,), kept)
-        return None
+        return self._commit(text, (change,), kept)
 
     def release(self, event_id: int, pri: int, delay: int) -> _Reply:
         """Make a reserved event ready or delayed."""
@@ -468,8 +486,7 @@ class Session:
         if isinstance(change, Refusal):
             # This connection may have put or changed the event just now.
             return _HOLD if self._outstanding else change.value
-        self._reply_on_commit(text, (change,))
-        return None
+        return self._commit(text, (change,))
 
     def watch(self, tube: str) -> _Reply:
         """Add `tube` to the watch list."""
@@ -636,7 +653,8 @@ def _kept_object(row: Kept) -> dict[str, Any]:
     return fields
 
 
-class _Verb(NamedTuple):
+@frozen
+class _Verb:
     """The method that runs a verb.
 
     waits: whether it looks at the queue, so that it has to wait until this connection's own
@@ -654,6 +672,7 @@ _TIMED: Final = "reserve-with-timeout"
 VERBS: Final[dict[str, _Verb]] = {
     # Producers.
     "put": _Verb(Session.put, counter="put"),
+    "put-key": _Verb(Session.put_key, counter="put"),
     "use": _Verb(Session.use, counter="use"),
     "advance": _Verb(Session.advance),
     "advance-put": _Verb(Session.advance, counter="put"),

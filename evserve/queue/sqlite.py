@@ -23,7 +23,7 @@ from attrs import define, field
 from twisted.logger import Logger
 from typing_extensions import override
 
-from evserve.queue.core import Core
+from evserve.queue.core import Change, Core
 from evserve.queue.store import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -32,13 +32,10 @@ from evserve.queue.store import (
     Kept,
     OutboxRow,
     Outcome,
-    PutRow,
     Store,
     StoreError,
     WriteResult,
-    changed_events,
     listed,
-    unchanged_events,
 )
 
 
@@ -184,18 +181,18 @@ UPDATE event SET
     kicks = json_extract(row.value, '$[9]')
 FROM json_each(?) AS row WHERE event.id = json_extract(row.value, '$[0]')
 """
-# Most events of a large store are as they were put: half of the columns say nothing about them,
+# Most events of a large store are as they were put: most of the columns say nothing about them,
 # and reading a million rows into Python costs by the column.
-_UNTOUCHED: Final = """
-state = 0 AND key IS NULL AND reserves + timeouts + releases + buries + kicks = 0
+_UNCHANGED: Final = """
+state = 0 AND delay = 0 AND key IS NULL AND reserves + timeouts + releases + buries + kicks = 0
 """
-_LOAD_UNTOUCHED: Final = f"""
-SELECT id, tube, pri, delay, ttr, created, length(body) FROM event WHERE {_UNTOUCHED} ORDER BY id
+_LOAD_UNCHANGED: Final = f"""
+SELECT id, tube, pri, ttr, created, length(body) FROM event WHERE {_UNCHANGED} ORDER BY id
 """  # noqa: S608 - constants
-_LOAD_REST: Final = f"""
-SELECT id, tube, pri, delay, ttr, created, length(body), key, state, due,
+_LOAD_CHANGED: Final = f"""
+SELECT id, tube, pri, ttr, created, length(body), key, state, delay, due,
     reserves, timeouts, releases, buries, kicks
-FROM event WHERE NOT ({_UNTOUCHED}) ORDER BY id
+FROM event WHERE NOT ({_UNCHANGED}) ORDER BY id
 """  # noqa: S608 - constants
 
 # So many rows of the history that have expired are deleted at once, and when there are no more, so
@@ -215,6 +212,9 @@ MAX_RESERVE: Final = 2048 * _PAGE
 _RESERVE_PART: Final = 8
 # Bytes that must be free beside the reserve for events to be put again.
 _ROOM: Final = 32 * _PAGE
+
+# The page cache of a connection; a negative number is KiB.
+_CACHE: Final = "PRAGMA cache_size = -8192"
 
 # Milliseconds that a statement waits for another program's lock.
 _BUSY_TIMEOUT: Final = 2000
@@ -299,8 +299,8 @@ class SQLiteStore(Store):
             for source, target in execute("SELECT source, target FROM binding"):
                 core.bind(source, target)
             core.sequences.update(execute("SELECT name, number FROM sequence"))
-            core.load(unchanged_events(core, execute(_LOAD_UNTOUCHED)))
-            core.load(changed_events(core, execute(_LOAD_REST)))
+            core.load_unchanged(execute(_LOAD_UNCHANGED))
+            core.load_changed(execute(_LOAD_CHANGED))
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
             promised: int = execute(_PROMISED_ID).fetchone()[0] or 0
@@ -362,7 +362,7 @@ class SQLiteStore(Store):
     def _try(self, batch: Batch, *, with_puts: bool) -> Outcome:
         statements = list(_statements(batch, with_puts=with_puts))
         next_id = self._next_id
-        highest = max([row[0] for row in batch.puts], default=0)
+        highest = max([put.event.id for put in batch.puts], default=0)
         if highest >= next_id:
             next_id = highest + _IDS_AT_ONCE
             statements.append((_NEXT_ID, (next_id,)))
@@ -502,8 +502,8 @@ def _is_damage(error: BaseException) -> bool:
 
 def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequence[Any]]]:
     for start in range(0, len(batch.puts) if with_puts else 0, _MAX_PUT_ROWS):
-        rows = batch.puts[start : start + _MAX_PUT_ROWS]
-        yield _put_statement(len(rows)), _put_values(rows)
+        puts = batch.puts[start : start + _MAX_PUT_ROWS]
+        yield _put_statement(len(puts)), _put_values(puts)
     if batch.taken and with_puts:
         yield _TAKE, (json.dumps(batch.taken),)
     if batch.kept and with_puts:
@@ -520,11 +520,24 @@ def _statements(batch: Batch, *, with_puts: bool) -> Iterator[tuple[str, Sequenc
         yield _BIND if binding.bound else _UNBIND, (binding.source, binding.target)
 
 
-def _put_values(rows: Iterable[PutRow]) -> list[Any]:
+def _put_values(puts: Iterable[Change]) -> list[Any]:
     values: list[Any] = []
-    for row in rows:
-        values += row
-        values.append(checksum(row[0], row[-1] or b""))
+    for put in puts:
+        event = put.event
+        body = event.body or b""
+        values += (
+            event.id,
+            event.tube.name,
+            int(event.state),
+            event.pri,
+            put.delay,
+            event.ttr,
+            event.created,
+            put.due,
+            event.key,
+            body,
+            checksum(event.id, body),
+        )
     return values
 
 
@@ -580,7 +593,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         path, isolation_level=None, check_same_thread=False, cached_statements=300
     )
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
-    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute(_CACHE)
     connection.execute("PRAGMA temp_store = MEMORY")  # the disk of temporary files may be full
     connection.execute(f"PRAGMA journal_size_limit = {MAX_RESERVE}")
     # Debian's SQLite overwrites every page that becomes unused: 15 for a body of 60,000 bytes.
@@ -667,7 +680,7 @@ class DiskReserve:
         self._size = min(MAX_RESERVE, max(self.left, self._affordable()))
         while not self._allocate():  # a quota or a limit on files, which statvfs does not show
             self._size //= 2
-        self._limit_wal()
+        self._grow_wal(self._limit_wal())
 
     def _free(self) -> int:
         disk = os.statvfs(self.path.parent)
@@ -697,9 +710,33 @@ class DiskReserve:
                 os.ftruncate(file.fileno(), size)
                 raise
 
-    def _limit_wal(self) -> None:
-        pages = self._size // _PAGE // (4 if self.is_released else 2)
-        self.writer.execute(f"PRAGMA wal_autocheckpoint = {max(pages, 16)}")
+    def _limit_wal(self) -> int:
+        """Set after how many pages the WAL is checkpointed; returns that number."""
+        pages = max(self._size // _PAGE // (4 if self.is_released else 2), 16)
+        self.writer.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        return pages
+
+    def _grow_wal(self, pages: int) -> None:
+        """Make the WAL's file as long as it will become: commits that do so take twice as long.
+
+        SQLite does it, so that its file is valid at any moment: the pages of a transaction that do
+        not fit into its cache go to the WAL at once, and stay there unread after a rollback.
+        """
+        execute = self.writer.execute
+        execute("PRAGMA cache_size = 10")
+        try:
+            execute("BEGIN IMMEDIATE")
+            execute("CREATE TABLE filling (body BLOB)")
+            # And some more: ten stay in the cache, and the last commit writes several.
+            execute("INSERT INTO filling VALUES (zeroblob(?))", ((pages + 32) * _PAGE,))
+            execute("ROLLBACK")
+            # A commit, so that the file is synced now and not with the first put.
+            execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        except sqlite3.Error:  # such as a full disk, which needs the space more
+            if self.writer.in_transaction:
+                execute("ROLLBACK")
+            self._checkpoint()
+        execute(_CACHE)
 
     def _checkpoint(self) -> None:
         with suppress(sqlite3.Error):  # the next write reports it

@@ -113,7 +113,7 @@ def _current_jobs(tubes: Collection[Tube]) -> Iterator[tuple[str, int]]:
 
 def event_stats(event: Event, now: float) -> bytes:
     """The reply to `stats-job`."""
-    is_timed = event.state in (State.RESERVED, State.DELAYED)
+    is_timed, delivery = event.state in (State.RESERVED, State.DELAYED), event.delivery
     return _yaml(
         [
             ("id", event.id),
@@ -121,15 +121,15 @@ def event_stats(event: Event, now: float) -> bytes:
             ("state", event.state.name.lower()),
             ("pri", event.pri),
             ("age", int(now - event.created)),
-            ("delay", int(event.delay)),
+            ("delay", int(delivery.delay)),
             ("ttr", event.ttr),
-            ("time-left", int(event.due - now) if is_timed else 0),
+            ("time-left", int(delivery.due - now) if is_timed else 0),
             ("file", 0),
-            ("reserves", event.reserves),
-            ("timeouts", event.timeouts),
-            ("releases", event.releases),
-            ("buries", event.buries),
-            ("kicks", event.kicks),
+            ("reserves", delivery.reserves),
+            ("timeouts", delivery.timeouts),
+            ("releases", delivery.releases),
+            ("buries", delivery.buries),
+            ("kicks", delivery.kicks),
         ]
     )
 

@@ -2,11 +2,12 @@
 
 The broker gives batches to a Writer, one at a time, and reads bodies back by id. Only the writer
 calls a Store, except for `load`, `body` and `outbox`. The rows of a batch are made in the
-reactor's thread, so the writer thread never looks at an event that the core is changing.
+reactor's thread, so the writer thread never looks at an event that the core is changing; events
+that are being put are in no client's reach, and the store makes their rows.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from queue import SimpleQueue
 from threading import Thread
@@ -18,13 +19,11 @@ from typing_extensions import override
 
 from evserve.events import State
 from evserve.queue.core import Change, Core
-from evserve.queue.model import Action, Event
+from evserve.queue.model import BURY, DELAY, KICK, READY, RELEASE, RESERVED, TOUCH, Event
 
 
 _log = Logger()
 
-# id, tube, state, priority, delay, ttr, created, due, key, body
-PutRow: TypeAlias = tuple[int, str, int, int, float, int, float, float, str | None, bytes | None]
 # id, state, priority, delay, due, reserves, timeouts, releases, buries, kicks
 UpdateRow: TypeAlias = tuple[int, int, int, float, float, int, int, int, int, int]
 
@@ -155,11 +154,12 @@ class Batch:
     """The rows of one commit, and in `entries` who waits for it, in order.
 
     size: the bytes of all bodies and results that it writes; an update writes a body again.
-    counters: how many of the updates no command waits for.
+    counters: how many of the updates no command waits for.  is_full: no more entries should be
+    added.
     """
 
     entries: list[tuple[OnCommit, Sequence[Change], Record | None]] = Factory(list)
-    puts: list[PutRow] = Factory(list)
+    puts: list[Change] = Factory(list)
     updates: list[UpdateRow] = Factory(list)
     deletes: list[int] = Factory(list)
     bindings: list[Binding] = Factory(list)
@@ -168,11 +168,7 @@ class Batch:
     kept: list[Kept] = Factory(list)
     size: int = 0
     counters: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more entries should be added."""
-        return len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
+    is_full: bool = False
 
     def is_divisible(self, result: WriteResult) -> bool:
         """Whether parts of it may be committed although `result` is that of the whole."""
@@ -195,20 +191,7 @@ class Batch:
             event = change.event
             if change.origin is None:
                 self.size += event.size
-                self.puts.append(
-                    (
-                        event.id,
-                        event.tube.name,
-                        int(event.state),
-                        event.pri,
-                        event.delay,
-                        event.ttr,
-                        event.created,
-                        event.due,
-                        event.key,
-                        event.body,
-                    )
-                )
+                self.puts.append(change)
             elif change.target is None:
                 self.deletes.append(event.id)
             else:
@@ -217,6 +200,7 @@ class Batch:
         if record is not None:
             self._add_record(record, changes)
         self.entries.append((on_commit, changes, record))
+        self.is_full = len(self.entries) >= BATCH_ROWS or self.size >= BATCH_BYTES
 
     def _add_record(self, record: Record, changes: Sequence[Change]) -> None:
         if isinstance(record, Binding):
@@ -240,28 +224,42 @@ class Batch:
 
     def add_counters(self, event: Event) -> None:
         """Add the row of `event` as it is; a reservation does not outlive the server."""
-        state, due = event.state, event.due
-        if state is State.RESERVED:
-            state, due = State.READY, 0.0
-        counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
+        state, delivery = event.state, event.delivery
+        due = delivery.due
+        if state is RESERVED:
+            state, due = READY, 0.0
         self.size += event.size
+        self.is_full = self.is_full or self.size >= BATCH_BYTES
         self.counters += 1
-        self.updates.append((event.id, int(state), event.pri, event.delay, due, *counts))
+        self.updates.append(
+            (
+                event.id,
+                int(state),
+                event.pri,
+                delivery.delay,
+                due,
+                delivery.reserves,
+                delivery.timeouts,
+                delivery.releases,
+                delivery.buries,
+                delivery.kicks,
+            )
+        )
 
 
 def _update_row(change: Change, target: State) -> UpdateRow:
-    event, action = change.event, change.action
+    action, delivery = change.action, change.event.delivery
     return (
-        event.id,
-        int(State.READY if action is Action.TOUCH else target),
+        change.event.id,
+        int(READY if action is TOUCH else target),
         change.pri,
         change.delay,
         change.due,
-        event.reserves,
-        event.timeouts,
-        event.releases + (action is Action.RELEASE or action is Action.DELAY),
-        event.buries + (action is Action.BURY),
-        event.kicks + (action is Action.KICK),
+        delivery.reserves,
+        delivery.timeouts,
+        delivery.releases + (action is RELEASE or action is DELAY),
+        delivery.buries + (action is BURY),
+        delivery.kicks + (action is KICK),
     )
 
 
@@ -296,26 +294,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release everything; nothing is called afterwards."""
-
-
-def unchanged_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    """Return events that are as they were put, ready and without a key.
-
-    A row is id, tube, priority, delay, ttr, created, size of the body.
-    """
-    tubes = core.tubes
-    for event_id, name, pri, delay, ttr, created, size in rows:
-        tube = tubes.get(name) or core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None)
-
-
-def changed_events(core: Core, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-    """Return events from rows that have key, state, due and the five counters as well."""
-    states = tuple(State)
-    for event_id, name, pri, delay, ttr, created, size, key, state, due, *counts in rows:
-        place = (key, states[state], due, None)
-        tube = core.tube(name)
-        yield Event(event_id, tube, pri, delay, ttr, created, size, None, *place, *counts)
 
 
 def listed(rows: Iterable[Kept], most: int) -> list[Kept]:

@@ -170,9 +170,10 @@ class _Steps(TransactionSteps):
     def claim(self) -> None:
         core, receipt = self.transactions.broker.core, self.receipt
         held = core.events.get(receipt.id)
-        if held is None or held.owner is None or held.reserves != receipt.reserves:
+        owner = None if held is None else held.delivery.owner
+        if held is None or owner is None or held.delivery.reserves != receipt.reserves:
             raise NotReserved(f"{self.event} is not reserved here any more")
-        change = core.delete(held.owner, held.id)
+        change = core.delete(owner, held.id)
         assert isinstance(change, Change)  # its owner asked
         self._change = change
         receipt.is_handled = True

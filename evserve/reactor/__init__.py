@@ -34,15 +34,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evserve.reactor.core import UvloopReactor
 
-__all__ = ["install", "new_reactor"]
+__all__ = ["install", "install_new_reactor", "new_reactor"]
 
 
 def new_reactor() -> "UvloopReactor":
     """Return a reactor on a new uvloop loop; raises ImportError if uvloop is not installed."""
-    try:
-        import uvloop
-    except ImportError as error:
-        raise ImportError("the uvloop reactor needs: pip install 'evserve[uvloop]'") from error
+    import uvloop
+
     from evserve.reactor.core import UvloopReactor
 
     _open_standard_descriptors()
@@ -61,19 +59,24 @@ def _open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # POSIX gives the lowest free number: this one
 
 
-def install() -> None:
-    """Make a new reactor the one of this process.
-
-    Raises SystemExit, with one line, if uvloop is not installed: twistd prints a page of help
-    before any other error.
-    """
+def install_new_reactor() -> None:
+    """Make a new reactor the one of this process; raises ImportError as `new_reactor` does."""
     import asyncio
 
-    try:
-        reactor = new_reactor()
-    except ImportError as error:
-        raise SystemExit(str(error)) from error
+    reactor = new_reactor()
     asyncio.set_event_loop(reactor.loop)
     from twisted.internet.main import installReactor
 
     installReactor(reactor)
+
+
+def install() -> None:
+    """Make a new reactor the one of this process, as `--reactor=uvloop` does.
+
+    Raises SystemExit, with one line, if uvloop is not installed: twistd prints a page of help
+    before any other error.
+    """
+    try:
+        install_new_reactor()
+    except ImportError as error:
+        raise SystemExit(f"the uvloop reactor: {error} (pip install uvloop)") from error

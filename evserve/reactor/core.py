@@ -12,6 +12,7 @@ A child's end is noticed by a pidfd, which needs no signal, so other code in the
 subprocesses) may have SIGCHLD. Systems without pidfds (macOS, Linux before 5.3) use SIGCHLD.
 """
 
+import asyncio
 import errno
 import os
 import signal
@@ -28,10 +29,12 @@ from twisted.internet import error, process
 from twisted.internet._signals import _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.interfaces import IReactorDaemonize
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 from uvloop import Loop
+from zope.interface import implementer
 
 from evserve.reactor import install
 from evserve.reactor.clients import TCPConnector, UNIXConnector
@@ -50,6 +53,7 @@ _MAX_NEW_CALLS = 256  # DelayedCalls that may wait to be filed in Twisted's heap
 _log = Logger()
 
 
+@implementer(IReactorDaemonize)
 class UvloopReactor(AsyncioSelectorReactor):
     """Every interface of Twisted's POSIX reactors, on `loop`, which nothing else may run."""
 
@@ -91,6 +95,15 @@ class UvloopReactor(AsyncioSelectorReactor):
     def iterate(self, delay: float = 0) -> None:
         self.loop.call_later(delay, self.loop.stop)
         self.loop.run_forever()
+
+    # IReactorDaemonize
+
+    def beforeDaemonize(self) -> None:
+        """Nothing: the loop has not run, and Linux leaves its descriptors to the daemon."""
+
+    def afterDaemonize(self) -> None:
+        """Make the loop the process's again, which a fork undoes (since Python 3.12)."""
+        asyncio.set_event_loop(self.loop)
 
     # What streams write, until the end of the turn
 

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
-from twisted.internet import protocol
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import (
@@ -23,7 +22,6 @@ from evserve.web.head import (
     BadHead,
     Fields,
     HeadParser,
-    body_length,
     headers_of,
     split_request_line,
     status_line,
@@ -37,7 +35,6 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*")
 _CHUNK_OVERHEAD = 16  # bytes beside a body for each of its bytes, over the allowance
 _CHUNK_ALLOWANCE = 128 * 1024  # bytes, the trailer included
 
-_SMALL_HEAD = 1024  # bytes; cannot exceed a limit
 
 _parse = HeadParser().parse
 
@@ -48,6 +45,22 @@ class FastChannel(HTTPChannel):
     One request at a time is parsed, and served as soon as it is complete. What arrives while it is
     answered waits; more than a bound of it stops reading.
     """
+
+    __slots__ = (
+        "_addresses",  # the client's and the server's
+        "_after_body",  # what came with the end of the last body
+        "_chunk_credit",  # bytes that a body in chunks may still take
+        "_data",  # what is being read
+        "_decoder",  # of the body that arrives
+        "_heard",  # the time from which idleness counts
+        "_is_paused",  # whether this channel has stopped reading
+        "_is_serving",  # whether `_serve` is at work
+        "_line",  # method, target, version of the request whose body arrives
+        "_seconds",  # the reactor's clock
+        "_start",  # the bytes of `_data` that are done
+        "_timer",
+        "_waiting",  # bytes in `_dataBuffer`, which came after `_data`
+    )
 
     factory: Any = None
     site: Any
@@ -62,22 +75,23 @@ class FastChannel(HTTPChannel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._data = b""  # what is being read, of which `_start` bytes are done
-        self._start = 0
-        self._waiting = 0  # bytes in _dataBuffer, which came after that
-        self._is_serving = False  # whether `_serve` is at work
-        self._is_paused = False  # whether reading is, by this channel
-        self._line = (b"", b"", b"")  # method, target, version of the request whose body arrives
-        self._heard = 0.0  # the time by which idleness counts
+        self._data = self._after_body = b""
+        self._start = self._waiting = self._chunk_credit = 0
+        self._is_serving = self._is_paused = False
+        self._heard = 0.0
+        self._line = (b"", b"", b"")
         self._timer: IDelayedCall | None = None
-        self._decoder: Any = None  # of the body that arrives
-        self._after_body = b""  # what came with the end of the last one
-        self._chunk_credit = 0  # bytes that the body in chunks may still take
+        self._decoder: Any = None
+        self._addresses: tuple[IAddress, IAddress] | None = None
         self._seconds: Callable[[], float]
 
     @override
     def connectionMade(self) -> None:
-        self._seconds = self.factory.reactor.seconds
+        if self.factory is None:  # made by hand
+            from twisted.internet import reactor
+        else:
+            reactor = self.factory.reactor
+        self._seconds = reactor.seconds
         super().connectionMade()
         if hasattr(self.transport, "negotiatedProtocol"):
             self.dataReceived = self._negotiated  # type: ignore[method-assign]
@@ -107,10 +121,20 @@ class FastChannel(HTTPChannel):
         self.dataReceived = channel.dataReceived  # type: ignore[method-assign]
         self.connectionLost = channel.connectionLost  # type: ignore[method-assign]
 
-    @cached_property
+    @property
     def addresses(self) -> tuple[IAddress, IAddress]:
         """The client's and the server's, which would cost a system call for each request."""
-        return self.transport.getPeer(), self.transport.getHost()
+        if self._addresses is None:
+            self._addresses = self.transport.getPeer(), self.transport.getHost()
+        return self._addresses
+
+    @override
+    def getPeer(self) -> IAddress:
+        return self.addresses[0]
+
+    @override
+    def getHost(self) -> IAddress:
+        return self.addresses[1]
 
     @property
     def has_partial_head(self) -> bool:
@@ -137,7 +161,7 @@ class FastChannel(HTTPChannel):
     def _check_time(self) -> None:
         self._timer = None
         if self.timeOut is None:
-            return  # `requestDone` makes another
+            return  # `requestDone` starts it again
         left = self._heard + self.timeOut - self._seconds()
         if left > 0:
             self._timer = self.callLater(left, self._check_time)
@@ -156,6 +180,8 @@ class FastChannel(HTTPChannel):
         if self._data:
             data = self._data[self._start :] + data
         self._serve(data, 0)
+        if self._dataBuffer and not self._handlingRequest:  # it came meanwhile
+            self._serve_waiting()
 
     def _limit_waiting(self) -> None:
         waiting = len(self._data) - self._start + self._waiting
@@ -182,7 +208,7 @@ class FastChannel(HTTPChannel):
             if start < len(data):
                 self._keep(data, start)
             else:
-                self._data = b""
+                self._data, self._start = b"", 0
         finally:
             self._is_serving = False
 
@@ -201,42 +227,36 @@ class FastChannel(HTTPChannel):
                 split_request_line(line)
         except BadHead:
             self._respondToBadRequestAndDisconnect()
-        if len(self._data) > self._longest_head:
+        if self._is_too_large(self._data.removesuffix(b"\r")):
             self._respondToBadRequestAndDisconnect()
 
-    @property
-    def _longest_head(self) -> int:
-        return self.totalHeadersSize + 2 * (self.maxHeaders + 2)  # line ends do not count
-
     def _is_too_large(self, head: bytes) -> bool:
-        lines = head.count(b"\r\n") - 1
-        return lines - 1 > self.maxHeaders or len(head) - 2 * (lines + 1) > self.totalHeadersSize
+        """Return whether a limit is exceeded; `HTTPChannel` counts the bytes without line ends."""
+        head = head.removeprefix(b"\r\n")
+        ends = head.count(b"\r\n")
+        return ends - 2 > self.maxHeaders or len(head) - 2 * ends > self.totalHeadersSize
 
     def _serve_waiting(self) -> None:
         """Go on after a request is done, or when the transport takes more."""
         while not (self._handlingRequest or self._waitingForTransport):
+            data, start = self._data, self._start
             if self._dataBuffer:
-                data = b"".join([self._data[self._start :], *self._dataBuffer])
-                self._dataBuffer = []
-                self._waiting = 0
-                self._serve(data, 0)
-            elif self._start:
-                self._serve(self._data, self._start)
-            else:
+                data, start = b"".join([data[start:], *self._dataBuffer]), 0
+                self._dataBuffer, self._waiting = [], 0
+            self._serve(data, start)
+            if not self._dataBuffer:
                 break
         if self._is_paused and not (self._handlingRequest or self._waitingForTransport):
             self._is_paused = False
             self._networkProducer.resumeProducing()
 
     def _take_head(self, head: bytes) -> None:
-        if head.startswith(b"\r\n"):
-            head = head[2:]  # some clients send an empty line after a body
-        if len(head) > _SMALL_HEAD and self._is_too_large(head):
+        is_large = len(head) > self.maxHeaders or len(head) > self.totalHeadersSize
+        if is_large and self._is_too_large(head):
             self._respondToBadRequestAndDisconnect()
             return
         try:
-            method, target, version, fields = _parse(head)
-            length = body_length(fields)
+            method, target, version, fields, length = _parse(head)
         except BadHead:
             self._respondToBadRequestAndDisconnect()
             return
@@ -251,7 +271,12 @@ class FastChannel(HTTPChannel):
         if expect and expect[0].lower() == b"100-continue" and version == b"HTTP/1.1":
             self._send100Continue()
         if length == 0:
-            self._dispatch(request, method, target, version)
+            self._handlingRequest = True
+            self._savedTimeOut, self.timeOut = (
+                self.timeOut,
+                None,
+            )  # it may take as long as it likes
+            request.requestReceived(method, target, version)
         else:
             self._line = method, target, version
             self._expect_body(request, length)
@@ -266,7 +291,8 @@ class FastChannel(HTTPChannel):
             for name, values in fields.items():
                 for value in values:
                     request.requestHeaders.addRawHeader(name, value)
-        request.parseCookies()
+        if b"Cookie" in fields:
+            request.parseCookies()
         return request
 
     def _expect_body(self, request: Any, length: int | None) -> None:
@@ -304,14 +330,10 @@ class FastChannel(HTTPChannel):
                 self._respondToBadRequestAndDisconnect()
                 return len(data)
         if self._decoder is None:
-            self._dispatch(self.requests[-1], *self._line)
+            self._handlingRequest = True
+            self._savedTimeOut, self.timeOut = self.timeOut, None
+            self.requests[-1].requestReceived(*self._line)
         return end
-
-    def _dispatch(self, request: Any, method: bytes, target: bytes, version: bytes) -> None:
-        self._handlingRequest = True
-        # A request may take as long as it likes.
-        self._savedTimeOut, self.timeOut = self.timeOut, None
-        request.requestReceived(method, target, version)
 
     @override
     def checkPersistence(self, request: Any, version: bytes) -> bool:
@@ -329,6 +351,7 @@ class FastChannel(HTTPChannel):
             raise TypeError
         del self.requests[0]
         if not self.persistent:
+            self.setTimeout(None)
             self.loseConnection()
             return
         self._handlingRequest = False
@@ -347,18 +370,23 @@ class FastChannel(HTTPChannel):
             self._serve_waiting()
 
     @override
+    def _protocolUpgradeForWebsockets(self, protocol: IProtocol) -> None:
+        self.setTimeout(None)  # nothing calls `connectionLost` of this channel any more
+        super()._protocolUpgradeForWebsockets(protocol)
+
+    @override
     def _respondToBadRequestAndDisconnect(self) -> None:
         super()._respondToBadRequestAndDisconnect()
         self.persistent = False
         self._decoder = None
-        self._data = b""
+        self._data, self._start = b"", 0
         self.dataReceived = _ignore  # type: ignore[method-assign]
 
     @override
-    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.persistent = False  # what is left is not served
-        self._data = b""
+        self._data, self._start = b"", 0
         self._dataBuffer = []
 
     # Writing

@@ -21,7 +21,8 @@ _METHODS = frozenset(
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"]
 )
 _VERSIONS = frozenset([b"HTTP/1.1", b"HTTP/1.0"])
-_SINGLE = (b"Content-Length", b"Transfer-Encoding", b"Host")
+_FRAMING = frozenset([b"Content-Length", b"Transfer-Encoding"])
+_CHUNKED = [b"chunked"]
 _CACHED_NAMES = 1000
 _CACHED_LENGTH = 64  # bytes
 
@@ -30,7 +31,7 @@ class BadHead(ValueError):  # noqa: N818 # an answer of 400, not a fault
     """A head that gets the answer 400."""
 
 
-class _CanonicalNames(dict[bytes, bytes]):
+class CanonicalNames(dict[bytes, bytes]):
     """The names of `Headers` for those that arrive. Bounded, since clients choose them."""
 
     def __missing__(self, name: bytes) -> bytes:
@@ -42,7 +43,7 @@ class _CanonicalNames(dict[bytes, bytes]):
         return canonical
 
 
-canonical_names = _CanonicalNames()
+canonical_names = CanonicalNames()
 
 
 def split_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
@@ -63,6 +64,8 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._fields: Fields = {}
+        self._expected: list[None] = []  # an end of a message
+        self.on_message_complete = self._expected.clear  # called by llhttp
         self._parser: Any = HttpRequestParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -74,52 +77,61 @@ class HeadParser:
         else:
             fields[name] = [value]
 
-    def parse(self, head: bytes) -> tuple[bytes, bytes, bytes, Fields]:
-        """Return the method, the target, the version and the header of a head.
+    def parse(self, head: bytes) -> tuple[bytes, bytes, bytes, Fields, int | None]:
+        """Return the method, target, version and header of a head, and the length of the body.
 
-        head: from the method up to the empty line. Raises BadHead.
+        head: from the method up to the empty line; one empty line may stand before it, as some
+        clients send one after a body. The length is in bytes, or None for a body in chunks.
+        Raises BadHead.
         """
-        method, target, version = split_request_line(head[: head.index(b"\r\n")])
+        end = head.index(b"\r\n")
+        if not end:
+            head = head[2:]
+            end = head.index(b"\r\n")
+        method, target, version = split_request_line(head[:end])
         if method not in _METHODS:
             head = b"GET" + head[len(method) :]
         fields = self._fields = {}
-        try:
-            self._parser.feed_data(head)
-        except HttpParserUpgrade:
-            self._parser = HttpRequestParser(self)
-        except HttpParserError as error:
-            self._parser = HttpRequestParser(self)
-            raise BadHead(str(error)) from None
+        self._feed(head)
         if b" \r\n" in head or b"\t\r\n" in head:
             for name, values in fields.items():
                 fields[name] = [value.strip(b" \t") for value in values]
-        if (
-            version == b"HTTP/1.0"
-            or b"Connection" in fields
-            or b"Content-Length" in fields
-            or b"Transfer-Encoding" in fields
-        ):
-            # llhttp may wait for a body, or for the end of the connection.
+        if len(fields.get(b"Host", ())) > 1:
+            raise BadHead("more than one Host")
+        length = 0 if _FRAMING.isdisjoint(fields) else _body_length(version, fields)
+        return method, target, version, fields, length
+
+    def _feed(self, head: bytes) -> None:
+        self._expected.append(None)
+        try:
+            self._parser.feed_data(head)
+        except (HttpParserError, HttpParserUpgrade):
+            # Or llhttp takes no more, because an earlier head was to be the last of a connection.
             self._parser = HttpRequestParser(self)
-            if b"Transfer-Encoding" in fields and version == b"HTTP/1.0":
-                raise BadHead("Transfer-Encoding in HTTP/1.0")
-        for name in _SINGLE:
-            if name in fields and len(fields[name]) > 1:
-                raise BadHead("a repeated line")
-        return method, target, version, fields
+            self._fields.clear()
+            try:
+                self._parser.feed_data(head)
+            except HttpParserUpgrade:
+                self._parser = HttpRequestParser(self)
+            except HttpParserError as error:
+                self._parser = HttpRequestParser(self)
+                raise BadHead(str(error)) from None
+        if self._expected:  # llhttp waits for a body
+            self._expected.clear()
+            self._parser = HttpRequestParser(self)
 
 
-def body_length(fields: Fields) -> int | None:
-    """Return the bytes of the body, or None for one in chunks. Raises BadHead."""
-    if b"Transfer-Encoding" in fields:
-        if b"Content-Length" in fields or fields[b"Transfer-Encoding"][0].lower() != b"chunked":
-            raise BadHead("an unknown transfer coding, or two lengths")
+def _body_length(version: bytes, fields: Fields) -> int | None:
+    # llhttp refuses some of these as well.
+    codings, lengths = fields.get(b"Transfer-Encoding"), fields.get(b"Content-Length")
+    if codings:
+        if lengths or version == b"HTTP/1.0" or [coding.lower() for coding in codings] != _CHUNKED:
+            raise BadHead("an invalid Transfer-Encoding")
         return None
-    if b"Content-Length" in fields:
-        length = fields[b"Content-Length"][0]
-        if not length.isdigit():
-            raise BadHead("Content-Length is not a number")
-        return int(length)
+    if lengths:
+        if len(lengths) > 1 or not lengths[0].isdigit():
+            raise BadHead("an invalid Content-Length")
+        return int(lengths[0])
     return 0
 
 

@@ -84,8 +84,8 @@ class FastRequest(server.Request):
             self.parseCookies()
 
     @override
-    def getTypeToCopyFor(self, perspective: object) -> str:
-        return qual(server.Request)  # the name by which twisted.web.distrib knows requests
+    def getTypeToCopyFor(self, perspective: object) -> bytes:
+        return qual(server.Request).encode()  # by which twisted.web.distrib knows requests
 
     @override
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -168,7 +168,6 @@ class FastRequest(server.Request):
             or self._encoder is not None
             or self._inFakeHead
             or self._disconnected
-            or self.finished
             or self.cookies
             or self.etag is not None
             or self.lastModified is not None
@@ -194,7 +193,8 @@ class FastRequest(server.Request):
                 data = b"%x\r\n%b\r\n" % (len(data), data)
         parts = [status_line(self.clientproto, self.code, self.code_message)]
         write_head(parts, fields)
-        parts.append(data)
+        if data:
+            parts.append(data)
         self.channel.transport.write(b"".join(parts))
 
     @override

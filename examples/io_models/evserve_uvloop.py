@@ -1,6 +1,6 @@
 """evserve's echo service on uvloop: transports in C, and a Twisted protocol on top of them.
 
-    twistd --reactor=uvloop -n evserve echo --port 9000 --transform upper
+    twistd -n evserve echo --port 9000 --transform upper
 
 in this process. libuv calls epoll, and uvloop, which is compiled, reads and writes; no Python runs
 between it and the protocol's `dataReceived`. evserve adds limits, metrics, TLS and a drain at the
@@ -47,7 +47,7 @@ def observer() -> Callable[[LogEvent], None]:
 def main() -> None:
     """Start twistd."""
     if importlib.util.find_spec("uvloop") is None:
-        unavailable("needs uvloop: pip install 'evserve[lab]'")
+        unavailable("needs uvloop: pip install uvloop")
     raise_file_limit()
     port = sys.argv[1] if sys.argv[1:] else "9000"
     sys.argv[1:] = ["--reactor=uvloop", "-n", "--logger=__main__.observer", "evserve"]

@@ -5,10 +5,11 @@ from importlib.util import find_spec
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.queue import beanstalkd
 from benchmarks.queue.job import Job, Outcome, Tally, quantiles, sent_at
 from benchmarks.queue.measure import Result, middle
 from benchmarks.queue.postgres import GOALS, SCENARIOS
-from benchmarks.queue.report import Goal, ratio, table, verdict
+from benchmarks.queue.report import table
 from benchmarks.queue.scaling import Measurements, Point
 from benchmarks.queue.simulation import FITTED, Costs, Model, Simulation, fit
 from benchmarks.queue.systems import SYSTEMS
@@ -82,21 +83,6 @@ class ResultTests(SynchronousTestCase):
 
 
 class ReportTests(SynchronousTestCase):
-    def test_a_ratio_is_the_median_of_the_rounds(self):
-        results = {"evserve": [result(10), result(30), result(80)], "plain": [result(10)] * 3}
-        self.assertEqual(ratio(results, "rate", "evserve", "plain"), 3)
-        self.assertIsNone(ratio(results, "rate", "evserve", "pgqueuer"))
-
-    def test_goals_are_met_missed_or_not_measured(self):
-        goal = Goal("put-50x1", "rate", "evserve", "plain", at_least=2.0)
-        measured = {"put-50x1": {"evserve": [result(30)], "plain": [result(10)]}}
-        self.assertTrue(verdict(goal, measured).endswith("3.00 met"))
-        self.assertTrue(verdict(evolve(goal, at_least=4.0), measured).endswith("3.00 MISSED"))
-        most = evolve(goal, at_least=None, at_most=2.5)
-        self.assertTrue(verdict(most, measured).endswith("3.00 MISSED"))
-        self.assertTrue(verdict(evolve(goal, other="pgqueuer"), measured).endswith("not measured"))
-        self.assertTrue(verdict(goal, {}).endswith("not measured"))
-
     def test_a_table_shows_multiples_of_evserve(self):
         shown = table("some", {"evserve": [result(40)], "plain": [result(10, 25)]})
         self.assertRegex(shown, r"plain +10 +0\.25 .* 50 +2\.50")
@@ -178,3 +164,21 @@ class MeasurementsTests(SynchronousTestCase):
     def test_they_survive_the_file(self):
         found = Measurements(2, {Point("put", 1): result(10), Point("cycle"): result(9)})
         self.assertEqual(Measurements.from_json(found.to_json()), found)
+
+
+class BeanstalkdTests(SynchronousTestCase):
+    def test_each_goal_is_about_servers_that_its_scenario_measures(self):
+        servers = {
+            each.title: {kind.name for kind in each.servers} for each in beanstalkd.SCENARIOS
+        }
+        for goal in beanstalkd.GOALS:
+            self.assertLessEqual({goal.own, goal.other}, servers[goal.scenario])
+
+    def test_a_table_has_the_ratios_to_the_first_server(self):
+        results = {
+            "beanstalkd": [beanstalkd.Result(100.0, 1.0, 2.0, 5.0)],
+            "evserve": [beanstalkd.Result(50.0, 1.0, 2.0, 10.0)],
+        }
+        rows = [row.split() for row in beanstalkd.table("put", results).splitlines()]
+        self.assertEqual(rows[2], ["beanstalkd", "100", "1", "2", "5.0", "1.00", "1.00"])
+        self.assertEqual(rows[3], ["evserve", "50", "1", "2", "10.0", "0.50", "2.00"])

@@ -26,6 +26,9 @@ class Case(SynchronousTestCase):
         self.patch(
             command, "ignore_job_control", lambda: self.signals.append("job control ignored")
         )
+        self.reactors = []  # for whom one was installed
+        self.problem = ""
+        self.patch(command, "install_default_reactor", self.install_reactor)
         self.out = io.StringIO()
         self.patch(sys, "stdout", self.out)
         self.patch(process, "raise_file_limit", lambda: 1024)
@@ -33,6 +36,10 @@ class Case(SynchronousTestCase):
         self.folder.mkdir(parents=True)
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
+
+    def install_reactor(self, twistd):
+        self.reactors.append(twistd)
+        return self.problem
 
     def parse(self, words, **twistd):
         options = command.Options()
@@ -109,6 +116,30 @@ class SignalTests(Case):
         self.assertEqual(self.signals, ["held"])
 
 
+class ReactorTests(Case):
+    def test_one_is_installed_for_what_runs(self):
+        options = [self.parse("--port 0"), self.parse("echo --port 0")]
+        options.append(self.parse(self.config("[services.echo]\nport = 0")))
+        self.assertEqual(self.reactors, [each.parent for each in options])
+
+    def test_none_is_installed_for_what_prints_and_ends(self):
+        for words in ("--help", "--version", "--check --port 0"):
+            self.refusal(words)
+        self.parse("services")
+        self.assertEqual(self.reactors, [])
+
+    def test_it_is_installed_before_plugin_files_are_imported(self):
+        installed = []
+
+        def discover():
+            installed.extend(self.reactors)
+            return Catalogue({}, ())
+
+        self.patch(command, "discover", discover)
+        self.refusal("echo --port 0")
+        self.assertEqual(len(installed), 1)
+
+
 class ConfigTests(Case):
     def test_each_table_is_a_service(self):
         words = self.config("[services.a]\nplugin = 'echo'\n[services.echo]\nport = 0")
@@ -175,7 +206,7 @@ class CatalogueTests(Case):
 
 
 class MakeServiceTests(Case):
-    """What is said about plugin files that were left out, and which process may be suspended."""
+    """What a server says about its start, and which process may be suspended."""
 
     broken = (BrokenPlugin("bad", "/p/bad.py", "no luck"),)
 
@@ -188,12 +219,21 @@ class MakeServiceTests(Case):
         options.parseOptions(words.split())
         self.patch(sys.modules["twisted.internet"], "reactor", MemoryReactorClock())
         command.makeService(options)
+        self.problems = [event["problem"] for event in logged if "problem" in event]
         return [event["cause"] for event in logged if "cause" in event]
 
     def test_a_server_logs_them(self):
         plugin = ServicePlugin("echo", "evserve.echo.service", "")
         self.assertEqual(self.warnings("--port 0", plugin), ["no luck"])
         self.assertEqual(self.signals, ["held", "job control ignored"])
+
+    def test_a_server_logs_why_its_reactor_is_another_one(self):
+        plugin = ServicePlugin("echo", "evserve.echo.service", "")
+        self.warnings("--port 0", plugin)
+        self.assertEqual(self.problems, [])
+        self.problem = "no luck"
+        self.warnings("--port 0", plugin)
+        self.assertEqual(self.problems, ["no luck"])
 
     def test_a_job_does_not(self):
         plugin = ServicePlugin("job", "tests.host.job_service", "", listens=False)

@@ -11,7 +11,8 @@ import tempfile
 
 from twisted.scripts.twistd import run
 
-import evserve.host.command  # noqa: F401 - so that no fork imports it
+import evserve.host.command
+import evserve.reactor.core  # noqa: F401 - so that no fork imports them
 
 
 def run_in_fork(words, folder):

@@ -39,7 +39,7 @@ OVERFLOWS = re.compile(r"(?m)^overflows .*\n|; meanwhile a listen queue was full
 def as_pattern(shown):
     """Return a pattern for output like `shown`: other numbers, runs of blanks, or reactor."""
     parts = [re.escape(part) for part in VARYING.split(MEASURED.sub(r"\1<\2>", shown.strip()))]
-    pattern = NUMBER.join(parts).replace("EPollReactor", r"\w+Reactor")
+    pattern = NUMBER.join(parts).replace("UvloopReactor", r"\w+Reactor")
     pattern = re.sub(r"<(.*p.*CPU.*)>", r"(?:\1|not\\ measured: .*)", pattern)
     return re.compile(re.sub(r"(?:\\ )+", r"\\s+", pattern))
 

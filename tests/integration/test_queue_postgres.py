@@ -7,6 +7,7 @@ import threading
 import time
 from unittest import SkipTest, mock
 
+from attrs import astuple
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -115,7 +116,7 @@ class StoreTests(SynchronousTestCase):
         )
         self.open()
         first = self.core.events[1]
-        self.assertEqual((first.state, first.reserves), (State.READY, 2))
+        self.assertEqual((first.state, first.delivery.reserves), (State.READY, 2))
         self.assertEqual(len(self.core.events), 2)
         self.put()
         self.assertEqual(self.ids(), [1, 2, 3])
@@ -203,7 +204,7 @@ class StoreTests(SynchronousTestCase):
         self.assertTrue(0 < left < 31, left)
         self.store.close()
         self.open()
-        self.assertTrue(-1 < self.core.events[1].due - (now + 90) < 1)
+        self.assertTrue(-1 < self.core.events[1].delivery.due - (now + 90) < 1)
 
     def test_a_server_that_is_silent_loses_its_session_to_another(self):
         silent = self.store
@@ -234,9 +235,9 @@ class StoreTests(SynchronousTestCase):
 
 
 def _values(event):
-    counts = (event.reserves, event.timeouts, event.releases, event.buries, event.kicks)
-    place = (event.tube.name, event.state, round(event.due, 3), event.key, *counts)
-    return event.id, event.pri, event.delay, event.ttr, round(event.created, 3), event.size, *place
+    delay, due, _, _, *counts = astuple(event.delivery, recurse=False)
+    place = (event.tube.name, event.state, round(due, 3), event.key, *counts)
+    return event.id, event.pri, delay, event.ttr, round(event.created, 3), event.size, *place
 
 
 class Backends:

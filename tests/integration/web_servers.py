@@ -27,11 +27,13 @@ http {{
     server {{
         listen {place}{tls};
         root {folder}/www;
+        {upstream}
         location /moved/ {{ rewrite ^/moved/(.*)$ /$1 permanent; }}
         location /slow {{ limit_rate 1000; }}
     }}
 }}
 """
+UPSTREAM = "location / {{ proxy_pass http://127.0.0.1:{port}; proxy_http_version 1.1; }}"
 TLS = " ssl; ssl_certificate {folder}/chain.pem; ssl_certificate_key {folder}/chain.pem"
 HTTPBIN_SERVER = """
 from httpbin import app
@@ -59,8 +61,11 @@ class Server:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start_nginx(files, pem=None):
-    """Serve `files` (name to bytes); nginx inherits a listening socket, so the port is free."""
+def start_nginx(files, pem=None, upstream=None):
+    """Serve `files` (name to bytes), or what is at the port `upstream`.
+
+    nginx inherits a listening socket, so the port is free.
+    """
     folder = Path(tempfile.mkdtemp(prefix="evserve-nginx-"))
     folder.chmod(0o755)
     (folder / "www").mkdir()
@@ -72,7 +77,12 @@ def start_nginx(files, pem=None):
         listener.setblocking(False)  # as nginx expects of what it inherits
         port = listener.getsockname()[1]
         tls = TLS.format(folder=folder) if pem else ""
-        config = CONFIG.format(folder=folder, place=f"127.0.0.1:{port}", tls=tls)
+        config = CONFIG.format(
+            folder=folder,
+            place=f"127.0.0.1:{port}",
+            tls=tls,
+            upstream=UPSTREAM.format(port=upstream) if upstream else "",
+        )
         (folder / "nginx.conf").write_text(config)
         process = subprocess.Popen(
             [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder)],

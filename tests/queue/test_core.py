@@ -1,5 +1,6 @@
 """The core against a simple model under random commands, and cases these seldom reach."""
 
+from attrs import astuple
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -7,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.events import State
 from evserve.queue.core import MAX_DELAYED_PER_TICK, Change, Core, Duplicate
-from evserve.queue.model import Client, Refusal
+from evserve.queue.model import NO_DELIVERY, Client, Delivery, Refusal
 from tests.queue.reference_model import Consumer, Item, Model
 
 
@@ -299,9 +300,14 @@ class CoreMachine(RuleBasedStateMachine):
                 continue
             assert event.pri == item.pri
             assert event.state.name.lower() == item.state
-            assert (event.reserves, event.timeouts) == (item.reserves, item.timeouts)
+            counts = (event.delivery.reserves, event.delivery.timeouts)
+            assert counts == (item.reserves, item.timeouts)
             if item.state in {"reserved", "delayed"}:
-                assert event.due == item.due
+                assert event.delivery.due == item.due
+
+    @invariant()
+    def the_shared_delivery_is_unchanged(self):
+        assert astuple(NO_DELIVERY) == astuple(Delivery())
 
 
 def plain(answer):
@@ -339,10 +345,46 @@ class CoreTests(SynchronousTestCase):
             events = self.put(300, **options)
             for event in events[1:]:
                 self.delete(event)
-            self.assertLess(len(tube.ready_heap) + len(tube.delay_heap), 200)
+            self.assertLess(self.ready_entries() + len(tube.delay_heap), 200)
             self.delete(events[0])
         self.put(1)
         self.assertLess(len(tube.arrivals), 100)
+
+    def ready_entries(self):
+        return sum(map(len, self.client.use.ready_ids.values()))
+
+    def test_stale_entries_of_many_priorities_are_removed(self):
+        events = [event for pri in range(300) for event in self.put(pri=pri)]
+        for event in events[1:]:
+            self.delete(event)
+        tube = self.client.use
+        self.assertLess(self.ready_entries(), 100)
+        self.assertEqual(sorted(tube.priorities), sorted(tube.ready_ids))
+        self.assertIs(tube.first_ready(), events[0])
+
+    def test_an_event_that_was_ready_before_is_ready_once(self):
+        [event] = self.put(pri=5, ttr=60)
+        for pri in (7, 5, 5):
+            self.core.reserve_job(self.client, event.id, 0.0)
+            self.core.apply(self.core.release(self.client, event.id, 0.0, pri=pri, delay=0), 0.0)
+        self.assertEqual(self.core.reserve(self.client, 0.0, 0, 9), [event])
+        self.assertIs(self.core.reserve(self.client, 0.0, 0), Refusal.TIMED_OUT)
+        self.assertEqual(self.client.use.ready, 0)
+
+    def test_priorities_that_are_not_in_use_any_more_are_removed(self):
+        for pri in range(300, 0, -1):
+            self.put(pri=pri)
+            self.core.reserve(self.client, 0.0)
+        self.assertLess(len(self.client.use.ready_ids), 3)
+        self.assertEqual(len(self.client.use.priorities), len(self.client.use.ready_ids))
+
+    def test_the_event_whose_put_removes_stale_arrivals_is_truncated_too(self):
+        for event in self.put(100):
+            self.delete(event)
+        events = self.put(2)
+        self.assertLess(len(self.client.use.arrivals), 100)
+        changes = self.core.delete_unreserved(list(self.client.use.arrivals))
+        self.assertEqual([change.event for change in changes], events)
 
     def test_deadlines_of_deleted_reservations_are_removed(self):
         held = self.put(1, ttr=5)

@@ -16,7 +16,8 @@ from tests.events.conformance import EventQueueConformance
 OPEN = """
 import sys
 import evserve.events
-evserve.events.open_queue("memory:", None)
+from twisted.internet.task import Clock
+evserve.events.open_queue("memory:", Clock())
 print([name for name in ("evserve.queue.service", "prometheus_client") if name in sys.modules])
 """
 

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -634,6 +635,45 @@ class OpeningTests(StoreTests):
 
 def _forbidden(path):
     raise PermissionError(13, "Permission denied", str(path))
+
+
+class WALTests(StoreTests):
+    def wal_size(self):
+        return Path(f"{self.path}-wal").stat().st_size
+
+    def test_commits_do_not_make_the_file_longer(self):
+        _, client = self.open()
+        size = self.wal_size()
+        self.assertGreater(size, sqlite.MAX_RESERVE // 2)
+        for _ in range(1100):  # past a checkpoint
+            client.put(b"x")
+        self.assertEqual(self.wal_size(), size)
+
+    def test_a_crash_leaves_what_was_committed(self):
+        copy = self.path.with_name("copy.db")
+        _, client = self.open()
+        for puts in range(3):
+            shutil.copy(self.path, copy)
+            shutil.copy(f"{self.path}-wal", f"{copy}-wal")
+            with closing(sqlite3.connect(copy)) as other:
+                self.assertEqual(other.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+                self.assertEqual(other.execute("SELECT count(*) FROM event").fetchone(), (puts,))
+                tables = other.execute("SELECT name FROM sqlite_schema").fetchall()
+                self.assertNotIn(("filling",), tables)
+            client.put(b"x")
+
+    def test_a_disk_without_room_for_it_is_enough_to_start(self):
+        connect = sqlite._connect
+
+        def connect_to_full_disk(path):
+            connection = connect(path)
+            connection.execute("PRAGMA max_page_count = 200")
+            return connection
+
+        self.patch(sqlite, "_connect", connect_to_full_disk)
+        _, client = self.open()
+        self.assertEqual(self.wal_size(), 0)
+        self.assertEqual(client.put(b"x"), 1)
 
 
 class FileIdentityTests(StoreTests):

@@ -1,13 +1,22 @@
 """Behaviour of `FastChannel`."""
 
+from types import ModuleType
+from unittest.mock import patch
+
 from twisted.internet.error import ConnectionDone
-from twisted.internet.testing import StringTransport
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import AccumulatingProtocol, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.server import Site
+from twisted.web import http
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request, Site
 
 from evserve.web import fast
-from tests.web.sites import REFUSAL, Connection, Held, answer, fast_site
+from evserve.web.channel import FastChannel
+from evserve.web.request import FastRequest
+from tests.web.sites import REFUSAL, Connection, Held, Page, answer, fast_site
 
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -45,6 +54,27 @@ class ReadingTests(SynchronousTestCase):
         page.requests[0].finish()
         self.assertEqual(len(page.requests), 2)
 
+    def test_all_requests_of_one_piece_may_be_slow(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(GET * 2)
+        for request in page.requests:
+            request.finish()
+        self.assertEqual(len(page.requests), 2)
+        connection.send(GET)
+        self.assertEqual(len(page.requests), 3)
+
+    def test_what_arrives_while_a_piece_is_served_is_served(self):
+        class Sending(Page):
+            def render_GET(self, request):
+                if request.uri == b"/":
+                    connection.send(b"GET /more HTTP/1.1\r\n\r\n")
+                return super().render_GET(request)
+
+        connection = Connection(fast_site(Sending()))
+        connection.send(GET)
+        self.assertEqual(connection.received, answer(b"got /") + answer(b"got /more"))
+
     def test_more_than_a_bound_that_waits_pauses_reading(self):
         page = Held()
         connection = Connection(fast_site(page))
@@ -72,6 +102,17 @@ class ReadingTests(SynchronousTestCase):
         connection.send(GET * 3)
         connection.channel.pauseProducing()
         page.requests[0].finish()
+        self.assertEqual(len(page.requests), 1)
+        connection.channel.resumeProducing()
+        self.assertEqual(len(page.requests), 2)
+
+    def test_a_request_in_pieces_waits_while_the_client_does_not_read(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(GET)
+        connection.channel.pauseProducing()
+        page.requests[0].finish()
+        connection.send(*[GET[n : n + 1] for n in range(len(GET))])
         self.assertEqual(len(page.requests), 1)
         connection.channel.resumeProducing()
         self.assertEqual(len(page.requests), 2)
@@ -170,6 +211,13 @@ class RefusalTests(SynchronousTestCase):
         self.assert_refused(b"GET / HTTP/1.1\r\nA: " + b"x" * 16_384 + b"\r\n\r\n")
         self.assert_refused(b"GET / HTTP/1.1\r\nA: " + b"x" * 20_000)
 
+    def test_smaller_limits_of_a_channel(self):
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n"):
+            connection = Connection(fast_site())
+            connection.channel.totalHeadersSize = 13
+            connection.send(data)
+            self.assertEqual(connection.received, REFUSAL)
+
     def test_more_than_500_lines(self):
         line = b"A: b\r\n"
         self.assert_refused(b"GET / HTTP/1.1\r\n" + line * 501 + b"\r\n")
@@ -250,6 +298,11 @@ class TimeoutTests(SynchronousTestCase):
         connection.send(GET)
         self.assertEqual(connection.clock.getDelayedCalls(), [])
 
+    def test_an_answer_that_closes_leaves_no_delayed_call(self):
+        connection = self.connection()
+        connection.send(b"GET / HTTP/1.0\r\n\r\n")
+        self.assertEqual(connection.clock.getDelayedCalls(), [])
+
     def test_a_lost_connection_leaves_no_delayed_call(self):
         connection = self.connection()
         connection.send(GET)
@@ -265,8 +318,82 @@ class AbortableTransport(StringTransport):
 
 
 class FactoryTests(SynchronousTestCase):
-    def test_a_channel_of_its_own_is_refused(self):
+    def test_a_channel_needs_no_factory(self):
+        page = Page()
+        channel, transport = FastChannel(), StringTransport()
+        channel.requestFactory, channel.site = FastRequest, Site(page, reactor=Clock())
+        channel.makeConnection(transport)
+        channel.dataReceived(GET)
+        self.assertTrue(transport.value().endswith(b"got /"))
+
+    def test_a_channel_with_methods_of_its_own_is_refused(self):
+        class OwnChannel(HTTPChannel):
+            def allHeadersReceived(self):
+                pass
+
         class Own(Site):
-            protocol = Held
+            protocol = OwnChannel
 
         self.assertRaises(ValueError, fast, Own(Held()))
+
+    def test_settings_of_a_channel_stay(self):
+        class EmptyRequest(http.Request):
+            def process(self):
+                self.finish()
+
+        class OwnChannel(HTTPChannel):  # as twisted.web.proxy.Proxy
+            requestFactory = EmptyRequest
+
+        factory = http.HTTPFactory(reactor=Clock())
+        factory.protocol = OwnChannel
+        connection = Connection(fast(factory))
+        self.assertIsInstance(connection.channel, FastChannel)
+        connection.send(GET)
+        self.assertIn(b"200 OK", connection.received)
+
+    def test_a_factory_that_is_fast_stays_as_it_is(self):
+        site = fast_site()
+        protocol = site.protocol
+        self.assertIs(fast(site).protocol, protocol)
+
+
+class SwitchingTests(SynchronousTestCase):
+    """The channel hands its connection over."""
+
+    def test_http_2_goes_to_twisted(self):
+        class FakeH2Connection(Protocol):
+            def dataReceived(self, data):
+                self.data = data
+
+        module = ModuleType("twisted.web._http2")
+        module.H2Connection = FakeH2Connection
+        modules = patch.dict("sys.modules", {"twisted.web._http2": module})
+        modules.start()
+        self.addCleanup(modules.stop)
+        transport = StringTransport()
+        transport.negotiatedProtocol = b"h2"
+        connection = Connection(fast_site(), transport)
+        connection.send(b"PRI *")
+        channel = connection.channel.wrappedProtocol
+        self.assertEqual((channel.data, channel.transport), (b"PRI *", transport))
+        self.assertIs(channel.requestFactory, Request)
+        self.assertEqual((channel.timeOut, connection.clock.getDelayedCalls()), (60, []))
+        self.assertIs(transport.producer, channel)
+
+    def test_tls_without_http_2_is_http_1(self):
+        transport = StringTransport()
+        transport.negotiatedProtocol = None
+        connection = Connection(fast_site(), transport)
+        connection.send(GET)
+        self.assertEqual(connection.received, answer(b"got /"))
+
+    def test_a_websocket_gets_what_follows(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(GET)
+        websocket = AccumulatingProtocol()
+        page.requests[0].channel._protocolUpgradeForWebsockets(websocket)
+        connection.send(b"frame")
+        connection.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((websocket.data, websocket.closed), (b"frame", 1))
+        self.assertEqual(connection.clock.getDelayedCalls(), [])

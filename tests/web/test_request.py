@@ -141,3 +141,14 @@ class RequestTests(SynchronousTestCase):
         request.finish()
         self.assertIn(b"A: 1\r\nA: 2\r\n", connection.received)
         self.assertNotIn(answer(b""), connection.received)
+
+    def test_distrib_sends_it_as_a_stock_request(self):
+        _, request = self.held()
+        copied = Request(request.channel)
+        self.assertEqual(request.getTypeToCopyFor(None), copied.getTypeToCopyFor(None))
+        self.assertEqual(request.getStateToCopyFor(None)["method"], b"GET")
+
+    def test_what_is_empty_is_no_body(self):
+        connection, request = self.held()
+        request.write("")
+        self.assertTrue(connection.received.endswith(b"\r\n\r\n"))

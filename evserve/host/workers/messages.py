@@ -38,16 +38,18 @@ class Assignment:
     """What a worker is told at its start.
 
     number: from 1.  sockets: the descriptor that the worker inherits for each socket.
+    uvloop: whether the supervisor runs on the uvloop reactor, as the worker then does too.
     """
 
     number: int
     sockets: Mapping[SocketKey, int]
+    uvloop: bool
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of the worker: the supervisor's, plus this assignment."""
         rows = [[*key, fileno] for key, fileno in self.sockets.items()]
         kept = {k: v for k, v in environ.items() if not _SYSTEMD_VARIABLE.fullmatch(k)}
-        return {**kept, _VARIABLE: json.dumps([self.number, rows])}
+        return {**kept, _VARIABLE: json.dumps([self.number, rows, self.uvloop])}
 
 
 def take_assignment(environ: MutableMapping[str, str]) -> Assignment | None:
@@ -55,8 +57,9 @@ def take_assignment(environ: MutableMapping[str, str]) -> Assignment | None:
     text = environ.pop(_VARIABLE, None)
     if text is None:
         return None
-    number, rows = json.loads(text)
-    return Assignment(number, {(service, endpoint): fileno for service, endpoint, fileno in rows})
+    number, rows, uvloop = json.loads(text)
+    sockets = {(service, endpoint): fileno for service, endpoint, fileno in rows}
+    return Assignment(number, sockets, uvloop)
 
 
 @cache

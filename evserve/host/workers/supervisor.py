@@ -27,6 +27,7 @@ from evserve.host.application import GRACE, RootService
 from evserve.host.config import ServiceConfig
 from evserve.host.logs import logs_to_terminal
 from evserve.host.process import current_folder
+from evserve.host.reactor import runs_on_uvloop
 from evserve.host.workers.messages import (
     COMMAND_FD,
     FIRST_SOCKET_FD,
@@ -264,7 +265,8 @@ class Launcher:
     def start(self, worker: WorkerProcess, sockets: Mapping[SocketKey, int]) -> None:
         """Start a process that inherits copies of the descriptors `sockets`; may raise OSError."""
         inherited = dict(enumerate(sockets.values(), FIRST_SOCKET_FD))
-        assignment = Assignment(worker.number, dict(zip(sockets, inherited, strict=True)))
+        handed_over = dict(zip(sockets, inherited, strict=True))
+        assignment = Assignment(worker.number, handed_over, runs_on_uvloop(self.reactor))
         stderr: int | str = 2 if self.share_stderr else "r"
         pipes = {REPORT_FD: "r", COMMAND_FD: "w"}
         devnull = os.open(os.devnull, os.O_RDONLY)

@@ -17,7 +17,7 @@ from evserve.host.workers.messages import (
 
 class AssignmentTests(SynchronousTestCase):
     def test_it_passes_through_the_environment_and_is_removed_from_it(self):
-        assignment = Assignment(2, {("echo", "tcp:0"): 5, ("echo", "unix:a b"): 6})
+        assignment = Assignment(2, {("echo", "tcp:0"): 5, ("echo", "unix:a b"): 6}, uvloop=True)
         environ = assignment.environment({"HOME": "/"})
         self.assertEqual(take_assignment(environ), assignment)
         self.assertEqual(environ, {"HOME": "/"})
@@ -25,7 +25,7 @@ class AssignmentTests(SynchronousTestCase):
 
     def test_the_variables_of_systemd_are_not_for_workers(self):
         told = {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "1", "LISTEN_FDS": "1", "LANG": "C"}
-        environ = Assignment(1, {}).environment(told)
+        environ = Assignment(1, {}, uvloop=False).environment(told)
         take_assignment(environ)
         self.assertEqual(environ, {"LANG": "C"})
 

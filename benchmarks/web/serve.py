@@ -1,0 +1,34 @@
+"""One server in a process of its own: `python -m benchmarks.web.serve NAME FOLDER [LOG]`.
+
+FOLDER has the files, LOG becomes the access log. The server runs until it is killed.
+"""
+
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.web.systems import SYSTEMS
+
+
+def listen() -> socket.socket:
+    """Return a socket that listens on a free port, which is printed."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    announce(listener.getsockname()[1])
+    return listener
+
+
+def announce(port: int) -> None:
+    """Print what benchmarks.reactor.measure waits for."""
+    print(f"listening on tcp 127.0.0.1:{port}", flush=True)
+
+
+def main(name: str, folder: str, log: str | None = None) -> None:
+    """Serve until killed."""
+    system = SYSTEMS[name]
+    module = import_module(f"benchmarks.web.{system.module}")
+    module.serve(*system.words, folder=Path(folder), log=log)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

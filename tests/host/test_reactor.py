@@ -1,0 +1,108 @@
+"""Which reactor a command installs, and what it says about another one."""
+
+import sys
+from types import ModuleType
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import evserve.reactor
+from evserve.host import reactor
+from evserve.host.reactor import install_default_reactor, runs_on_uvloop
+from evserve.host.workers.messages import Assignment
+
+
+NAME = "twisted.internet.reactor"
+
+
+class MadeReactor:
+    pass
+
+
+class DefaultReactorTests(SynchronousTestCase):
+    def setUp(self):
+        self.installed = 0
+        self.error = None
+        self.patch(evserve.reactor, "install_new_reactor", self.install)
+        self.limit = 1024
+        self.patch(reactor, "raise_file_limit", lambda: self.limit)
+        self.assignment = None
+        self.patch(reactor, "current_assignment", lambda: self.assignment)
+        modules = patch.dict(sys.modules)
+        modules.start()
+        self.addCleanup(modules.stop)
+        sys.modules.pop(NAME, None)
+
+    def install(self):
+        self.installed += 1
+        if self.error is not None:
+            raise self.error
+
+    def check(self, installed, problem="", *, twistd=None):
+        options = {"nodaemon": 1} if twistd is None else twistd
+        self.assertEqual(install_default_reactor(options), problem)
+        self.assertEqual(self.installed, installed)
+
+    def test_it_is_installed_if_there_is_none(self):
+        self.check(1)
+
+    def test_one_that_was_asked_for_wins(self):
+        sys.modules[NAME] = MadeReactor()
+        self.check(0, twistd={"reactor": "made"})
+
+    def test_a_program_that_parses_the_options_itself_has_its_own(self):
+        self.assertEqual(install_default_reactor(None), "")
+        self.assertEqual(self.installed, 0)
+
+    def test_one_that_is_installed_wins_and_is_told(self):
+        sys.modules[NAME] = MadeReactor()
+        self.check(
+            0,
+            "MadeReactor was installed before evserve's own (twistd --reactor=uvloop is first)",
+        )
+
+    def test_a_plugin_file_that_imported_it_is_named(self):
+        sys.modules[NAME] = made = MadeReactor()
+        module = ModuleType("twisted.plugins.eager")
+        module.__file__, module.reactor = "/p/eager.py", made
+        sys.modules[module.__name__] = module
+        self.check(
+            0,
+            "MadeReactor was installed by /p/eager.py before evserve's own "
+            "(twistd --reactor=uvloop is first)",
+        )
+
+    def test_without_uvloop_nothing_is_said(self):
+        self.error = ModuleNotFoundError("No module named 'uvloop'", name="uvloop")
+        self.check(1)
+
+    def test_if_uvloop_is_broken_the_cause_is_told(self):
+        self.error = ImportError("undefined symbol")
+        self.check(1, "uvloop cannot be used: ImportError: undefined symbol")
+        self.error = ModuleNotFoundError("No module named 'uvloop.loop'", name="uvloop.loop")
+        self.check(2, "uvloop cannot be used: ModuleNotFoundError: No module named 'uvloop.loop'")
+
+    def test_a_worker_follows_its_supervisor(self):
+        self.assignment = Assignment(1, {}, uvloop=False)
+        self.check(0)
+        self.assignment = Assignment(1, {}, uvloop=True)
+        self.check(1)
+
+    def test_too_few_open_files_for_it_are_left_to_twisteds_own(self):
+        self.limit = 18
+        self.check(0)
+
+    def test_a_daemon_has_it_only_on_linux(self):
+        self.patch(sys, "platform", "darwin")
+        self.check(0, twistd={"nodaemon": 0})
+        self.check(1)
+        self.patch(sys, "platform", "linux")
+        self.check(2, twistd={"nodaemon": 0})
+
+
+class RunsOnUvloopTests(SynchronousTestCase):
+    def test_another_reactor_is_told_without_importing_uvloop(self):
+        with patch.dict(sys.modules):
+            sys.modules.pop("evserve.reactor.core", None)
+            self.assertFalse(runs_on_uvloop(MadeReactor()))
+            self.assertNotIn("evserve.reactor.core", sys.modules)
