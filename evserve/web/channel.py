@@ -183,20 +183,20 @@ class FastChannel(HTTPChannel):
     def _serve(self, data: bytes, start: int) -> None:
         """Serve the requests in data, each when the one before is answered."""
         self._is_serving = True
+        size = len(data)
         try:
-            while start < len(data) and not (self._handlingRequest or self._waitingForTransport):
+            while start < size and not (self._handlingRequest or self._waitingForTransport):
                 if self._decoder is not None:
                     start = self._take_body(data, start)
                 elif not self.persistent:
-                    start = len(data)
+                    start = size
                 else:
-                    end = data.find(_HEAD_END, start) + len(_HEAD_END)
-                    if end < len(_HEAD_END):
+                    end = data.find(_HEAD_END, start)
+                    if end < 0:
                         break
-                    head = data[start:end]
-                    start = end
-                    self._take_head(head)
-            if start < len(data):
+                    begin, start = start, end + len(_HEAD_END)
+                    self._take_head(data[begin:start])
+            if start < size:
                 self._keep(data, start)
             else:
                 self._data, self._start = b"", 0
@@ -242,8 +242,8 @@ class FastChannel(HTTPChannel):
             self._networkProducer.resumeProducing()
 
     def _take_head(self, head: bytes) -> None:
-        is_large = len(head) > self.maxHeaders or len(head) > self.totalHeadersSize
-        if is_large and self._is_too_large(head):
+        size = len(head)
+        if (size > self.maxHeaders or size > self.totalHeadersSize) and self._is_too_large(head):
             self._respondToBadRequestAndDisconnect()
             return
         try:
