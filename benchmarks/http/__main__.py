@@ -34,15 +34,15 @@ def main() -> None:
 
 def _measure(
     scenario: Scenario, job: Job, clients: list[str], runs: int, core: int | None
-) -> dict[str, report.Row]:
+) -> dict[str, list[report.Row]]:
     """Let the clients take turns, so that a slow moment of the machine hits all of them."""
     clients = [name for name in clients if name not in scenario.without]
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in clients}
+    rows: dict[str, list[report.Row]] = {name: [] for name in clients}
     for _ in range(runs):
         for name in clients:
-            outcomes[name].append(_run(name, job, core))
+            rows[name].append(report.Row.of(job, _run(name, job, core)))
             _remove(job.save)
-    return {name: report.Row.of(job, each) for name, each in outcomes.items()}
+    return rows
 
 
 def _run(name: str, job: Job, core: int | None) -> Outcome:

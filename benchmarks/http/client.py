@@ -9,10 +9,10 @@ from benchmarks.http.job import Job, Outcome
 
 # Name: the function that runs it, and the modules that it needs.
 CLIENTS = {
-    "evserve": ("with_fetcher:run", ()),
-    "evserve-uvloop": ("with_fetcher:run_uvloop", ("uvloop", "evserve.reactor")),
-    "client": ("with_client:run", ()),
-    "client-uvloop": ("with_client:run_uvloop", ("uvloop", "evserve.reactor")),
+    "evserve": ("with_fetcher:run", ("uvloop",)),
+    "evserve-epoll": ("with_fetcher:run_epoll", ()),
+    "client": ("with_client:run", ("uvloop",)),
+    "client-epoll": ("with_client:run_epoll", ()),
     "treq-evserve": ("with_treq:run_over_evserve", ()),
     "treq": ("with_treq:run", ()),
     "aiohttp": ("with_others:run_aiohttp", ("aiohttp", "uvloop")),

@@ -1,11 +1,13 @@
 """Medians, ratios and goals as text."""
 
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from attrs import frozen
 
+from benchmarks.goals import verdict
 from benchmarks.http.job import Job, Outcome
-from benchmarks.http.scenarios import Goal, Scenario
+from benchmarks.http.scenarios import GOALS, IDEAL, Scenario
 
 
 _MIB = 1024 * 1024
@@ -13,7 +15,7 @@ _MIB = 1024 * 1024
 
 @frozen
 class Row:
-    """The medians of a client in a scenario."""
+    """What a client did in a scenario."""
 
     rate: float  # requests/s
     cpu: float  # ms per request
@@ -22,20 +24,30 @@ class Row:
     failed: int
 
     @classmethod
-    def of(cls, job: Job, outcomes: list[Outcome]) -> "Row":
-        """Return the medians of several runs, the highest memory, and all failures."""
-        seconds = median(outcome.seconds for outcome in outcomes)
+    def of(cls, job: Job, outcome: Outcome) -> "Row":
+        """Return the figures of one run."""
         return cls(
-            job.requests / seconds,
-            median(outcome.cpu for outcome in outcomes) / job.requests * 1000,
-            seconds,
-            max(outcome.memory for outcome in outcomes) / _MIB,
-            sum(outcome.failed for outcome in outcomes),
+            job.requests / outcome.seconds,
+            outcome.cpu / job.requests * 1000,
+            outcome.seconds,
+            outcome.memory / _MIB,
+            outcome.failed,
+        )
+
+    @classmethod
+    def middle(cls, rows: Sequence["Row"]) -> "Row":
+        """Return the medians of several runs, the highest memory, and all failures."""
+        rate, cpu, seconds = (
+            median(getattr(row, name) for row in rows) for name in ("rate", "cpu", "seconds")
+        )
+        return cls(
+            rate, cpu, seconds, max(row.memory for row in rows), sum(row.failed for row in rows)
         )
 
 
-def table(scenario: Scenario, job: Job, rows: dict[str, Row]) -> str:
+def table(scenario: Scenario, job: Job, runs: Mapping[str, Sequence[Row]]) -> str:
     """Return the figures of a scenario; `x` columns are multiples of evserve's."""
+    rows = {name: Row.middle(each) for name, each in runs.items()}
     own = rows.get("evserve")
     lines = [
         f"{scenario.name}: {job.requests:,} requests, {job.connections} connections",
@@ -49,23 +61,12 @@ def table(scenario: Scenario, job: Job, rows: dict[str, Row]) -> str:
             f"  {name:15}{row.rate:11,.0f}{rate:>6}{row.cpu:12.4f}{cpu:>6}"
             f"{row.seconds:9.3f}{row.memory:7.0f}{failed}"
         )
-    lines += [verdict(goal, scenario, rows) for goal in scenario.goals]
+    measured = dict(runs)
+    if scenario.ideal is not None:
+        measured[IDEAL] = [Row(scenario.ideal, 0, 0, 0, 0)] * max(map(len, runs.values()))
+    lines += [
+        verdict(goal, {scenario.name: measured})
+        for goal in GOALS
+        if goal.scenario == scenario.name
+    ]
     return "\n".join(lines)
-
-
-def verdict(goal: Goal, scenario: Scenario, rows: dict[str, Row]) -> str:
-    """Return a line that says whether a goal is met."""
-    own = rows.get("evserve")
-    other = scenario.ideal if goal.other == "ideal" else _value(rows.get(goal.other), goal.measure)
-    mine = _value(own, goal.measure)
-    if mine is None or other is None:
-        return f"  goal: {goal.measure} against {goal.other}: not measured"
-    ratio = mine / other
-    low, high = goal.at_least or 0.0, goal.at_most or float("inf")
-    wanted = f">= {goal.at_least}" if goal.at_least is not None else f"<= {goal.at_most}"
-    word = "met" if low <= ratio <= high else "MISSED"
-    return f"  goal: {goal.measure} {wanted} x {goal.other}: {ratio:.2f} {word}"
-
-
-def _value(row: Row | None, measure: str) -> float | None:
-    return None if row is None else float(getattr(row, measure))

@@ -18,13 +18,13 @@ from evserve.http.url import URL, parse_url
 
 
 def run(job: Job) -> Outcome:
-    """Run on epoll."""
-    return _run(job, "epoll")
-
-
-def run_uvloop(job: Job) -> Outcome:
-    """Run on the uvloop reactor."""
+    """Run on the uvloop reactor, evserve's default."""
     return _run(job, "uvloop")
+
+
+def run_epoll(job: Job) -> Outcome:
+    """Run on Twisted's own reactor."""
+    return _run(job, "epoll")
 
 
 @define(eq=False)

@@ -28,13 +28,13 @@ _BATCH = 500
 
 
 def run(job: bench.Job) -> bench.Outcome:
-    """Run on epoll."""
-    return _run(job, "epoll")
-
-
-def run_uvloop(job: bench.Job) -> bench.Outcome:
-    """Run on the uvloop reactor."""
+    """Run on the uvloop reactor, evserve's default."""
     return _run(job, "uvloop")
+
+
+def run_epoll(job: bench.Job) -> bench.Outcome:
+    """Run on Twisted's own reactor."""
+    return _run(job, "epoll")
 
 
 @define(eq=False)
@@ -60,7 +60,8 @@ class _Crawl:
     def __attrs_post_init__(self) -> None:
         null = open(os.devnull, "wb", buffering=0)  # noqa: PTH123, SIM115 # open to the end
         terminal = Terminal(DirectWriter(null), lines=False)
-        self.recorder = Recorder(terminal, terminal.print_lines, rows=RowFile(terminal.writer))
+        rows = RowFile(terminal.writer)
+        self.recorder = Recorder(self.reactor, terminal, terminal.print_lines, rows=rows)
 
     def begin(self) -> None:
         self.run.begin()

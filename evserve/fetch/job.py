@@ -107,7 +107,8 @@ class Job:
 
     def received(self, data: bytes) -> None:
         self.include(data)
-        self._check_length(self.count, is_stored=bool(self.writers))
+        if self.max_size is not None or self.max_body is not None:
+            self._check_length(self.count, is_stored=bool(self.writers))
         for writer in self.writers:
             writer.write(data)
 

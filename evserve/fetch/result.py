@@ -6,7 +6,7 @@ import re
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field
 from typing_extensions import override
 
 from evserve.fetch.errors import InvalidJSON, ProxyDown, error_text
@@ -29,7 +29,7 @@ def _key(error: Exception | None) -> str | None:
     return None if error is None else error_text(error)
 
 
-@frozen(repr=False)
+@define(repr=False, unsafe_hash=True)  # not frozen, as URL
 class Result:
     """The outcome of one URL: the page, and one row of output.
 
@@ -95,11 +95,14 @@ class Result:
         """Return the row as one line of JSON, without its end."""
         # Formatted by hand: json.dumps would take a tenth of the time that a URL takes.
         path = "" if self.path is None else f', "path": {_quote(_utf_8(self.path))}'
+        url = final_url = _quote(self.url)
+        if self.final_url != self.url:
+            final_url = "null" if self.final_url is None else _quote(self.final_url)
         return (
-            f'{{"url": {_quote(self.url)}, '
+            f'{{"url": {url}, '
             f'"status_code": {"null" if self.status_code is None else self.status_code}, '
             f'"content_length": {self.content_length}, '
-            f'"final_url": {"null" if self.final_url is None else _quote(self.final_url)}, '
+            f'"final_url": {final_url}, '
             f'"elapsed": {round(self.elapsed, 6)}, '
             f'"tries": {self.tries}, '
             f'"sha256": {"null" if self.sha256 is None else _quote(self.sha256)}, '

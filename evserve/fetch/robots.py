@@ -156,6 +156,9 @@ class RobotsFilter:
         self._submit(job)
 
     def _apply(self, rules: RobotsRules, job: Job) -> None:
+        if rules.parsed is None and rules.error is None:
+            self._enqueue(job, 0.0)
+            return
         headers, user_agent = job.request.headers, self._policy.user_agent
         if headers.lines:
             user_agent = headers.get("user-agent", user_agent)

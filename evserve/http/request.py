@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from attrs import define, frozen
+from attrs import define
 
 from evserve.http.auth import Auth
 from evserve.http.decoding import accepted_codings
@@ -45,7 +45,7 @@ class Tap(Protocol):
         """The response is complete."""
 
 
-@frozen
+@define(unsafe_hash=True)  # not frozen, as URL
 class Request:
     """A request for one resource. None means the client's setting."""
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from ada_url import join_url, normalize_url
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from evserve.http.errors import BadURL, shorten
 from evserve.options import MAX_PORT
@@ -61,18 +61,21 @@ class Origin:
     port: int
     is_tls: bool = field(init=False, eq=False)
     authority: str = field(init=False, eq=False)  # `host`, `host:port`, `[::1]:port`
+    text: str = field(init=False, eq=False)  # `scheme://authority`
 
     def __attrs_post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
         is_default = self.port == DEFAULT_PORTS[self.scheme]
         object.__setattr__(self, "is_tls", self.scheme == "https")
-        object.__setattr__(self, "authority", host if is_default else f"{host}:{self.port}")
+        authority = host if is_default else f"{host}:{self.port}"
+        object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "text", f"{self.scheme}://{authority}")
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}"
+        return self.text
 
 
-@frozen
+@define(unsafe_hash=True)  # not frozen, which would make each one twice as expensive
 class URL:
     """An absolute http or https URL; `target` is its path and query, percent-encoded."""
 
@@ -83,7 +86,7 @@ class URL:
 
     def __str__(self) -> str:
         """Return the URL without fragment and credentials, fit for logs and results."""
-        return f"{self.origin}{self.target}"
+        return self.origin.text + self.target
 
     @property
     def identity(self) -> str:

@@ -516,11 +516,11 @@ class Broker:
             _log.info("store: takes changes again")
 
     def _apply(self, batch: Batch, result: WriteResult) -> None:
-        now, core = self.now(), self.core
+        now, core, committed = self.now(), self.core, Outcome.COMMITTED
         for on_commit, changes, _ in batch.entries:
             is_put = changes and changes[0].origin is None
             outcome = result.puts if is_put else result.rest
-            if outcome is Outcome.COMMITTED:
+            if outcome is committed:
                 for change in changes:
                     core.apply(change, now)
             else:

@@ -22,11 +22,19 @@ from attrs import Factory, define, field, frozen
 from evserve.events import State
 from evserve.queue.model import (
     BURIED,
+    BURY,
+    DELAY,
     DELAYED,
+    DELETE,
+    KICK,
+    PUT,
     READY,
+    RELEASE,
+    RESERVE,
     RESERVED,
     SAFETY_MARGIN,
     STALE_SLACK,
+    TOUCH,
     TRANSITIONS,
     Action,
     Client,
@@ -50,16 +58,6 @@ Answer: TypeAlias = list[Event] | Refusal
 MAX_DEADLINES_PER_TICK: Final = 1000
 MAX_DELAYED_PER_TICK: Final = 1000
 MAX_KICK_BYTES: Final = 256 * 1024
-
-# As READY and the others in the model.
-_PUT: Final = Action.PUT
-_DELAY: Final = Action.DELAY
-_RESERVE: Final = Action.RESERVE
-_DELETE: Final = Action.DELETE
-_RELEASE: Final = Action.RELEASE
-_BURY: Final = Action.BURY
-_TOUCH: Final = Action.TOUCH
-_KICK: Final = Action.KICK
 
 
 @define(eq=False, repr=False, weakref_slot=False)
@@ -324,20 +322,20 @@ class Core:
         self.resident_bytes += size
         tube.pending += 1
         if not delay:
-            return Change(_PUT, event, None, READY, None, pri)
+            return Change(PUT, event, None, READY, None, pri)
         event.state = DELAYED
         event.delivery = Delivery(delay, now + delay)
-        return Change(_DELAY, event, None, DELAYED, None, pri, delay, now + delay)
+        return Change(DELAY, event, None, DELAYED, None, pri, delay, now + delay)
 
     def delete(self, client: Client, event_id: int) -> Change | Refusal:
         """Delete an event, unless another client has reserved it."""
-        return self._change(_DELETE, event_id, client)
+        return self._change(DELETE, event_id, client)
 
     def release(
         self, client: Client, event_id: int, now: float, *, pri: int, delay: float
     ) -> Change | Refusal:
         """Make a reserved event ready or delayed, with a new priority."""
-        change = self._change(_DELAY if delay else _RELEASE, event_id, client)
+        change = self._change(DELAY if delay else RELEASE, event_id, client)
         if isinstance(change, Change):
             change.pri, change.delay = pri, delay
             change.due = now + delay if delay else 0.0
@@ -345,7 +343,7 @@ class Core:
 
     def bury(self, client: Client, event_id: int, now: float, *, pri: int) -> Change | Refusal:
         """Set a reserved event aside until it is kicked."""
-        change = self._change(_BURY, event_id, client)
+        change = self._change(BURY, event_id, client)
         if isinstance(change, Change):
             change.pri, change.due = pri, now
         return change
@@ -357,11 +355,11 @@ class Core:
             return Refusal.NOT_FOUND
         self._hold(event, client, now + event.ttr)
         delay = event.delivery.delay
-        return Change(_TOUCH, event, RESERVED, RESERVED, client, event.pri, delay)
+        return Change(TOUCH, event, RESERVED, RESERVED, client, event.pri, delay)
 
     def kick_job(self, event_id: int) -> Change | Refusal:
         """Make one buried or delayed event ready."""
-        return self._change(_KICK, event_id, None)
+        return self._change(KICK, event_id, None)
 
     def kick(self, tube: Tube, state: State, most: int) -> list[Change]:
         """Make up to `most` events of `tube` that are in `state`, BURIED or DELAYED, ready.
@@ -372,7 +370,7 @@ class Core:
         changes: list[Change] = []
         size = 0
         while len(changes) < most and size < MAX_KICK_BYTES and (event := first()) is not None:
-            changes.append(self._take_for(_KICK, event, READY))
+            changes.append(self._take_for(KICK, event, READY))
             size += event.size
         return changes
 
@@ -380,7 +378,7 @@ class Core:
         """Delete those of the events `ids` that are not reserved."""
         events = self.events
         return [
-            self._take_for(_DELETE, event, None)
+            self._take_for(DELETE, event, None)
             for event_id in ids
             if (event := events.get(event_id)) is not None and event.state is not RESERVED
         ]
@@ -418,12 +416,12 @@ class Core:
             tube.event_count -= 1
             del self.events[event.id]
             self._forget(event)
-        elif change.action is not _TOUCH:
+        elif change.action is not TOUCH:
             action, delivery = change.action, event.own_delivery()
             event.pri, delivery.delay, delivery.due = shared(change.pri), change.delay, change.due
-            delivery.releases += action is _RELEASE or action is _DELAY
-            delivery.buries += action is _BURY
-            delivery.kicks += action is _KICK
+            delivery.releases += action is RELEASE or action is DELAY
+            delivery.buries += action is BURY
+            delivery.kicks += action is KICK
             event.tube.reserved -= 1
             event.state = change.target
             self._file(event, now)
@@ -437,8 +435,8 @@ class Core:
         if limit is not None and self.resident_bytes > limit:
             event.body = None
             self.resident_bytes -= event.size
-        tube.add_arrival(event.id)
         self.events[event.id] = event
+        tube.add_arrival(event.id)
         self._file(event, now)
 
     def _forget(self, event: Event) -> None:
@@ -457,7 +455,7 @@ class Core:
             tube.pending -= 1
             self._forget(event)
             return
-        if change.action is _TOUCH:
+        if change.action is TOUCH:
             return
         self.dirty[event.id] = event
         if change.origin is not RESERVED:
@@ -546,7 +544,7 @@ class Core:
     def reserve_job(self, client: Client, event_id: int, now: float) -> Answer:
         """Reserve the event `event_id`, whatever its priority, unless it is reserved."""
         event = self.events.get(event_id)
-        if event is None or _RESERVE not in TRANSITIONS[event.state]:
+        if event is None or RESERVE not in TRANSITIONS[event.state]:
             return Refusal.NOT_FOUND
         client.is_worker = True
         self._take_out(event)

@@ -51,6 +51,14 @@ READY: Final = State.READY
 RESERVED: Final = State.RESERVED
 DELAYED: Final = State.DELAYED
 BURIED: Final = State.BURIED
+PUT: Final = Action.PUT
+DELAY: Final = Action.DELAY
+RESERVE: Final = Action.RESERVE
+DELETE: Final = Action.DELETE
+RELEASE: Final = Action.RELEASE
+BURY: Final = Action.BURY
+TOUCH: Final = Action.TOUCH
+KICK: Final = Action.KICK
 
 # The life of an event. `None` is an event that does not exist: not yet, or no longer. An event
 # whose change is not committed yet is RESERVED without an owner, so that no client sees or takes
@@ -88,7 +96,7 @@ class Refusal(Enum):
 
 @define(eq=False, repr=False, weakref_slot=False)
 class Delivery:
-    """What happens to an event after it was put, or later than it was put.
+    """The delay, the reservation and the counters of an event.
 
     `due` is when the reservation or the delay ends; for a buried event, when it was buried.
     `reserved_at` is when it was reserved the last time, since the start. All times are in seconds.
@@ -105,7 +113,7 @@ class Delivery:
     kicks: int = 0
 
 
-# That of all events that have only been put: most of a large queue. It never changes.
+# That of every event that has only been put, as most of a large queue have. It never changes.
 NO_DELIVERY: Final = Delivery()
 
 
@@ -113,8 +121,8 @@ NO_DELIVERY: Final = Delivery()
 class Event:
     """A body of bytes on its way from a producer to a consumer (beanstalkd: job).
 
-    `created` is in seconds. `body` is None when only the store has it. `delivery` is shared by
-    events until `own_delivery` gives them one that may be changed.
+    `created` is in seconds. `body` is None when only the store has it. `delivery` is to be changed
+    only where `own_delivery` was called before.
     """
 
     id: int
@@ -379,7 +387,10 @@ class Tube:
         return next(iter(self.buried.values()), None)
 
     def add_arrival(self, event_id: int) -> None:
-        """Count an event and note its arrival, for the age of the oldest and for truncation."""
+        """Count an event, which the index has, and note its arrival.
+
+        That is for the age of the oldest event and for truncation.
+        """
         self.event_count += 1
         self.arrivals.append(event_id)
         if len(self.arrivals) > 2 * self.event_count + STALE_SLACK:

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from evserve.events import State
 from evserve.queue.core import Change, Core
-from evserve.queue.model import READY, RESERVED, Action, Event
+from evserve.queue.model import BURY, DELAY, KICK, READY, RELEASE, RESERVED, TOUCH, Event
 
 
 _log = Logger()
@@ -251,15 +251,15 @@ def _update_row(change: Change, target: State) -> UpdateRow:
     action, delivery = change.action, change.event.delivery
     return (
         change.event.id,
-        int(READY if action is Action.TOUCH else target),
+        int(READY if action is TOUCH else target),
         change.pri,
         change.delay,
         change.due,
         delivery.reserves,
         delivery.timeouts,
-        delivery.releases + (action is Action.RELEASE or action is Action.DELAY),
-        delivery.buries + (action is Action.BURY),
-        delivery.kicks + (action is Action.KICK),
+        delivery.releases + (action is RELEASE or action is DELAY),
+        delivery.buries + (action is BURY),
+        delivery.kicks + (action is KICK),
     )
 
 

@@ -25,6 +25,7 @@ from typing import Any, cast
 
 from twisted.internet import _newtls, error
 from twisted.internet.abstract import _dataMustBeBytes
+from twisted.internet.endpoints import _WrappingProtocol
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -208,15 +209,15 @@ class Stream:
         if self._early is not None:
             return self.hold
         protocol = self._protocol
+        while type(protocol) is _WrappingProtocol:  # an endpoint's: it only passes bytes on
+            protocol = protocol._wrappedProtocol  # noqa: SLF001  # no public name leads there
+        look_up = partial(_receive, protocol)
         if getattr(type(protocol), "logPrefix", _DEFAULT_LOG_PREFIX) is not _DEFAULT_LOG_PREFIX:
             # It names itself in the log, so its log lines must bear the name, at Twisted's price.
-            return partial(callWithContext, {"system": self.logstr}, self._read)
+            return partial(callWithContext, {"system": self.logstr}, look_up)
         if type(protocol).__dictoffset__:  # not hasattr: a wrapper may answer for what it wraps
-            return self._read
+            return look_up
         return cast("Callable[[bytes], Any]", protocol.dataReceived)
-
-    def _read(self, data: bytes) -> None:
-        self._protocol.dataReceived(data)
 
     def hold(self, data: bytes) -> None:
         """Keep bytes that came too early, and read no more."""
@@ -638,6 +639,10 @@ class Handle(socket.socket):
     def release(self) -> None:
         """Let go of the descriptor, which uvloop closes."""
         super().detach()
+
+
+def _receive(protocol: Any, data: bytes) -> None:
+    protocol.dataReceived(data)
 
 
 def _finish_attaching(attaching: Any, _waiter: object) -> None:

@@ -5,6 +5,7 @@ each observer formats. `gather_log` has a site keep its lines for at most DELAY 
 written stays the same: the lines, the time of each, and their order among other log events.
 """
 
+import atexit
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import StringIO, TextIOWrapper
@@ -67,7 +68,7 @@ def combined_line(timestamp: str, request: Any) -> str:
     referrer = headers.get(b"Referer")
     agent = headers.get(b"User-Agent")
     client = request.client
-    is_ip = isinstance(client, (IPv4Address, IPv6Address))
+    is_ip = type(client) is IPv4Address or isinstance(client, (IPv4Address, IPv6Address))
     return (
         f'"{_escaped[client.host] if is_ip else "-"}" - - {timestamp} '
         f'"{_escaped[request.method]} {_escaped[request.uri]} {_escaped[request.clientproto]}" '
@@ -140,6 +141,7 @@ class AccessLog:
             self.flush()
 
     def _wait(self) -> None:
+        _with_lines.add(self)
         self._thread = get_ident()
         self._publisher = publisher = _publisher(self._file)
         if publisher is not None:
@@ -157,10 +159,11 @@ class AccessLog:
         rows, self._waiting = self._waiting, []
         if not rows:
             return
+        _with_lines.discard(self)
         publisher = self._publisher
         try:
             if publisher is None:
-                _write(self._file, [f"{line}\n" for _, line in rows])
+                _write(self._file, [line for _, line in rows])
             else:
                 observers = publisher._observers  # noqa: SLF001 - as in _wait
                 publisher._observers = [each for each in observers if each is not self]  # noqa: SLF001 - as above
@@ -186,6 +189,16 @@ class AccessLog:
         self._stop_factory()
 
 
+_with_lines: set[AccessLog] = set()
+
+
+@atexit.register
+def flush_all() -> None:
+    """Write what waits in any log, at the end of a process whose reactor has crashed."""
+    for each in tuple(_with_lines):
+        each.flush()
+
+
 def _publisher(file: Any) -> LogPublisher | None:
     """Return the publisher of the log events that a file makes of lines; None if it makes none."""
     if type(file) is not LoggingFile or file.closed or file._buffer:  # noqa: SLF001 - half a line
@@ -194,17 +207,21 @@ def _publisher(file: Any) -> LogPublisher | None:
     return publisher if type(publisher) is LogPublisher else None
 
 
-def _write(file: Any, lines: list[str]) -> None:
-    """Write lines to a file: together if it is known to write what it is given."""
+def _write(file: Any, lines: list[str], before: str = "", after: str = "\n") -> None:
+    """Write lines to a file, each between two texts: at once if the file is known to take that."""
     if isinstance(file, BaseLogFile):
         writers = (BaseLogFile.write, LogFile.write, DailyLogFile.write)
-        together = type(file).write in writers
-        if together and isinstance(file, LogFile) and file.rotateLength:
-            together = file.size + sum(map(len, lines)) < file.rotateLength
+        at_once = type(file).write in writers
+        if at_once and isinstance(file, LogFile) and file.rotateLength:
+            more = sum(map(len, lines)) + len(lines) * len(before + after)
+            at_once = file.size + more < file.rotateLength
     else:
-        together = type(file) in (TextIOWrapper, StringIO)
-    for text in ("".join(lines),) if together else lines:
-        file.write(text)
+        at_once = type(file) in (TextIOWrapper, StringIO)
+    if at_once:
+        file.write(f"{before}{f'{after}{before}'.join(lines)}{after}")
+    else:
+        for line in lines:
+            file.write(f"{before}{line}{after}")
 
 
 def _publish(file: LoggingFile, publisher: LogPublisher, rows: list[Row]) -> None:
@@ -257,10 +274,11 @@ def _parts(function: Any) -> tuple[Any, ...]:
 
 def _print_lines(observer: Any, event: LogEvent, rows: Sequence[Row]) -> None:
     """Print lines as the observer that `twistd` makes for its log file or the terminal."""
-    texts: list[str] = []
+    file = observer._outFile  # noqa: SLF001 - it has no other name
     for second, group in groupby(rows, lambda row: int(row[0])):
         marked = observer.formatEvent({**event, "log_time": second, "log_io": _MARK})
         before, _, after = marked.partition(_MARK)
-        texts += [f"{before}{line}{after}" for _, line in group if line]
-    _write(observer._outFile, texts)  # noqa: SLF001 - it has no other name
-    observer._outFile.flush()  # noqa: SLF001 - as above
+        lines = [line for _, line in group if line]
+        if lines:
+            _write(file, lines, before, after)
+    file.flush()

@@ -47,7 +47,6 @@ class FastChannel(HTTPChannel):
     """
 
     __slots__ = (
-        "_addresses",  # the client's and the server's
         "_after_body",  # what came with the end of the last body
         "_chunk_credit",  # bytes that a body in chunks may still take
         "_data",  # what is being read
@@ -60,6 +59,7 @@ class FastChannel(HTTPChannel):
         "_start",  # the bytes of `_data` that are done
         "_timer",
         "_waiting",  # bytes in `_dataBuffer`, which came after `_data`
+        "addresses",  # the client's and the server's, at the first request
     )
 
     factory: Any = None
@@ -82,7 +82,7 @@ class FastChannel(HTTPChannel):
         self._line = (b"", b"", b"")
         self._timer: IDelayedCall | None = None
         self._decoder: Any = None
-        self._addresses: tuple[IAddress, IAddress] | None = None
+        self.addresses: tuple[IAddress, IAddress] | None = None
         self._seconds: Callable[[], float]
 
     @override
@@ -121,20 +121,13 @@ class FastChannel(HTTPChannel):
         self.dataReceived = channel.dataReceived  # type: ignore[method-assign]
         self.connectionLost = channel.connectionLost  # type: ignore[method-assign]
 
-    @property
-    def addresses(self) -> tuple[IAddress, IAddress]:
-        """The client's and the server's, which would cost a system call for each request."""
-        if self._addresses is None:
-            self._addresses = self.transport.getPeer(), self.transport.getHost()
-        return self._addresses
-
     @override
     def getPeer(self) -> IAddress:
-        return self.addresses[0]
+        return self.addresses[0] if self.addresses else self.transport.getPeer()
 
     @override
     def getHost(self) -> IAddress:
-        return self.addresses[1]
+        return self.addresses[1] if self.addresses else self.transport.getHost()
 
     @property
     def has_partial_head(self) -> bool:
@@ -260,8 +253,11 @@ class FastChannel(HTTPChannel):
         except BadHead:
             self._respondToBadRequestAndDisconnect()
             return
+        if self.addresses is None:
+            # Asked for once, since one is a system call, and not earlier: a proxy may tell them.
+            self.addresses = self.transport.getPeer(), self.transport.getHost()
         is_fast = self.requestFactory is FastRequest
-        request = FastRequest(self, fields) if is_fast else self._make_request(fields)
+        request = FastRequest.from_head(self, fields) if is_fast else self._make_request(fields)
         self.requests.append(request)
         if b"Connection" in fields or version != b"HTTP/1.1":
             self.persistent = self.checkPersistence(request, version)
@@ -326,7 +322,8 @@ class FastChannel(HTTPChannel):
         end = len(data) - len(self._after_body)
         if isinstance(decoder, _ChunkedTransferDecoder):
             self._chunk_credit -= end - start
-            if self._chunk_credit < 0 or not _are_trailers(decoder):
+            is_invalid = self._decoder is None and not _are_trailers(decoder)
+            if is_invalid or self._chunk_credit < 0:
                 self._respondToBadRequestAndDisconnect()
                 return len(data)
         if self._decoder is None:
@@ -347,7 +344,8 @@ class FastChannel(HTTPChannel):
 
     @override
     def requestDone(self, request: Any) -> None:
-        if request != self.requests[0]:
+        first = self.requests[0]
+        if request is not first and request != first:  # it may be a proxy
             raise TypeError
         del self.requests[0]
         if not self.persistent:

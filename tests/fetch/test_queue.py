@@ -39,7 +39,9 @@ class ConsumerServiceTests(SynchronousTestCase):
         self.out = BytesIO()
         terminal = Terminal(DirectWriter(self.out))
         rows = RowFile(DirectWriter(out or BytesIO()))
-        recorder = Recorder(terminal, terminal.print_lines, rows=rows, disk=self.slow.disk)
+        recorder = Recorder(
+            self.clock, terminal, terminal.print_lines, rows=rows, disk=self.slow.disk
+        )
         self.service = ConsumerService(
             *(self.host, self.queue, self.world.fetcher, recorder, concurrency, results),
             Headers(headers),

@@ -56,6 +56,11 @@ class Case(SynchronousTestCase):
         self.run_hooks()
         return self.network.accept()
 
+    def fetch(self, *words, body=b"ok", status=b"200 OK"):
+        """Start, answer the one request, and let the turn end."""
+        self.start(*words).ok(body, status=status)
+        self.host.reactor.advance(0)
+
     def run_hooks(self):
         hooks, self.host.reactor.whenRunningHooks = self.host.reactor.whenRunningHooks, []
         for function, words, named in hooks:
@@ -73,7 +78,7 @@ class Case(SynchronousTestCase):
 
 class RunTests(Case):
     def test_a_finished_run_prints_a_summary_and_status_0(self):
-        self.start(HOST).ok(b"hello")
+        self.fetch(HOST, body=b"hello")
         self.assertEqual(self.host.statuses, [0])
         self.stop()
         lines = self.printed().splitlines()
@@ -82,7 +87,7 @@ class RunTests(Case):
 
     def test_a_closed_pipe_at_the_summary_is_not_a_failure(self):
         """As with `| head -n 1`."""
-        self.start(HOST, "-o", self.folder / "rows").ok(b"hello")
+        self.fetch(HOST, "-o", self.folder / "rows", body=b"hello")
         self.patch(Terminal, "print_lines", broken_pipe)
         self.stop()
         self.assertEqual(self.host.failures, [])
@@ -90,7 +95,7 @@ class RunTests(Case):
         self.assertTrue(self.service.recorder.rows.writer._out.closed)
 
     def test_a_url_that_fails_gives_status_1(self):
-        self.start(HOST).ok(status=b"404 Not Found")
+        self.fetch(HOST, status=b"404 Not Found")
         self.assertEqual(self.host.statuses, [1])
         self.stop()
 
@@ -108,7 +113,7 @@ class RunTests(Case):
         self.assertEqual(self.network.attempts, 0)
 
     def test_rows_that_cannot_be_written_end_the_run(self):
-        self.start(HOST, "-o", "/dev/full").ok()
+        self.fetch(HOST, "-o", "/dev/full")
         self.assertEqual(self.host.failures, ["/dev/full: No space left on device"])
         self.stop()
         self.assertEqual(self.printed(), "")
@@ -142,12 +147,12 @@ class RunTests(Case):
 
     def test_closed_standard_error_does_not_prevent_a_summary(self):
         self.patch(sys, "stderr", None)
-        self.start(HOST, "-o", "-").ok()
+        self.fetch(HOST, "-o", "-")
         self.assertEqual((self.host.statuses, self.host.failures), ([0], []))
         self.stop()
 
     def test_a_size_limit_holds_for_pages_and_is_no_limit_of_what_is_kept(self):
-        self.start(HOST, "--max-size", "4", "-o", self.folder / "rows").ok(b"hello")
+        self.fetch(HOST, "--max-size", "4", "-o", self.folder / "rows", body=b"hello")
         self.stop()
         row = json.loads((self.folder / "rows").read_text())
         self.assertEqual(row["error"], "BodyTooLarge: the body is longer than 4 bytes")
@@ -155,7 +160,7 @@ class RunTests(Case):
 
     def test_closed_standard_output_does_not_prevent_a_run(self):
         self.patch(sys, "stdout", None)
-        self.start(HOST, "-o", self.folder / "rows").ok()
+        self.fetch(HOST, "-o", self.folder / "rows")
         self.assertEqual(self.host.statuses, [0])
         self.stop()
 

@@ -23,7 +23,7 @@ class BenchTests(TestCase):
         self.assertNotIn(b"FAILED", out)
 
     async def test_clients_without_extra_modules_run_every_scenario(self):
-        clients = ["evserve", "evserve-uvloop", "client", "client-uvloop", "treq", "treq-evserve"]
+        clients = ["evserve", "evserve-epoll", "client", "client-epoll", "treq", "treq-evserve"]
         await self.bench(clients, ["HTTPS kept"])
 
     async def test_the_remaining_scenarios_run(self):

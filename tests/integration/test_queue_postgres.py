@@ -116,7 +116,7 @@ class StoreTests(SynchronousTestCase):
         )
         self.open()
         first = self.core.events[1]
-        self.assertEqual((first.state, first.reserves), (State.READY, 2))
+        self.assertEqual((first.state, first.delivery.reserves), (State.READY, 2))
         self.assertEqual(len(self.core.events), 2)
         self.put()
         self.assertEqual(self.ids(), [1, 2, 3])

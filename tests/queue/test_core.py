@@ -378,6 +378,14 @@ class CoreTests(SynchronousTestCase):
         self.assertLess(len(self.client.use.ready_ids), 3)
         self.assertEqual(len(self.client.use.priorities), len(self.client.use.ready_ids))
 
+    def test_the_event_whose_put_removes_stale_arrivals_is_truncated_too(self):
+        for event in self.put(100):
+            self.delete(event)
+        events = self.put(2)
+        self.assertLess(len(self.client.use.arrivals), 100)
+        changes = self.core.delete_unreserved(list(self.client.use.arrivals))
+        self.assertEqual([change.event for change in changes], events)
+
     def test_deadlines_of_deleted_reservations_are_removed(self):
         held = self.put(1, ttr=5)
         self.core.reserve(self.client, 0.0)

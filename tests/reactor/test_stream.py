@@ -115,6 +115,20 @@ class ReadingTests(SynchronousTestCase):
 
         run(self, scenario)
 
+    def test_an_endpoints_wrapper_does_not_stand_there_either(self):
+        async def scenario(reactor):
+            server, client = Recorder(), Slotted()
+            port = listen(reactor, lambda: server)
+            endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+            await endpoint.connect(Factory.forProtocol(lambda: client))
+            await server.made
+            server.transport.write(b"hello")
+            self.assertEqual(await server.receive(5), b"hello")
+            self.assertNotIn("endpoints", client.frames[0])
+            self.assertNotIn("twisted/python", client.frames[0])
+
+        run(self, scenario)
+
     def test_a_protocol_may_replace_its_dataReceived_at_any_time(self):
         async def scenario(reactor):
             client, server, _ = await pair(reactor)

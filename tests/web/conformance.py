@@ -35,7 +35,7 @@ SUITES = {
     ],
     "treq": [f"treq.test.test_{name}" for name in ("content", "testing", "treq_integration")],
 }
-SECONDS = 60  # for one test; on a quiet machine it takes a hundredth of a second
+SECONDS = 30  # for one test; on a quiet machine it takes a hundredth of a second
 DEBIAN = Path("/usr/lib/python3/dist-packages")
 # httpbin and what it imports, in Debian's versions: those of PyPI do not fit to each other.
 HTTPBIN = (

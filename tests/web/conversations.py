@@ -137,6 +137,7 @@ ANSWERS = {
     for name in (
         *("code?200", "code?201", "code?204", "code?205", "code?206", "code?304", "code?404"),
         *("code?418", "code?500", "code?503", "code?599", "code?999", "reason", "empty", "plain"),
+        *("broken_reason", "broken_header"),
         *("untyped", "chunks", "pieces", "unwritten", "later", "drip", "large", "push", "pull"),
         *("close", "lose", "abort", "error", "midway", "tagged", "redirect", "getter"),
     )
@@ -474,6 +475,58 @@ TIMES = {
     "400, and the client does not read": [STOP_READING, get(b"/large") + b"nonsense\r\n", 61, 61],
 }
 
+FILES = {
+    "file: " + name: request(line, *headers) + NEXT
+    for name, (line, *headers) in {
+        "small": (b"GET /files/small.txt HTTP/1.1",),
+        "empty": (b"GET /files/empty HTTP/1.1",),
+        "large": (b"GET /files/large.bin HTTP/1.1",),
+        "HEAD": (b"HEAD /files/small.txt HTTP/1.1",),
+        "HEAD of a large one": (b"HEAD /files/large.bin HTTP/1.1",),
+        "POST": (b"POST /files/small.txt HTTP/1.1",),
+        "HTTP/1.0": (b"GET /files/small.txt HTTP/1.0",),
+        "closed": (b"GET /files/small.txt HTTP/1.1", b"Connection: close"),
+        "with a query": (b"GET /files/small.txt?a=b HTTP/1.1",),
+        "with a slash behind": (b"GET /files/small.txt/ HTTP/1.1",),
+        "with a path behind": (b"GET /files/small.txt/more HTTP/1.1",),
+        "escaped name": (b"GET /files/a%20b%C3%A9.html HTTP/1.1",),
+        "missing": (b"GET /files/missing HTTP/1.1",),
+        "outside": (b"GET /files/../secret HTTP/1.1",),
+        "outside, escaped": (b"GET /files/..%2Fsecret HTTP/1.1",),
+        "NUL in the name": (b"GET /files/%00 HTTP/1.1",),
+        "index": (b"GET /files/indexed/ HTTP/1.1",),
+        "folder without a slash": (b"GET /files/indexed HTTP/1.1",),
+        "range": (b"GET /files/small.txt HTTP/1.1", b"Range: bytes=2-4"),
+        "range to the end": (b"GET /files/large.bin HTTP/1.1", b"Range: bytes=199000-"),
+        "range of the end": (b"GET /files/small.txt HTTP/1.1", b"Range: bytes=-3"),
+        "range beyond": (b"GET /files/small.txt HTTP/1.1", b"Range: bytes=99-"),
+        "range that is none": (b"GET /files/small.txt HTTP/1.1", b"Range: lines=1-2"),
+        "range, HEAD": (b"HEAD /files/small.txt HTTP/1.1", b"Range: bytes=2-4"),
+        "not modified": (
+            b"GET /files/small.txt HTTP/1.1",
+            b"If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT",
+        ),
+        "modified": (
+            b"GET /files/small.txt HTTP/1.1",
+            b"If-Modified-Since: Sun, 09 Sep 2000 01:46:40 GMT",
+        ),
+        "If-None-Match": (b"GET /files/small.txt HTTP/1.1", b"If-None-Match: *"),
+        "gzip": (b"GET /gzip/plain HTTP/1.1", b"Accept-Encoding: gzip"),
+        "gzip of chunks": (b"GET /gzip/chunks HTTP/1.1", b"Accept-Encoding: br, gzip"),
+        "gzip, HEAD": (b"HEAD /gzip/plain HTTP/1.1", b"Accept-Encoding: gzip"),
+        "gzip of nothing": (b"GET /gzip/empty HTTP/1.1", b"Accept-Encoding: gzip"),
+        "gzip not asked for": (b"GET /gzip/plain HTTP/1.1",),
+    }.items()
+} | {
+    "a client that does not read a file": [
+        STOP_READING,
+        get(b"/files/large.bin") + NEXT,
+        1,
+        READ_AGAIN,
+    ],
+    "files in a pipeline": get(b"/files/small.txt") + get(b"/files/large.bin") + get(b"/files/x"),
+}
+
 REFUSED = None  # no resource sees the request, and the connection ends
 WAITS = "it waits for the rest of the body"
 
@@ -675,6 +728,12 @@ def _smuggling():
             (b"1;" + b"a" * 900 + b"\r\nx\r\n") * 40 + b"0\r\n\r\n",
             may(b"x" * 40),
         ),
+        (
+            "extensions of 900 bytes, 400 times",
+            (b"1;" + b"a" * 900 + b"\r\nx\r\n") * 400 + b"0\r\n\r\n",
+            may(b"x" * 400),
+        ),
+        ("3,000 of a byte each", b"1\r\nx\r\n" * 3000 + b"0\r\n\r\n", b"x" * 3000),
         ("a size of 2,000 zeros", b"0" * 2_000 + b"5\r\nhello\r\n0\r\n\r\n", REFUSED),
         ("LF after the size", b"5\nhello\r\n0\r\n\r\n", REFUSED),
         ("CR after the size", b"5\rhello\r\n0\r\n\r\n", REFUSED),
@@ -723,6 +782,7 @@ GROUPS = {
     "headers": HEADERS,
     "connections": CONNECTIONS,
     "expect": EXPECT,
+    "files": FILES,
     "times": TIMES,
     "smuggling": {name: data for name, (data, _) in SMUGGLING.items()},
 }

@@ -70,8 +70,11 @@ _BY_REASON = {
         "header: a name of 40 kB": REFUSED,
         "a header that does not end": REFUSED,
     },
-    "the limit holds for what has arrived, with line ends as long as they may be": {
-        "headers without end": REFUSED
+    "what surrounds the chunks is limited beside the data, not only line by line": {
+        "chunk: extensions of 900 bytes, 400 times": REFUSED,
+    },
+    "a line break in a reason must not begin a header line": {
+        "answer: broken_reason": "2 seen, 200 200, open",
     },
     "RFC 9110, 7.6.1: Connection is a list": {
         "connection: close in a list": "1 seen, 200, closed",

@@ -2,6 +2,7 @@
 
 import re
 from io import StringIO
+from pathlib import Path
 
 from attrs import frozen
 from twisted.internet import _producer_helpers
@@ -11,7 +12,7 @@ from twisted.web.server import Site
 from evserve.web import fast
 from tests.web.conversations import END, READ_AGAIN, STOP_READING
 from tests.web.memory_connection import connect
-from tests.web.resources import Seen, make_root
+from tests.web.resources import Seen, make_files, make_root
 
 
 SERVERS = {"stock": lambda site: site, "fast": fast}
@@ -54,7 +55,8 @@ def steps_of(conversation, *, bytewise=False):
 def replay(test, server, steps):
     """Return the outcome of a conversation with one of `SERVERS`."""
     clock, seen = Clock(), Seen()
-    site = SERVERS[server](Site(make_root(clock, seen), reactor=clock))
+    folder = _folder_of(test)
+    site = SERVERS[server](Site(make_root(clock, seen, folder), reactor=clock))
     site.logFile, site._logDateTime = StringIO(), "[now]"
     cooperator = Cooperator(scheduler=lambda call: clock.callLater(0, call))
     test.patch(_producer_helpers, "cooperate", cooperator.cooperate)
@@ -85,6 +87,14 @@ def replay(test, server, steps):
         errors=[each.type.__name__ for each in test.flushLoggedErrors()],
         log=site.logFile.getvalue(),
     )
+
+
+def _folder_of(test):
+    """Return the folder with files for all sites of a test."""
+    if not hasattr(test, "folder"):
+        test.folder = Path(test.mktemp()).absolute()
+        make_files(test.folder)
+    return test.folder
 
 
 def _settle(connection, clock):

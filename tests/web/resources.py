@@ -1,9 +1,12 @@
 """Resources that answer in every way that twisted.web offers, and keep what they saw."""
 
+import os
+
 from attrs import define, field
 from twisted.internet.interfaces import IPullProducer, IPushProducer
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.resource import EncodingResourceWrapper, Resource
+from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory
+from twisted.web.static import File
 from zope.interface import implementer
 
 
@@ -90,6 +93,15 @@ class Answer(Resource):
     def do_reason(self, request):
         request.setResponseCode(299, b"Quite Fine")
         return b"fine"
+
+    def do_broken_reason(self, request):
+        request.setResponseCode(200, b"OK\r\nX-Injected: 1")
+        return b"reason"
+
+    def do_broken_header(self, request):
+        request.setHeader(b"x-a", b"1\r\nX-Injected: 1\r\n\r\nbody")
+        request.setHeader(b"location", "/\u00e9")
+        return b"header"
 
     def do_empty(self, request):
         return b""
@@ -207,6 +219,15 @@ class Answer(Resource):
         return b"continued"
 
 
+class Zipped(Root):
+    """Its answers are compressed, however deep they are."""
+
+    isLeaf = True
+
+    def render(self, request):
+        return Answer(self, request.postpath[0]).render(request)
+
+
 class Getter(Resource):
     """Knows GET and POST only."""
 
@@ -271,7 +292,24 @@ class Pull:
         self.left = 0
 
 
-def make_root(clock, seen):
+def make_files(folder):
+    """Write the files that sites serve, all of the same age."""
+    (folder / "indexed").mkdir(parents=True)
+    for name, data in {
+        "small.txt": b"small file\n",
+        "empty": b"",
+        "large.bin": bytes(range(200)) * 1000,
+        "a b\u00e9.html": b"<p>",
+        "indexed/index.html": b"<p>index",
+    }.items():
+        (folder / name).write_bytes(data)
+        os.utime(folder / name, (1_000_000_000, 1_000_000_000))
+
+
+def make_root(clock, seen, folder):
+    """Return the resource of a site, with the files of a folder at /files."""
     root = Root(clock, seen)
     root.putChild(b"getter", Getter())
+    root.putChild(b"files", File(str(folder)))
+    root.putChild(b"gzip", EncodingResourceWrapper(Zipped(clock, seen), [GzipEncoderFactory()]))
     return root

@@ -27,10 +27,6 @@ _BY_REASON = {
     "control characters in values are refused": [
         "test_http.ParsingTests.test_headerStripWhitespace"
     ],
-    "the limits count line ends until a head is complete": [
-        "test_http.ParsingTests.test_headersTooBigInitialCommand",
-        "test_http.ParsingTests.test_headersTooBigOtherHeaders",
-    ],
     "a request is answered when the client has read what was written": [
         "test_http.ChannelProductionTests.test_HTTPChannelToleratesDataWhenTransportPaused",
     ],

@@ -67,6 +67,9 @@ class DifferenceTests(SynchronousTestCase):
     def test_expectations(self):
         self.compare("expect")
 
+    def test_files_and_encodings(self):
+        self.compare("files")
+
     def test_times(self):
         self.compare("times")
 

@@ -4,6 +4,8 @@ It never logs an error, never depends on where TCP cuts the bytes, and keeps lit
 not end.
 """
 
+from time import process_time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -165,7 +167,7 @@ class EndlessTests(SynchronousTestCase):
     def takes(self, start, piece):
         """Return how many bytes are read of `start` and of `piece`, over and over."""
         clock = Clock()
-        connection = connect(fast(Site(make_root(clock, Seen()), reactor=clock)))
+        connection = connect(fast(Site(make_root(clock, Seen(), "missing"), reactor=clock)))
         connection.receive(start)
         taken = len(start)
         while connection.reading and connection.state == "open" and taken < 4 * KEPT:
@@ -230,3 +232,36 @@ class EndlessTests(SynchronousTestCase):
         taken, state, _ = self.takes(get(b"/never") + post(b"Content-Length: 99999999"), b"x" * 99)
         self.assertLess(taken, KEPT)
         self.assertEqual(state, "open")
+
+
+class CostTests(SynchronousTestCase):
+    """Many small pieces cost about what so many small pieces of a body cost."""
+
+    PIECES = 4000
+
+    def seconds(self, start, piece):
+        """Return the CPU time that the pieces take, which may end the connection."""
+        clock = Clock()
+        connection = connect(fast(Site(make_root(clock, Seen(), "missing"), reactor=clock)))
+        connection.receive(start)
+        began = process_time()
+        for _ in range(self.PIECES):
+            connection.receive(piece)
+        taken = process_time() - began
+        connection.abortConnection()
+        return taken
+
+    def test_no_kind_of_piece_is_dear(self):
+        body = min(self.seconds(post(b"Content-Length: 99999"), b"x") for _ in range(3))
+        for start, piece in [
+            (b"GET / HTTP/1.1\r\nX:", b"x"),
+            (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+            (b"GET /", b"x"),
+            (chunked(b""), b"1\r\nx\r\n"),
+            (chunked(b"ffff\r\n"), b"x"),
+            (chunked(b"0\r\n"), b"X: y\r\n"),
+            (get(b"/never"), b"x"),
+            (get(b"/never"), get()),
+        ]:
+            taken = min(self.seconds(start, piece) for _ in range(3))
+            self.assertLess(taken, 50 * body, (start, piece))

@@ -78,14 +78,23 @@ class Tally:
 
 @define(eq=False)
 class Summary:
-    """Counts of a run, in total and by host."""
+    """Counts of a run by host."""
 
-    total: Tally = field(factory=Tally)
     hosts: dict[str, Tally] = field(factory=dict)
+
+    @property
+    def total(self) -> Tally:
+        """The counts of all hosts together."""
+        tallies = self.hosts.values()
+        return Tally(
+            sum(each.fetched for each in tallies),
+            sum(each.failed for each in tallies),
+            sum(each.received for each in tallies),
+            sum(each.seconds for each in tallies),
+        )
 
     def add(self, result: Result) -> None:
         """Count a result."""
-        self.total.add(result)
         name = _host_of(result.final_url or result.url)
         tally = self.hosts.get(name)
         if tally is None:
@@ -209,12 +218,14 @@ class _Recording:
 
 @define(eq=False)
 class Recorder:
-    """Records results; `on_error`, which a service sets, is called once if that fails.
+    """Records results, those of a turn of the reactor together.
 
-    print_summary: prints lines.  disk: syncs `targets` before anything relies on a result; None
+    clock: the reactor.  print_summary: prints lines.  on_error: called once if recording fails;
+    a service sets it.  disk: syncs `targets` before anything relies on a result; None
     if nothing does.
     """
 
+    _clock: IReactorTime
     terminal: Terminal
     print_summary: Callable[[Iterable[str], OnDone], None]
     on_error: Callable[[OSError], object] = lambda _: None
@@ -233,19 +244,15 @@ class Recorder:
     def record(self, key: str, result: Result, on_kept: OnKept) -> None:
         """Keep the result of the URL that the journal knows as `key`.
 
-        `on_kept` gets whether it is kept, perhaps before this returns.
+        `on_kept` gets whether it is kept; at once if nothing is kept any more.
         """
         if self.is_closing:
             on_kept(False)
             return
         self.summary.add(result)
-        recording = _Recording(key, result, on_kept)
-        if self.disk is None:
-            self._write_rows([recording])
-            return
         if not self._batch:
-            self.disk.clock.callLater(0, self._commit)
-        self._batch.append(recording)
+            self._clock.callLater(0, self._commit)
+        self._batch.append(_Recording(key, result, on_kept))
 
     async def settle(self) -> None:
         """Keep nothing more; wait until the results so far are kept."""
@@ -387,6 +394,7 @@ def open_recorder(options: usage.Options, host: IHost) -> Recorder:
     elif options["output"] is not None:
         rows = RowFile.open(Path(options["output"]), host.reactor, sizes.output)
     recorder = Recorder(
+        host.reactor,
         terminal,
         partial(_print_to, sys.stderr) if rows_on_stdout else terminal.print_lines,
         rows=rows,

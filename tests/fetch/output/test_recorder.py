@@ -3,6 +3,7 @@
 from io import BytesIO
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.fetch.job import Result
@@ -20,11 +21,14 @@ class Full:
 
 
 class Case(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+
     def recorder(self, rows=None, **more):
         self.out = BytesIO()
         self.kept = []
         terminal = Terminal(DirectWriter(self.out))
-        return Recorder(terminal, terminal.print_lines, rows=rows, **more)
+        return Recorder(self.clock, terminal, terminal.print_lines, rows=rows, **more)
 
 
 class RecorderTests(Case):
@@ -34,6 +38,7 @@ class RecorderTests(Case):
             "k", Result("http://a/", 200, 12, "http://a/", 0.1, 1, "x"), self.kept.append
         )
         recorder.record("k", Result("http://b/", error=ConnectFailed("refused")), self.kept.append)
+        self.clock.advance(0)
         self.assertEqual(
             self.out.getvalue().decode(),
             "http://a/ 12 bytes received, status 200\nhttp://b/ failed: ConnectFailed: refused\n",
@@ -43,6 +48,7 @@ class RecorderTests(Case):
     def test_control_characters_are_escaped(self):
         recorder = self.recorder()
         recorder.record("k", Result("\x1b[2Jh\u202ett\xe9\x9b", error=BadURL("\x07")), str)
+        self.clock.advance(0)
         self.assertEqual(
             self.out.getvalue().decode(), "\\x1b[2Jh\\u202ett\xe9\\x9b failed: BadURL: \\x07\n"
         )
@@ -53,14 +59,31 @@ class RecorderTests(Case):
         recorder.on_error = said.append
         for _ in range(2):
             recorder.record("k", Result("http://a/"), self.kept.append)
+            self.clock.advance(0)
         self.assertEqual((self.kept, len(said)), ([False, False], 1))
+
+    def test_the_rows_of_a_turn_are_one_write(self):
+        writes = []
+
+        class Rows(DirectWriter):
+            def write(self, data, on_done):
+                writes.append(data.count(b"\n"))
+                on_done(None)
+
+        recorder = self.recorder(RowFile(Rows(None)))
+        for count in (2, 3):
+            for _ in range(count):
+                recorder.record("k", Result("http://a/"), self.kept.append)
+            self.clock.advance(0)
+        self.assertEqual((writes, self.kept), ([2, 3], [True] * 5))
 
 
 class DurableTests(Case):
     """The calls, as they were made."""
 
     def setUp(self):
-        self.slow = SlowDisk()
+        super().setUp()
+        self.slow = SlowDisk(clock=self.clock)
         happened = self.happened = self.slow.happened
 
         class Rows(DirectWriter):
