@@ -22,7 +22,6 @@ from evserve.web.head import (
     BadHead,
     Fields,
     HeadParser,
-    headers_of,
     split_request_line,
     status_line,
     write_head,
@@ -34,7 +33,6 @@ _HEAD_END = b"\r\n\r\n"
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*")
 _CHUNK_OVERHEAD = 16  # bytes beside a body for each of its bytes, over the allowance
 _CHUNK_ALLOWANCE = 128 * 1024  # bytes, the trailer included
-
 
 _parse = HeadParser().parse
 
@@ -185,20 +183,20 @@ class FastChannel(HTTPChannel):
     def _serve(self, data: bytes, start: int) -> None:
         """Serve the requests in data, each when the one before is answered."""
         self._is_serving = True
+        size = len(data)
         try:
-            while start < len(data) and not (self._handlingRequest or self._waitingForTransport):
+            while start < size and not (self._handlingRequest or self._waitingForTransport):
                 if self._decoder is not None:
                     start = self._take_body(data, start)
                 elif not self.persistent:
-                    start = len(data)
+                    start = size
                 else:
-                    end = data.find(_HEAD_END, start) + len(_HEAD_END)
-                    if end < len(_HEAD_END):
+                    end = data.find(_HEAD_END, start)
+                    if end < 0:
                         break
-                    head = data[start:end]
-                    start = end
-                    self._take_head(head)
-            if start < len(data):
+                    begin, start = start, end + len(_HEAD_END)
+                    self._take_head(data[begin:start])
+            if start < size:
                 self._keep(data, start)
             else:
                 self._data, self._start = b"", 0
@@ -244,8 +242,8 @@ class FastChannel(HTTPChannel):
             self._networkProducer.resumeProducing()
 
     def _take_head(self, head: bytes) -> None:
-        is_large = len(head) > self.maxHeaders or len(head) > self.totalHeadersSize
-        if is_large and self._is_too_large(head):
+        size = len(head)
+        if (size > self.maxHeaders or size > self.totalHeadersSize) and self._is_too_large(head):
             self._respondToBadRequestAndDisconnect()
             return
         try:
@@ -268,10 +266,8 @@ class FastChannel(HTTPChannel):
             self._send100Continue()
         if length == 0:
             self._handlingRequest = True
-            self._savedTimeOut, self.timeOut = (
-                self.timeOut,
-                None,
-            )  # it may take as long as it likes
+            # It may take as long as it likes.
+            self._savedTimeOut, self.timeOut = self.timeOut, None
             request.requestReceived(method, target, version)
         else:
             self._line = method, target, version
@@ -282,7 +278,7 @@ class FastChannel(HTTPChannel):
         is_single = INonQueuedRequestFactory.providedBy(factory)
         request = factory(self) if is_single else factory(self, len(self.requests))
         if type(request.requestHeaders) is Headers:
-            request.requestHeaders = headers_of(fields)
+            request.requestHeaders._rawHeaders = fields  # noqa: SLF001 - see headers_of
         else:
             for name, values in fields.items():
                 for value in values:
@@ -364,6 +360,8 @@ class FastChannel(HTTPChannel):
     @override
     def resumeProducing(self) -> None:
         super().resumeProducing()
+        if not self._handlingRequest:
+            self._is_paused = False
         if not self._is_serving:
             self._serve_waiting()
 
