@@ -123,7 +123,7 @@ class FastRequest(server.Request):
         if _ESCAPE in path:
             self.postpath = list(map(unquote_to_bytes, self.postpath))
         try:
-            if type(site).getResourceFor is _get_resource_for:
+            if getattr(site.getResourceFor, "__func__", None) is _get_resource_for:
                 self.sitepath: list[bytes] = []
                 resource = find_resource(self, site.resource)
                 if resource is None:  # a small file, which is sent
@@ -170,6 +170,8 @@ class FastRequest(server.Request):
     def write(self, data: bytes) -> None:
         if (
             self.startedWriting
+            or type(data) is not bytes  # maybe a mistake, which must come after the head
+            or self.clientproto == b"HTTP/2"  # where the channel writes the head
             or self._encoder is not None
             or self._inFakeHead
             or self._disconnected
