@@ -39,7 +39,7 @@ from evserve.host.options import (
 )
 from evserve.host.plugins import add_current_folder, add_plugin_folder
 from evserve.host.process import check_paths, exit_without_traceback, open_standard_descriptors
-from evserve.host.reactor import install_default_reactor
+from evserve.host.reactor import DefaultReactor
 from evserve.host.signals import hold_signals, ignore_job_control
 from evserve.host.workers.messages import current_assignment
 from evserve.options import choice, positive_integer, seconds
@@ -99,7 +99,7 @@ class Options(usage.Options):
         usage.Options.__init__(self)
         self["plugin-dir"] = []
         self.services: list[ServiceConfig] = []
-        self.reactor_problem = ""  # why it is another than the default one
+        self.reactor = DefaultReactor()
 
     def opt_plugin_dir(self, folder: str) -> None:
         """Additional folder of plugin files (repeatable)"""  # noqa: D400 - shown by --help
@@ -144,6 +144,8 @@ class Options(usage.Options):
                 self._settle_twistd()
             except (usage.UsageError, PluginError) as error:
                 raise SystemExit(f"evserve: {error}") from None
+            finally:
+                self.reactor.settle()
             if self["check"]:
                 names = ", ".join(service.name for service in self.services)
                 print(f"{self['config'] or 'command line'}: OK ({names})")
@@ -159,7 +161,7 @@ class Options(usage.Options):
         # Before a plugin file or a service's module is imported, which may import the reactor.
         ends = not _WITHOUT_REACTOR.isdisjoint(self.synonyms[name] for name, _ in own)
         if not ends and rest[:1] != [SERVICES.name]:
-            self.reactor_problem = install_default_reactor(self.parent)
+            self.reactor.install(self.parent)
         self._apply(own)  # before discovery, which needs --plugin-dir
         if self["config"] is None:
             workers_location = "--workers"
@@ -249,8 +251,8 @@ def makeService(options: Options) -> IService:
             ignore_job_control()
         if current_assignment() is None:  # the supervisor does this for its workers
             if is_server:  # the output of a job stays short
-                if options.reactor_problem:
-                    _log.warn("reactor: {problem}", problem=options.reactor_problem)
+                if options.reactor.problem:
+                    _log.warn("reactor: {problem}", problem=options.reactor.problem)
                 for broken in options.catalogue.broken:
                     _log.warn(
                         "plugin left out: {path}: {cause}", path=broken.path, cause=broken.cause

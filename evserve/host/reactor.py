@@ -4,44 +4,79 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import twisted.internet
+from attrs import define, field
+from twisted.internet import main
+
 from evserve.host.process import raise_file_limit
 from evserve.host.workers.messages import current_assignment
 from evserve.plugin import one_line
 
 
 _LEAST_FILES = 48  # open files: without a free descriptor libuv aborts the process
+_MODULE = "twisted.internet.reactor"
+_install_reactor: Any = main.installReactor
 
 
-def install_default_reactor(twistd: Mapping[str, Any] | None) -> str:
-    """Install the uvloop reactor if this process may choose its reactor and can import uvloop.
+@define(eq=False)
+class DefaultReactor:
+    """Installs the uvloop reactor if the process may choose one, and can import uvloop.
 
-    twistd: the options of `twistd` or `twist`; None in a program that parses evserve's options by
-    itself, and has a reactor of its own.  Returns why the process runs on another reactor although
-    none was asked for, or an empty string.
+    problem: why the process runs on another reactor although none was asked for, or empty.
     """
-    if twistd is None or "reactor" in twistd:
-        return ""
-    if sys.platform != "linux" and not twistd.get("nodaemon", True):
-        return ""  # the kqueue of uvloop's loop would not outlive the fork of a daemon
-    installed = sys.modules.get("twisted.internet.reactor")
-    if installed is not None:
-        by = f" by {path}" if (path := _plugin_with(installed)) else ""
-        name = type(installed).__name__
-        return f"{name} was installed{by} before evserve's own (twistd --reactor=uvloop is first)"
-    assignment = current_assignment()
-    if assignment is not None and not assignment.uvloop:
-        return ""  # the supervisor says why
-    if raise_file_limit() < _LEAST_FILES:
-        return ""  # a service that listens will say so
-    from evserve.reactor import install_new_reactor
 
-    try:
-        install_new_reactor()
-    except Exception as error:  # of any class: uvloop may be broken
-        if isinstance(error, ModuleNotFoundError) and error.name == "uvloop":
-            return ""  # it is not installed, as on PyPy
-        return f"uvloop cannot be used: {one_line(error)}"
-    return ""
+    problem: str = field(init=False, default="")
+
+    def install(self, twistd: Mapping[str, Any] | None) -> None:
+        """Install it; until `settle`, a plugin may install another instead.
+
+        twistd: the options of `twistd` or `twist`; None in a program that parses evserve's options
+        by itself, and has a reactor of its own.
+        """
+        if twistd is None or "reactor" in twistd:
+            return
+        if sys.platform != "linux" and not twistd.get("nodaemon", True):
+            return  # the kqueue of uvloop's loop would not outlive the fork of a daemon
+        installed = sys.modules.get(_MODULE)
+        if installed is not None:
+            by = "".join(f" by {path}" for path in _importers(installed)[:1])
+            self.problem = (
+                f"{type(installed).__name__} was installed{by} before evserve's own "
+                "(twistd --reactor=uvloop comes first)"
+            )
+            return
+        assignment = current_assignment()
+        if assignment is not None and not assignment.uvloop:
+            return  # the supervisor says why
+        if raise_file_limit() < _LEAST_FILES:
+            return  # a service that listens will say so
+        from evserve.reactor import install_new_reactor
+
+        try:
+            install_new_reactor()
+        except Exception as error:  # of any class: uvloop may be broken
+            if not (isinstance(error, ModuleNotFoundError) and error.name == "uvloop"):
+                self.problem = f"uvloop cannot be used: {one_line(error)}"
+        else:
+            main.installReactor = self._replace
+
+    def settle(self) -> None:
+        """From now on, as ever in Twisted, a second reactor is an error."""
+        main.installReactor = _install_reactor
+
+    def _replace(self, reactor: Any) -> None:
+        """Install a reactor for a plugin that does so itself, as `twistd` lets it."""
+        ours: Any = sys.modules[_MODULE]
+        if getattr(reactor, "_asyncioEventloop", None) is ours.loop:
+            return  # by asyncioreactor.install(get_event_loop()): ours is one too, on that loop
+        self.settle()
+        if not _importers(ours):
+            del sys.modules[_MODULE], twisted.internet.reactor
+            path = sys._getframe(2).f_code.co_filename  # noqa: SLF001 - public in all but name
+            self.problem = (
+                f"{type(reactor).__name__} was installed by {path} in place of the default"
+            )
+        _install_reactor(reactor)
 
 
 def runs_on_uvloop(reactor: object) -> bool:
@@ -50,11 +85,11 @@ def runs_on_uvloop(reactor: object) -> bool:
     return core is not None and isinstance(reactor, core.UvloopReactor)
 
 
-def _plugin_with(reactor: object) -> str:
-    """Return the path of a plugin file that has imported the reactor by name, or nothing."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("twisted.plugins.") and any(
-            value is reactor for value in vars(module).values()
-        ):
-            return str(module.__file__)
-    return ""
+def _importers(reactor: object) -> list[str]:
+    """Return the files of the modules that have imported the reactor by name."""
+    return [
+        str(getattr(module, "__file__", name))
+        for name, module in list(sys.modules.items())
+        if module not in (twisted.internet, reactor)
+        and any(value is reactor for value in getattr(module, "__dict__", {}).values())
+    ]

@@ -5,6 +5,7 @@ each observer formats. `gather_log` has a site keep its lines for at most DELAY 
 written stays the same: the lines, the time of each, and their order among other log events.
 """
 
+import atexit
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import StringIO, TextIOWrapper
@@ -140,6 +141,7 @@ class AccessLog:
             self.flush()
 
     def _wait(self) -> None:
+        _with_lines.add(self)
         self._thread = get_ident()
         self._publisher = publisher = _publisher(self._file)
         if publisher is not None:
@@ -157,6 +159,7 @@ class AccessLog:
         rows, self._waiting = self._waiting, []
         if not rows:
             return
+        _with_lines.discard(self)
         publisher = self._publisher
         try:
             if publisher is None:
@@ -184,6 +187,16 @@ class AccessLog:
             self._call.cancel()
             self._call = None
         self._stop_factory()
+
+
+_with_lines: set[AccessLog] = set()
+
+
+@atexit.register
+def flush_all() -> None:
+    """Write what waits in any log, at the end of a process whose reactor has crashed."""
+    for each in tuple(_with_lines):
+        each.flush()
 
 
 def _publisher(file: Any) -> LogPublisher | None:

@@ -22,7 +22,6 @@ from evserve.web.head import (
     BadHead,
     Fields,
     HeadParser,
-    headers_of,
     split_request_line,
     status_line,
     write_head,
@@ -35,7 +34,6 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*")
 _CHUNK_OVERHEAD = 16  # bytes beside a body for each of its bytes, over the allowance
 _CHUNK_ALLOWANCE = 128 * 1024  # bytes, the trailer included
 
-
 _parse = HeadParser().parse
 
 
@@ -47,7 +45,6 @@ class FastChannel(HTTPChannel):
     """
 
     __slots__ = (
-        "_addresses",  # the client's and the server's
         "_after_body",  # what came with the end of the last body
         "_chunk_credit",  # bytes that a body in chunks may still take
         "_data",  # what is being read
@@ -60,6 +57,7 @@ class FastChannel(HTTPChannel):
         "_start",  # the bytes of `_data` that are done
         "_timer",
         "_waiting",  # bytes in `_dataBuffer`, which came after `_data`
+        "addresses",  # the client's and the server's, at the first request
     )
 
     factory: Any = None
@@ -82,7 +80,7 @@ class FastChannel(HTTPChannel):
         self._line = (b"", b"", b"")
         self._timer: IDelayedCall | None = None
         self._decoder: Any = None
-        self._addresses: tuple[IAddress, IAddress] | None = None
+        self.addresses: tuple[IAddress, IAddress] | None = None
         self._seconds: Callable[[], float]
 
     @override
@@ -121,20 +119,13 @@ class FastChannel(HTTPChannel):
         self.dataReceived = channel.dataReceived  # type: ignore[method-assign]
         self.connectionLost = channel.connectionLost  # type: ignore[method-assign]
 
-    @property
-    def addresses(self) -> tuple[IAddress, IAddress]:
-        """The client's and the server's, which would cost a system call for each request."""
-        if self._addresses is None:
-            self._addresses = self.transport.getPeer(), self.transport.getHost()
-        return self._addresses
-
     @override
     def getPeer(self) -> IAddress:
-        return self.addresses[0]
+        return self.addresses[0] if self.addresses else self.transport.getPeer()
 
     @override
     def getHost(self) -> IAddress:
-        return self.addresses[1]
+        return self.addresses[1] if self.addresses else self.transport.getHost()
 
     @property
     def has_partial_head(self) -> bool:
@@ -192,20 +183,20 @@ class FastChannel(HTTPChannel):
     def _serve(self, data: bytes, start: int) -> None:
         """Serve the requests in data, each when the one before is answered."""
         self._is_serving = True
+        size = len(data)
         try:
-            while start < len(data) and not (self._handlingRequest or self._waitingForTransport):
+            while start < size and not (self._handlingRequest or self._waitingForTransport):
                 if self._decoder is not None:
                     start = self._take_body(data, start)
                 elif not self.persistent:
-                    start = len(data)
+                    start = size
                 else:
-                    end = data.find(_HEAD_END, start) + len(_HEAD_END)
-                    if end < len(_HEAD_END):
+                    end = data.find(_HEAD_END, start)
+                    if end < 0:
                         break
-                    head = data[start:end]
-                    start = end
-                    self._take_head(head)
-            if start < len(data):
+                    begin, start = start, end + len(_HEAD_END)
+                    self._take_head(data[begin:start])
+            if start < size:
                 self._keep(data, start)
             else:
                 self._data, self._start = b"", 0
@@ -251,8 +242,8 @@ class FastChannel(HTTPChannel):
             self._networkProducer.resumeProducing()
 
     def _take_head(self, head: bytes) -> None:
-        is_large = len(head) > self.maxHeaders or len(head) > self.totalHeadersSize
-        if is_large and self._is_too_large(head):
+        size = len(head)
+        if (size > self.maxHeaders or size > self.totalHeadersSize) and self._is_too_large(head):
             self._respondToBadRequestAndDisconnect()
             return
         try:
@@ -260,8 +251,11 @@ class FastChannel(HTTPChannel):
         except BadHead:
             self._respondToBadRequestAndDisconnect()
             return
+        if self.addresses is None:
+            # Asked for once, since one is a system call, and not earlier: a proxy may tell them.
+            self.addresses = self.transport.getPeer(), self.transport.getHost()
         is_fast = self.requestFactory is FastRequest
-        request = FastRequest(self, fields) if is_fast else self._make_request(fields)
+        request = FastRequest.from_head(self, fields) if is_fast else self._make_request(fields)
         self.requests.append(request)
         if b"Connection" in fields or version != b"HTTP/1.1":
             self.persistent = self.checkPersistence(request, version)
@@ -272,10 +266,8 @@ class FastChannel(HTTPChannel):
             self._send100Continue()
         if length == 0:
             self._handlingRequest = True
-            self._savedTimeOut, self.timeOut = (
-                self.timeOut,
-                None,
-            )  # it may take as long as it likes
+            # It may take as long as it likes.
+            self._savedTimeOut, self.timeOut = self.timeOut, None
             request.requestReceived(method, target, version)
         else:
             self._line = method, target, version
@@ -286,7 +278,7 @@ class FastChannel(HTTPChannel):
         is_single = INonQueuedRequestFactory.providedBy(factory)
         request = factory(self) if is_single else factory(self, len(self.requests))
         if type(request.requestHeaders) is Headers:
-            request.requestHeaders = headers_of(fields)
+            request.requestHeaders._rawHeaders = fields  # noqa: SLF001 - see headers_of
         else:
             for name, values in fields.items():
                 for value in values:
@@ -326,7 +318,8 @@ class FastChannel(HTTPChannel):
         end = len(data) - len(self._after_body)
         if isinstance(decoder, _ChunkedTransferDecoder):
             self._chunk_credit -= end - start
-            if self._chunk_credit < 0 or not _are_trailers(decoder):
+            is_invalid = self._decoder is None and not _are_trailers(decoder)
+            if is_invalid or self._chunk_credit < 0:
                 self._respondToBadRequestAndDisconnect()
                 return len(data)
         if self._decoder is None:
@@ -347,7 +340,8 @@ class FastChannel(HTTPChannel):
 
     @override
     def requestDone(self, request: Any) -> None:
-        if request != self.requests[0]:
+        first = self.requests[0]
+        if request is not first and request != first:  # it may be a proxy
             raise TypeError
         del self.requests[0]
         if not self.persistent:
@@ -366,6 +360,8 @@ class FastChannel(HTTPChannel):
     @override
     def resumeProducing(self) -> None:
         super().resumeProducing()
+        if not self._handlingRequest:
+            self._is_paused = False
         if not self._is_serving:
             self._serve_waiting()
 

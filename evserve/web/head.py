@@ -92,7 +92,14 @@ class HeadParser:
         if method not in _METHODS:
             head = b"GET" + head[len(method) :]
         fields = self._fields = {}
-        self._feed(head)
+        self._expected.append(None)
+        try:
+            self._parser.feed_data(head)
+        except (HttpParserError, HttpParserUpgrade):
+            self._feed_again(head)
+        if self._expected:  # llhttp waits for a body
+            self._expected.clear()
+            self._parser = HttpRequestParser(self)
         if b" \r\n" in head or b"\t\r\n" in head:
             for name, values in fields.items():
                 fields[name] = [value.strip(b" \t") for value in values]
@@ -101,24 +108,17 @@ class HeadParser:
         length = 0 if _FRAMING.isdisjoint(fields) else _body_length(version, fields)
         return method, target, version, fields, length
 
-    def _feed(self, head: bytes) -> None:
-        self._expected.append(None)
+    def _feed_again(self, head: bytes) -> None:
+        """Give a head to a new parser: an earlier one may have been the last of a connection."""
+        self._fields.clear()
+        parser = HttpRequestParser(self)
+        self._parser = HttpRequestParser(self)  # for the next head
         try:
-            self._parser.feed_data(head)
-        except (HttpParserError, HttpParserUpgrade):
-            # Or llhttp takes no more, because an earlier head was to be the last of a connection.
-            self._parser = HttpRequestParser(self)
-            self._fields.clear()
-            try:
-                self._parser.feed_data(head)
-            except HttpParserUpgrade:
-                self._parser = HttpRequestParser(self)
-            except HttpParserError as error:
-                self._parser = HttpRequestParser(self)
-                raise BadHead(str(error)) from None
-        if self._expected:  # llhttp waits for a body
-            self._expected.clear()
-            self._parser = HttpRequestParser(self)
+            parser.feed_data(head)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            raise BadHead(str(error)) from None
 
 
 def _body_length(version: bytes, fields: Fields) -> int | None:

@@ -29,24 +29,14 @@ if TYPE_CHECKING:
 # Stock methods, whose work is done here unless another class has its own.
 _get_resource_for = server.Site.getResourceFor
 _render = Resource.render
+_new = object.__new__
 
 
 class _Date:
-    """The Date header, formatted once a second."""
+    """The Date header of a second."""
 
-    def __init__(self) -> None:
-        self._second = 0
-        self._text = b""
-
-    def __call__(self) -> bytes:
-        second = int(time())
-        if second != self._second:
-            self._second = second
-            self._text = datetimeToString(second)
-        return self._text
-
-
-_date = _Date()
+    second = 0
+    text = b""
 
 
 class FastRequest(server.Request):
@@ -65,11 +55,19 @@ class FastRequest(server.Request):
     prepath: list[bytes]
     postpath: list[bytes]
     content: Any
+    _adapterCache: dict[str, Any]
 
-    def __init__(self, channel: "FastChannel", fields: Fields) -> None:
-        # All that the constructors of the base classes set, since some of it is always replaced.
+    @classmethod
+    def from_head(cls, channel: "FastChannel", fields: Fields) -> "FastRequest":
+        """Return what the constructor would, with a header.
+
+        It sets all that the constructors of three base classes set, part of which is replaced
+        for each request.
+        """
+        self = _new(cls)
         self.notifications = []
         self.channel = channel
+        assert channel.addresses is not None
         self.client, self.host = channel.addresses
         self.requestHeaders = headers_of(fields)
         self.received_cookies = {}
@@ -78,10 +76,11 @@ class FastRequest(server.Request):
         self.transport = channel.transport
         self.queued = False
         self._parsePOSTFormSubmission = channel.site._parsePOSTFormSubmission  # noqa: SLF001 - as stock
-        self._adapterCache: dict[str, Any] = {}
+        self._adapterCache = {}
         self.content = BytesIO()
         if b"Cookie" in fields:
             self.parseCookies()
+        return self
 
     @override
     def getTypeToCopyFor(self, perspective: object) -> bytes:
@@ -107,7 +106,10 @@ class FastRequest(server.Request):
         site = self.site = self.channel.site
         fields = self.responseHeaders._rawHeaders  # noqa: SLF001 - see headers_of
         fields[b"Server"] = [server.version]
-        fields[b"Date"] = [_date()]
+        second = int(time())
+        if second != _Date.second:
+            _Date.second, _Date.text = second, datetimeToString(second)
+        fields[b"Date"] = [_Date.text]
         self.prepath = []
         path = self.path
         if path == b"*":
@@ -195,7 +197,7 @@ class FastRequest(server.Request):
         write_head(parts, fields)
         if data:
             parts.append(data)
-        self.channel.transport.write(b"".join(parts))
+        self.channel.write(b"".join(parts))
 
     @override
     def finish(self) -> None:
@@ -210,7 +212,13 @@ class FastRequest(server.Request):
         if factory is not None:
             factory.log(self)
         self.finished = 1
-        self._cleanup()
+        if self.producer or self.notifications:
+            self._cleanup()
+            return
+        self.channel.requestDone(self)
+        del self.channel
+        self.content.close()
+        del self.content
 
 
 class _Rendered:

@@ -12,6 +12,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from evserve.host import command, process
+from evserve.host.reactor import DefaultReactor
 from evserve.plugin import BrokenPlugin, Catalogue, FoundService, ServicePlugin
 from tests.plugin_folder import PluginFolder
 
@@ -28,7 +29,12 @@ class Case(SynchronousTestCase):
         )
         self.reactors = []  # for whom one was installed
         self.problem = ""
-        self.patch(command, "install_default_reactor", self.install_reactor)
+
+        def install(default, twistd):
+            self.reactors.append(twistd)
+            default.problem = self.problem
+
+        self.patch(DefaultReactor, "install", install)
         self.out = io.StringIO()
         self.patch(sys, "stdout", self.out)
         self.patch(process, "raise_file_limit", lambda: 1024)
@@ -36,10 +42,6 @@ class Case(SynchronousTestCase):
         self.folder.mkdir(parents=True)
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
-
-    def install_reactor(self, twistd):
-        self.reactors.append(twistd)
-        return self.problem
 
     def parse(self, words, **twistd):
         options = command.Options()

@@ -1,26 +1,31 @@
 """Which reactor a command installs, and what it says about another one."""
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
+import twisted.internet
+from twisted.internet import main
+from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.trial.unittest import SynchronousTestCase
 
 import evserve.reactor
 from evserve.host import reactor
-from evserve.host.reactor import install_default_reactor, runs_on_uvloop
+from evserve.host.reactor import DefaultReactor, runs_on_uvloop
 from evserve.host.workers.messages import Assignment
 
 
 NAME = "twisted.internet.reactor"
+IN_FOREGROUND = {"nodaemon": 1}
 
 
 class MadeReactor:
     pass
 
 
-class DefaultReactorTests(SynchronousTestCase):
+class Case(SynchronousTestCase):
     def setUp(self):
+        self.ours = SimpleNamespace(loop=object())
         self.installed = 0
         self.error = None
         self.patch(evserve.reactor, "install_new_reactor", self.install)
@@ -28,20 +33,37 @@ class DefaultReactorTests(SynchronousTestCase):
         self.patch(reactor, "raise_file_limit", lambda: self.limit)
         self.assignment = None
         self.patch(reactor, "current_assignment", lambda: self.assignment)
-        modules = patch.dict(sys.modules)
-        modules.start()
-        self.addCleanup(modules.stop)
+        for context in (patch.dict(sys.modules), patch.dict(vars(twisted.internet))):
+            context.start()
+            self.addCleanup(context.stop)
+        self.forget()
+
+    def forget(self):
         sys.modules.pop(NAME, None)
+        vars(twisted.internet).pop("reactor", None)
 
     def install(self):
         self.installed += 1
         if self.error is not None:
             raise self.error
+        self.forget()
+        main.installReactor(self.ours)
 
-    def check(self, installed, problem="", *, twistd=None):
-        options = {"nodaemon": 1} if twistd is None else twistd
-        self.assertEqual(install_default_reactor(options), problem)
+    def plugin(self, made):
+        """Make a plugin file that has imported the reactor."""
+        module = ModuleType("twisted.plugins.eager")
+        module.__file__, module.reactor = "/p/eager.py", made
+        sys.modules[module.__name__] = module
+
+
+class InstallTests(Case):
+    def check(self, installed, problem="", *, twistd=IN_FOREGROUND):
+        default = DefaultReactor()
+        default.install(twistd)
+        default.settle()
+        self.assertEqual(default.problem, problem)
         self.assertEqual(self.installed, installed)
+        self.forget()
 
     def test_it_is_installed_if_there_is_none(self):
         self.check(1)
@@ -51,25 +73,22 @@ class DefaultReactorTests(SynchronousTestCase):
         self.check(0, twistd={"reactor": "made"})
 
     def test_a_program_that_parses_the_options_itself_has_its_own(self):
-        self.assertEqual(install_default_reactor(None), "")
-        self.assertEqual(self.installed, 0)
+        self.check(0, twistd=None)
 
     def test_one_that_is_installed_wins_and_is_told(self):
         sys.modules[NAME] = MadeReactor()
         self.check(
             0,
-            "MadeReactor was installed before evserve's own (twistd --reactor=uvloop is first)",
+            "MadeReactor was installed before evserve's own (twistd --reactor=uvloop comes first)",
         )
 
     def test_a_plugin_file_that_imported_it_is_named(self):
         sys.modules[NAME] = made = MadeReactor()
-        module = ModuleType("twisted.plugins.eager")
-        module.__file__, module.reactor = "/p/eager.py", made
-        sys.modules[module.__name__] = module
+        self.plugin(made)
         self.check(
             0,
             "MadeReactor was installed by /p/eager.py before evserve's own "
-            "(twistd --reactor=uvloop is first)",
+            "(twistd --reactor=uvloop comes first)",
         )
 
     def test_without_uvloop_nothing_is_said(self):
@@ -98,6 +117,40 @@ class DefaultReactorTests(SynchronousTestCase):
         self.check(1)
         self.patch(sys, "platform", "linux")
         self.check(2, twistd={"nodaemon": 0})
+
+
+class ReplaceTests(Case):
+    """A plugin that installs a reactor of its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.default = DefaultReactor()
+        self.default.install(IN_FOREGROUND)
+        self.addCleanup(self.default.settle)
+
+    def test_it_has_its_own_and_the_server_says_so(self):
+        made = MadeReactor()
+        main.installReactor(made)
+        self.assertIs(sys.modules[NAME], made)
+        self.assertIs(twisted.internet.reactor, made)
+        self.assertRegex(
+            self.default.problem, r"^MadeReactor was installed by \S+ in place of the default$"
+        )
+        self.assertRaises(ReactorAlreadyInstalledError, main.installReactor, MadeReactor())
+
+    def test_an_asyncio_reactor_on_the_same_loop_is_there_already(self):
+        main.installReactor(SimpleNamespace(_asyncioEventloop=self.ours.loop))
+        self.assertIs(sys.modules[NAME], self.ours)
+        self.assertEqual(self.default.problem, "")
+
+    def test_one_that_others_have_imported_stays(self):
+        self.plugin(self.ours)
+        self.assertRaises(ReactorAlreadyInstalledError, main.installReactor, MadeReactor())
+        self.assertIs(sys.modules[NAME], self.ours)
+
+    def test_once_the_command_line_is_read_it_stays(self):
+        self.default.settle()
+        self.assertRaises(ReactorAlreadyInstalledError, main.installReactor, MadeReactor())
 
 
 class RunsOnUvloopTests(SynchronousTestCase):

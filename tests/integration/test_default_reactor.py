@@ -13,9 +13,15 @@ from tests.ports import free_port
 
 
 # Without the file `twistd`, which EVSERVE_TEST_REACTOR would give a reactor.
-TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+TWISTD = (sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()")
 WITHOUT = "import sys; sys.modules['uvloop'] = None; from twisted.scripts.twistd import run; run()"
 BROKEN = "raise ImportError('undefined symbol')"
+OWN = "from twisted.internet import pollreactor; pollreactor.install()"
+ON_CURRENT_LOOP = """
+import asyncio
+from twisted.internet import asyncioreactor
+asyncioreactor.install(asyncio.get_event_loop())
+"""
 EAGER = "from twisted.internet import reactor"
 
 PROBE_PLUGIN = """
@@ -126,6 +132,16 @@ class DefaultReactorTests(CommandCase):
         self.assertEqual(server.err.decode().count(line), 1)
         for _ in range(4):
             self.assertEqual(await self.look(address), ON_EPOLL)
+
+    async def test_a_plugin_that_installs_its_own_has_it(self):
+        plugin = self.write("twisted/plugins/own.py", OWN)
+        words = (*TWISTD, "-n", "evserve", "--port", "0")
+        self.assertEqual(await self.reactor_of(*words), "PollReactor")
+        line = f" reactor: PollReactor was installed by {plugin} in place of the default\n"
+        self.assertEqual(self.err.decode().count(line), 1)
+        self.write("twisted/plugins/own.py", ON_CURRENT_LOOP)
+        self.assertEqual(await self.reactor_of(*words), "UvloopReactor")
+        self.assertNotIn(b"reactor:", self.err)
 
     async def test_workers_run_on_uvloop(self):
         self.write("twisted/plugins/probe.py", PROBE_PLUGIN)

@@ -172,6 +172,12 @@ class WaitingTests(Case):
         self.log(self.site, b"/2")  # of a connection that is still open: as in stock, to nowhere
         self.assertEqual(self.uris(), ["/1"])
 
+    def test_the_end_of_the_process_writes_what_waits(self):
+        self.log(self.site, b"/1")
+        access_log.flush_all()
+        self.assertEqual(self.uris(), ["/1"])
+        self.assertEqual(access_log._with_lines, set())
+
     def test_a_factory_starts_again(self):
         self.site.doStop()
         self.site.doStart()

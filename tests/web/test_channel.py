@@ -106,6 +106,18 @@ class ReadingTests(SynchronousTestCase):
         connection.channel.resumeProducing()
         self.assertEqual(len(page.requests), 2)
 
+    def test_the_bound_holds_after_the_client_has_read(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(GET)
+        connection.channel.pauseProducing()
+        page.requests[0].finish()
+        connection.send(GET, b"x" * 17_000)
+        self.assertEqual(connection.transport.producerState, "paused")
+        connection.channel.resumeProducing()
+        self.assertEqual(len(page.requests), 2)
+        self.assertEqual(connection.transport.producerState, "paused")
+
     def test_a_request_in_pieces_waits_while_the_client_does_not_read(self):
         page = Held()
         connection = Connection(fast_site(page))
