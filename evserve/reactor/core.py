@@ -1,6 +1,6 @@
 """The reactor: streams are uvloop's, and everything else is Twisted's asyncio reactor on its loop.
 
-That reactor supplies threads, UDP, standard input and output, processes and name resolution,
+That reactor supplies thread pools, UDP, standard input and output, processes and name resolution,
 which are not on the path of a stream's bytes.
 
 Timers are Twisted's heap, and one timer of uvloop's for the earliest call. Twisted's asyncio

@@ -4,6 +4,7 @@ It never logs an error, never depends on where TCP cuts the bytes, and keeps lit
 not end.
 """
 
+from itertools import chain
 from time import process_time
 
 from hypothesis import given, settings
@@ -14,7 +15,16 @@ from twisted.web.server import Site
 
 from evserve.web import fast
 from tests.http.cut_bytes import cut
-from tests.web.conversations import chunked, get, post, request, sized
+from tests.web.conversations import (
+    END,
+    READ_AGAIN,
+    STOP_READING,
+    chunked,
+    get,
+    post,
+    request,
+    sized,
+)
 from tests.web.memory_connection import connect
 from tests.web.replay import STATUS, replay
 from tests.web.resources import Seen, make_root
@@ -105,6 +115,16 @@ def mutated(draw):
     return data
 
 
+TURNS = st.lists(
+    st.one_of(
+        st.sampled_from([STOP_READING, READ_AGAIN, 1]),
+        st.sampled_from(
+            [get(b"/" + name) for name in (b"a", b"later", b"drip", b"push", b"pull", b"large")]
+            + [sized(b"z" * 20_000), chunked(b"5\r\nhello\r\n0\r\n\r\n"), get(b"/chunks")]
+        ),
+    ),
+    max_size=8,
+)
 NONSENSE = st.one_of(st.lists(st.sampled_from(PIECES), max_size=25).map(b"".join), st.binary())
 
 
@@ -155,6 +175,17 @@ class NonsenseTests(SynchronousTestCase):
     @given(NONSENSE, CUTS)
     def test_nonsense_for_a_body(self, data, cuts):
         self.compare(post(b"Transfer-Encoding: chunked", body=data), cuts)
+
+    @examples(200)
+    @given(TURNS, CUTS)
+    def test_turns_of_sending_reading_and_waiting(self, turns, cuts):
+        pieces = [cut(turn, cuts) if isinstance(turn, bytes) else [turn] for turn in turns]
+        steps = [*chain(*pieces), READ_AGAIN, *[1] * 20, END]
+        stock, whole = replay(self, "stock", steps), replay(self, "fast", steps)
+        self.assertEqual(
+            (whole.requests, whole.ends, whole.answer, whole.state, whole.errors, whole.log),
+            (stock.requests, stock.ends, stock.answer, stock.state, stock.errors, stock.log),
+        )
 
 
 def codes(outcome):

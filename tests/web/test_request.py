@@ -174,7 +174,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_a_site_may_find_resources_by_itself(self):
         site = fast_site(Failing())
-        site.getResourceFor = lambda _: Returning(b"found")
+        site.getResourceFor = lambda _request: Returning(b"found")
         connection = Connection(site)
         connection.send(b"GET / HTTP/1.1\r\n\r\n")
         self.assertTrue(connection.received.endswith(b"found"))
