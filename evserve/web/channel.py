@@ -186,9 +186,7 @@ class FastChannel(HTTPChannel):
         size = len(data)
         try:
             while start < size and not (self._handlingRequest or self._waitingForTransport):
-                if self.transport.disconnecting:  # by the program
-                    start = size
-                elif self._decoder is not None:
+                if self._decoder is not None:
                     start = self._take_body(data, start)
                 elif not self.persistent:
                     start = size
@@ -352,6 +350,8 @@ class FastChannel(HTTPChannel):
             self.loseConnection()
             return
         self._handlingRequest = False
+        if getattr(self.transport, "disconnecting", False):
+            self.persistent = False  # the program has closed the connection
         if self._savedTimeOut:
             self.timeOut = self._savedTimeOut
             self._heard = self._seconds()
