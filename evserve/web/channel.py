@@ -186,7 +186,9 @@ class FastChannel(HTTPChannel):
         size = len(data)
         try:
             while start < size and not (self._handlingRequest or self._waitingForTransport):
-                if self._decoder is not None:
+                if self.transport.disconnecting:  # by the program
+                    start = size
+                elif self._decoder is not None:
                     start = self._take_body(data, start)
                 elif not self.persistent:
                     start = size
@@ -283,8 +285,7 @@ class FastChannel(HTTPChannel):
             for name, values in fields.items():
                 for value in values:
                     request.requestHeaders.addRawHeader(name, value)
-        if b"Cookie" in fields:
-            request.parseCookies()
+        request.parseCookies()
         return request
 
     def _expect_body(self, request: Any, length: int | None) -> None:
@@ -346,6 +347,8 @@ class FastChannel(HTTPChannel):
         del self.requests[0]
         if not self.persistent:
             self.setTimeout(None)
+            if self._is_paused:  # TLS ends with what the client answers
+                self._networkProducer.resumeProducing()
             self.loseConnection()
             return
         self._handlingRequest = False

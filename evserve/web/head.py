@@ -100,7 +100,7 @@ class HeadParser:
         if self._expected:  # llhttp waits for a body
             self._expected.clear()
             self._parser = HttpRequestParser(self)
-        if b" \r\n" in head or b"\t\r\n" in head:
+        if head.find(b" \r\n") != -1 or head.find(b"\t\r\n") != -1:
             for name, values in fields.items():
                 fields[name] = [value.strip(b" \t") for value in values]
         if len(fields.get(b"Host", ())) > 1:

@@ -26,6 +26,9 @@ from evserve.web.static import find_resource
 if TYPE_CHECKING:
     from evserve.web.channel import FastChannel
 
+# A byte as a number: for bytes, `in` first makes and drops a TypeError (Python 3.11).
+_QUERY, _ESCAPE = b"?%"
+
 # Stock methods, whose work is done here unless another class has its own.
 _get_resource_for = server.Site.getResourceFor
 _render = Resource.render
@@ -93,7 +96,7 @@ class FastRequest(server.Request):
             return
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
-        if b"?" in path:
+        if _QUERY in path:
             self.path, _, query = path.partition(b"?")
             self.args = parse_qs(query, 1)
         else:
@@ -117,10 +120,10 @@ class FastRequest(server.Request):
             self._handleStar()
             return
         self.postpath = path[1:].split(b"/")
-        if b"%" in path:
+        if _ESCAPE in path:
             self.postpath = list(map(unquote_to_bytes, self.postpath))
         try:
-            if type(site).getResourceFor is _get_resource_for:
+            if getattr(site.getResourceFor, "__func__", None) is _get_resource_for:
                 self.sitepath: list[bytes] = []
                 resource = find_resource(self, site.resource)
                 if resource is None:  # a small file, which is sent
@@ -167,6 +170,8 @@ class FastRequest(server.Request):
     def write(self, data: bytes) -> None:
         if (
             self.startedWriting
+            or type(data) is not bytes  # maybe a mistake, which must come after the head
+            or self.clientproto == b"HTTP/2"  # where the channel writes the head
             or self._encoder is not None
             or self._inFakeHead
             or self._disconnected

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.compat import networkString
-from twisted.web import http
+from twisted.web.http import CACHED, OK, datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.resource import _IEncodingResource
 from twisted.web.static import File
@@ -89,7 +89,7 @@ _plain_classes = _PlainClasses()
 
 _Found: TypeAlias = tuple[str, os.stat_result, bytes]  # a file's name, state and content
 
-_date = lru_cache(1024)(http.datetimeToString)
+_date = lru_cache(1024)(datetimeToString)
 
 
 @lru_cache(1024)
@@ -219,7 +219,7 @@ def _send(
     fields = request.responseHeaders._rawHeaders  # noqa: SLF001 - the methods check each value
     is_get = request.method == b"GET"
     fields[b"Accept-Ranges"] = [b"bytes"]
-    if request.setLastModified(status.st_mtime) is http.CACHED:
+    if request.setLastModified(status.st_mtime) is CACHED:
         data = b""
         if is_get:
             fields[b"Content-Length"] = [b"0"]
@@ -230,7 +230,7 @@ def _send(
         if encoding:
             fields[b"Content-Encoding"] = [_value(encoding)]
         if is_get:
-            request.setResponseCode(http.OK)
+            request.setResponseCode(OK)
     if kind and b"Last-Modified" not in fields:
         # What `write` would do last, and FastRequest's does not.
         fields[b"Last-Modified"] = [_date(request.lastModified)]

@@ -153,6 +153,29 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(connection.received, answer(b"got /", b"Connection: close"))
         self.assertTrue(connection.is_closed)
 
+    def test_nothing_is_served_after_a_resource_has_closed_the_connection(self):
+        for close in (
+            lambda request: request.loseConnection(),
+            lambda request: request.transport.loseConnection(),
+        ):
+
+            class Closing(Page):
+                def render_GET(self, request, close=close):
+                    close(request)
+                    return super().render_GET(request)
+
+            connection = Connection(fast_site(Closing()))
+            connection.send(GET * 2)
+            self.assertEqual(connection.received, answer(b"got /"))
+
+    def test_reading_goes_on_when_the_connection_closes(self):
+        page = Held()
+        connection = Connection(fast_site(page))
+        connection.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", b"x" * 20_000)
+        self.assertEqual(connection.transport.producerState, "paused")
+        page.requests[0].finish()
+        self.assertEqual(connection.transport.producerState, "producing")
+
     def test_unknown_methods_reach_the_resource(self):
         connection = Connection(fast_site())
         connection.send(b"BREW / HTTP/1.1\r\n\r\n")

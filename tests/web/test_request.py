@@ -5,7 +5,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
+from twisted.web.test.requesthelper import DummyChannel
 
+from evserve.web.request import FastRequest
 from tests.web.sites import Connection, Held, fast_site
 
 
@@ -146,6 +148,45 @@ class RequestTests(SynchronousTestCase):
         copied = Request(request.channel)
         self.assertEqual(request.getTypeToCopyFor(None), copied.getTypeToCopyFor(None))
         self.assertEqual(request.getStateToCopyFor(None)["method"], b"GET")
+
+    def test_a_write_that_fails_comes_after_the_head(self):
+        class Writing(Resource):
+            isLeaf = True
+
+            def render(self, request):
+                request.write("text")
+
+        received = exchange(Writing(), b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertTrue(received.startswith(b"HTTP/1.1 200 OK\r\n"))
+
+    def test_a_channel_of_http_2_writes_the_head(self):
+        class Own(FastRequest):
+            pass
+
+        channel, heads = DummyChannel(), []
+        channel.writeHeaders = lambda *words: heads.append(words[:2])
+        request = Own(channel)
+        request.clientproto = b"HTTP/2"
+        request.write(b"body")
+        self.assertEqual(heads, [(b"HTTP/2", b"200")])
+        self.assertEqual(channel.transport.written.getvalue(), b"body")
+
+    def test_a_site_may_find_resources_by_itself(self):
+        site = fast_site(Failing())
+        site.getResourceFor = lambda _request: Returning(b"found")
+        connection = Connection(site)
+        connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertTrue(connection.received.endswith(b"found"))
+
+    def test_a_request_class_parses_its_cookies(self):
+        class Own(Request):
+            def parseCookies(self):
+                self.received_cookies[b"own"] = b"yes"
+
+        site = fast_site(page := Held(), requestFactory=Own)
+        Connection(site).send(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(page.requests[0].getCookie(b"own"), b"yes")
 
     def test_what_is_empty_is_no_body(self):
         connection, request = self.held()
