@@ -27,15 +27,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from twisted.web.http import HTTPFactory
 
-    from evserve.web.channel import FastChannel
-
 __all__ = ["fast"]
 
 _Factory = TypeVar("_Factory", bound="HTTPFactory")
-
-
-# What a channel class may set without making another channel of it.
-_SETTINGS = {"requestFactory", "timeOut", "abortTimeout", "maxHeaders", "totalHeadersSize"}
 
 
 def fast(factory: _Factory) -> _Factory:
@@ -43,36 +37,23 @@ def fast(factory: _Factory) -> _Factory:
 
     If it makes stock requests, `server.Request`, it makes `FastRequest`s from now on; other
     request factories stay. Connections that are open stay as they are. Raises ValueError for a
-    factory whose channel has methods of its own.
+    factory with a channel class of its own, unless that is a subclass of `FastChannel`.
     """
+    from twisted.web.http import HTTPChannel, _genericHTTPChannelProtocolFactory
     from twisted.web.server import Request
 
     from evserve.web.access_log import gather_log
+    from evserve.web.channel import FastChannel
     from evserve.web.request import FastRequest
 
     changed: Any = factory
-    changed.protocol = _fast_channel(changed)
+    channel = changed.protocol
+    stock = (HTTPChannel, _genericHTTPChannelProtocolFactory)
+    if getattr(channel, "__func__", channel) in stock:
+        changed.protocol = FastChannel
+    elif not (isinstance(channel, type) and issubclass(channel, FastChannel)):
+        raise ValueError(f"{channel!r} is no subclass of FastChannel")
     if getattr(changed, "requestFactory", None) is Request:
         changed.requestFactory = FastRequest
     gather_log(factory)
     return factory
-
-
-def _fast_channel(factory: Any) -> "type[FastChannel]":
-    from twisted.web.http import HTTPChannel, _genericHTTPChannelProtocolFactory
-
-    from evserve.web.channel import FastChannel
-
-    kind = factory.protocol
-    if getattr(kind, "__func__", None) is _genericHTTPChannelProtocolFactory:
-        return FastChannel
-    if isinstance(kind, type) and issubclass(kind, FastChannel):
-        return kind
-    if isinstance(kind, type) and issubclass(kind, HTTPChannel):
-        own = [vars(each) for each in kind.__mro__[: kind.__mro__.index(HTTPChannel)]]
-        names = {name for each in own for name in each if not name.startswith("__")}
-        if names <= _SETTINGS:
-            return type(
-                kind.__name__, (FastChannel,), {name: getattr(kind, name) for name in names}
-            )
-    raise ValueError(f"{factory!r} has a channel of its own")

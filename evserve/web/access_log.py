@@ -2,7 +2,7 @@
 
 `twisted.web` writes each line on its own: to a file that has no buffer, or as a log event that
 each observer formats. `gather_log` has a site keep its lines for at most DELAY seconds. What is
-written stays the same: the lines, the time of each, and their order among other log events.
+written stays the same: the lines, their order and the time of each.
 """
 
 import atexit
@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from io import StringIO, TextIOWrapper
 from itertools import groupby
-from threading import get_ident
 from time import time
 from typing import Any, TypeAlias
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import (
     FileLogObserver,
-    ILogObserver,
     LogEvent,
     Logger,
     LoggingFile,
@@ -25,9 +23,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 from twisted.python.logfile import BaseLogFile, DailyLogFile, LogFile
-from twisted.web import http
-from twisted.web.http import HTTPFactory, combinedLogFormatter
-from zope.interface import implementer
+from twisted.web.http import HTTPFactory, Request, _escape, combinedLogFormatter
 
 
 DELAY = 0.05
@@ -48,7 +44,7 @@ class _Escaped(dict[Any, str]):
     """Maps bytes, or text, to what the log shows of them; has less than a megabyte."""
 
     def __missing__(self, value: Any) -> str:
-        text: str = http._escape(value)  # noqa: SLF001 - the log has to show the same
+        text: str = _escape(value)
         if len(value) <= 256:  # noqa: PLR2004 - see the docstring
             if len(self) >= 1024:  # noqa: PLR2004 - as above
                 self.clear()
@@ -78,20 +74,12 @@ def combined_line(timestamp: str, request: Any) -> str:
     )
 
 
-class _PlainRequests(dict[type, bool]):
-    """Tells of a class of requests whether `combined_line` may read what its methods return."""
-
-    def __missing__(self, cls: type) -> bool:
-        if len(self) >= 1000:  # noqa: PLR2004 - a program may make classes without end
-            self.clear()
-        self[cls] = is_plain = issubclass(cls, http.Request) and all(
-            getattr(cls, name) is getattr(http.Request, name)
-            for name in ("getHeader", "getClientAddress")
-        )
-        return is_plain
-
-
-_plain_requests = _PlainRequests()
+def _is_plain(cls: Any) -> bool:
+    """Return whether `combined_line` may read what methods of a class of requests return."""
+    return (
+        getattr(cls, "getHeader", None) is Request.getHeader
+        and cls.getClientAddress is Request.getClientAddress
+    )
 
 
 def gather_log(factory: HTTPFactory) -> None:
@@ -100,13 +88,8 @@ def gather_log(factory: HTTPFactory) -> None:
         AccessLog(factory)
 
 
-@implementer(ILogObserver)
 class AccessLog:
-    """Stands for the `log` method of a factory, and writes what waits when the factory stops.
-
-    While lines wait that become log events, it is a log observer, the first of all, so that they
-    precede what is logged after them.
-    """
+    """Stands for the `log` method of a factory, and writes what waits when the factory stops."""
 
     def __init__(self, factory: HTTPFactory) -> None:
         self._factory: Any = factory
@@ -115,8 +98,6 @@ class AccessLog:
         self._file: Any = None  # the one that the lines are for
         self._waiting: list[Row] = []
         self._call: Any = None
-        self._publisher: LogPublisher | None = None  # which has this as an observer
-        self._thread = 0
 
     def log(self, request: Any) -> None:
         """Add the line of a request."""
@@ -129,26 +110,18 @@ class AccessLog:
             HTTPFactory.log(factory, request)
             return
         formatter = factory._logFormatter  # noqa: SLF001 - only the factory knows it
-        if formatter is combinedLogFormatter and _plain_requests[type(request)]:
+        if formatter is combinedLogFormatter and _is_plain(type(request)):
             line = combined_line(factory._logDateTime, request)  # noqa: SLF001 - as above
         else:
             line = formatter(factory._logDateTime, request) + ""  # noqa: SLF001 - as above
         waiting = self._waiting
         if not waiting:
-            self._wait()
+            _with_lines.add(self)
+            if self._call is None:
+                self._call = factory.reactor.callLater(DELAY, self._delay_is_over)
         waiting.append((time(), line))
         if len(waiting) >= MOST_WAITING:
             self.flush()
-
-    def _wait(self) -> None:
-        _with_lines.add(self)
-        self._thread = get_ident()
-        self._publisher = publisher = _publisher(self._file)
-        if publisher is not None:
-            # A new list, because another thread may be publishing an event to the old one.
-            publisher._observers = [self, *publisher._observers]  # noqa: SLF001 - the method appends
-        if self._call is None:
-            self._call = self._factory.reactor.callLater(DELAY, self._delay_is_over)
 
     def _delay_is_over(self) -> None:
         self._call = None
@@ -160,25 +133,14 @@ class AccessLog:
         if not rows:
             return
         _with_lines.discard(self)
-        publisher = self._publisher
+        publisher = _publisher(self._file)
         try:
             if publisher is None:
                 _write(self._file, [line for _, line in rows])
             else:
-                observers = publisher._observers  # noqa: SLF001 - as in _wait
-                publisher._observers = [each for each in observers if each is not self]  # noqa: SLF001 - as above
                 _publish(self._file, publisher, rows)
         except Exception:
             _log.failure("access log: {count} lines were not written", count=len(rows))
-
-    def __call__(self, event: LogEvent) -> None:
-        """Flush, so that the lines precede the event, unless another thread logs it."""
-        if get_ident() == self._thread:
-            self.flush()
-
-    def observe_lines(self, event: LogEvent, rows: Sequence[Row]) -> None:
-        """Flush, as for an event: these are the lines of another factory."""
-        self.flush()
 
     def _stop(self) -> None:
         self.flush()

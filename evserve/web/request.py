@@ -217,7 +217,7 @@ class FastRequest(server.Request):
         if factory is not None:
             factory.log(self)
         self.finished = 1
-        if self.producer or self.notifications:
+        if self.producer or self.notifications or self.content is None:
             self._cleanup()
             return
         self.channel.requestDone(self)

@@ -16,7 +16,6 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.python.compat import networkString
 from twisted.web.http import CACHED, OK, datetimeToString
 from twisted.web.http_headers import Headers
-from twisted.web.resource import _IEncodingResource
 from twisted.web.static import File
 
 
@@ -30,62 +29,28 @@ connection see no more of a small file than of a piece of a large one."""
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a FIFO has to wait for nothing
 
-# What the users of a File set in it or in a subclass.
-_SETTINGS = frozenset(
+# What File and its users set in a File, and `putChild` in a child. One that has more, such as a
+# method of its own, is Twisted's business.
+_ATTRIBUTES = frozenset(
     [
+        "_statinfo",
+        "alwaysCreate",
         "childNotFound",
+        "children",
         "contentEncodings",
         "contentTypes",
         "defaultType",
+        "encoding",
         "forbidden",
         "ignoredExts",
         "indexNames",
+        "path",
         "processors",
+        "registry",
+        "server",
+        "type",
     ]
 )
-
-# What File sets in itself, and `putChild` in a child.
-_STATE = frozenset(
-    ["_statinfo", "alwaysCreate", "children", "encoding", "path", "registry", "server", "type"]
-)
-
-# What Python and zope.interface set in a subclass.
-_CLASS_STATE = frozenset(
-    [
-        "__annotations__",
-        "__doc__",
-        "__firstlineno__",
-        "__implemented__",
-        "__module__",
-        "__parameters__",
-        "__providedBy__",
-        "__provides__",
-        "__qualname__",
-        "__static_attributes__",
-    ]
-)
-
-_INSTANCE_NAMES = _SETTINGS | _STATE
-_CLASS_NAMES = _SETTINGS | _CLASS_STATE
-
-
-class _PlainClasses(dict[type, bool]):
-    """Tells of a class of resources whether it is File or does what File does."""
-
-    def __missing__(self, cls: type) -> bool:
-        if len(self) >= 1000:  # noqa: PLR2004 - a program may make classes without end
-            self.clear()
-        self[cls] = is_plain = (
-            issubclass(cls, File)
-            and not _IEncodingResource.implementedBy(cls)
-            and all(
-                vars(each).keys() <= _CLASS_NAMES for each in cls.mro()[: cls.mro().index(File)]
-            )
-        )
-        return is_plain
-
-
-_plain_classes = _PlainClasses()
 
 _Found: TypeAlias = tuple[str, os.stat_result, bytes]  # a file's name, state and content
 
@@ -111,7 +76,7 @@ def find_resource(request: "FastRequest", resource: Any) -> Any:
         postpath = request.postpath  # which `getChild` may have replaced
         if (
             may_be_file
-            and _plain_classes[type(resource)]
+            and type(resource) is File
             and not (postpath and postpath[0] in resource.children)
         ):
             if send_small_file(request, resource):
@@ -129,7 +94,7 @@ def send_small_file(request: "FastRequest", resource: File) -> bool:
 
     Return False, having changed nothing, for what is not plainly a small file.
     """
-    if not vars(resource).keys() <= _INSTANCE_NAMES or type(resource.path) is not str:
+    if not vars(resource).keys() <= _ATTRIBUTES or type(resource.path) is not str:
         return False
     if request.requestHeaders.hasHeader(b"Range"):
         return False
@@ -141,7 +106,7 @@ def send_small_file(request: "FastRequest", resource: File) -> bool:
         return False
     name, status, data = found
     if request.postpath:
-        kind, encoding = _type_and_encoding(type(resource), name, resource.defaultType)
+        kind, encoding = _type_and_encoding(File, name, resource.defaultType)
         request.prepath += request.postpath
         request.postpath.clear()
     else:

@@ -361,28 +361,29 @@ class FactoryTests(SynchronousTestCase):
         channel.dataReceived(GET)
         self.assertTrue(transport.value().endswith(b"got /"))
 
-    def test_a_channel_with_methods_of_its_own_is_refused(self):
+    def test_another_class_of_channels_is_refused(self):
         class OwnChannel(HTTPChannel):
-            def allHeadersReceived(self):
-                pass
+            totalHeadersSize = 100
 
         class Own(Site):
             protocol = OwnChannel
 
         self.assertRaises(ValueError, fast, Own(Held()))
+        Own.protocol = HTTPChannel
+        self.assertIs(fast(Own(Held())).protocol, FastChannel)
 
-    def test_settings_of_a_channel_stay(self):
+    def test_a_subclass_of_the_channel_stays(self):
         class EmptyRequest(http.Request):
             def process(self):
                 self.finish()
 
-        class OwnChannel(HTTPChannel):  # as twisted.web.proxy.Proxy
+        class OwnChannel(FastChannel):  # as twisted.web.proxy.Proxy is one of HTTPChannel
             requestFactory = EmptyRequest
 
         factory = http.HTTPFactory(reactor=Clock())
         factory.protocol = OwnChannel
         connection = Connection(fast(factory))
-        self.assertIsInstance(connection.channel, FastChannel)
+        self.assertIsInstance(connection.channel, OwnChannel)
         connection.send(GET)
         self.assertIn(b"200 OK", connection.received)
 

@@ -132,6 +132,13 @@ class RequestTests(SynchronousTestCase):
         request.finish()
         self.assertIsNone(self.successResultOf(finished))
 
+    def test_a_resource_may_drop_the_body(self):
+        connection, request = self.held()
+        request.content = None
+        request.finish()
+        connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(len(request.site.resource.requests), 2)
+
     def test_other_requests_stay(self):
         received = exchange(None, b"GET / HTTP/1.1\r\n\r\n", requestFactory=OwnRequest)
         self.assertIn(b"X-Own: yes\r\n", received)

@@ -16,7 +16,7 @@ from twisted.web.server import Site
 from zope.interface import alsoProvides, implementer
 
 from evserve.web import fast
-from evserve.web.static import SMALL, _plain_classes
+from evserve.web.static import SMALL
 
 
 PEER = IPv4Address("TCP", "127.0.0.1", 1234)
@@ -431,30 +431,12 @@ class OtherKindsTests(DifferentialCase):
             self.assertIn(b"Content-Length: %d\r\n" % size, head)
 
 
-class ClassTests(SynchronousTestCase):
-    def test_no_end_of_classes_is_kept(self):
-        for _ in range(3000):
-            self.assertTrue(_plain_classes[type("Own", (static.File,), {})])
-            self.assertFalse(_plain_classes[type("Own", (Resource,), {})])
-        self.assertLessEqual(len(_plain_classes), 1000)
-
-
 class SubclassTests(DifferentialCase):
     def setUp(self):
         super().setUp()
         self.write("a.txt", b"hello")
 
-    def test_a_subclass_with_settings_alone_is_fast(self):
-        class Settings(static.File):
-            """Has types of its own."""
-
-            contentTypes = {".txt": "x/y"}
-            indexNames = ["a.txt"]
-
-        for path in (b"/a.txt", b"/"):
-            self.is_fast(path, root=lambda: Settings(str(self.folder)))
-
-    def test_a_subclass_with_methods_is_stock(self):
+    def test_a_subclass_is_stock(self):
         class Upper(static.File):
             def openForReading(self):
                 file = super().openForReading()
@@ -480,7 +462,10 @@ class SubclassTests(DifferentialCase):
             def getEncoder(self, request):
                 return None
 
-        for cls in (Upper, Child, Leaf, Mixed, Encoding):
+        class Settings(static.File):
+            contentTypes = {".txt": "x/y"}
+
+        for cls in (Upper, Child, Leaf, Mixed, Encoding, Settings):
             self.is_stock(b"/a.txt", root=lambda cls=cls: cls(str(self.folder)))
 
     def test_a_file_with_attributes_of_its_own_is_stock(self):
