@@ -26,6 +26,7 @@ class DefaultReactor:
     """
 
     problem: str = field(init=False, default="")
+    _ours: Any = field(init=False, default=None)
 
     def install(self, twistd: Mapping[str, Any] | None) -> None:
         """Install it; until `settle`, a plugin may install another instead.
@@ -58,6 +59,7 @@ class DefaultReactor:
             if not (isinstance(error, ModuleNotFoundError) and error.name == "uvloop"):
                 self.problem = f"uvloop cannot be used: {one_line(error)}"
         else:
+            self._ours = sys.modules[_MODULE]
             main.installReactor = self._replace
 
     def settle(self) -> None:
@@ -66,12 +68,13 @@ class DefaultReactor:
 
     def _replace(self, reactor: Any) -> None:
         """Install a reactor for a plugin that does so itself, as `twistd` lets it."""
-        ours: Any = sys.modules[_MODULE]
-        if getattr(reactor, "_asyncioEventloop", None) is ours.loop:
-            return  # by asyncioreactor.install(get_event_loop()): ours is one too, on that loop
+        if getattr(reactor, "_asyncioEventloop", None) is self._ours.loop:
+            # By asyncioreactor.install(get_event_loop()): ours is one too, on that loop.
+            sys.modules[_MODULE] = self._ours
+            return
         self.settle()
-        if not _importers(ours):
-            del sys.modules[_MODULE], twisted.internet.reactor
+        if not _importers(self._ours):
+            sys.modules.pop(_MODULE, None)  # unless the plugin has done so
             path = sys._getframe(2).f_code.co_filename  # noqa: SLF001 - public in all but name
             self.problem = (
                 f"{type(reactor).__name__} was installed by {path} in place of the default"

@@ -304,7 +304,7 @@ class SQLiteStore(Store):
             core.finish_loading()
             next_id: int = execute("SELECT value FROM next_id").fetchone()[0]
             promised: int = execute(_PROMISED_ID).fetchone()[0] or 0
-        except (sqlite3.Error, IndexError, TypeError) as error:
+        except (sqlite3.Error, IndexError, TypeError, ValueError, OverflowError) as error:
             raise StoreError(f"cannot read store {self.path}: {error}") from error
         self._next_id = self._last_id = next_id
         core.next_id = max(next_id, promised + 1)

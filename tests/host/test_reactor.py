@@ -138,6 +138,16 @@ class ReplaceTests(Case):
         )
         self.assertRaises(ReactorAlreadyInstalledError, main.installReactor, MadeReactor())
 
+    def test_it_may_remove_the_installed_one_first(self):
+        del sys.modules[NAME]
+        main.installReactor(SimpleNamespace(_asyncioEventloop=self.ours.loop))
+        self.assertIs(sys.modules[NAME], self.ours)
+        del sys.modules[NAME]
+        made = MadeReactor()
+        main.installReactor(made)
+        self.assertIs(sys.modules[NAME], made)
+        self.assertRegex(self.default.problem, "^MadeReactor was installed by ")
+
     def test_an_asyncio_reactor_on_the_same_loop_is_there_already(self):
         main.installReactor(SimpleNamespace(_asyncioEventloop=self.ours.loop))
         self.assertIs(sys.modules[NAME], self.ours)

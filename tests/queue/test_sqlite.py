@@ -626,6 +626,13 @@ class OpeningTests(StoreTests):
         self.execute("INSERT INTO event VALUES (1,'t',9,0,0,1,0,0,0,0,0,0,0,NULL,x'',NULL)")
         self.assertIn("cannot read store", self.refusal())
 
+    def test_a_priority_that_is_no_number_or_infinite(self):
+        self.open_and_load()
+        self.execute("INSERT INTO event VALUES (1,'t',2,0,0,1,0,0,0,0,0,0,0,NULL,x'',NULL)")
+        for pri in ("'high'", "9e999"):
+            self.execute(f"UPDATE event SET pri = {pri}")
+            self.assertIn("cannot read store", self.refusal())
+
     def test_bindings_are_idempotent(self):
         store = SQLiteStore.open(self.path)
         self.stores.append(store)
