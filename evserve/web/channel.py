@@ -186,9 +186,7 @@ class FastChannel(HTTPChannel):
         size = len(data)
         try:
             while start < size and not (self._handlingRequest or self._waitingForTransport):
-                if self.transport.disconnecting:  # by the program
-                    start = size
-                elif self._decoder is not None:
+                if self._decoder is not None:
                     start = self._take_body(data, start)
                 elif not self.persistent:
                     start = size
@@ -198,6 +196,8 @@ class FastChannel(HTTPChannel):
                         break
                     begin, start = start, end + len(_HEAD_END)
                     self._take_head(data[begin:start])
+                if self.transport.disconnecting:  # by the program
+                    start = size
             if start < size:
                 self._keep(data, start)
             else:
