@@ -196,8 +196,6 @@ class FastChannel(HTTPChannel):
                         break
                     begin, start = start, end + len(_HEAD_END)
                     self._take_head(data[begin:start])
-                if self.transport.disconnecting:  # by the program
-                    start = size
             if start < size:
                 self._keep(data, start)
             else:
