@@ -196,8 +196,6 @@ class FastChannel(HTTPChannel):
                         break
                     begin, start = start, end + len(_HEAD_END)
                     self._take_head(data[begin:start])
-                if self.transport.disconnecting:  # by the program
-                    start = size
             if start < size:
                 self._keep(data, start)
             else:
@@ -352,6 +350,8 @@ class FastChannel(HTTPChannel):
             self.loseConnection()
             return
         self._handlingRequest = False
+        if getattr(self.transport, "disconnecting", False):
+            self.persistent = False  # the program has closed the connection
         if self._savedTimeOut:
             self.timeOut = self._savedTimeOut
             self._heard = self._seconds()

@@ -38,7 +38,9 @@ class CanonicalNames(dict[bytes, bytes]):
         headers = Headers()
         headers.addRawHeader(name, b"")
         ((canonical, _),) = headers.getAllRawHeaders()
-        if len(self) < _CACHED_NAMES and len(name) <= _CACHED_LENGTH:
+        if len(name) <= _CACHED_LENGTH:
+            if len(self) >= _CACHED_NAMES:
+                self.clear()  # one client's names must not slow down those of all others for good
             self[name] = canonical
         return canonical
 

@@ -168,6 +168,13 @@ class ReadingTests(SynchronousTestCase):
             connection.send(GET * 2)
             self.assertEqual(connection.received, answer(b"got /"))
 
+            page = Held()  # which answers later
+            connection = Connection(fast_site(page))
+            connection.send(GET * 2, GET)
+            close(page.requests[0])
+            page.requests[0].finish()
+            self.assertEqual(len(page.requests), 1)
+
     def test_reading_goes_on_when_the_connection_closes(self):
         page = Held()
         connection = Connection(fast_site(page))

@@ -40,4 +40,5 @@ class HeadTests(SynchronousTestCase):
         for n in range(2000):
             self.assertEqual(names[b"x-%d" % n], b"X-%d" % n)
         self.assertLess(len(names), 1001)
+        self.assertIn(b"x-1999", names)  # the latest are known, however many came before
         self.assertEqual(CanonicalNames()[b"x" * 100], b"X" + b"x" * 99)
