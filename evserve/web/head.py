@@ -14,6 +14,8 @@ from twisted.web.http_headers import Headers
 
 Fields = dict[bytes, list[bytes]]  # values by canonical name, in the order of arrival
 
+# Those of a line of blanks stay: without them it would be the end of the head.
+_TRAILING_BLANKS = re.compile(rb"(?<=[^\r\n \t])[ \t]+(?=\r\n)")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # llhttp knows a list of methods, some with rules of their own; HTTP allows any token. Others than
 # these are parsed as GET, which changes nothing of the rest.
@@ -93,6 +95,8 @@ class HeadParser:
         method, target, version = split_request_line(head[:end])
         if method not in _METHODS:
             head = b"GET" + head[len(method) :]
+        if head.find(b" \r\n") != -1 or head.find(b"\t\r\n") != -1:
+            head = _TRAILING_BLANKS.sub(b"", head)
         fields = self._fields = {}
         self._expected.append(None)
         try:
@@ -102,9 +106,6 @@ class HeadParser:
         if self._expected:  # llhttp waits for a body
             self._expected.clear()
             self._parser = HttpRequestParser(self)
-        if head.find(b" \r\n") != -1 or head.find(b"\t\r\n") != -1:
-            for name, values in fields.items():
-                fields[name] = [value.strip(b" \t") for value in values]
         if len(fields.get(b"Host", ())) > 1:
             raise BadHead("more than one Host")
         length = 0 if _FRAMING.isdisjoint(fields) else _body_length(version, fields)

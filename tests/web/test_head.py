@@ -31,6 +31,19 @@ class HeadTests(SynchronousTestCase):
                 parts = self.parse(b"GET / HTTP/1.1\r\nA: b\r\n\r\n")
                 self.assertEqual(parts, (b"GET", b"/", b"HTTP/1.1", {b"A": [b"b"]}, 0), line)
 
+    def test_blanks_at_the_end_of_a_line_are_no_part_of_a_value(self):
+        for value in (b"chunked ", b"chunked\t", b" \t chunked \t "):
+            *_, fields, length = self.parse(
+                b"PUT / HTTP/1.1\r\nTransfer-Encoding:" + value + b"\r\nA: \r\n\r\n"
+            )
+            expected = {b"Transfer-Encoding": [b"chunked"], b"A": [b""]}
+            self.assertEqual((fields, length), (expected, None))
+
+    def test_a_line_of_blanks_ends_no_head(self):
+        for line in (b" ", b"\t", b"A: b\r ", b"\r "):
+            head = b"GET / HTTP/1.1\r\n" + line + b"\r\nB: c\r\n\r\n"
+            self.assertRaises(BadHead, self.parse, head)
+
     def test_methods_that_llhttp_does_not_know(self):
         for method in (b"BREW", b"get", b"PRI", b"SOURCE", b"DESCRIBE", b"M-SEARCH"):
             self.assertEqual(self.parse(method + b" / HTTP/1.1\r\n\r\n")[0], method)
