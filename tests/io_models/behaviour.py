@@ -185,14 +185,15 @@ class DescriptorLimit:
 
 
 class OptionalPackage:
-    """For models that need an optional package."""
+    """For models that need an optional package: its name, and how it is installed."""
 
     package = ""
+    installed_by = "'evserve[lab]'"
 
     def test_without_its_package_it_says_what_to_install(self):
         program = Program(self, self.name, code=f"sys.modules[{self.package!r}] = None")
         self.assertEqual(program.process.wait(PATIENCE), UNAVAILABLE)
         self.assertEqual(program.line, "")
         self.assertEqual(
-            program.errors, f"{self.name}: needs {self.package}: pip install 'evserve[lab]'\n"
+            program.errors, f"{self.name}: needs {self.package}: pip install {self.installed_by}\n"
         )

@@ -78,7 +78,7 @@ class TwistedEpollTests(DescriptorLimit, ModelBehaviour, SynchronousTestCase):
 
 class EvserveUvloopTests(OptionalPackage, ModelBehaviour, SynchronousTestCase):
     name = "evserve_uvloop"
-    package = "uvloop"
+    package = installed_by = "uvloop"
     speaker = "evserve"
 
     def test_without_descriptors_it_says_so_once_and_serves_the_others(self):
