@@ -92,6 +92,7 @@ class RootService(MultiService):
         self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
         self._reactor_stopped = False
+        self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
         # twistd replaces sys.stderr when it starts to log; it is None if it was closed.
         self._terminal: TextIO | None = sys.stderr
@@ -224,8 +225,7 @@ class RootService(MultiService):
             self._abort(f"{name} again")
 
     def _stop(self, why: str) -> None:
-        if self.failure is None:
-            self._log.info("{why}: stopping", why=why)
+        self._why_stopped = why
         self._stop_reactor()
 
     def _stop_without_terminal(self) -> bool:
@@ -264,6 +264,9 @@ class RootService(MultiService):
     @override
     def stopService(self) -> Deferred[None]:
         """Stop the started services, the last first; fires when all have, or time is up."""
+        # Logged here, because a signal before is one with the first (`timeout` sends two at once).
+        if self._why_stopped and self.failure is None:
+            self._log.info("{why}: stopping", why=self._why_stopped)
         self.running = 0
         self.phase = Phase.DRAINING
         self.notifier.stopping("Draining")

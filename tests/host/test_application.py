@@ -333,9 +333,11 @@ class HangUpTests(Case):
     def test_it_stops_when_the_terminal_has_gone(self):
         self.terminal.gone_at = 0
         for _ in range(2):  # from the terminal, and from its shell
-            lines = self.hang_up()
-        self.assertEqual(lines, ["SIGHUP, because the terminal has gone: stopping"])
+            self.hang_up()
         self.assertEqual((self.reactor.stops, self.statuses), (1, []))
+        self.root.stopService()
+        lines = [formatEvent(event) for event in self.logged]
+        self.assertEqual(lines, ["SIGHUP, because the terminal has gone: stopping"])
 
     def test_a_shell_sends_the_signal_before_its_terminal_goes(self):
         self.terminal.gone_at = 0.1
@@ -400,7 +402,9 @@ class SignalTests(Case):
         signalled("SIGTERM")
         signalled("SIGTERM")
         self.assertEqual((self.reactor.stops, self.statuses), (1, []))
+        self.assertEqual([event for event in self.logged if "why" in event], [])
         self.root.stopService()
+        self.assertEqual(self.logged[-1]["why"], "SIGTERM")  # from now on a signal is the second
         signalled("SIGINT")
         self.assertEqual(self.statuses, [1])
         self.assertIn("SIGINT again", [event.get("why") for event in self.logged])
