@@ -27,15 +27,8 @@ from benchmarks.reactor.measure import (
 )
 from benchmarks.web.pages import write_files
 from benchmarks.web.probe import probe
-from benchmarks.web.scenarios import (
-    GOALS,
-    LOGGED,
-    REST_OF_KLEIN,
-    SCENARIOS,
-    Scenario,
-    rest_of_klein,
-)
-from benchmarks.web.systems import FAST, STOCK, SYSTEMS
+from benchmarks.web.scenarios import GOALS, LOGGED, SCENARIOS, Scenario
+from benchmarks.web.systems import SYSTEMS
 
 
 Measured = dict[str, dict[str, list[Result]]]
@@ -125,8 +118,6 @@ def _take_turns(
                 result = measure(program, running[name], load, options.seconds)
                 if turn > 0:  # the first is a warm-up
                     results[scenario].setdefault(name, []).append(result)
-    if {"hello", "klein"} <= results.keys() and {STOCK, FAST} <= commands.keys():
-        results[REST_OF_KLEIN] = rest_of_klein(results["klein"], results["hello"])
     return results
 
 

@@ -1,12 +1,10 @@
 """What is asked for, and the goals."""
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from benchmarks.goals import Goal
-from benchmarks.reactor.measure import Result
 from benchmarks.web.pages import HELLO, LARGE, SMALL
 from benchmarks.web.systems import FAST, STOCK
 
@@ -50,34 +48,13 @@ SCENARIOS: Final = (
 LOGGED: Final = " with access log"
 """Ends the name of a scenario whose servers write a log."""
 
-REST_OF_KLEIN: Final = "klein without klein's own part"
-
 GOALS: Final = tuple(
     Goal(scenario + logged, "per_cpu_second", FAST, other, at_least)
     for logged in ("", LOGGED)
     for scenario, other, at_least in (
         ("hello", STOCK, 2.3),
-        (REST_OF_KLEIN, STOCK, 2.3),
         ("file of 1 KiB", STOCK, 3.0),
         ("hello", "aiohttp", 1.0),
         ("hello", "uvicorn", 1.0),
     )
 )
-
-
-def rest_of_klein(
-    klein: Mapping[str, Sequence[Result]], hello: Mapping[str, Sequence[Result]]
-) -> dict[str, list[Result]]:
-    """Return what answers of klein cost without klein's own part, on the uvloop reactor.
-
-    Klein's own part is what stock twisted.web takes for klein above what it takes for hello, in
-    the same round. No server can save it, so it is left out of both sides of the ratio.
-    """
-    own = [ours.cost - its.cost for ours, its in zip(klein[STOCK], hello[STOCK], strict=True)]
-    return {
-        name: [
-            evolve(each, cpu=each.cpu - part * each.answers / 1e6)
-            for each, part in zip(klein[name], own, strict=True)
-        ]
-        for name in (STOCK, FAST)
-    }

@@ -7,20 +7,13 @@ from shutil import which
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from benchmarks.reactor.measure import Result
-from benchmarks.web.scenarios import GOALS, LOGGED, REST_OF_KLEIN, SCENARIOS, rest_of_klein
-from benchmarks.web.systems import FAST, STOCK, SYSTEMS
-
-
-def results(*costs):
-    """Return what a server did in some rounds, with so many us of CPU for each answer."""
-    return [Result(1000, 0.1, cost / 1000) for cost in costs]
+from benchmarks.web.scenarios import GOALS, LOGGED, SCENARIOS
+from benchmarks.web.systems import SYSTEMS
 
 
 class ScenarioTests(SynchronousTestCase):
     def test_goals_name_scenarios_and_systems_that_are_measured(self):
-        names = {each.name for each in SCENARIOS} | {REST_OF_KLEIN}
-        self.assertEqual(len(names), len(SCENARIOS) + 1)
+        names = {each.name for each in SCENARIOS}
         for goal in GOALS:
             self.assertIn(goal.scenario.removesuffix(LOGGED), names)
             self.assertLessEqual({goal.own, goal.other}, SYSTEMS.keys())
@@ -36,15 +29,6 @@ class ScenarioTests(SynchronousTestCase):
             head, _, body = scenario.request.partition(b"\r\n\r\n")
             self.assertEqual(body, scenario.body)
             self.assertEqual(b"Content-Length" in head, bool(body))
-
-
-class KleinTests(SynchronousTestCase):
-    def test_its_own_part_is_what_stock_takes_for_it_above_hello(self):
-        klein = {STOCK: results(100, 130), FAST: results(70, 90)}
-        hello = {STOCK: results(40, 50), FAST: results(15, 20)}
-        rest = rest_of_klein(klein, hello)
-        self.assertEqual([round(each.cost) for each in rest[STOCK]], [40, 50])
-        self.assertEqual([round(each.cost) for each in rest[FAST]], [10, 10])
 
 
 class RunTests(TestCase):
