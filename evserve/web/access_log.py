@@ -64,7 +64,7 @@ def combined_line(timestamp: str, request: Any) -> str:
     referrer = headers.get(b"Referer")
     agent = headers.get(b"User-Agent")
     client = request.client
-    is_ip = type(client) is IPv4Address or isinstance(client, (IPv4Address, IPv6Address))
+    is_ip = isinstance(client, (IPv4Address, IPv6Address))
     return (
         f'"{_escaped[client.host] if is_ip else "-"}" - - {timestamp} '
         f'"{_escaped[request.method]} {_escaped[request.uri]} {_escaped[request.clientproto]}" '

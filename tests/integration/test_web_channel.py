@@ -34,13 +34,12 @@ STALLED = 1.0  # seconds without a byte taken: the server has stopped reading
 APPLICATION = """
 import hashlib
 from twisted.application import service, strports
-from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.static import Data, File
-from zope.interface import implementer
 
 from evserve.web import fast
+from tests.web.resources import PIECE, Push
 
 
 class Digest(Resource):
@@ -51,44 +50,19 @@ class Digest(Resource):
         return f"{type(request.content).__name__} {digest}".encode()
 
 
-@implementer(IPushProducer)
-class Push(Resource):
+class Pushed(Resource):
     isLeaf = True
 
     def render_GET(self, request):
-        Pushing(request, int(request.uri.partition(b"?")[2]))
+        Push(request, int(request.uri.partition(b"?")[2]) // PIECE)
         return NOT_DONE_YET
-
-
-@implementer(IPushProducer)
-class Pushing:
-    def __init__(self, request, left):
-        self.request, self.left = request, left
-        request.registerProducer(self, True)
-        self.resumeProducing()
-
-    def resumeProducing(self):
-        self.paused = False
-        while self.left and not self.paused:
-            size = min(self.left, 65536)
-            self.left -= size
-            self.request.write(b"p" * size)
-        if not self.left:
-            self.request.unregisterProducer()
-            self.request.finish()
-
-    def pauseProducing(self):
-        self.paused = True
-
-    def stopProducing(self):
-        self.left, self.paused = 0, True
 
 
 root = Resource()
 root.putChild(b"small", Data(b"small", "text/plain"))
 root.putChild(b"file", File("file"))
 root.putChild(b"digest", Digest())
-root.putChild(b"push", Push())
+root.putChild(b"push", Pushed())
 application = service.Application("site")
 for place in ("tcp:0:interface=127.0.0.1", "ssl:0:interface=127.0.0.1:privateKey=pem"):
     strports.service(place, fast(Site(root))).setServiceParent(application)

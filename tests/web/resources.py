@@ -10,6 +10,9 @@ from twisted.web.static import File
 from zope.interface import implementer
 
 
+PIECE = 8192  # bytes
+
+
 @define(eq=False)
 class Seen:
     """The requests that resources saw, and what `notifyFinish` said of each, by its number."""
@@ -243,7 +246,7 @@ class Getter(Resource):
 @implementer(IPushProducer)
 @define(eq=False)
 class Push:
-    """Writes 8 KiB at a time for as long as it may."""
+    """Writes a PIECE at a time for as long as it may."""
 
     request: object
     left: int
@@ -257,7 +260,7 @@ class Push:
         self.paused = False
         while self.left and not self.paused:
             self.left -= 1
-            self.request.write(b"p" * 8192)
+            self.request.write(b"p" * PIECE)
         if not self.left and not self.paused:
             self.paused = True
             self.request.unregisterProducer()
