@@ -62,6 +62,7 @@ from evserve.events.event import (
     check_shown_state,
     check_type,
     check_types,
+    current_event,
     error_record,
     kept_reason,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "check_shown_state",
     "check_type",
     "check_types",
+    "current_event",
     "error_record",
     "kept_reason",
     "open_queue",

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection
+from contextvars import ContextVar
 from enum import IntEnum
 from functools import lru_cache
 from math import nan
@@ -106,6 +107,10 @@ class Event:
             raise Unsupported(f"{self}: its queue is not in a database with transactions")
         transaction: Transaction = begin(self)
         return transaction
+
+
+current_event: ContextVar[Event] = ContextVar("current_event")
+"""The event that a handler runs for; in its tasks and threads too. For logs and libraries."""
 
 
 @frozen

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import Future
+from contextvars import copy_context
 from enum import Enum
+from functools import partial
 from inspect import isawaitable, iscoroutine
 from itertools import islice
 from random import random
@@ -14,9 +17,8 @@ from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from twisted.internet.defer import Deferred, execute, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,6 +26,7 @@ from twisted.python.reflect import safe_repr
 from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
+from evserve.aio import NoAsyncioLoop, reactor_loop
 from evserve.events import (
     MAX_RESULT,
     Consumer,
@@ -32,6 +35,7 @@ from evserve.events import (
     EventQueue,
     NotReserved,
     QueueError,
+    current_event,
 )
 from evserve.plugin import MAX_TEXT, one_line, printable
 from evserve.work.policy import Bury, Retry, RetryPolicy
@@ -43,6 +47,8 @@ T = TypeVar("T")
 InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread; the Deferred fires when the function has returned or raised."""
 
+
+_NO_LOOP = re.compile(r"event loop|used with future|inside a task|async library")
 
 # Of each exception in a traceback that is logged, and of all together.
 _MAX_FRAMES = 20
@@ -100,6 +106,7 @@ class HandlerRunner:
     keep: float = 0.0
     roll: Callable[[], float] = random
     _consumer: Consumer = field(init=False)
+    _attempts: set["_Attempt"] = field(init=False, factory=set)
     _log: Logger = field(init=False, default=Logger())
 
     def __attrs_post_init__(self) -> None:
@@ -123,8 +130,14 @@ class HandlerRunner:
         return self._consumer.stop()
 
     def give_back(self) -> int:
-        """Give back the events of the handlers that run; return the number of handlers."""
-        return self._consumer.give_back()
+        """Give back the events of the handlers that run, and cancel those handlers.
+
+        Returns their number. What they do until the process ends no longer counts.
+        """
+        given_back = self._consumer.give_back()
+        for attempt in list(self._attempts):
+            attempt.give_up()
+        return given_back
 
     async def _handle(self, delivery: Delivery) -> None:
         """Run the handler and settle the event; return when the handler has really ended."""
@@ -140,12 +153,19 @@ class HandlerRunner:
             return
         timeout = self.timeout if route.timeout is None else route.timeout
         attempt = _Attempt(self.clock, timeout or None)
+        self._attempts.add(attempt)
+        current_event.set(event)
         with self.metrics.running.track_inprogress():
             with self.metrics.seconds.labels(route.pattern).time():
                 attempt.start(route, event, self.in_thread)
                 error = await attempt.outcome
-            verdict = None
-            if error is not None:
+            self._attempts.discard(attempt)
+            if attempt.given_up:
+                return  # the event is given back
+            verdict: Retry | Bury | None = None
+            if isinstance(error, NoAsyncioLoop):
+                verdict = Bury(one_line(error))  # no other attempt will do better
+            elif error is not None:
                 verdict = policy.after_failure(event, one_line(error), self.roll())
             await self._settle(delivery, route, verdict, error, attempt.result)
             if not attempt.ended.called:
@@ -263,43 +283,63 @@ class _Attempt:
     timeout: float | None
     outcome: Deferred[BaseException | None] = field(init=False, factory=Deferred)
     result: object = field(init=False, default=None)
+    given_up: bool = field(init=False, default=False)
     ended: Deferred[None] = field(init=False, factory=Deferred)
     _timer: IDelayedCall | None = field(init=False, default=None)
-    _cancel: Callable[[], object] | None = field(init=False, default=None)
+    _cancel: Callable[[], object] = field(init=False, default=lambda: None)
 
     def start(self, route: Route, event: Event, in_thread: InThread) -> None:
         """Call the handler."""
         if self.timeout is not None:
             self._timer = self.clock.callLater(self.timeout, self._time_out)
-        # Cancelling the Deferred of a thread would only make it seem to have ended.
-        if route.blocking:
-            running = in_thread(lambda: _finish_in_thread(route.function(event)))
-        else:
-            running = maybeDeferred(route.function, event)
-            self._cancel = running.cancel
-            running.addCallback(self._finish, in_thread)
+        running = Deferred.fromCoroutine(self._run(route, event, in_thread))
         running.addBoth(self._end)
 
-    def _finish(self, result: object, in_thread: InThread) -> object:
-        """Wait for what the handler returned, and for what comes of that."""
-        waiting: Deferred[Any]
-        if isinstance(result, Future):
-            self._cancel = result.cancel
-            waiting = in_thread(result.result)
-        elif asyncio.isfuture(result):
-            # In a turn of the reactor: the first events come before it runs, and with it its loop.
-            waiting = deferLater(self.clock, 0, _from_asyncio, result)
-        elif isawaitable(result):
-            waiting = Deferred.fromCoroutine(_await(result))
+    def give_up(self) -> None:
+        """Cancel the handler, whose outcome no longer counts."""
+        self.given_up = True
+        self._cancel()
+
+    async def _run(self, route: Route, event: Event, in_thread: InThread) -> object:
+        """Call the handler; wait for what it returns, and for what comes of that."""
+        if route.blocking:
+            # It cannot be cancelled: the Deferred of a thread would only seem to end.
+            call = partial(_finish_in_thread, route.function, event)
+            return await in_thread(partial(copy_context().run, call))
+        result = route.function(event)
+        while True:
+            if isinstance(result, Future):
+                self._cancel = result.cancel
+                result = await in_thread(result.result)
+            elif isinstance(result, Deferred):
+                self._cancel = result.cancel
+                result = await result
+            elif isawaitable(result):
+                result = await self._await(result)
+            else:
+                _refuse_unfinished(result)
+                return result
+
+    async def _await(self, result: Awaitable[object]) -> object:
+        """Wait in a task of asyncio's, or in Twisted's way if the reactor has no loop for one."""
+        loop = reactor_loop(self.clock)
+        if loop is not None:
+            task = loop.create_task(_outcome(result))
+            self._cancel = task.cancel
+            value, error = await Deferred.fromFuture(task)
         else:
-            _refuse_unfinished(result)
-            return result
-        return waiting.addCallback(self._finish, in_thread)
+            waiting = Deferred.fromCoroutine(_outcome(result))
+            self._cancel = waiting.cancel
+            value, error = await waiting
+            if error is not None and _wants_asyncio(error):
+                raise NoAsyncioLoop(f"{one_line(error)}: this handler", self.clock) from error
+        if error is not None:
+            raise error
+        return value
 
     def _time_out(self) -> None:
         self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
-        if self._cancel is not None:
-            self._cancel()
+        self._cancel()
 
     def _end(self, result: object) -> None:
         if self._timer is not None and self._timer.active():
@@ -316,11 +356,12 @@ class _Attempt:
 # be acknowledged, and lost.
 
 
-def _finish_in_thread(result: object) -> object:
-    """Wait for a future; raise TypeError for what nothing in a thread would run or wait for.
+def _finish_in_thread(function: Callable[[Event], object], event: Event) -> object:
+    """Call a handler and wait for a future that it returns; return the result.
 
-    Returns the result.
+    Raises TypeError for what nothing in a thread would run or wait for.
     """
+    result = function(event)
     while isinstance(result, Future):
         result = result.result()
     if iscoroutine(result):
@@ -343,20 +384,26 @@ def _refuse_unfinished(result: object) -> None:
         raise TypeError(f"a handler returned {kind.__name__}, which is not waited for: wait there")
 
 
-def _from_asyncio(future: "asyncio.Future[object]") -> Deferred[object]:
-    if future.done():
-        return execute(future.result)
+async def _outcome(result: Awaitable[object]) -> tuple[object, BaseException | None]:
+    """Return the result, or the error: raised in a task, SystemExit would end the loop."""
     try:
-        is_served = asyncio.get_running_loop() is future.get_loop()
-    except RuntimeError:
-        is_served = False
-    if not is_served:
-        raise TypeError("a handler returned an asyncio future of a loop that is not the reactor's")
-    return Deferred.fromFuture(future)
+        return await result, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
 
 
-async def _await(result: Awaitable[object]) -> object:
-    return await result
+def _wants_asyncio(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, says that there is no loop to wait in.
+
+    asyncio, aiohttp, anyio and sniffio say so; no class tells.
+    """
+    while error is not None:
+        if isinstance(error, RuntimeError) and _NO_LOOP.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _ShownFailure(Failure):

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, execute, fail, succ
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, eventAsText, formatEvent
 
+from evserve.aio import NoAsyncioLoop
 from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
@@ -626,8 +627,8 @@ class UnusualHandlerTests(RunnerTestCase):
         depths = [self.depth(f"mail.{number}") for number in range(3)]
         self.assertEqual(depths, [{}, {"buried": 1}, {"buried": 1}])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-        [failure] = self.flushLoggedErrors(TypeError)
-        self.assertIn("not the reactor's", str(failure.value))
+        [failure] = self.flushLoggedErrors(NoAsyncioLoop)
+        self.assertIn("this handler needs asyncio, and Clock has no loop", str(failure.value))
 
     def test_what_nothing_would_run_or_wait_for_is_refused(self):
         class Job:

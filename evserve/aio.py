@@ -1,0 +1,199 @@
+"""Deferreds and asyncio in one process: each can be awaited where the other is at home.
+
+`as_deferred` runs a coroutine in an `asyncio.Task`, `as_future` makes a Deferred a future, and
+`TaskService` runs a coroutine as long as a service runs. The reactor needs a loop of asyncio's,
+which evserve's default and `twistd --reactor=asyncio` have.
+
+Once this module is imported, `await deferred` works in every task of that loop, those of
+`asyncio.gather`, task groups and anyio included. Of what a coroutine yields, a task asks for four
+names, of which Deferreds have `cancel`; this module adds the others. Twisted's own coroutines do
+not look at them. Tasks of another loop, in another thread, get a RuntimeError.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import Any, TypeVar
+from weakref import ref
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from evserve.interfaces import IHost
+from evserve.plugin import one_line
+
+
+T = TypeVar("T")
+
+
+class NoAsyncioLoop(RuntimeError):  # noqa: N818 - read by operators, as Twisted's names are
+    """What was to run needs asyncio, and the reactor has no loop of it."""
+
+    def __init__(self, what: str, reactor: object) -> None:
+        """Name what needs it, such as `this handler`, and the reactor."""
+        name = "no reactor" if reactor is None else type(reactor).__name__
+        super().__init__(
+            f"{what} needs asyncio, and {name} has no loop of it "
+            "(start twistd without --reactor, or with --reactor=asyncio)"
+        )
+
+
+def reactor_loop(reactor: object = None) -> asyncio.AbstractEventLoop | None:
+    """Return the asyncio loop that a reactor runs on, None if it runs on none.
+
+    reactor: by default the one that is installed.
+    """
+    reactor = _reactor(reactor)
+    loop: asyncio.AbstractEventLoop | None = getattr(reactor, "_asyncioEventloop", None)
+    return loop
+
+
+def as_deferred(awaitable: Awaitable[T], reactor: object = None) -> Deferred[T]:
+    """Run a coroutine, or wait for another awaitable of asyncio's; fires with its result.
+
+    It may be called before the reactor runs: then the coroutine starts with it. Cancelling the
+    Deferred cancels the task, and the Deferred fires when the task has ended; if by the
+    cancellation, with Twisted's CancelledError. Raises NoAsyncioLoop.
+
+    reactor: by default the one that is installed.
+    """
+    loop = reactor_loop(reactor)
+    if loop is None:
+        if isinstance(awaitable, Coroutine):
+            awaitable.close()
+        raise NoAsyncioLoop("a coroutine", _reactor(reactor))
+    future = asyncio.ensure_future(awaitable, loop=loop)
+    return Deferred.fromFuture(future).addErrback(_twisted_cancellation)
+
+
+def as_future(deferred: Deferred[T], reactor: object = None) -> "asyncio.Future[T]":
+    """Return a future with the result of a Deferred, which it consumes.
+
+    `await deferred` needs no future; `asyncio.wait` and `add_done_callback` do. Cancelling the
+    future cancels the Deferred. Raises NoAsyncioLoop.
+
+    reactor: by default the one that is installed.
+    """
+    loop = reactor_loop(reactor)
+    if loop is None:
+        raise NoAsyncioLoop("a future", _reactor(reactor))
+    return deferred.asFuture(loop)
+
+
+class TaskService(Service):
+    """Runs a coroutine from the start of the service until it is stopped.
+
+    main: a coroutine function without arguments. It is cancelled when the service stops, which
+    waits for it, so that a `finally` can await. What it raises stops the process (`host.fail`);
+    when it returns, the service has nothing more to do.
+    """
+
+    def __init__(self, host: IHost, main: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self.host = host
+        self.main = main
+        self._running: Deferred[object] = succeed(None)
+
+    @override
+    def startService(self) -> None:
+        Service.startService(self)
+        try:
+            running = as_deferred(self.main(), self.host.reactor)
+        except NoAsyncioLoop as error:
+            self.host.fail(str(error))
+        else:
+            self._running = running.addErrback(self._failed)
+
+    @override
+    def stopService(self) -> Deferred[object]:
+        Service.stopService(self)
+        self._running.cancel()
+        return self._running
+
+    def _failed(self, failure: Failure) -> None:
+        if not (failure.check(CancelledError) and not self.running):
+            assert failure.value is not None
+            self.host.fail(one_line(failure.value))
+
+
+def _reactor(reactor: object) -> object:
+    return reactor if reactor is not None else sys.modules.get("twisted.internet.reactor")
+
+
+def _twisted_cancellation(failure: Failure) -> Failure:
+    if failure.check(asyncio.CancelledError):
+        raise CancelledError from failure.value
+    return failure
+
+
+# What a task of asyncio's asks of a future that a coroutine yields to it. Each is found on a
+# Deferred alone: `asyncio.isfuture` looks at the class, and then expects the rest of a future.
+
+
+class _YieldedToTask:
+    """The mark of a future that a coroutine yields, which a task removes at once."""
+
+    def __get__(self, deferred: "Deferred[Any] | None", owner: type) -> bool:
+        if deferred is None:
+            raise AttributeError
+        return True
+
+    def __set__(self, deferred: "Deferred[Any]", value: object) -> None:
+        """Keep it: a task sets it to False, and the next may await the same Deferred."""
+
+
+class _Done:
+    """The result of a future as a task asks for it: the Deferred has what `await` returns."""
+
+    @staticmethod
+    def result() -> None:
+        """Return None: the task goes on."""
+
+
+def _get_loop(deferred: "Deferred[Any]") -> asyncio.AbstractEventLoop | None:
+    # None is no task's: the task raises RuntimeError ("attached to a different loop").
+    return reactor_loop()
+
+
+def _add_done_callback(
+    deferred: "Deferred[Any]",
+    callback: Callable[[type[_Done]], object],
+    *,
+    context: Context | None = None,
+) -> None:
+    """Have `callback`, by which a task wakes up, called in the turn after the Deferred fires."""
+    loop = reactor_loop()
+    assert loop is not None  # by _get_loop
+    waiting = ref(deferred)  # the task holds it; another reference would make a cycle
+
+    def cancel(msg: object = None) -> None:
+        # Returns None, so that the task raises asyncio's CancelledError, not Twisted's.
+        awaited = waiting()
+        if awaited is not None:
+            type(awaited).cancel(awaited)
+
+    def wake(result: object) -> object:
+        loop.call_soon(callback, _Done, context=context)
+        if isinstance(result, Failure):
+            loop.call_soon(_mark_handled, deferred)
+        return result
+
+    vars(deferred).setdefault("cancel", cancel)  # that of the class takes no `msg`
+    deferred.addBoth(wake)
+
+
+def _mark_handled(deferred: "Deferred[Any]") -> None:
+    """Keep Twisted from logging a failure that a cancelled task did not look at."""
+    with suppress(BaseException):
+        next(iter(deferred))
+
+
+for _name, _value in (
+    ("_asyncio_future_blocking", _YieldedToTask()),
+    ("get_loop", _get_loop),
+    ("add_done_callback", _add_done_callback),
+):
+    setattr(Deferred, _name, _value)
