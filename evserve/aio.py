@@ -111,7 +111,7 @@ class TaskService(Service):
         if failure.check(CancelledError) and not self.running:
             return
         if not failure.check(OSError, ValueError):  # which a person can correct
-            _log.failure("a defect", failure)
+            _log.failure("what a service runs has failed", failure)
         assert failure.value is not None
         self.host.fail(one_line(failure.value))
 
