@@ -590,8 +590,8 @@ class AsDeferredTests(LoopTestCase):
             simplefilter("always")
             deferred = as_deferred(alone(None))
             deferred.cancel()
-            failure = self.outcome(deferred)
-        self.assertIsInstance(failure.value, CancelledError)
+            self.assertIsInstance(self.outcome(deferred).value, CancelledError)
+            gc.collect()
         self.assertEqual(warnings, [])
 
     def test_a_deferred_that_is_returned_is_waited_for(self):
