@@ -1,12 +1,10 @@
-"""The bridge on loops of asyncio's that run here; the reactor is only an object that has one."""
+"""The bridge on loops of asyncio's that run here."""
 
 import asyncio
 import gc
 import sys
 from contextvars import ContextVar
 from traceback import extract_tb
-from types import SimpleNamespace
-from unittest.mock import patch
 from warnings import catch_warnings, simplefilter
 from weakref import WeakSet
 
@@ -21,54 +19,11 @@ from twisted.internet.defer import (
     succeed,
 )
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
 from evserve.aio import NoAsyncioLoop, TaskService, as_deferred, reactor_loop
 from evserve.testing import MemoryHost
-
-
-try:
-    import uvloop
-except ImportError:  # PyPy
-    uvloop = None
-
-
-class LoopTestCase(SynchronousTestCase):
-    """The loop belongs to the installed reactor; it has nothing to complain of."""
-
-    def setUp(self):
-        gc.freeze()  # so that the garbage of this test is soon collected
-        self.addCleanup(gc.unfreeze)
-        self.loop = self.new_loop()
-        self.addCleanup(self.loop.close)
-        self.problems = []
-        self.loop.set_exception_handler(lambda _, context: self.problems.append(context))
-        self.reactor = SimpleNamespace(_asyncioEventloop=self.loop)
-        self.install(self.reactor)
-        self.addCleanup(self.assert_no_problems)
-
-    def assert_no_problems(self):
-        gc.collect()  # what was not looked at is logged
-        self.assertEqual(self.problems, [])
-        self.assertEqual(self.flushLoggedErrors(), [])
-
-    def new_loop(self):
-        return asyncio.new_event_loop()
-
-    def install(self, reactor):
-        patcher = patch.dict(sys.modules, {"twisted.internet.reactor": reactor})
-        patcher.start()
-        self.addCleanup(patcher.stop)
-
-    def run_in_task(self, coroutine):
-        """Run a coroutine to its end; return its result."""
-        return self.loop.run_until_complete(coroutine)
-
-
-async def turns(count=3):
-    """Let the loop run what it has to."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+from tests.loop_case import LoopTestCase, new_uvloop, turns
 
 
 async def alone(deferred):
@@ -489,9 +444,7 @@ class UvloopAwaitTests(AwaitTests):
     """The same on the loop of the default reactor."""
 
     def new_loop(self):
-        if uvloop is None:
-            raise SkipTest("uvloop is not installed")
-        return uvloop.new_event_loop()
+        return new_uvloop()
 
 
 class AsDeferredTests(LoopTestCase):
