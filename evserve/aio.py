@@ -28,6 +28,8 @@ from evserve.interfaces import IHost
 from evserve.plugin import one_line
 
 
+__all__ = ["NoAsyncioLoop", "TaskService", "as_deferred", "reactor_loop"]
+
 T = TypeVar("T")
 
 _log = Logger()
