@@ -90,6 +90,10 @@ async def in_twisted(deferred):
     return await Deferred.fromCoroutine(alone(deferred))
 
 
+async def in_as_deferred(deferred):
+    return await as_deferred(alone(deferred))
+
+
 async def in_turns(deferred):
     """Await it after asyncio, and asyncio after it."""
     await asyncio.sleep(0)
@@ -109,6 +113,7 @@ WAYS = (
     in_anyio,
     in_list,
     in_twisted,
+    in_as_deferred,
     in_turns,
 )
 
