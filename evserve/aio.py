@@ -136,10 +136,12 @@ class _TaskDeferred(Deferred[Any]):
 
 
 async def _outcome(awaitable: Awaitable[T]) -> T | Failure:
-    """Return the result, or a Failure with what would end the loop if a task raised it."""
+    """Return the result, or a Failure: if the task raised SystemExit, that would end the loop."""
     try:
         return await awaitable
-    except (SystemExit, KeyboardInterrupt):
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
         return Failure()
 
 

@@ -484,6 +484,22 @@ class AsDeferredTests(LoopTestCase):
         self.run_in_task(fired())
         return results[0]
 
+    def test_nothing_is_kept_of_a_coroutine_that_failed(self):
+        alive = WeakSet()
+
+        class Local:
+            """A value in a frame of the traceback."""
+
+        async def main():
+            alive.add(local := Local())
+            await asyncio.sleep(0)
+            raise LookupError(local)
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.assertIsInstance(self.outcome(as_deferred(main())).value, LookupError)
+        self.assertEqual(len(alive), 0)
+
     def test_what_would_end_the_loop_is_a_failure(self):
         for kind in (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
 
