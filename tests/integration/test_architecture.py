@@ -109,8 +109,8 @@ class WayTests(TestCase):
         plugins.joinpath("way_plugin.py").write_text(HANDLER_PLUGIN)
         self.folder.joinpath("way.py").write_text(HANDLER)
 
-    def start(self, *words):
-        command = (TWISTD, "--reactor=epoll", "-n", "evserve", *words)
+    def start(self, *words, reactor="epoll"):
+        command = (TWISTD, f"--reactor={reactor}", "-n", "evserve", *words)
         return run_python(self, *command, folder=self.folder)
 
     async def connect(self, address):
@@ -189,7 +189,8 @@ class WayTests(TestCase):
 
     async def test_a_handlers_event(self):
         address = await address_of(self.start("queue", "--port", "0"), "queue")
-        child = self.start("work", "--queue", f"beanstalk://{address}", "--concurrency", "1")
+        words = ("work", "--queue", f"beanstalk://{address}", "--concurrency", "1")
+        child = self.start(*words, reactor="asyncio")
         await child.until(lambda: b" serves " in child.err)
         client = await self.connect(address)
         await client.ask(b"use way\r\n")
