@@ -78,7 +78,7 @@ def chaos(session: nox.Session) -> None:
 def asyncio(session: nox.Session) -> None:
     """Some servers on Twisted's asyncio reactor, and the tests of reactors, under trial."""
     session.install("-e", ".[dev]")
-    servers = ("default_reactor", "reactor", "echo", "server", "queue_server")
+    servers = ("default_reactor", "reactor", "echo", "server", "queue_server", "asyncio_libraries")
     session.run(
         *("trial", "--reactor=uvloop", "-j", "2"),
         *("--temp-directory", str(Path(session.create_tmp(), "trial"))),
