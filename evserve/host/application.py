@@ -29,7 +29,7 @@ from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.endpoints import endpoint_strings
 from evserve.host.hosted import HostedService
 from evserve.host.listener import ListenerService, SharedSocketReactor
-from evserve.host.logs import LogFile, logs_to_terminal, make_observer, open_log_file
+from evserve.host.logs import LogFile, logs_to_terminal, make_observer, open_log_file, take_records
 from evserve.host.metrics import Metrics, ProcessMetrics
 from evserve.host.options import LOOPBACK, Limits
 from evserve.host.process import USER_ERRORS, explain
@@ -102,6 +102,7 @@ class RootService(MultiService):
         MultiService.setServiceParent(self, parent)
         self._signals.install()
         self._log_file = open_log_file(self._twistd)
+        take_records()
         observer = make_observer(self._twistd, self._log_format, self._log_file)
         if observer is not None:
             parent.setComponent(ILogObserver, observer)

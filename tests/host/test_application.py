@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -96,6 +97,7 @@ class Case(SynchronousTestCase):
         self.statuses = []
         self.patch(process, "exit_with", self.statuses.append)
         self.patch(process, "raise_file_limit", lambda: 1024)
+        self.patch(logging, "lastResort", None)
         self.patch(SignalHandlers, "install", lambda _: None)  # the test runner's stay
         self.root = RootService(self.reactor, self.twistd, "text", 10.0)
         self.happened = []
