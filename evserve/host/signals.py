@@ -36,6 +36,10 @@ def hold_signals() -> None:
     SIGHUP and SIGUSR1 wait for `SignalHandlers`. A signal that is ignored (`nohup`) or handled
     already stays so. A handler in Python, even an empty one, is not inherited by child processes.
     """
+    # At exit the interpreter restores the default handlers; a signal then would change the exit
+    # status of a process that has stopped cleanly. The first exit hook is the last to be called:
+    # one that hangs can be ended by a signal.
+    atexit.register(_ignore_all)
     for numbers, handler in ((_HELD, _hold), (_FREE, _do_nothing)):
         for each in numbers:
             if signal.getsignal(each) == signal.SIG_DFL:
@@ -58,6 +62,11 @@ def _hold(number: int, frame: object) -> None:
 
 def _do_nothing(*_: object) -> None:
     pass
+
+
+def _ignore_all() -> None:
+    for each in (*_STOP, *_HELD, *_FREE):
+        signal.signal(each, signal.SIG_IGN)
 
 
 class Terminal:
@@ -117,9 +126,9 @@ class SignalHandlers:
         # `reactor.run` would install its own handler of SIGTERM, by which the process is drained
         # but then dies of the signal instead of exiting with 0.
         self.reactor.sigTerm = self._handle
-        # At exit the interpreter restores the default handlers; a signal then would change the
-        # exit status of a process that has stopped cleanly.
-        atexit.register(self._ignore_all)
+        # uvloop never lets go of the reactor, nor that of these handlers. So that the services can
+        # be collected, the handlers let go of them.
+        atexit.register(setattr, self, "act", _do_nothing)
         while _early:
             signal.raise_signal(_early.pop(0))  # to the handler that it has now
 
@@ -128,13 +137,6 @@ class SignalHandlers:
         self.reactor.callFromThread(self.act, signal.Signals(number).name)
         if self.interrupts and number in _STOP:
             raise KeyboardInterrupt(number)
-
-    def _ignore_all(self) -> None:
-        for each in (*_STOP, *_HELD, *_FREE):
-            signal.signal(each, signal.SIG_IGN)
-        # uvloop never lets go of the reactor, nor that of these handlers. So that the services can
-        # be collected, the handlers let go of them.
-        self.act = _do_nothing
 
 
 def hangs_up() -> bool:

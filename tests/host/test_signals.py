@@ -4,6 +4,7 @@ import atexit
 import os
 import pty
 import signal
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock
@@ -20,7 +21,7 @@ class Case(SynchronousTestCase):
         self.patch(signal, "getsignal", lambda each: self.handlers.get(each, signal.SIG_DFL))
         self.patch(signal, "raise_signal", self.send)
         self.hooks = []
-        self.patch(atexit, "register", self.hooks.append)
+        self.patch(atexit, "register", lambda *hook: self.hooks.append(partial(*hook)))
 
     def send(self, number):
         self.handlers[number](number, None)
