@@ -17,7 +17,7 @@ it = ServicePlugin("left", "left_module", "Leaves something.", listens=False)
 """
 # What each function of this module leaves behind goes on until standard input has a byte.
 MODULE = """
-import asyncio, atexit, logging, os, sys
+import asyncio, atexit, logging, os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from twisted.application.service import Service
@@ -117,6 +117,12 @@ def system_exit():
 
 def loop_stop():
     host.reactor._asyncioEventloop.stop()
+
+def signal_handler():
+    loop = host.reactor._asyncioEventloop
+    loop.add_signal_handler(signal.SIGTERM, os.write, 2, b"taken\\n")
+    loop.add_signal_handler(signal.SIGINT, os.write, 2, b"taken\\n")
+    loop.remove_signal_handler(signal.SIGINT)
 
 def unobserved():
     async def main():
@@ -254,6 +260,18 @@ class LoopTests(Case):
             self.assertIn("the reactor has ended without a stop", server.err.decode())
 
         await self.check_rows([("system_exit",), ("loop_stop",)], check)
+
+    async def test_a_library_that_handles_a_signal_does_not_take_it(self):
+        async def check(reactor, name):
+            server = await self.serving("signal_handler", reactor=reactor)
+            self.assertEqual(await server.stop(name), 0)
+            self.assertIn(f"SIG{name}: stopping", self.lines(server))
+            self.assertEqual(b"taken" in server.err, name == "TERM")
+
+        reactors = ("uvloop", "asyncio")
+        await self.check_rows(
+            [(each, name) for each in reactors for name in ("TERM", "INT")], check
+        )
 
     async def test_what_asyncio_and_libraries_log_is_in_the_log(self):
         async def check(reactor):
