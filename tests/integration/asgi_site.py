@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from anyio import from_thread, to_thread
+
 
 BIG = 30_000_000  # bytes: more than the kernel buffers
 
@@ -131,6 +133,22 @@ async def put(scope, receive, send):
     await answer(send, str(number).encode())
 
 
+async def late(scope, receive, send):
+    tell("waiting")
+    await condition("go")
+    await put(scope, receive, send)
+
+
+async def threaded(scope, receive, send):
+    """Put from a thread, as an endpoint of Starlette's that is no coroutine function."""
+    queue = scope["state"]["queue"]
+
+    def endpoint():
+        return from_thread.run(queue.put, "image.uploaded", b"cat.png")
+
+    await answer(send, str(await to_thread.run_sync(endpoint)).encode())
+
+
 async def fail(scope, receive, send):
     raise LookupError("of the test")
 
@@ -139,6 +157,6 @@ PATHS = {
     f"/{each.__name__}": each
     for each in (
         *(hello, pid, show, wait, stream, forever, leave, background, big, kinds, upload, put),
-        fail,
+        *(late, threaded, fail),
     )
 }

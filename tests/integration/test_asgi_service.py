@@ -416,6 +416,36 @@ class ListeningTests(Case):
         await self.check_end(server)
 
 
+class QueueTests(Case):
+    """The application puts events into a queue of the same process or of another."""
+
+    async def test_of_another_process(self):
+        queue = self.evserve("queue", "--listen", LOOPBACK)
+        url = f"beanstalk://{await address_of(queue, 'queue')}"
+        server, endpoint = await self.serving(f'queue = "{url}"')
+        for path, number in (("/put", b"1"), ("/threaded", b"2")):
+            self.assertEqual((await self.get(endpoint, path))[1], number, server.err)
+        await self.check_end(server)
+
+    async def test_beside_its_handlers(self):
+        self.write("twisted/plugins/thumbs_plugin.py", PLUGIN)
+        self.write("thumbs.py", HANDLER)
+        url = f"beanstalk+unix:///{self.folder}/queue.sock"
+        server, endpoint = await self.serving(
+            f'queue = "{url}"\n[services.work]\nqueue = "{url}"\n'
+            '[services.queue]\nlisten = "unix:queue.sock"',
+        )
+        for path in ("/put", "/threaded"):
+            self.assertTrue((await self.get(endpoint, path))[1].isdigit(), server.err)
+        await server.until(lambda: server.err.count(b"made a thumbnail of cat.png") == 2)
+        client = await self.ask(endpoint, "/late")
+        await server.until(lambda: b"waiting" in server.err)
+        ended = await self.stopping(server)
+        self.write("go", "")
+        self.assertIn(b" 200 OK", await client.closed)
+        self.assertEqual(await ended, 0, server.err)
+
+
 class DrainTests(Case):
     async def test_what_is_in_flight_is_finished(self):
         server, endpoint = await self.serving(host=("--drain", "100"))
@@ -534,6 +564,16 @@ UPGRADE = (
     b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\n%s\r\n"
 )
+
+
+PLUGIN = """
+from evserve.plugin import Handler
+handler = Handler("image.uploaded", "thumbs.make")
+"""
+HANDLER = """
+async def make(event):
+    print("made a thumbnail of", event.body.decode())
+"""
 
 
 class Producer:

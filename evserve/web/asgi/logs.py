@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from evserve.plugin import printable
-from evserve.web.access_log import DELAY, MOST_WAITING, Row, publish_lines
+from evserve.web.log_lines import DELAY, MOST_WAITING, Row, publish_lines
 
 
 _log = Logger()
