@@ -37,7 +37,7 @@ from evserve.host.options import LOOPBACK, Limits
 from evserve.host.process import USER_ERRORS, explain
 from evserve.host.signals import SignalHandlers, Terminal, hangs_up
 from evserve.host.systemd import notifier_from_environment
-from evserve.interfaces import IAbortable, IHost
+from evserve.interfaces import IAbortable, IHost, IStopsLast
 from evserve.plugin import ServiceMakerPlugin
 
 
@@ -95,6 +95,7 @@ class RootService(MultiService):
         in_foreground = twistd.get("nodaemon", True)
         self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
+        self._to_stop: list[IService] = []  # when the others have stopped
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
@@ -295,12 +296,9 @@ class RootService(MultiService):
     async def _stop_all(self, deadline: IDelayedCall) -> None:
         """Stop the services, what they have left in asyncio's loop, and the admin service."""
         children = [each for each in reversed(self._started_children) if each is not self.admin]
-        stopping = [maybeDeferred(child.stopService) for child in children]
-        results = await DeferredList(stopping, consumeErrors=True)
-        for child, (succeeded, result) in zip(children, results, strict=True):
-            if not succeeded:
-                process.exit_with(1)
-                self._log.failure("{name}: failed to stop", result, name=child.name)
+        self._to_stop = [each for each in children if IStopsLast.providedBy(each)]
+        await self._stop_children([each for each in children if each not in self._to_stop])
+        await self._stop_last()
         loop = reactor_loop(self.reactor)
         if loop is not None:
             self._in_asyncio = True
@@ -309,6 +307,20 @@ class RootService(MultiService):
         if deadline.active():
             deadline.cancel()
         self._stop_admin()
+
+    async def _stop_last(self) -> None:
+        """Stop the services that the others may have needed."""
+        children, self._to_stop = self._to_stop, []
+        await self._stop_children(children)
+
+    async def _stop_children(self, children: list[IService]) -> None:
+        """Stop services; log those that fail to."""
+        stopping = [maybeDeferred(child.stopService) for child in children]
+        results = await DeferredList(stopping, consumeErrors=True)
+        for child, (succeeded, result) in zip(children, results, strict=True):
+            if not succeeded:
+                process.exit_with(1)
+                self._log.failure("{name}: failed to stop", result, name=child.name)
 
     def _abort(self, why: str) -> None:
         """Abort open connections; services that have not stopped after GRACE are abandoned."""
@@ -321,6 +333,7 @@ class RootService(MultiService):
         if count or not given_up:
             given_up.insert(0, f"{count} connections")
         self._log.warn("{why}: aborted {what}", why=why, what=", ".join(given_up))
+        Deferred.fromCoroutine(self._stop_last())
         self.reactor.callLater(GRACE, self._stop_admin)
 
     def _abort_work(self, service: IService) -> str:
