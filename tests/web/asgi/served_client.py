@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 import pytest
 import starlette.testclient
 from attrs import define, field
-from servers import TIMEOUT, UvicornServers
+from servers import TIMEOUT, EvserveServers, UvicornServers
 from starlette.testclient import TestClient, WebSocketDenialResponse, httpx
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -113,7 +113,7 @@ class Call:
         if self.started and not self.ended.wait(TIMEOUT):
             raise AssertionError("the application has not returned")
         if self.error is not None:
-            SERVERS.renew_pool()  # the server closes the connection, a little later
+            SHARED.renew_pool()  # the server closes the connection, a little later
             if self.client.raises:
                 raise self.error
 
@@ -142,13 +142,13 @@ class Lifespan:
             raise
 
 
-class Servers:
+class Shared:
     """What the clients of a run share: the servers' thread, a connection pool, one server."""
 
-    def open(self, implementation):
-        self.implementation = implementation
+    def open(self, servers):
+        self.servers = servers
         self.pool = httpx.HTTPTransport()
-        self.shared = implementation.start(serve, lifespan=False)
+        self.server = servers.start(serve, lifespan=False)
 
     def renew_pool(self):
         self.pool.close()
@@ -156,11 +156,11 @@ class Servers:
 
     def close(self):
         self.pool.close()
-        self.implementation.stop(self.shared)
-        self.implementation.close()
+        self.servers.stop(self.server)
+        self.servers.close()
 
 
-SERVERS = Servers()
+SHARED = Shared()
 
 
 class Upgrade(Exception):
@@ -194,7 +194,7 @@ class SocketTransport(httpx.BaseTransport):
             extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)},
         )
         try:
-            response = SERVERS.pool.handle_request(passed)
+            response = SHARED.pool.handle_request(passed)
         except httpx.TransportError:
             call.finish()
             raise
@@ -331,21 +331,20 @@ class ServedClient(TestClient):
         super().__init__(app, base_url, cookies=cookies, headers=headers,
             follow_redirects=follow_redirects)  # fmt: skip
         self.raises, self.root_path, self.address = raise_server_exceptions, root_path, client
-        self.server = SERVERS.shared
+        self.server = SHARED.server
         self._transport = SocketTransport(self)
 
     def __enter__(self):
         self.lifespan_of_app = Lifespan(self)
-        server = SERVERS.implementation.start(self.lifespan_of_app, lifespan=True)
+        server = SHARED.servers.start(self.lifespan_of_app, lifespan=True)
         if server.port is None:
-            SERVERS.implementation.stop(server)
             raise self.lifespan_of_app.error
         self.server = server
         return self
 
     def __exit__(self, *exception):
-        server, self.server = self.server, SERVERS.shared
-        SERVERS.implementation.stop(server)
+        server, self.server = self.server, SHARED.server
+        SHARED.servers.stop(server)
         if self.lifespan_of_app.error is not None:
             raise self.lifespan_of_app.error
 
@@ -378,8 +377,9 @@ def pytest_ignore_collect(collection_path):
 
 
 def pytest_sessionstart(session):
-    SERVERS.open(UvicornServers())
+    kinds = {"evserve": EvserveServers, "uvicorn": UvicornServers}
+    SHARED.open(kinds[session.config.getoption("--server")]())
 
 
 def pytest_sessionfinish(session):
-    SERVERS.close()
+    SHARED.close()
