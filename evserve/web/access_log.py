@@ -138,7 +138,7 @@ class AccessLog:
             if publisher is None:
                 _write(self._file, [line for _, line in rows])
             else:
-                _publish(self._file, publisher, rows)
+                publish_lines(self._file.log, self._file.level, rows)
         except Exception:
             _log.failure("access log: {count} lines were not written", count=len(rows))
 
@@ -186,16 +186,18 @@ def _write(file: Any, lines: list[str], before: str = "", after: str = "\n") -> 
             file.write(f"{before}{line}{after}")
 
 
-def _publish(file: LoggingFile, publisher: LogPublisher, rows: list[Row]) -> None:
-    """Have observers see the events that `file` would have made of lines.
+def publish_lines(logger: Any, level: Any, rows: list[Row]) -> None:
+    """Have observers see the events that a LoggingFile would have made of lines.
 
     An observer that can print them alike with less effort has a method `observe_lines(event,
     rows)`: the event has all but `log_time` and `log_io`, which is its text; these are the rows.
+
+    logger: one whose observer is a LogPublisher.
     """
-    logger: Any = file.log
+    publisher = logger.observer
     event = {
         "log_logger": logger,
-        "log_level": file.level,
+        "log_level": level,
         "log_namespace": logger.namespace,
         "log_source": logger.source,
         "log_format": "{log_io}",
