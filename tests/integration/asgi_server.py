@@ -41,7 +41,9 @@ class AsgiServer:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)  # atexit comes after threads
+        self._reader = threading.Thread(
+            target=self._read, daemon=True
+        )  # atexit comes after threads
         self._reader.start()
         self.until(SERVES.pattern)
         self.port = int(next(filter(None, self.until(LISTENING.pattern).groups())))

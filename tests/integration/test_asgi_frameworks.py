@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from unittest import skipUnless
 from pathlib import Path
+from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.sync.client import connect

@@ -2,8 +2,6 @@
 
 import json
 
-from common import say
-
 
 BODY = b"x" * 10
 SIZED = [(b"content-length", b"10")]
@@ -23,7 +21,10 @@ ANSWERS = {
     "/in-pieces": [start(headers=SIZED), body(b"x" * 4, more=True), body(b"x" * 6)],
     "/chunked": [start(), body(b"a", more=True), body(b"", more=True), body(b"bc")],
     "/chunked-and-empty": [start(), body()],
-    "/capitals": [start(headers=[(b"X-Capitals", b"Yes"), (b"CONTENT-LENGTH", b"10")]), body(BODY)],
+    "/capitals": [
+        start(headers=[(b"X-Capitals", b"Yes"), (b"CONTENT-LENGTH", b"10")]),
+        body(BODY),
+    ],
     "/twice": [start(headers=[*SIZED, (b"x-a", b"1"), (b"x-a", b"2")]), body(BODY)],
     "/date": [start(headers=[*SIZED, (b"date", b"now")]), body(BODY)],
     "/8-bit": [start(headers=[*SIZED, (b"x-a", b"\xe9\xff")]), body(BODY)],
@@ -78,7 +79,6 @@ async def told(scope, receive):
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            say("the client has gone")
             return []
         data += message.get("body", b"")
         more = message.get("more_body", False)

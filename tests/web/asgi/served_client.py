@@ -8,19 +8,17 @@ names those that cannot.
 
 import itertools
 import json
-import math
 import socket
 import threading
 from contextlib import ExitStack
 from urllib.parse import urljoin
 
-import pytest
 import starlette.testclient
 from attrs import define, field
 from servers import TIMEOUT, EvserveServers, UvicornServers
 from starlette.testclient import TestClient, WebSocketDenialResponse, httpx
 from starlette.websockets import WebSocketDisconnect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 
@@ -163,7 +161,7 @@ class Shared:
 SHARED = Shared()
 
 
-class Upgrade(Exception):
+class UpgradeError(Exception):
     """A request for a websocket, with all that the client adds to a request."""
 
 
@@ -183,7 +181,7 @@ class SocketTransport(httpx.BaseTransport):
 
     def handle_request(self, request):
         if request.url.scheme in ("ws", "wss"):
-            raise Upgrade(request)
+            raise UpgradeError(request)
         call = Call(self.client, request.url)
         url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self.client.server.port)
         passed = httpx.Request(
@@ -325,11 +323,16 @@ class SocketSession:
 class ServedClient(TestClient):
     """TestClient by its interface; what is below it is a socket."""
 
-    def __init__(self, app, base_url="http://testserver", raise_server_exceptions=True,
-        root_path="", backend="asyncio", backend_options=None, cookies=None, headers=None,
-        follow_redirects=True, client=("testclient", 50000)):  # fmt: skip
-        super().__init__(app, base_url, cookies=cookies, headers=headers,
-            follow_redirects=follow_redirects)  # fmt: skip
+    def __init__(
+        self,
+        app,
+        *urls,
+        raise_server_exceptions=True,
+        root_path="",
+        client=("testclient", 50000),
+        **others,
+    ):
+        super().__init__(app, *urls, **others)
         self.raises, self.root_path, self.address = raise_server_exceptions, root_path, client
         self.server = SHARED.server
         self._transport = SocketTransport(self)
@@ -351,7 +354,7 @@ class ServedClient(TestClient):
     def websocket_connect(self, url, subprotocols=None, **kwargs):
         try:
             self.request("GET", urljoin("ws://testserver", url), **kwargs)
-        except Upgrade as upgrade:
+        except UpgradeError as upgrade:
             return SocketSession(self, *upgrade.args, subprotocols)
 
 
@@ -367,7 +370,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         uses_client = "test_client_factory" in item.fixturenames
         on_asyncio = "[trio" not in item.name
-        (kept if uses_client and on_asyncio and item.originalname not in NOT_OVER_SOCKETS else left_out).append(item)
+        (
+            kept
+            if uses_client and on_asyncio and item.originalname not in NOT_OVER_SOCKETS
+            else left_out
+        ).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 

@@ -17,7 +17,7 @@ FLOOR = 480  # tests; of Starlette 1.0 to 1.10, 490 and more pass
 
 
 def unpack(sdist, folder):
-    """Put the tests and their settings into the folder; the package itself is the installed one."""
+    """Put the tests and their settings into the folder; the package is the installed one."""
     with tarfile.open(sdist) as archive:
         for member in archive.getmembers():
             member.name = member.name.partition("/")[2]
@@ -37,7 +37,9 @@ def passing(folder, server):
         check=False,
     )  # fmt: skip
     cases = ET.parse(result).iter("testcase")
-    return {f"{case.get('classname')} {case.get('name')}" for case in cases if not case.findall("*")}
+    return {
+        f"{case.get('classname')} {case.get('name')}" for case in cases if not case.findall("*")
+    }
 
 
 def main(sdist):
