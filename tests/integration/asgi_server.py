@@ -58,7 +58,7 @@ class AsgiServer:
             self._more.notify_all()
 
     def until(self, pattern, after=0):
-        """Return the match as soon as standard error has it behind its first `after` characters."""
+        """Return a match in standard error, behind its first `after` characters."""
 
         def found():
             match = re.compile(pattern).search(self.err, after)

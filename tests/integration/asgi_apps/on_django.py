@@ -52,7 +52,7 @@ async def hold(request):
 
 
 async def put(request):
-    await request.scope["state"]["queue"].put("from.django", b"body")
+    await request.scope["state"]["queue"].put("from.application", b"body")
     return HttpResponse("put")
 
 

@@ -73,7 +73,7 @@ async def hold(request: Request):
 
 @app.get("/put", response_class=PlainTextResponse)
 async def put(request: Request):
-    await request.state.queue.put("from.fastapi", b"body")
+    await request.state.queue.put("from.application", b"body")
     return "put"
 
 

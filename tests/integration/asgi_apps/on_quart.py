@@ -78,7 +78,7 @@ async def hold():
 
 @app.get("/put")
 async def put():
-    await request.scope["state"]["queue"].put("from.quart", b"body")
+    await request.scope["state"]["queue"].put("from.application", b"body")
     return "put"
 
 

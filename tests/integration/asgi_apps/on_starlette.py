@@ -57,7 +57,7 @@ async def hold(request):
 
 
 async def put(request):
-    await request.state.queue.put("from.starlette", b"body")
+    await request.state.queue.put("from.application", b"body")
     return PlainTextResponse("put")
 
 

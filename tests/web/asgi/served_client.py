@@ -366,17 +366,14 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    kept, left_out = [], []
-    for item in items:
-        uses_client = "test_client_factory" in item.fixturenames
-        on_asyncio = "[trio" not in item.name
-        (
-            kept
-            if uses_client and on_asyncio and item.originalname not in NOT_OVER_SOCKETS
-            else left_out
-        ).append(item)
-    config.hook.pytest_deselected(items=left_out)
+    kept = [each for each in items if runs_over_sockets(each)]
+    config.hook.pytest_deselected(items=[each for each in items if each not in kept])
     items[:] = kept
+
+
+def runs_over_sockets(item):
+    uses_client = "test_client_factory" in item.fixturenames
+    return uses_client and "[trio" not in item.name and item.originalname not in NOT_OVER_SOCKETS
 
 
 def pytest_ignore_collect(collection_path):
