@@ -442,7 +442,7 @@ class QueueTests(Case):
         await server.until(lambda: b"waiting" in server.err)
         ended = await self.stopping(server)
         self.write("go", "")
-        self.assertIn(b" 200 OK", await client.closed)
+        self.assertIn(b" 200 OK", await client.closed, server.err.decode())
         self.assertEqual(await ended, 0, server.err)
 
 
