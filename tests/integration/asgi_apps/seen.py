@@ -63,6 +63,9 @@ ANSWERS = {
 
 
 async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await websocket(scope, receive, send)
+        return
     assert scope["type"] == "http", scope["type"]
     messages = ANSWERS.get(scope["path"])
     if messages is None:
@@ -71,6 +74,44 @@ async def app(scope, receive, send):
         if isinstance(message, Exception):
             raise message
         await send(message)
+
+
+# What an application does with a websocket by its path, before it sends back what it gets.
+HANDSHAKES = {
+    "/accepts": [{"type": "websocket.accept"}],
+    "/accepts-with-headers": [
+        {"type": "websocket.accept", "subprotocol": "b", "headers": [(b"x-a", b"1")]}
+    ],
+    "/refuses": [{"type": "websocket.close", "code": 4000}],
+    "/answers": [
+        {"type": "websocket.http.response.start", "status": 404, "headers": SIZED},
+        {"type": "websocket.http.response.body", "body": BODY},
+    ],
+    "/fails": [LookupError()],
+    "/fails-later": [{"type": "websocket.accept"}, LookupError()],
+    "/closes": [
+        {"type": "websocket.accept"},
+        {"type": "websocket.send", "text": "bye"},
+        {"type": "websocket.close", "code": 4001, "reason": "enough"},
+    ],
+    "/nonsense": [{"type": "websocket.nonsense"}],
+    "/says-nothing": [],
+}
+
+
+async def websocket(scope, receive, send):
+    await receive()
+    for message in HANDSHAKES[scope["path"]]:
+        if isinstance(message, Exception):
+            raise message
+        await send(message)
+    if not scope["path"].startswith("/accepts"):
+        return
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({**message, "type": "websocket.send"})
+        if message.get("text") == "end":
+            await send({"type": "websocket.close"})
+            return
 
 
 async def told(scope, receive):
