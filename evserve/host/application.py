@@ -35,7 +35,7 @@ from evserve.host.options import LOOPBACK, Limits
 from evserve.host.process import USER_ERRORS, explain
 from evserve.host.signals import SignalHandlers, Terminal, hangs_up
 from evserve.host.systemd import notifier_from_environment
-from evserve.interfaces import IAbortable, IHost
+from evserve.interfaces import IAbortable, IHost, IStopsLast
 from evserve.plugin import ServiceMakerPlugin
 
 
@@ -91,6 +91,7 @@ class RootService(MultiService):
         in_foreground = twistd.get("nodaemon", True)
         self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
+        self._to_stop: list[IService] = []  # when the others have stopped
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
@@ -277,21 +278,37 @@ class RootService(MultiService):
             f"still draining after {self._drain:g} seconds",
         )
         children = [each for each in reversed(self._started_children) if each is not self.admin]
+        others = [each for each in children if not IStopsLast.providedBy(each)]
+        self._to_stop = [each for each in children if IStopsLast.providedBy(each)]
+
+        def all_stopped(_: None) -> None:
+            if deadline.active():
+                deadline.cancel()
+            self._stop_admin()
+
+        stopping = self._stop_children(others)
+        stopping.addCallback(lambda _: self._stop_last())
+        stopping.addCallback(all_stopped)
+        return stopped
+
+    def _stop_last(self) -> Deferred[None]:
+        """Stop the services that the others may have needed."""
+        children, self._to_stop = self._to_stop, []
+        return self._stop_children(children)
+
+    def _stop_children(self, children: list[IService]) -> Deferred[None]:
+        """Stop services; log those that fail to."""
         stopping = DeferredList(
             [maybeDeferred(child.stopService) for child in children], consumeErrors=True
         )
 
         def children_stopped(results: list[tuple[bool, Any]]) -> None:
-            if deadline.active():
-                deadline.cancel()
             for child, (succeeded, result) in zip(children, results, strict=True):
                 if not succeeded:
                     process.exit_with(1)
                     self._log.failure("{name}: failed to stop", result, name=child.name)
-            self._stop_admin()
 
-        stopping.addCallback(children_stopped)
-        return stopped
+        return stopping.addCallback(children_stopped)
 
     def _abort(self, why: str) -> None:
         """Abort open connections; services that have not stopped after GRACE are abandoned."""
@@ -301,6 +318,7 @@ class RootService(MultiService):
         if count or not given_up:
             given_up.insert(0, f"{count} connections")
         self._log.warn("{why}: aborted {what}", why=why, what=", ".join(given_up))
+        self._stop_last()
         self.reactor.callLater(GRACE, self._stop_admin)
 
     def _abort_work(self, service: IService) -> str:

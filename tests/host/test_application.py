@@ -16,6 +16,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides
 
 from evserve.host import process
 from evserve.host.application import (
@@ -31,7 +32,7 @@ from evserve.host.config import ServiceConfig
 from evserve.host.options import Limits, with_listening_options
 from evserve.host.signals import SignalHandlers
 from evserve.host.systemd import Notifier
-from evserve.interfaces import LoadedService
+from evserve.interfaces import IStopsLast, LoadedService
 
 
 FOREGROUND = {"nodaemon": 1}
@@ -247,6 +248,32 @@ class StopTests(Case):
         work.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
+
+    def test_what_other_services_need_stops_when_they_have_stopped(self):
+        work = Deferred()
+        self.add("work", stopped=work)
+        alsoProvides(self.add("queue"), IStopsLast)
+        self.start()
+        del self.happened[:]
+        stopped = self.root.stopService()
+        self.assertEqual(self.happened, ["stop work"])
+        work.callback(None)
+        self.assertEqual(self.happened, ["stop work", "stop queue"])
+        self.successResultOf(stopped)
+
+    def test_what_other_services_need_stops_when_the_time_is_over(self):
+        work = Deferred()
+        self.add("work", stopped=work)
+        alsoProvides(self.add("queue"), IStopsLast)
+        self.start()
+        del self.happened[:]
+        stopped = self.root.stopService()
+        self.reactor.advance(10)
+        self.assertEqual(self.happened, ["stop work", "stop queue"])
+        work.callback(None)
+        self.assertEqual(self.happened, ["stop work", "stop queue"])
+        self.successResultOf(stopped)
+        self.reactor.advance(GRACE)
 
     def test_a_service_that_does_not_stop_is_status_1_and_delays_no_other(self):
         self.add("a")

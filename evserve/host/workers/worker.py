@@ -160,3 +160,8 @@ class WorkerLogObserver:
         elif str(event.get("log_namespace")).startswith("evserve.host."):
             return
         self.inner(event)
+
+    @property
+    def observe_lines(self) -> Any:
+        """What the inner observer has to print an access log: its lines are information."""
+        return getattr(self.inner, "observe_lines", None)

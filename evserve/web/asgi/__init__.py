@@ -3,6 +3,7 @@
     service      Options, makeService, and the service: start, Date, drain, end
     application  finds the application that the user named
     lifespan     tells the application of the start and the end
+    server       what connections share: uvicorn's configuration, state and metrics
     connection   Twisted's transport as uvicorn's protocols want one
     protocols    uvicorn's HTTP protocol, with limits to the head of a request
     logs         uvicorn's log lines, and the access log, in evserve's log

@@ -5,7 +5,7 @@ uvicorn's protocols need little of a transport, so one object is both. Bytes go 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -14,6 +14,10 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from evserve.interfaces import IBusy, IDrainable
+
+
+HEAD_TIME: Final = 60
+"""Seconds, about, in which the head of a request must arrive."""
 
 
 class ConnectionFactory(Factory):
@@ -26,7 +30,8 @@ class ConnectionFactory(Factory):
 
     def __init__(self, make_protocol: Callable[[], Any]) -> None:
         self.make_protocol = make_protocol
-        self.held: set[Connection] | None = set()  # None: the application has started
+        self.is_serving = False
+        self.silent: set[Connection] = set()  # those of which uvicorn knows nothing yet
 
     @override
     def buildProtocol(self, addr: Any) -> "Connection":
@@ -34,23 +39,34 @@ class ConnectionFactory(Factory):
 
     def serve(self) -> None:
         """Serve the connections that were accepted, and those to come."""
-        held, self.held = self.held or set(), None
-        for connection in held:
-            connection.begin()
-            connection.resume_reading()
+        self.is_serving = True
+        for connection in tuple(self.silent):
+            connection.start()
+
+    def second_passed(self) -> None:
+        """Close connections that have sent nothing for long; called once a second."""
+        for connection in tuple(self.silent) if self.is_serving else ():
+            connection.seconds_silent += 1
+            if connection.seconds_silent > HEAD_TIME:
+                connection.close()
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IDrainable, IBusy)
 class Connection(Protocol):
-    """One connection of a client; uvicorn upgrades it to a websocket by `set_protocol`."""
+    """One connection of a client; uvicorn upgrades it to a websocket by `set_protocol`.
+
+    uvicorn's protocol is made when the first bytes are there: before that, a proxy (haproxy) has
+    not said who the client is.
+    """
 
     transport: Any
 
     def __init__(self, factory: ConnectionFactory) -> None:
         self._factory = factory
-        self._protocol: Any = None  # uvicorn's; None while the connection is held, and at the end
-        self._early: list[bytes] = []  # what came while it was held
+        self._protocol: Any = None  # uvicorn's; None at first and in the end
+        self._early: list[bytes] = []  # what came before the application had started
         self._closing = False
+        self.seconds_silent = 0
 
     # To Twisted's transport
 
@@ -58,25 +74,28 @@ class Connection(Protocol):
     def connectionMade(self) -> None:
         self._write = self.transport.write
         self.transport.registerProducer(self, True)
-        if self._factory.held is None:
-            self.begin()
-        else:
-            self._factory.held.add(self)
+        self._factory.silent.add(self)
+        if not self._factory.is_serving:
             self.transport.pauseProducing()
-
-    def begin(self) -> None:
-        """Give the connection to a protocol of uvicorn's."""
-        protocol = self._protocol = self._factory.make_protocol()
-        self.dataReceived = protocol.data_received  # type: ignore[method-assign]  # see above
-        protocol.connection_made(self)
-        early, self._early = self._early, []
-        for data in early:
-            self.dataReceived(data)
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        # Only while it is held: a layer such as TLS may deliver although the transport is paused.
-        self._early.append(data)
+        # Only the first bytes come here.
+        if not self._factory.is_serving:  # a layer such as TLS delivers although it is paused
+            self._early.append(data)
+            return
+        self._factory.silent.discard(self)
+        protocol = self._protocol = self._factory.make_protocol()
+        self.dataReceived = protocol.data_received  # type: ignore[method-assign]  # see above
+        protocol.connection_made(self)
+        protocol.data_received(data)
+
+    def start(self) -> None:
+        """Read the connection: the application has started."""
+        early, self._early = self._early, []
+        if early:
+            self.dataReceived(b"".join(early))
+        self.resume_reading()
 
     def readConnectionLost(self) -> None:
         self.close()  # a client that closes its half has gone, as under uvicorn
@@ -90,8 +109,7 @@ class Connection(Protocol):
         self._end()
         if protocol is not None:
             protocol.connection_lost(None)  # with an exception, it would leave its timers running
-        elif self._factory.held is not None:
-            self._factory.held.discard(self)
+        self._factory.silent.discard(self)
 
     def pauseProducing(self) -> None:
         if self._protocol is not None:
@@ -113,10 +131,10 @@ class Connection(Protocol):
             self._protocol.shutdown()
 
     def busy(self) -> bool:
-        # A websocket is kept open by its pings.
-        cycle = getattr(self._protocol, "cycle", None)
-        held = self._protocol is None
-        return held or (cycle is not None and not cycle.response_complete)
+        if not self._factory.is_serving:
+            return True
+        # A websocket has no such attribute: its pings keep it open.
+        return getattr(self._protocol, "is_answering", False)
 
     # To uvicorn's protocol: what it uses of asyncio.Transport
 

@@ -1,25 +1,42 @@
 """uvicorn's lifespan, with what the host needs to know of it."""
 
 import asyncio
+from copy import copy
 from typing import Any
 
 from typing_extensions import override
+from uvicorn.config import Config
 from uvicorn.lifespan.off import LifespanOff
 from uvicorn.lifespan.on import LifespanOn
 
-from evserve.plugin import printable
+from evserve.plugin import one_line, printable
 
 
 class Lifespan(LifespanOn):  # type: ignore[misc]  # uvicorn is an extra
-    """Remembers why a start or an end failed, and can be cancelled."""
+    """Knows why a start or an end failed, and can be cancelled."""
 
-    problem = ""
-    _task: "asyncio.Task[Any] | None" = None
+    def __init__(self, config: Config) -> None:
+        self.problem = ""  # in one line
+        self._application = config.loaded_app
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+        observed = copy(config)
+        observed.loaded_app = self._call
+        super().__init__(observed)
 
-    @override
-    async def main(self) -> None:
+    async def _call(self, scope: Any, receive: Any, send: Any) -> None:
         self._task = asyncio.current_task()
-        await super().main()
+        try:
+            await self._application(scope, receive, send)
+        except BaseException as error:
+            self.problem = self.problem or one_line(error)
+            if not self._is_cancelled:
+                raise
+            self.problem = "it took too long"
+            if self.startup_event.is_set():
+                self.shutdown_failed = True
+            else:
+                self.startup_failed = True
 
     @override
     async def send(self, message: Any) -> None:
@@ -29,9 +46,11 @@ class Lifespan(LifespanOn):  # type: ignore[misc]  # uvicorn is an extra
             self.problem = printable(lines[-1].strip()) if lines else ""
         await super().send(message)
 
-    def cancel(self) -> bool:
-        """Give up a start or an end that is under way; return whether one was."""
-        return self._task is not None and self._task.cancel()
+    def cancel(self) -> None:
+        """Give up a start or an end that is under way."""
+        if self._task is not None:
+            self._is_cancelled = True
+            self._task.cancel()
 
 
 class NoLifespan(LifespanOff):  # type: ignore[misc]  # uvicorn is an extra
@@ -39,5 +58,5 @@ class NoLifespan(LifespanOff):  # type: ignore[misc]  # uvicorn is an extra
 
     problem = ""
 
-    def cancel(self) -> bool:
-        return False
+    def cancel(self) -> None:
+        """Do nothing: there is nothing that may take long."""

@@ -1,5 +1,6 @@
 """uvicorn's log in evserve's: its messages as they come, the access log many lines at a time."""
 
+import asyncio
 import logging
 from time import time
 from typing import Any
@@ -9,7 +10,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from evserve.plugin import printable
-from evserve.web.access_log import DELAY, MOST_WAITING, Row, publish_lines
+from evserve.web.log_lines import DELAY, MOST_WAITING, Row, publish_lines
 
 
 _log = Logger()
@@ -31,9 +32,17 @@ class UvicornHandler(logging.Handler):
         level = next(found, LogLevel.debug)
         event: dict[str, Any] = {"text": record.getMessage().rstrip()}
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            event["text"] += " (cancelled)"
+        elif error is not None:
             event["log_failure"] = Failure(error, type(error), error.__traceback__)
         _log.emit(level, "uvicorn: {text}", **event)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled from outside, as the last requests are."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _handler = UvicornHandler()

@@ -5,12 +5,11 @@ from typing import Any, Final
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from evserve.web.asgi.connection import HEAD_TIME
+
 
 MAX_HEAD: Final = 65536
 """Bytes of a request's line and headers, or of what else is not its body, when read in pieces."""
-
-HEAD_TIME: Final = 60
-"""Seconds, about, in which the head of a request must arrive."""
 
 
 class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an extra
@@ -40,6 +39,14 @@ class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an ex
     def on_body(self, body: bytes) -> None:
         self._outside_body = 0
         HttpToolsProtocol.on_body(self, body)
+
+    @override
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        websocket = self.transport.get_protocol()
+        if not websocket.handshake_initiated:  # the head is larger than `websockets` takes
+            self.transport.writelines(websocket.conn.data_to_send())
+            self.transport.close()
 
     @property
     def is_answering(self) -> bool:

@@ -86,7 +86,8 @@ class AsgiService(MultiService):
         self._factory = ConnectionFactory(server.make_protocol)
         self._starting: Deferred[None] = succeed(None)
         self._has_started = False
-        self._seconds = LoopingCall(server.second_passed)
+        self._is_ending = False
+        self._seconds = LoopingCall(self._second_passed)
         self._seconds.clock = host.reactor
         if queue is not None:
             server.lifespan.state["queue"] = queue
@@ -98,6 +99,10 @@ class AsgiService(MultiService):
         MultiService.startService(self)
         self._seconds.start(1)
         self._starting = as_deferred(self._start(), self._host.reactor)
+
+    def _second_passed(self) -> None:
+        self._server.second_passed()
+        self._factory.second_passed()
 
     async def _start(self) -> None:
         lifespan = self._server.lifespan
@@ -127,6 +132,7 @@ class AsgiService(MultiService):
 
     async def _end(self) -> None:
         lifespan = self._server.lifespan
+        self._is_ending = True
         await lifespan.shutdown()
         if lifespan.should_exit:
             self._host.fail(f"{self._name} failed to end{_because(lifespan.problem)}")
@@ -138,7 +144,8 @@ class AsgiService(MultiService):
         tasks = tuple(self._server.state.tasks)
         for task in tasks:
             task.cancel()
-        self._server.lifespan.cancel()
+        if not self._has_started or self._is_ending:
+            self._server.lifespan.cancel()
         return f"{len(tasks)} requests" if tasks else ""
 
 
