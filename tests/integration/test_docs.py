@@ -142,6 +142,10 @@ class PageTests(TestCase):
         """docs/handlers.md makes a handler in five minutes."""
         await self.follow("docs/handlers.md")
 
+    async def test_asgi_page(self):
+        """docs/asgi.md serves an application, beside the handlers of its events."""
+        await self.follow("docs/asgi.md")
+
     async def test_events_page(self):
         """docs/events.md looks into a queue and mends it."""
         await self.follow("docs/events.md")
