@@ -125,6 +125,8 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     def send_gathered(self) -> None:
         """Send what was gathered, with one system call for each stream."""
+        if not self._writes:
+            return
         writes, self._writes = self._writes, []
         self.gather = self._gather_first
         if len(dict(writes)) == len(writes):
