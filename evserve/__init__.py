@@ -18,9 +18,11 @@ The command, and its services, which do not import each other (but the lab uses 
     fetch       the fetch service and the Fetcher
     load, lab   the load generator; I/O models side by side
     reactor     the uvloop reactor
+    web         a fast channel for twisted.web; the asgi service
 
 What they share: events (queues of events for Python programs, and their engines), http (the HTTP
-client), backoff, endpoints, oneshot, progress and writing.
+client), aio (Deferreds and asyncio), trust (what may be imported), backoff, endpoints, oneshot,
+progress and writing.
 """
 
 __version__ = "0.1.0"

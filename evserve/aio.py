@@ -1,8 +1,8 @@
 """Deferreds and asyncio in one process: each can be awaited where the other is at home.
 
-`as_deferred` runs a coroutine in an `asyncio.Task`; `TaskService` runs one as long as a service
-runs. The reactor needs a loop of asyncio's: evserve's default has one, and `twistd
---reactor=asyncio`.
+`as_deferred` runs a coroutine in an `asyncio.Task`, `as_future` makes a future of a Deferred, and
+`TaskService` runs a coroutine as long as a service runs. The reactor needs a loop of asyncio's:
+evserve's default has one, and `twistd --reactor=asyncio`.
 
 Once this module is imported, `await deferred` works in every task of that loop, those of
 `asyncio.gather`, task groups and anyio included. Of what a coroutine yields, a task asks for four
@@ -28,7 +28,7 @@ from evserve.interfaces import IHost
 from evserve.plugin import one_line
 
 
-__all__ = ["NoAsyncioLoop", "TaskService", "as_deferred", "reactor_loop"]
+__all__ = ["NoAsyncioLoop", "TaskService", "as_deferred", "as_future", "reactor_loop"]
 
 T = TypeVar("T")
 
@@ -78,6 +78,20 @@ def as_deferred(awaitable: Awaitable[T], reactor: object = None) -> Deferred[T]:
             awaitable.close()
         raise NoAsyncioLoop("a coroutine", reactor)
     return _TaskDeferred(awaitable, loop)
+
+
+def as_future(deferred: Deferred[T], reactor: object = None) -> "asyncio.Future[T]":
+    """Return a future with the outcome of a Deferred, which it consumes.
+
+    `await deferred` needs none; `asyncio.wait`, `add_done_callback` and libraries that ask for a
+    future do. Cancelling the future cancels the Deferred. Raises NoAsyncioLoop.
+
+    reactor: by default the one that is installed.
+    """
+    loop = reactor_loop(reactor)
+    if loop is None:
+        raise NoAsyncioLoop("a future", reactor)
+    return deferred.asFuture(loop)
 
 
 class TaskService(Service):

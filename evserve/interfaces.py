@@ -3,7 +3,7 @@
 A service gets an IHost. A plugin file contains an IServicePlugin, an IHandlerPlugin or an
 ISchedulePlugin. A protocol that may have work in flight provides IDrainable, and IBusy if it may
 be silent meanwhile; a service with other work in flight provides IAbortable, one that may not be
-ready IReadiness.
+ready IReadiness, one that other services need IStopsLast.
 """
 
 from collections.abc import Callable
@@ -106,6 +106,13 @@ class IAbortable(Interface):
 
         Returns what was given up, such as `2 handlers`, or an empty string.
         """
+
+
+class IStopsLast(Interface):
+    """A service that others of the process may need to finish what they do.
+
+    It is stopped when they have stopped, or when the time to drain is over.
+    """
 
 
 class IBusy(Interface):

@@ -21,7 +21,7 @@ from twisted.internet.defer import (
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest
 
-from evserve.aio import NoAsyncioLoop, TaskService, as_deferred, reactor_loop
+from evserve.aio import NoAsyncioLoop, TaskService, as_deferred, as_future, reactor_loop
 from evserve.testing import MemoryHost
 from tests.loop_case import LoopTestCase, new_uvloop, turns
 
@@ -621,6 +621,35 @@ class AsDeferredTests(LoopTestCase):
         self.assertIsNone(reactor_loop())
         self.assertIs(reactor_loop(self.reactor), self.loop)
         self.outcome(as_deferred(turns(), self.reactor))
+
+
+class AsFutureTests(LoopTestCase):
+    def test_the_result(self):
+        deferred = Deferred()
+        self.loop.call_soon(deferred.callback, 5)
+        self.assertEqual(self.run_in_task(as_future(deferred)), 5)
+
+    def test_a_failure(self):
+        deferred = Deferred()
+        self.loop.call_soon(deferred.errback, LookupError("no such image"))
+        with self.assertRaisesRegex(LookupError, "no such image"):
+            self.run_in_task(as_future(deferred))
+
+    def test_asyncio_may_wait_for_some_of_several(self):
+        async def main():
+            first, second = Deferred(), Deferred()
+            self.loop.call_soon(second.callback, 2)
+            futures = [as_future(first), as_future(second)]
+            done, [pending] = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+            pending.cancel()
+            await turns()
+            return [each.result() for each in done], first.called
+
+        self.assertEqual(self.run_in_task(main()), ([2], True))
+
+    def test_without_a_loop(self):
+        with self.assertRaises(NoAsyncioLoop):
+            as_future(Deferred(), Clock())
 
 
 class TaskServiceTests(LoopTestCase):

@@ -4,21 +4,14 @@ The code in these folders runs with the user's rights, so what another user may 
 a folder when it is added, and a file, whether plugin or module, when it is imported.
 """
 
-import errno
-import importlib
-import os
-import pwd
-import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import twisted.plugins
-from attrs import frozen
 from twisted.application.service import IService
 from twisted.python import usage
 
@@ -32,9 +25,7 @@ from evserve.plugin import (
     added_folders,
     load,
 )
-
-
-_MAX_LINKS = 40  # on the way to a file, as in the kernel
+from evserve.trust import check_imports, check_trusted
 
 
 def add_plugin_folder(name: str, package: ModuleType = twisted.plugins) -> None:
@@ -50,10 +41,7 @@ def add_plugin_folder(name: str, package: ModuleType = twisted.plugins) -> None:
     for path, entry in ((added_folders(package), plugins), (sys.path, root)):
         if str(entry) not in path:
             path.append(str(entry))
-    checker = TrustChecker(root)
-    if checker not in sys.meta_path:
-        sys.meta_path.insert(0, checker)
-    importlib.invalidate_caches()
+    check_imports(root)
 
 
 def _locate(name: str) -> tuple[Path, Path]:
@@ -70,72 +58,6 @@ def _locate(name: str) -> tuple[Path, Path]:
     except UntrustedError as error:
         raise PluginError(f"not loading plugins from {plugins}: {error}") from error
     return plugins, root
-
-
-@frozen
-class TrustChecker:
-    """Refuses to import what another user may change, in the folder `root` or by a link from it.
-
-    One for each folder stands at the front of `sys.meta_path`. It finds no modules itself.
-    """
-
-    root: Path
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> None:
-        """Raise UntrustedError for a module that must not be imported."""
-        spec: ModuleSpec | None = PathFinder.find_spec(name, path, target)
-        if spec is None or not spec.has_location or spec.origin is None:
-            return
-        if not Path(spec.origin).is_relative_to(self.root):
-            return
-        check_trusted(spec.origin)
-        if spec.cached is not None:  # the compiled copy, which is what runs if it is there
-            for each in (Path(spec.cached), Path(spec.cached).parent):
-                if each.exists():
-                    check_trusted(each)
-
-
-def check_trusted(path: str | Path) -> None:
-    """Raise UntrustedError if a user other than root and this one may change what `path` is.
-
-    Every folder on the way is looked at, and every link, because who may write to a folder may
-    replace what is in it. The members of a file's group are trusted.
-    """
-    here = Path("/")
-    rest = list(reversed(Path(path).absolute().parts[1:]))
-    links = 0
-    while True:
-        status = here.lstat()
-        if status.st_uid not in (0, os.geteuid()):
-            raise UntrustedError(
-                f"{here} belongs to {_user_name(status.st_uid)} "
-                f"(fix: chown {_user_name(os.geteuid())} {here})"
-            )
-        if stat.S_ISLNK(status.st_mode):
-            links += 1
-            if links > _MAX_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-            target = here.readlink()
-            rest += reversed(target.parts[target.is_absolute() :])
-            here = Path("/") if target.is_absolute() else here.parent
-        else:
-            # In a sticky folder such as /tmp any user may write, but not replace what others own.
-            is_sticky = bool(rest) and status.st_mode & stat.S_ISVTX
-            if status.st_mode & stat.S_IWOTH and not is_sticky:
-                raise UntrustedError(f"{here} is world-writable (fix: chmod o-w {here})")
-        if not rest:
-            return
-        name = rest.pop()
-        here = here.parent if name == ".." else here / name
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def add_current_folder() -> tuple[BrokenPlugin, ...]:

@@ -16,7 +16,7 @@ from twisted.python.usage import UsageError
 from typing_extensions import override
 from zope.interface import implementer
 
-from evserve.interfaces import IHost, IReadiness
+from evserve.interfaces import IHost, IReadiness, IStopsLast
 from evserve.options import choice, duration, integer_between, positive_integer
 from evserve.queue.broker import Broker
 from evserve.queue.core import Core
@@ -98,7 +98,7 @@ class Options(UsageOptions):
         )
 
 
-@implementer(IReadiness)
+@implementer(IReadiness, IStopsLast)
 @define(eq=False, repr=False, slots=False)
 class QueueService(MultiService):
     """Opens the store when it starts, so that a daemon does so after its fork."""

@@ -3,9 +3,11 @@
 Resources, requests and the site stay what they are. Any Twisted program can use it; it imports
 nothing from the rest of evserve.
 
-    access_log  the lines of the access log, written many at a time
+    access_log  the access log of a site
+    asgi        ASGI applications: a service of evserve's, which has nothing to do with the channel
     channel     FastChannel, a connection: reading, bodies, time-outs, back-pressure
     head        the head of a request from its bytes, the head of an answer to bytes
+    log_lines   lines of an access log as log events, many at a time
     request     FastRequest, a `server.Request` that does the same in fewer steps
     static      small files of `static.File`, sent without its detours
     tap         `twistd -n evserve web`

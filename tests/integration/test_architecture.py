@@ -64,6 +64,12 @@ HANDLER_PLUGIN = """
 from evserve.plugin import Handler
 handler = Handler("way", "way.handle")
 """
+APPLICATION = """
+async def app(scope, receive, send):
+    length = b"content-length", b"5"
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": b"hello"})
+"""
 HANDLER = "async def handle(event):\n    pass\n"
 
 
@@ -205,6 +211,19 @@ class WayTests(TestCase):
 
         await put()
         await self.follow("An event through its handler", child, put)
+
+    async def test_an_asgi_request(self):
+        self.folder.joinpath("hello.py").write_text(APPLICATION)
+        child = self.start("asgi", "hello:app", "--port", "0", reactor="asyncio")
+        client = await self.connect(await address_of(child, "asgi"))
+
+        async def get():
+            read = len(child.err)
+            await client.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"hello")
+            await child.until(lambda: b'"GET /' in child.err[read:])
+
+        await get()
+        await self.follow("An ASGI request", child, get)
 
     async def test_a_url(self):
         site = WebSite(self)

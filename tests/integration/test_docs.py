@@ -146,6 +146,10 @@ class PageTests(TestCase):
         """docs/asyncio.md runs a handler and a server that await asyncio."""
         await self.follow("docs/asyncio.md")
 
+    async def test_asgi_page(self):
+        """docs/asgi.md serves an application, beside the handlers of its events."""
+        await self.follow("docs/asgi.md")
+
     async def test_events_page(self):
         """docs/events.md looks into a queue and mends it."""
         await self.follow("docs/events.md")

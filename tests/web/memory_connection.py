@@ -181,9 +181,9 @@ class MemoryConnection:
         raise NotImplementedError("no HTTP server closes one half")
 
 
-def connect(factory):
+def connect(factory, kind=MemoryConnection):
     """Return a connection to a server's factory."""
-    connection = MemoryConnection()
+    connection = kind()
     connection.protocol = factory.buildProtocol(connection.peer)
     connection.protocol.makeConnection(connection)
     return connection

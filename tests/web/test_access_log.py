@@ -24,7 +24,8 @@ from twisted.web.server import Request, Site
 from twisted.web.test.requesthelper import DummyChannel
 
 from evserve.web import access_log
-from evserve.web.access_log import DELAY, MOST_WAITING, combined_line, gather_log
+from evserve.web.access_log import combined_line, gather_log
+from evserve.web.log_lines import DELAY, MOST_WAITING
 
 
 STAMP = "[28/Nov/2026:07:15:02 +0000]"

@@ -1,8 +1,11 @@
 """The options and the log of a worker."""
 
+from io import StringIO
+
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.host.logs import file_observer
 from evserve.host.workers.worker import WorkerLogObserver, set_worker_options
 
 
@@ -40,3 +43,11 @@ class WorkerLogObserverTests(SynchronousTestCase):
     def test_a_warning_names_the_worker(self):
         (event,) = self.observe(LogLevel.warn, "evserve.host.connections")
         self.assertEqual(event["log_format"].format(**event), "worker 3: hello")
+
+    def test_the_lines_of_an_access_log_are_printed_many_at_a_time(self):
+        stream = StringIO()
+        observer = WorkerLogObserver(file_observer(stream, "text"), 3)
+        observer.observe_lines({"log_format": "{log_io}"}, [(0.0, "a"), (0.0, "b")])
+        printed = [line.split()[-1] for line in stream.getvalue().splitlines()]
+        self.assertEqual(printed, ["a", "b"])
+        self.assertIsNone(self.observer.observe_lines)

@@ -1,0 +1,61 @@
+"""Finds the application that a user named, such as `main:app`."""
+
+import importlib
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from uvicorn.importer import ImportFromStringError, import_from_string
+
+from evserve.plugin import PluginError, UntrustedError, one_line
+from evserve.trust import add_import_folder
+
+
+def load_application(name: str, *, is_factory: bool) -> Callable[..., Any]:
+    """Import `MODULE:ATTRIBUTE`, also from the current folder, and return the application.
+
+    is_factory: it is a function that returns the application. Raises PluginError with the cause
+    in one line.
+    """
+    try:
+        add_import_folder(Path.cwd())
+        application = import_from_string(name)
+        if is_factory:
+            application = application()
+    except (KeyboardInterrupt, UntrustedError):
+        raise
+    except ImportFromStringError as error:
+        raise PluginError(str(error)) from error
+    except BaseException as error:  # sys.exit included
+        raise PluginError(f"{name}: {one_line(error)}{_place(error)}") from error
+    _check_arguments(name, application, is_factory=is_factory)
+    loaded: Callable[..., Any] = application
+    return loaded
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error was raised, unless it was in the machinery of imports."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    is_ours = last.filename == __file__ or last.filename.startswith("<frozen ")
+    if is_ours or last.filename == importlib.__file__ or isinstance(error, SyntaxError):
+        return ""
+    return f" ({last.filename}, line {last.lineno})"
+
+
+def _check_arguments(name: str, application: Any, *, is_factory: bool) -> None:
+    """Raise PluginError for what cannot be an application of ASGI 3."""
+    if not callable(application):
+        raise PluginError(f"{name} is no application: it cannot be called")
+    try:
+        inspect.signature(application).bind({}, None, None)
+    except ValueError:  # of a function in C
+        return
+    except TypeError:
+        hint = "" if is_factory else "; --factory if it returns the application"
+        raise PluginError(
+            f"{name} is no ASGI 3 application: it does not take scope, receive and send "
+            f"(a WSGI application: twistd web --wsgi{hint})"
+        ) from None

@@ -1,0 +1,86 @@
+"""uvicorn's protocol for HTTP with limits to the head of a request, which it has not itself."""
+
+from typing import Any, Final
+
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from evserve.web.asgi.connection import HEAD_TIME
+
+
+MAX_HEAD: Final = 65536
+"""Bytes of a request's line and headers, or of what else is not its body, when read in pieces."""
+
+
+class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an extra
+    """Refuses an endless or an endlessly slow head, and waits for half a head when it drains."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._outside_body = 0  # bytes received since a head was complete, or a part of a body
+        self._seconds_without_head = 0
+        self._draining = False
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._outside_body += len(data)
+        HttpToolsProtocol.data_received(self, data)
+        if self._outside_body > MAX_HEAD:
+            self._refuse(431)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._outside_body = self._seconds_without_head = 0
+        HttpToolsProtocol.on_headers_complete(self)
+        if self._draining:
+            self.shutdown()
+
+    @override
+    def on_response_complete(self) -> None:
+        if len(self.tasks) == 1:  # with more, it is cheaper to send the answers of a turn together
+            self.transport.flush()
+        HttpToolsProtocol.on_response_complete(self)
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._outside_body = 0
+        HttpToolsProtocol.on_body(self, body)
+
+    @override
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        websocket = self.transport.get_protocol()
+        if not websocket.handshake_initiated:  # the head is larger than `websockets` takes
+            self.transport.writelines(websocket.conn.data_to_send())
+            self.transport.close()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has been received that is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def second_passed(self) -> None:
+        """Close the connection if a request has been awaited for long; called once a second.
+
+        Between two requests, uvicorn's own time-out does that.
+        """
+        if self.is_answering or self.timeout_keep_alive_task is not None:
+            return
+        self._seconds_without_head += 1
+        if self._seconds_without_head > HEAD_TIME:
+            self._refuse(408)
+
+    @override
+    def shutdown(self) -> None:
+        self._draining = True
+        has_partial_head = self.scope is not None and "method" not in self.scope
+        if self.is_answering or not has_partial_head:
+            HttpToolsProtocol.shutdown(self)
+
+    def _refuse(self, status: int) -> None:
+        """Close the connection; say why, unless that would stand in the middle of an answer."""
+        if not (self.is_answering or self.transport.is_closing()):
+            self.transport.write(
+                STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+            )
+        self.transport.close()

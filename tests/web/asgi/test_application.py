@@ -1,0 +1,78 @@
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from evserve.plugin import PluginError, UntrustedError
+from evserve.web.asgi.application import load_application
+
+
+class LoadTests(SynchronousTestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+        self.patch(sys, "path", list(sys.path))
+        self.patch(sys, "meta_path", list(sys.meta_path))
+        self.module = f"application_{self.folder.name}"
+        self.addCleanup(sys.modules.pop, self.module, None)
+
+    def load(self, text, name="app", *, is_factory=False):
+        path = self.folder / f"{self.module}.py"
+        path.write_text(text)
+        return load_application(f"{self.module}:{name}", is_factory=is_factory)
+
+    def refusal(self, *arguments, **named):
+        reason = str(self.assertRaises(PluginError, self.load, *arguments, **named))
+        return reason.replace(self.module, "M").replace(str(self.folder), "F")
+
+    def test_functions_objects_and_what_a_factory_returns(self):
+        text = (
+            "async def app(scope, receive, send): ...\n"
+            "class Application:\n    async def __call__(self, scope, receive, send): ...\n"
+            "class made:\n    app = Application()\n"
+        )
+        self.assertEqual(self.load(text).__name__, "app")
+        for name, is_factory in (("made.app", False), ("Application", True)):
+            found = self.load(text, name, is_factory=is_factory)
+            self.assertEqual(type(found).__name__, "Application")
+
+    def test_a_module_here_precedes_all_others(self):
+        self.load("async def app(scope, receive, send): ...\n")
+        self.assertEqual(sys.path[0], str(self.folder))
+
+    def test_one_line_says_what_is_wrong(self):
+        for text, line in (
+            ("", 'Attribute "app" not found in module "M".'),
+            ("app = 1", "M:app is no application: it cannot be called"),
+            ("\nx = {}['a']", "M:app: KeyError: 'a' (F/M.py, line 2)"),
+            (
+                "import nowhere",
+                "M:app: ModuleNotFoundError: No module named 'nowhere' (F/M.py, line 1)",
+            ),
+            ("def :", "M:app: SyntaxError: invalid syntax (F/M.py, line 1)"),
+            ("raise SystemExit(3)", "M:app: SystemExit: 3 (F/M.py, line 1)"),
+        ):
+            sys.modules.pop(self.module, None)
+            self.assertEqual(self.refusal(text), line)
+
+    def test_an_application_of_another_kind(self):
+        reason = self.refusal("def app(environ, start_response): ...")
+        self.assertIn("M:app is no ASGI 3 application", reason)
+        self.assertIn("--factory if it returns the application)", reason)
+
+    def test_a_factory_that_fails(self):
+        reason = self.refusal("def app():\n    raise ValueError('no')", is_factory=True)
+        self.assertEqual(reason, "M:app: ValueError: no (F/M.py, line 2)")
+
+    def test_a_folder_that_another_user_may_change(self):
+        self.folder.chmod(0o777)
+        self.assertRaises(UntrustedError, self.load, "")
+        self.folder.chmod(0o755)
+        (self.folder / f"{self.module}.py").touch()
+        (self.folder / f"{self.module}.py").chmod(0o666)
+        self.assertRaises(UntrustedError, self.load, "async def app(a, b, c): ...")
