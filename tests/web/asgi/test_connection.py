@@ -197,7 +197,7 @@ class DrainTests(ServerCase):
         self.assertEqual((connection.state, connection.sent), ("open", b""))
         self.assertTrue(IBusy(connection.protocol).busy())
         self.in_loop(application.go.set)
-        self.assertIn(b"connection: close\r\n\r\nhello", self.received(connection))
+        self.assertIn(b"\r\n\r\nhello", self.received(connection))
         self.assertEqual(connection.state, "closed")
 
     def test_half_a_head_is_a_request(self):
@@ -206,7 +206,7 @@ class DrainTests(ServerCase):
         self.send(connection, GET[:10])
         self.drain(connection)
         self.assertEqual(connection.state, "open")
-        self.assertIn(b"connection: close\r\n\r\nhello", self.send(connection, GET[10:]))
+        self.assertIn(b"\r\n\r\nhello", self.send(connection, GET[10:]))
         self.assertEqual(connection.state, "closed")
 
     def test_a_connection_that_waits_for_the_start_is_closed(self):

@@ -70,14 +70,6 @@ class AsgiServiceTests(ServerCase):
         self.assertEqual((self.stop(), self.host.failures), ([None], []))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_the_date_is_of_this_second(self):
-        self.serve(hello)
-        first = dict(self.server.state.default_headers)[b"date"]
-        self.assertRegex(first, rb"^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$")
-        self.server.state.default_headers = []
-        self.in_loop(self.reactor.advance, 1)
-        self.assertEqual(len(self.server.state.default_headers), 1)
-
     def test_a_start_takes_its_time(self):
         application = Slow()  # also its lifespan, which it does not understand in the end
         self.serve(application)
