@@ -74,11 +74,24 @@ def chaos(session: nox.Session) -> None:
     session.run("pytest", "-q", "-s", "tests/chaos", env={"EVSERVE_CHAOS_ROUNDS": "20"})
 
 
+@nox.session(python=python("3.13"))
+def starlette(session: nox.Session) -> None:
+    """Starlette's own tests, served on sockets by `asgi` and by uvicorn, which is the measure."""
+    session.install("-e", ".[dev]", "starlette[full]", "opentelemetry-sdk", "pip")
+    show_version = "import starlette; print(starlette.__version__)"
+    version = session.run("python", "-c", show_version, silent=True).strip()
+    suite = Path("tests/web/asgi/starlette_suite.py").resolve()
+    with TemporaryDirectory() as folder:
+        sdist = ("--no-deps", "--no-binary", "starlette", f"starlette=={version}")
+        session.run("python", "-m", "pip", "download", "-q", "-d", folder, *sdist)
+        session.run("python", suite, *Path(folder).glob("starlette-*.tar.gz"))
+
+
 @nox.session(python=python("3.12"))
 def asyncio(session: nox.Session) -> None:
     """Some servers on Twisted's asyncio reactor, and the tests of reactors, under trial."""
     session.install("-e", ".[dev]")
-    servers = ("default_reactor", "reactor", "echo", "server", "queue_server")
+    servers = ("default_reactor", "reactor", "echo", "server", "queue_server", "asyncio_libraries")
     session.run(
         *("trial", "--reactor=uvloop", "-j", "2"),
         *("--temp-directory", str(Path(session.create_tmp(), "trial"))),

@@ -6,6 +6,7 @@ What plugin authors import:
     interfaces  IHost, what a service gets from the host; IDrainable, IReadiness
     options     parsers of option values
     testing     a host, clients and a queue in memory
+    aio         Deferreds and asyncio in one process
 
 The command, and its services, which do not import each other (but the lab uses load):
 

@@ -1,8 +1,8 @@
 """Deferreds and asyncio in one process: each can be awaited where the other is at home.
 
-`as_deferred` runs a coroutine in an `asyncio.Task`, `as_future` makes a Deferred a future, and
-`TaskService` runs a coroutine as long as a service runs. The reactor needs a loop of asyncio's,
-which evserve's default and `twistd --reactor=asyncio` have.
+`as_deferred` runs a coroutine in an `asyncio.Task`, `as_future` makes a future of a Deferred, and
+`TaskService` runs a coroutine as long as a service runs. The reactor needs a loop of asyncio's:
+evserve's default has one, and `twistd --reactor=asyncio`.
 
 Once this module is imported, `await deferred` works in every task of that loop, those of
 `asyncio.gather`, task groups and anyio included. Of what a coroutine yields, a task asks for four
@@ -13,13 +13,14 @@ not look at them. Tasks of another loop, in another thread, get a RuntimeError.
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 from weakref import ref
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -27,7 +28,13 @@ from evserve.interfaces import IHost
 from evserve.plugin import one_line
 
 
+__all__ = ["NoAsyncioLoop", "TaskService", "as_deferred", "as_future", "reactor_loop"]
+
 T = TypeVar("T")
+
+_log = Logger()
+
+_INSTALLED = "twisted.internet.reactor"
 
 
 class NoAsyncioLoop(RuntimeError):  # noqa: N818 - read by operators, as Twisted's names are
@@ -35,6 +42,8 @@ class NoAsyncioLoop(RuntimeError):  # noqa: N818 - read by operators, as Twisted
 
     def __init__(self, what: str, reactor: object) -> None:
         """Name what needs it, such as `this handler`, and the reactor."""
+        if reactor is None:
+            reactor = sys.modules.get(_INSTALLED)
         name = "no reactor" if reactor is None else type(reactor).__name__
         super().__init__(
             f"{what} needs asyncio, and {name} has no loop of it "
@@ -47,7 +56,8 @@ def reactor_loop(reactor: object = None) -> asyncio.AbstractEventLoop | None:
 
     reactor: by default the one that is installed.
     """
-    reactor = _reactor(reactor)
+    if reactor is None:
+        reactor = sys.modules.get(_INSTALLED)
     loop: asyncio.AbstractEventLoop | None = getattr(reactor, "_asyncioEventloop", None)
     return loop
 
@@ -57,7 +67,8 @@ def as_deferred(awaitable: Awaitable[T], reactor: object = None) -> Deferred[T]:
 
     It may be called before the reactor runs: then the coroutine starts with it. Cancelling the
     Deferred cancels the task, and the Deferred fires when the task has ended; if by the
-    cancellation, with Twisted's CancelledError. Raises NoAsyncioLoop.
+    cancellation, with Twisted's CancelledError. SystemExit and KeyboardInterrupt are failures like
+    any others. Raises NoAsyncioLoop.
 
     reactor: by default the one that is installed.
     """
@@ -65,22 +76,21 @@ def as_deferred(awaitable: Awaitable[T], reactor: object = None) -> Deferred[T]:
     if loop is None:
         if isinstance(awaitable, Coroutine):
             awaitable.close()
-        raise NoAsyncioLoop("a coroutine", _reactor(reactor))
-    future = asyncio.ensure_future(awaitable, loop=loop)
-    return Deferred.fromFuture(future).addErrback(_twisted_cancellation)
+        raise NoAsyncioLoop("a coroutine", reactor)
+    return _TaskDeferred(awaitable, loop)
 
 
 def as_future(deferred: Deferred[T], reactor: object = None) -> "asyncio.Future[T]":
-    """Return a future with the result of a Deferred, which it consumes.
+    """Return a future with the outcome of a Deferred, which it consumes.
 
-    `await deferred` needs no future; `asyncio.wait` and `add_done_callback` do. Cancelling the
-    future cancels the Deferred. Raises NoAsyncioLoop.
+    `await deferred` needs none; `asyncio.wait`, `add_done_callback` and libraries that ask for a
+    future do. Cancelling the future cancels the Deferred. Raises NoAsyncioLoop.
 
     reactor: by default the one that is installed.
     """
     loop = reactor_loop(reactor)
     if loop is None:
-        raise NoAsyncioLoop("a future", _reactor(reactor))
+        raise NoAsyncioLoop("a future", reactor)
     return deferred.asFuture(loop)
 
 
@@ -114,19 +124,48 @@ class TaskService(Service):
         return self._running
 
     def _failed(self, failure: Failure) -> None:
-        if not (failure.check(CancelledError) and not self.running):
-            assert failure.value is not None
-            self.host.fail(one_line(failure.value))
+        if failure.check(CancelledError) and not self.running:
+            return
+        if not failure.check(OSError, ValueError):  # which a person can correct
+            _log.failure("what a service runs has failed", failure)
+        assert failure.value is not None
+        self.host.fail(one_line(failure.value))
 
 
-def _reactor(reactor: object) -> object:
-    return reactor if reactor is not None else sys.modules.get("twisted.internet.reactor")
+class _TaskDeferred(Deferred[Any]):
+    """Fires with the outcome of a task once the task has ended, however often it is cancelled."""
+
+    def __init__(self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._task = loop.create_task(_outcome(awaitable))
+        self._task.add_done_callback(self.callback)
+        self.addCallback(_result, awaitable)
+
+    @override
+    def cancel(self) -> None:
+        if self.called:
+            super().cancel()  # of a Deferred that the coroutine has returned
+        else:
+            self._task.cancel()
 
 
-def _twisted_cancellation(failure: Failure) -> Failure:
-    if failure.check(asyncio.CancelledError):
-        raise CancelledError from failure.value
-    return failure
+async def _outcome(awaitable: Awaitable[T]) -> T | Failure:
+    """Return the result, or a Failure: if the task raised SystemExit, that would end the loop."""
+    try:
+        return await awaitable
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        return Failure()
+
+
+def _result(task: "asyncio.Task[T | Failure]", awaitable: Awaitable[T]) -> T | Failure:
+    try:
+        return task.result()
+    except asyncio.CancelledError as error:
+        if isinstance(awaitable, Coroutine):
+            awaitable.close()  # without a warning, if it has not begun
+        raise CancelledError from error
 
 
 # What a task of asyncio's asks of a future that a coroutine yields to it. Each is found on a
@@ -165,30 +204,39 @@ def _add_done_callback(
     context: Context | None = None,
 ) -> None:
     """Have `callback`, by which a task wakes up, called in the turn after the Deferred fires."""
-    loop = reactor_loop()
-    assert loop is not None  # by _get_loop
-    waiting = ref(deferred)  # the task holds it; another reference would make a cycle
+    if context is None:  # asyncio.wait would ask for the rest of a future
+        raise TypeError("a Deferred is no future (fix: asyncio.ensure_future(deferred))")
+    own = vars(deferred)
+    if "cancel" not in own:  # that of the class takes no `msg`
+        own["cancel"] = partial(_cancel, ref(deferred))  # a reference would make a cycle
+    deferred.addBoth(_wake, asyncio.get_running_loop(), callback, context, deferred)
 
-    def cancel(msg: object = None) -> None:
-        # Returns None, so that the task raises asyncio's CancelledError, not Twisted's.
-        awaited = waiting()
-        if awaited is not None:
-            type(awaited).cancel(awaited)
 
-    def wake(result: object) -> object:
-        loop.call_soon(callback, _Done, context=context)
-        if isinstance(result, Failure):
-            loop.call_soon(_mark_handled, deferred)
-        return result
+def _cancel(deferred: "ref[Deferred[Any]]", msg: object = None) -> None:
+    """Cancel the Deferred; None lets the task raise asyncio's CancelledError, not Twisted's."""
+    awaited = deferred()
+    if awaited is not None:
+        type(awaited).cancel(awaited)
 
-    vars(deferred).setdefault("cancel", cancel)  # that of the class takes no `msg`
-    deferred.addBoth(wake)
+
+def _wake(
+    result: T,
+    loop: asyncio.AbstractEventLoop,
+    callback: Callable[[type[_Done]], object],
+    context: Context,
+    deferred: "Deferred[Any]",
+) -> T:
+    loop.call_soon(callback, _Done, context=context)
+    if isinstance(result, Failure):
+        loop.call_soon(_mark_handled, deferred)
+    return result
 
 
 def _mark_handled(deferred: "Deferred[Any]") -> None:
     """Keep Twisted from logging a failure that a cancelled task did not look at."""
-    with suppress(BaseException):
-        next(iter(deferred))
+    debug_info = deferred._debugInfo  # noqa: SLF001 - `await` would change the traceback
+    if debug_info is not None:
+        debug_info.failResult = None
 
 
 for _name, _value in (

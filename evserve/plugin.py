@@ -83,8 +83,9 @@ class Handler:
 
     pattern: `image.uploaded`, or `image.*` for every type with that prefix; the most specific
     handler gets the event.  function: a dotted name, imported when the service starts. It is an
-    `async def`, returns a Deferred or, with `blocking=True`, is a plain function for the thread
-    pool. Returning acknowledges the event; raising retries it and finally buries it.
+    `async def`, which may await Deferreds and anything of asyncio's, returns a Deferred or, with
+    `blocking=True`, is a plain function for the thread pool. Returning acknowledges the event;
+    raising retries it and finally buries it.
     max_attempts, timeout (seconds; 0 is no limit): override those of the service.
     """
 

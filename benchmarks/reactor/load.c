@@ -1,6 +1,8 @@
 /* A cheap closed loop: each of CONNECTIONS sends REQUEST DEPTH times, waits for DEPTH answers of
    ANSWER bytes each, and starts again. With DEPTH 0 each connection asks once and is replaced.
-   usage: load PORT CONNECTIONS DEPTH SECONDS ANSWER REQUEST_FILE
+   usage: load PORT CONNECTIONS DEPTH SECONDS ANSWER REQUEST_FILE OPENING OPENING_ANSWER
+   The first OPENING bytes of the file are sent once, when a connection is made; OPENING_ANSWER
+   bytes of answer are awaited then.
    It prints "ready" when all are connected and, if it is to work at all, have had an answer, so
    that accepting them is not counted. Then it waits for a line, works, prints the answers it got,
    and waits for a line again before it closes. */
@@ -20,8 +22,8 @@ struct connection { int fd; size_t to_send, to_get; };
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static int poller, depth, warming;
-static size_t answer, request_size, batch;
-static char *request, trash[1 << 18];
+static size_t answer, request_size, batch, opening_size, opening_answer;
+static char *request, *opening, trash[1 << 18];
 static unsigned long answers;
 
 static double now(void) {
@@ -38,6 +40,9 @@ static void open_one(struct connection *c) {
     if ((c->fd = socket(AF_INET, SOCK_STREAM, 0)) < 0) die("socket");
     if (connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0) die("connect");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (send(c->fd, opening, opening_size, MSG_NOSIGNAL) != (ssize_t)opening_size) die("send");
+    if (opening_answer
+        && recv(c->fd, trash, opening_answer, MSG_WAITALL) != (ssize_t)opening_answer) die("recv");
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) < 0) die("epoll_ctl");
 }
@@ -95,7 +100,7 @@ static void serve(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) return 2;
+    if (argc != 9) return 2;
     int count = atoi(argv[2]);
     double seconds = atof(argv[4]);
     depth = atoi(argv[3]);
@@ -104,6 +109,10 @@ int main(int argc, char **argv) {
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     FILE *file = fopen(argv[6], "rb");
     if (!file) die(argv[6]);
+    opening_size = strtoul(argv[7], 0, 10);
+    opening_answer = strtoul(argv[8], 0, 10);
+    opening = malloc(opening_size);
+    if (fread(opening, 1, opening_size, file) != opening_size) die(argv[6]);
     request_size = fread(trash, 1, sizeof trash, file);
     batch = request_size * (depth ? depth : 1);
     request = malloc(batch);

@@ -30,12 +30,17 @@ _CALLGRIND_TOOLS = "valgrind", "callgrind_control"
 
 @frozen
 class Load:
-    """What the client does; sizes in bytes. `depth` 0: a new connection for each request."""
+    """What the client does; sizes in bytes. `depth` 0: a new connection for each request.
+
+    opening: what is sent once on each connection, before the requests.
+    """
 
     connections: int
     request: bytes
     answer: int
     depth: int = 1
+    opening: bytes = b""
+    opening_answer: int = 0
 
 
 @frozen
@@ -125,9 +130,10 @@ def start_server(command: list[str]) -> Iterator[Server]:
 def connect_client(program: str, server: Server, load: Load, seconds: float) -> Iterator[Client]:
     """Run a client on the last core, connected to `server`."""
     with tempfile.NamedTemporaryFile() as request:
-        request.write(load.request)
+        request.write(load.opening + load.request)
         request.flush()
         words = [server.port, load.connections, load.depth, seconds, load.answer, request.name]
+        words += [len(load.opening), load.opening_answer]
         process = subprocess.Popen(  # noqa: S603  # our own program
             [*_pin(-1), program, *map(str, words)],
             stdin=subprocess.PIPE,

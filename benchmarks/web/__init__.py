@@ -1,6 +1,7 @@
 """`python -m benchmarks.web`: twisted.web, stock and fast, beside other web servers.
 
-__main__      the command line; starts the servers and lets them take turns
+__main__      the command line
+turns         starts the servers and lets them take turns
 scenarios     what is asked for, and the goals
 systems       the table of servers
 pages         what they answer

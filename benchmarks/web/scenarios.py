@@ -7,6 +7,7 @@ from attrs import frozen
 from benchmarks.goals import Goal
 from benchmarks.web.pages import HELLO, LARGE, SMALL
 from benchmarks.web.systems import FAST, STOCK
+from benchmarks.web.turns import LOGGED
 
 
 @frozen
@@ -44,9 +45,6 @@ SCENARIOS: Final = (
     Scenario("WSGI", "/wsgi", HELLO),
     Scenario("new connections", "/hello", HELLO, connections=20, depth=0),
 )
-
-LOGGED: Final = " with access log"
-"""Ends the name of a scenario whose servers write a log."""
 
 GOALS: Final = tuple(
     Goal(scenario + logged, "per_cpu_second", FAST, other, at_least)

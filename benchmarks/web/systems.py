@@ -1,7 +1,7 @@
 """The servers to compare."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Final
 
@@ -64,3 +64,14 @@ SYSTEMS: Final[Mapping[str, System]] = {
     "starlette": System("with_uvicorn", ("starlette",), ("uvicorn", "uvloop", "starlette")),
     "nginx": System("with_nginx", program="nginx", lacks=_TWISTED_ONLY | {"/length"}),
 }
+
+
+def installed(names: Iterable[str]) -> list[str]:
+    """Return those systems that are here, and print which are not."""
+    found = []
+    for name in names:
+        if SYSTEMS[name].installed:
+            found.append(name)
+        else:
+            print(f"{name}: not installed")
+    return found

@@ -1,15 +1,12 @@
 """nginx, one process, for orientation."""
 
 import os
-import socket
 import tempfile
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.queue.servers import free_port
 from benchmarks.web.pages import MEMORY
-from benchmarks.web.serve import announce
+from benchmarks.web.serve import announce_later
 from benchmarks.web.systems import find_program
 
 
@@ -42,18 +39,5 @@ def serve(*, folder: Path, log: str | None) -> None:
     (own / "nginx.conf").write_text(config)
     program = find_program("nginx")
     assert program is not None
-    # One process, whose CPU is measured: nginx without a master crashes if it inherits a socket.
-    if os.fork() == 0:
-        wait_for(port)
-        announce(port)
-        os._exit(0)
+    announce_later(port)  # nginx without a master crashes if it inherits a socket
     os.execv(program, [program, "-c", str(own / "nginx.conf"), "-p", str(own)])  # noqa: S606  # no shell
-
-
-def wait_for(port: int) -> None:
-    """Wait until a server accepts connections, at most ten seconds."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.01)

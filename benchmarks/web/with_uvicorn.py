@@ -11,7 +11,12 @@ from benchmarks.web.serve import listen
 
 
 def serve(kind: str, *, folder: Path, log: str | None) -> None:
-    """Serve with uvicorn's own access log, in a file."""
+    """Serve one of the two applications."""
+    serve_application(_plain if kind == "plain" else _starlette(folder), log, lifespan="off")
+
+
+def serve_application(application: Any, log: str | None, **options: Any) -> None:
+    """Serve with uvicorn's own access log, in a file, and with options of `uvicorn.Config`."""
     logging = deepcopy(uvicorn.config.LOGGING_CONFIG)
     if log is not None:
         logging["handlers"]["access"] = {
@@ -20,12 +25,12 @@ def serve(kind: str, *, folder: Path, log: str | None) -> None:
             "formatter": "access",
         }
     config = uvicorn.Config(
-        _plain if kind == "plain" else _starlette(folder),
+        application,
         http="httptools",
         loop="uvloop",
-        lifespan="off",
         log_config=logging,
         access_log=log is not None,
+        **options,
     )
     uvicorn.Server(config).run(sockets=[listen()])
 

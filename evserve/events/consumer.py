@@ -52,11 +52,13 @@ class Delivery:
     that is not settled comes back when its TTR ends or the queue is closed.
 
     pause: waits, the longer the more failures there were; False if the consumer is stopping.
+    given_back: fires when the queue has answered to `Consumer.give_back`.
     """
 
     event: Event
     _queue: EventQueue
     _pause: Callable[[int], Awaitable[bool]]
+    given_back: Deferred[None] | None = field(init=False, default=None)
     _settling: bool = field(init=False, default=False)
     _touching: LoopingCall = field(init=False)
 
@@ -195,7 +197,7 @@ class Consumer:
         """
         held = [each for each in self._deliveries if each.is_held]
         for delivery in held:
-            delivery.retry(0).addErrback(delivery.not_given_back)
+            delivery.given_back = delivery.retry(0).addErrback(delivery.not_given_back)
         return len(held)
 
     async def until_stopped(self, wait: Deferred[T]) -> T:
@@ -273,6 +275,8 @@ class Consumer:
         finally:
             delivery.stop_touching()
             self._deliveries.discard(delivery)
+        if delivery.given_back is not None:
+            await delivery.given_back  # before the queue is closed
 
     async def _pause_after(self, failures: int) -> bool:
         await self._pause(self.back_off.delay(failures, self.roll()))

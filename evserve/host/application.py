@@ -1,5 +1,6 @@
 """The service tree of the process: its start, its drain, and the host that services see."""
 
+import asyncio
 import os
 import sys
 import traceback
@@ -14,14 +15,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from twisted.application.service import IProcess, IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
-from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.usage import Options
 from typing_extensions import override
 from zope.interface import implementer
 
 from evserve import __version__
+from evserve.aio import as_deferred, reactor_loop
 from evserve.host import process
 from evserve.host.certificates import Certificates
 from evserve.host.config import ServiceConfig
@@ -29,7 +31,7 @@ from evserve.host.connections import ConnectionLimiter, DescriptorLimiter
 from evserve.host.endpoints import endpoint_strings
 from evserve.host.hosted import HostedService
 from evserve.host.listener import ListenerService, SharedSocketReactor
-from evserve.host.logs import LogFile, logs_to_terminal, make_observer, open_log_file
+from evserve.host.logs import LogFile, logs_to_terminal, make_observer, open_log_file, take_records
 from evserve.host.metrics import Metrics, ProcessMetrics
 from evserve.host.options import LOOPBACK, Limits
 from evserve.host.process import USER_ERRORS, explain
@@ -41,6 +43,7 @@ from evserve.plugin import ServiceMakerPlugin
 
 MINIMUM_DRAIN = 0.1  # seconds: services without work in flight also need a turn to stop
 GRACE = 1.0  # seconds for services to see that their connections were aborted
+EXIT_TIME = 2.0  # seconds for what ends after the services at once, such as idle threads
 HANG_UP_DELAY = 1.0  # seconds from the SIGHUP of a shell that ends to the end of its terminal
 
 
@@ -87,6 +90,7 @@ class RootService(MultiService):
         self._log_format = log_format
         self._drain = drain
         self._log_file: LogFile | None = None
+        self._observer: ILogObserver | None = None
         self._signals = SignalHandlers(reactor, self._on_signal)
         in_foreground = twistd.get("nodaemon", True)
         self._tty = Terminal() if in_foreground and hangs_up() else None
@@ -95,6 +99,10 @@ class RootService(MultiService):
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
+        self._deadline = 0.0  # of the drain, in the reactor's seconds
+        self._in_asyncio = False  # whether what is left there is all that is waited for
+        self._aborted = False
+        self._succeeded = False  # a job, which nothing told to stop
         # twistd replaces sys.stderr when it starts to log; it is None if it was closed.
         self._terminal: TextIO | None = sys.stderr
 
@@ -103,9 +111,10 @@ class RootService(MultiService):
         MultiService.setServiceParent(self, parent)
         self._signals.install()
         self._log_file = open_log_file(self._twistd)
-        observer = make_observer(self._twistd, self._log_format, self._log_file)
-        if observer is not None:
-            parent.setComponent(ILogObserver, observer)
+        take_records()
+        self._observer = make_observer(self._twistd, self._log_format, self._log_file)
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
         for child in self:
             if isinstance(child, HostedService):
                 with _errors_of(str(child.name)):
@@ -128,6 +137,7 @@ class RootService(MultiService):
         self.running = 1
         for child in self._all_services():
             self._start_child(child, self._interruptible(child.startService))
+        self.reactor.callWhenRunning(process.before_threads_end, self._interpreter_ends)
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
 
@@ -205,6 +215,8 @@ class RootService(MultiService):
         """Stop the reactor, now or as soon as it runs, and exit with `status`."""
         if status:
             process.exit_with(status)
+        else:
+            self._succeeded = True
         self.reactor.callWhenRunning(self._stop_reactor)
 
     def _stop_reactor(self) -> None:
@@ -272,53 +284,56 @@ class RootService(MultiService):
         self.phase = Phase.DRAINING
         self.notifier.stopping("Draining")
         stopped = self._stopped = Deferred[None]()
+        seconds = max(self._drain, MINIMUM_DRAIN)
+        self._deadline = self.reactor.seconds() + seconds
         deadline = self.reactor.callLater(
-            max(self._drain, MINIMUM_DRAIN),
-            self._abort,
-            f"still draining after {self._drain:g} seconds",
+            seconds, self._abort, f"still draining after {self._drain:g} seconds"
         )
-        children = [each for each in reversed(self._started_children) if each is not self.admin]
-        others = [each for each in children if not IStopsLast.providedBy(each)]
-        self._to_stop = [each for each in children if IStopsLast.providedBy(each)]
-
-        def all_stopped(_: None) -> None:
-            if deadline.active():
-                deadline.cancel()
-            self._stop_admin()
-
-        stopping = self._stop_children(others)
-        stopping.addCallback(lambda _: self._stop_last())
-        stopping.addCallback(all_stopped)
+        stopping = Deferred.fromCoroutine(self._stop_all(deadline))
+        stopping.addErrback(lambda failure: self._log.failure("failed to stop", failure))
         return stopped
 
-    def _stop_last(self) -> Deferred[None]:
+    async def _stop_all(self, deadline: IDelayedCall) -> None:
+        """Stop the services, what they have left in asyncio's loop, and the admin service."""
+        children = [each for each in reversed(self._started_children) if each is not self.admin]
+        self._to_stop = [each for each in children if IStopsLast.providedBy(each)]
+        await self._stop_children([each for each in children if each not in self._to_stop])
+        await self._stop_last()
+        loop = reactor_loop(self.reactor)
+        if loop is not None:
+            self._in_asyncio = True
+            await as_deferred(_end_asyncio(loop), self.reactor)
+            self._in_asyncio = False
+        if deadline.active():
+            deadline.cancel()
+        self._stop_admin()
+
+    async def _stop_last(self) -> None:
         """Stop the services that the others may have needed."""
         children, self._to_stop = self._to_stop, []
-        return self._stop_children(children)
+        await self._stop_children(children)
 
-    def _stop_children(self, children: list[IService]) -> Deferred[None]:
+    async def _stop_children(self, children: list[IService]) -> None:
         """Stop services; log those that fail to."""
-        stopping = DeferredList(
-            [maybeDeferred(child.stopService) for child in children], consumeErrors=True
-        )
-
-        def children_stopped(results: list[tuple[bool, Any]]) -> None:
-            for child, (succeeded, result) in zip(children, results, strict=True):
-                if not succeeded:
-                    process.exit_with(1)
-                    self._log.failure("{name}: failed to stop", result, name=child.name)
-
-        return stopping.addCallback(children_stopped)
+        stopping = [maybeDeferred(child.stopService) for child in children]
+        results = await DeferredList(stopping, consumeErrors=True)
+        for child, (succeeded, result) in zip(children, results, strict=True):
+            if not succeeded:
+                process.exit_with(1)
+                self._log.failure("{name}: failed to stop", result, name=child.name)
 
     def _abort(self, why: str) -> None:
         """Abort open connections; services that have not stopped after GRACE are abandoned."""
+        self._aborted = True
         process.exit_with(1)
         count = sum(each.limiter.abort() for each in self.listeners)
         given_up = [each for each in map(self._abort_work, self._started_children) if each]
+        if self._in_asyncio:
+            given_up.append("tasks and threads of asyncio")
         if count or not given_up:
             given_up.insert(0, f"{count} connections")
         self._log.warn("{why}: aborted {what}", why=why, what=", ".join(given_up))
-        self._stop_last()
+        Deferred.fromCoroutine(self._stop_last())
         self.reactor.callLater(GRACE, self._stop_admin)
 
     def _abort_work(self, service: IService) -> str:
@@ -336,8 +351,45 @@ class RootService(MultiService):
         stopping.addCallback(lambda _: self._finish_stop())
 
     def _finish_stop(self) -> None:
-        if self._stopped is not None and not self._stopped.called:
-            self._stopped.callback(None)
+        if self._stopped is None or self._stopped.called:
+            return
+        if self._aborted and getattr(self.reactor, "threadpoolShutdownID", None) is not None:
+            # By this the reactor would wait for the threads of its pool.
+            self.reactor.removeSystemEventTrigger(self.reactor.threadpoolShutdownID)
+        seconds = max(self._deadline - self.reactor.seconds(), EXIT_TIME)
+        process.limit_exit(None if self._succeeded else seconds, self._give_up)
+        self._stopped.callback(None)
+
+    def _interpreter_ends(self) -> None:
+        if self._stopped is None:
+            # Where no UvloopReactor keeps it from ending.
+            self._say_last(
+                "the reactor has ended without a stop, so nothing was drained (a task raised "
+                "SystemExit or KeyboardInterrupt, or something stopped asyncio's loop)"
+            )
+            process.end(1)
+        elif self._aborted:
+            process.end(1)  # with all threads
+
+    def _give_up(self, threads: list[str]) -> None:
+        self._say_last(f"aborted {', '.join(threads) or 'exit hooks'}, which do not end")
+
+    def _say_last(self, text: str) -> None:
+        """Log `text` although `twistd` may have stopped to log."""
+        if self._observer is not None:
+            globalLogPublisher.addObserver(self._observer)  # once: it may be there
+        self._log.error("{text}", text=text)
+
+
+async def _end_asyncio(loop: asyncio.AbstractEventLoop) -> None:
+    """End what services have left in the loop, as `asyncio.run` does; wait for its threads."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in left:
+        each.cancel()
+    if left:
+        await asyncio.wait(left)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
 
 
 @implementer(IHost)

@@ -4,8 +4,12 @@ Standard output is for results, but `twistd` logs there, and begins with lines a
 host sets its own observer, unless the user asked `twistd` for syslog, a logger or text on standard
 output. It opens log files too: `twistd` would cut one into pieces of 1 MB and keep them all, and
 could not open it again after logrotate has moved it.
+
+asyncio and its libraries log by the standard library's `logging`. `take_records` makes events of
+what no handler there takes.
 """
 
+import logging
 import os
 import re
 import stat
@@ -21,12 +25,14 @@ from attrs import frozen
 from twisted.logger import (
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     eventAsJSON,
     eventAsText,
     formatEventAsClassicLogText,
 )
 from twisted.python.failure import Failure
+from typing_extensions import override
 from zope.interface import implementer
 
 
@@ -41,6 +47,12 @@ _NOISE = re.compile(
 _TIME_MARK, _LINE_MARK = "@time@", "@line@"
 
 _PLAIN_KEYS = ("log_time", "log_level", "log_namespace")
+
+_LEVELS = {
+    logging.CRITICAL: LogLevel.critical,
+    logging.ERROR: LogLevel.error,
+    logging.WARNING: LogLevel.warn,
+}
 
 
 def logs_to_terminal(twistd: Mapping[str, Any]) -> bool:
@@ -107,6 +119,40 @@ def make_observer(
     else:
         return None
     return file_observer(stream, log_format)
+
+
+def take_records() -> None:
+    """From now on, log the records of `logging` that have no handler: warnings and what is worse.
+
+    A program that configures handlers (`logging.basicConfig`) keeps them, and its format.
+    """
+    logging.lastResort = _RecordHandler(logging.WARNING)
+
+
+class _RecordHandler(logging.Handler):
+    """Makes an event of each record, with the name of its logger as the namespace."""
+
+    _is_emitting = False  # whether the thread is that has the handler's lock
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        # `twistd --logger twisted.logger.STDLibLogObserver` makes records of events: no circle.
+        if self._is_emitting:
+            return
+        self._is_emitting = True
+        try:
+            level = next(_LEVELS[each] for each in _LEVELS if record.levelno >= each)
+            values: dict[str, Any] = {"text": record.getMessage()}
+            if record.exc_info and record.exc_info[1]:
+                kind, error, trace = record.exc_info
+                values["log_failure"] = Failure(error, kind, trace)
+            if record.stack_info:
+                values["text"] += f"\n{record.stack_info}"
+            Logger(namespace=record.name).emit(level, "{text}", **values)
+        except Exception:
+            self.handleError(record)
+        finally:
+            self._is_emitting = False
 
 
 def file_observer(stream: TextIO, log_format: str) -> ILogObserver:

@@ -1,13 +1,15 @@
 """The process: one-line errors, exit status, standard streams, file limit, paths."""
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - has registered its hook, see before_threads_end
 import errno
 import os
 import resource
 import signal
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,22 +68,68 @@ def exit_without_traceback() -> Iterator[None]:
 def exit_with(status: int) -> None:
     """Make the process exit with `status`; `twistd` itself always exits with 0.
 
-    Only a hook at interpreter exit works under both `twistd` and `twist` (twisted#11335). It runs
-    the other exit hooks, such as coverage's, first.
+    Only a hook at interpreter exit works under both `twistd` and `twist` (twisted#11335).
     """
 
-    def end() -> None:
-        atexit.unregister(end)
-        try:
-            atexit._run_exitfuncs()  # noqa: SLF001 - public in all but name since Python 2
-            for stream in (sys.__stdout__, sys.__stderr__):
-                if stream is not None:
-                    with suppress(OSError, ValueError):  # full, broken pipe, closed
-                        stream.flush()
-        finally:
-            os._exit(status)
+    def hook() -> None:
+        atexit.unregister(hook)
+        end(status)
 
-    atexit.register(end)
+    atexit.register(hook)
+
+
+def end(status: int) -> None:
+    """End the process with `status` after its exit hooks, such as coverage's."""
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - public in all but name since Python 2
+        _flush()
+    finally:
+        os._exit(status)
+
+
+def _flush() -> None:
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            with suppress(OSError, ValueError):  # full, broken pipe, closed
+                stream.flush()
+
+
+def before_threads_end(hook: Callable[[], object]) -> None:
+    """Call `hook` at interpreter exit, before the interpreter waits for threads; not in a fork."""
+    pid = os.getpid()
+
+    def call() -> None:
+        if os.getpid() == pid:
+            hook()
+
+    # Those of `atexit` come after the threads. The last to register is the first to be called.
+    threading._register_atexit(call)  # type: ignore[attr-defined]  # noqa: SLF001 - as the pools of concurrent.futures do
+
+
+def limit_exit(seconds: float | None, give_up: Callable[[list[str]], None]) -> None:
+    """End the process with status 1 if threads or exit hooks have not let it end by then.
+
+    seconds: from now; None for no limit but SIGINT and SIGTERM, from which on it has a second.
+    give_up: called before the end with the names of the threads that the interpreter waits for.
+    """
+
+    def end_now(*_: object) -> None:
+        main = threading.main_thread()
+        left = [each for each in threading.enumerate() if not (each is main or each.daemon)]
+        try:
+            give_up([each.name for each in left])
+            _flush()
+        finally:
+            os._exit(1)
+
+    def hurry(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+
+    signal.signal(signal.SIGALRM, end_now)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, hurry)
+    if seconds is not None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def open_standard_descriptors() -> None:

@@ -9,9 +9,12 @@ import atexit
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import define, field
+
+from evserve.aio import reactor_loop
 
 
 _STOP = (signal.SIGINT, signal.SIGTERM)
@@ -36,6 +39,10 @@ def hold_signals() -> None:
     SIGHUP and SIGUSR1 wait for `SignalHandlers`. A signal that is ignored (`nohup`) or handled
     already stays so. A handler in Python, even an empty one, is not inherited by child processes.
     """
+    # At exit the interpreter restores the default handlers; a signal then would change the exit
+    # status of a process that has stopped cleanly. The first exit hook is the last to be called:
+    # one that hangs can be ended by a signal.
+    atexit.register(_ignore_all)
     for numbers, handler in ((_HELD, _hold), (_FREE, _do_nothing)):
         for each in numbers:
             if signal.getsignal(each) == signal.SIG_DFL:
@@ -58,6 +65,11 @@ def _hold(number: int, frame: object) -> None:
 
 def _do_nothing(*_: object) -> None:
     pass
+
+
+def _ignore_all() -> None:
+    for each in (*_STOP, *_HELD, *_FREE):
+        signal.signal(each, signal.SIG_IGN)
 
 
 class Terminal:
@@ -106,6 +118,7 @@ class SignalHandlers:
     reactor: Any
     act: Callable[[str], None]
     interrupts: bool = field(init=False, default=False)
+    _shared: dict[int, Callable[[], object]] = field(init=False, factory=dict)
 
     def install(self) -> None:
         """Handle the signals until the process has ended."""
@@ -117,24 +130,42 @@ class SignalHandlers:
         # `reactor.run` would install its own handler of SIGTERM, by which the process is drained
         # but then dies of the signal instead of exiting with 0.
         self.reactor.sigTerm = self._handle
-        # At exit the interpreter restores the default handlers; a signal then would change the
-        # exit status of a process that has stopped cleanly.
-        atexit.register(self._ignore_all)
+        # uvloop never lets go of the reactor, nor that of these handlers. So that the services can
+        # be collected, the handlers let go of them.
+        atexit.register(setattr, self, "act", _do_nothing)
         while _early:
             signal.raise_signal(_early.pop(0))  # to the handler that it has now
+        loop: Any = reactor_loop(self.reactor)
+        if loop is not None:
+            self._share_with(loop)
+
+    def _share_with(self, loop: Any) -> None:
+        """Have a library that handles a signal through the loop get it as well, not instead.
+
+        It would take the signal from the process, and leave it without a handler in the end.
+        """
+        add, remove = loop.add_signal_handler, loop.remove_signal_handler
+
+        def add_signal_handler(number: int, callback: Callable[..., object], *args: Any) -> None:
+            if number in (*_STOP, *_HELD):
+                self._shared[number] = partial(loop.call_soon_threadsafe, callback, *args)
+            else:
+                add(number, callback, *args)
+
+        def remove_signal_handler(number: int) -> bool:
+            if number in (*_STOP, *_HELD):
+                return self._shared.pop(number, None) is not None
+            return bool(remove(number))
+
+        loop.add_signal_handler = add_signal_handler
+        loop.remove_signal_handler = remove_signal_handler
 
     def _handle(self, number: int, frame: object = None) -> None:
         # Also if it interrupts: many places, maybeDeferred for one, swallow a KeyboardInterrupt.
         self.reactor.callFromThread(self.act, signal.Signals(number).name)
+        self._shared.get(number, _do_nothing)()
         if self.interrupts and number in _STOP:
             raise KeyboardInterrupt(number)
-
-    def _ignore_all(self) -> None:
-        for each in (*_STOP, *_HELD, *_FREE):
-            signal.signal(each, signal.SIG_IGN)
-        # uvloop never lets go of the reactor, nor that of these handlers. So that the services can
-        # be collected, the handlers let go of them.
-        self.act = _do_nothing
 
 
 def hangs_up() -> bool:

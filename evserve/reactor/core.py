@@ -125,6 +125,8 @@ class UvloopReactor(AsyncioSelectorReactor):
 
     def send_gathered(self) -> None:
         """Send what was gathered, with one system call for each stream."""
+        if not self._writes:
+            return
         writes, self._writes = self._writes, []
         self.gather = self._gather_first
         if len(dict(writes)) == len(writes):
@@ -394,10 +396,11 @@ def _call_logged(f: Callable[..., Any], *args: object, **kwargs: object) -> None
 def _log_loop_exception(_loop: object, context: dict[str, Any]) -> None:
     """Log what uvloop caught: an exception must not end a Twisted reactor."""
     problem = context.get("exception")
-    message = context.get("message", "Unhandled exception in the event loop")
+    text = context.get("message", "Unhandled exception in the event loop")
+    for kind in ("task", "future", "asyncgen"):  # which names the function; a message may not
+        if kind in context:
+            text += f"\n{kind}: {context[kind]!r}"
     if problem is None:
-        _log.error("{message}", message=message)
+        _log.error("{text}", text=text)
     else:
-        _log.failure(
-            "{message}", Failure(problem, type(problem), problem.__traceback__), message=message
-        )
+        _log.failure("{text}", Failure(problem, type(problem), problem.__traceback__), text=text)

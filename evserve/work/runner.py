@@ -1,9 +1,7 @@
 """Runs the handler of each event and settles the event by the outcome."""
 
-import asyncio
 import json
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextvars import copy_context
 from enum import Enum
@@ -26,7 +24,7 @@ from twisted.python.reflect import safe_repr
 from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
-from evserve.aio import NoAsyncioLoop, reactor_loop
+from evserve.aio import NoAsyncioLoop, as_deferred, reactor_loop
 from evserve.events import (
     MAX_RESULT,
     Consumer,
@@ -48,7 +46,15 @@ InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 """Calls a function in a thread; the Deferred fires when the function has returned or raised."""
 
 
-_NO_LOOP = re.compile(r"event loop|used with future|inside a task|async library")
+# Of what is raised where no loop of asyncio's runs: by get_running_loop, get_event_loop, a future
+# that is awaited, and Event, Queue and other classes that wait; by anyio and sniffio.
+_NO_LOOP_TEXTS = (
+    "no running event loop",
+    "There is no current event loop in thread 'MainThread'.",
+    "await wasn't used with future",
+    "'NoneType' object has no attribute 'create_future'",
+)
+_NO_LOOP_CLASSES = ("NoEventLoopError", "AsyncLibraryNotFoundError")
 
 # Of each exception in a traceback that is logged, and of all together.
 _MAX_FRAMES = 20
@@ -154,7 +160,6 @@ class HandlerRunner:
         timeout = self.timeout if route.timeout is None else route.timeout
         attempt = _Attempt(self.clock, timeout or None)
         self._attempts.add(attempt)
-        current_event.set(event)
         with self.metrics.running.track_inprogress():
             with self.metrics.seconds.labels(route.pattern).time():
                 attempt.start(route, event, self.in_thread)
@@ -286,60 +291,54 @@ class _Attempt:
     given_up: bool = field(init=False, default=False)
     ended: Deferred[None] = field(init=False, factory=Deferred)
     _timer: IDelayedCall | None = field(init=False, default=None)
-    _cancel: Callable[[], object] = field(init=False, default=lambda: None)
+    _running: Deferred[object] = field(init=False)
+    _cancel: Callable[[], object] | None = field(init=False, default=None)
 
     def start(self, route: Route, event: Event, in_thread: InThread) -> None:
         """Call the handler."""
         if self.timeout is not None:
             self._timer = self.clock.callLater(self.timeout, self._time_out)
-        running = Deferred.fromCoroutine(self._run(route, event, in_thread))
-        running.addBoth(self._end)
+        self._running = _run_coroutine(self._run(route, event, in_thread), self.clock)
+        self._running.addBoth(self._end)
 
     def give_up(self) -> None:
         """Cancel the handler, whose outcome no longer counts."""
         self.given_up = True
-        self._cancel()
+        self.cancel()
+
+    def cancel(self) -> None:
+        cancel = self._running.cancel if self._cancel is None else self._cancel
+        cancel()
 
     async def _run(self, route: Route, event: Event, in_thread: InThread) -> object:
         """Call the handler; wait for what it returns, and for what comes of that."""
+        current_event.set(event)
         if route.blocking:
             # It cannot be cancelled: the Deferred of a thread would only seem to end.
+            self._cancel = lambda: None
             call = partial(_finish_in_thread, route.function, event)
             return await in_thread(partial(copy_context().run, call))
-        result = route.function(event)
-        while True:
-            if isinstance(result, Future):
-                self._cancel = result.cancel
-                result = await in_thread(result.result)
-            elif isinstance(result, Deferred):
-                self._cancel = result.cancel
-                result = await result
-            elif isawaitable(result):
-                result = await self._await(result)
-            else:
-                _refuse_unfinished(result)
-                return result
-
-    async def _await(self, result: Awaitable[object]) -> object:
-        """Wait in a task of asyncio's, or in Twisted's way if the reactor has no loop for one."""
-        loop = reactor_loop(self.clock)
-        if loop is not None:
-            task = loop.create_task(_outcome(result))
-            self._cancel = task.cancel
-            value, error = await Deferred.fromFuture(task)
-        else:
-            waiting = Deferred.fromCoroutine(_outcome(result))
-            self._cancel = waiting.cancel
-            value, error = await waiting
-            if error is not None and _wants_asyncio(error):
+        try:
+            result = route.function(event)
+            while True:
+                if isinstance(result, Future):
+                    self._cancel = result.cancel
+                    result = await in_thread(result.result)
+                    self._cancel = None
+                elif isawaitable(result):
+                    result = await result
+                else:
+                    break
+        except BaseException as error:
+            if reactor_loop(self.clock) is None and _wants_asyncio(error):
                 raise NoAsyncioLoop(f"{one_line(error)}: this handler", self.clock) from error
-        if error is not None:
-            raise error
-        return value
+            raise
+        _refuse_unfinished(result)
+        return result
 
     def _time_out(self) -> None:
         self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
-        self._cancel()
+        self.cancel()
 
     def _end(self, result: object) -> None:
         if self._timer is not None and self._timer.active():
@@ -384,25 +383,28 @@ def _refuse_unfinished(result: object) -> None:
         raise TypeError(f"a handler returned {kind.__name__}, which is not waited for: wait there")
 
 
-async def _outcome(result: Awaitable[object]) -> tuple[object, BaseException | None]:
-    """Return the result, or the error: raised in a task, SystemExit would end the loop."""
-    try:
-        return await result, None
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        return None, error
+def _run_coroutine(coroutine: Coroutine[Any, Any, T], reactor: object) -> Deferred[T]:
+    """Run it in a task of asyncio's, or in Twisted's way if the reactor has no loop for one."""
+    if reactor_loop(reactor) is None:
+        return Deferred.fromCoroutine(coroutine)
+    return as_deferred(coroutine, reactor)
 
 
-def _wants_asyncio(error: BaseException | None) -> bool:
+def _wants_asyncio(error: BaseException) -> bool:
     """Return whether an error, or one that led to it, says that there is no loop to wait in.
 
-    asyncio, aiohttp, anyio and sniffio say so; no class tells.
+    anyio and sniffio have a class for that, asyncio only texts.
     """
-    while error is not None:
-        if isinstance(error, RuntimeError) and _NO_LOOP.search(str(error)):
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        kind = type(current)
+        if kind.__name__ in _NO_LOOP_CLASSES:
             return True
-        error = error.__cause__ or error.__context__
+        if kind in (RuntimeError, AttributeError) and str(current) in _NO_LOOP_TEXTS:
+            return True
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
     return False
 
 

@@ -1,10 +1,13 @@
 """The service tree: start, failure, drain, and the host that a service sees."""
 
+import asyncio
 import errno
 import io
+import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,18 +16,20 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
 from evserve.host import process
 from evserve.host.application import (
+    EXIT_TIME,
     GRACE,
     HANG_UP_DELAY,
     RootService,
     ServiceHost,
     StartError,
+    _end_asyncio,
     add_services,
 )
 from evserve.host.certificates import Certificates
@@ -96,7 +101,12 @@ class Case(SynchronousTestCase):
         self.patch(sys, "stderr", self.terminal)
         self.statuses = []
         self.patch(process, "exit_with", self.statuses.append)
+        self.exit_hooks, self.limits = [], []
+        self.patch(process, "before_threads_end", self.exit_hooks.append)
+        self.patch(process, "limit_exit", lambda seconds, _: self.limits.append(seconds))
+        self.patch(process, "end", lambda status: self.happened.append(f"end {status}"))
         self.patch(process, "raise_file_limit", lambda: 1024)
+        self.patch(logging, "lastResort", None)
         self.patch(SignalHandlers, "install", lambda _: None)  # the test runner's stay
         self.root = RootService(self.reactor, self.twistd, "text", 10.0)
         self.happened = []
@@ -327,6 +337,109 @@ class StopTests(Case):
         connection = self.root.listeners[0].limiter.buildProtocol(None)
         connection.makeConnection(StringTransport())
         return connection
+
+
+class ExitTests(Case):
+    """What hangs after the services have stopped: threads, exit hooks, asyncio."""
+
+    def setUp(self):
+        super().setUp()
+        self.service = self.add("a")
+        self.start()
+        del self.happened[:]
+        (self.exit_hook,) = self.exit_hooks
+
+    def lines(self):
+        return [formatEvent(event) for event in self.logged if event["log_level"] > LogLevel.info]
+
+    def test_it_has_the_rest_of_the_drain(self):
+        self.service.stopped = work = Deferred()
+        self.root.stopService()
+        self.reactor.advance(4)
+        work.callback(None)
+        self.exit_hook()
+        self.assertEqual((self.limits, self.happened), ([6], ["stop a"]))
+
+    def test_it_has_a_moment_after_a_drain_that_was_long(self):
+        self.service.stopped = work = Deferred()
+        self.root.stopService()
+        self.reactor.advance(9.5)
+        work.callback(None)
+        self.assertEqual(self.limits, [EXIT_TIME])
+
+    def test_a_job_that_has_ended_has_no_limit(self):
+        self.root.finish(0)
+        self.root.stopService()
+        self.assertEqual(self.limits, [None])
+
+    def test_after_a_drain_in_vain_no_thread_is_waited_for(self):
+        self.reactor.threadpoolShutdownID = "id"
+        self.reactor.removeSystemEventTrigger = self.happened.append
+        self.service.stopped = Deferred()
+        self.root.stopService()
+        self.reactor.advance(10)
+        self.reactor.advance(GRACE)
+        self.exit_hook()
+        self.assertEqual(self.happened, ["stop a", "id", "end 1"])
+
+    def test_what_asyncio_runs_is_in_flight(self):
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        self.reactor._asyncioEventloop = loop
+        stopped = self.root.stopService()
+        self.reactor.advance(10)
+        self.assertEqual(
+            self.lines(), ["still draining after 10 seconds: aborted tasks and threads of asyncio"]
+        )
+        while not stopped.called:
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+
+    def test_a_reactor_that_ends_without_a_stop_is_status_1(self):
+        self.exit_hook()
+        self.assertIn("the reactor has ended without a stop", *self.lines())
+        self.assertEqual(self.happened, ["end 1"])
+
+    def test_the_last_words_are_logged_when_twistd_has_ended_its_log(self):
+        self.root._observer = observer = self.happened.append
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.root._give_up(["one", "two"])
+        self.assertEqual(formatEvent(self.happened[-1]), "aborted one, two, which do not end")
+
+
+class EndAsyncioTests(SynchronousTestCase):
+    def test_tasks_are_cancelled_and_generators_closed_before_threads_are_waited_for(self):
+        happened = []
+
+        async def each():
+            try:
+                while True:
+                    yield
+            finally:
+                happened.append("closed")
+
+        async def forever():
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await asyncio.sleep(0)
+                happened.append("cancelled")
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            generator = each()
+            await anext(generator)
+            release = threading.Event()
+            loop.run_in_executor(None, lambda: (release.wait(), happened.append("thread")))
+            task = loop.create_task(forever())
+            await asyncio.sleep(0)
+            task.add_done_callback(lambda _: release.set())
+            await _end_asyncio(loop)
+
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        loop.run_until_complete(main())
+        self.assertEqual(sorted(happened), ["cancelled", "closed", "thread"])
 
 
 class LostTerminal:

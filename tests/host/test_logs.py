@@ -2,11 +2,12 @@
 
 import io
 import json
+import logging
 import os
 import sys
 from pathlib import Path
 
-from twisted.logger import Logger, LogLevel, globalLogPublisher
+from twisted.logger import Logger, LogLevel, STDLibLogObserver, globalLogPublisher
 from twisted.plugin import getCache
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -19,6 +20,7 @@ from evserve.host.logs import (
     is_noise,
     make_observer,
     open_log_file,
+    take_records,
 )
 
 
@@ -78,6 +80,51 @@ class FormatJSONTests(SynchronousTestCase):
         line = self.json("{endless} {a[x]}", endless=endless, a={"x": 1})
         self.assertEqual(line["message"], "[[...]] 1")
         self.assertEqual(line["log_namespace"], "evserve.host")
+
+
+class RecordTests(SynchronousTestCase):
+    """What is logged by the standard library's `logging`."""
+
+    def setUp(self):
+        self.patch(logging, "lastResort", None)
+        take_records()
+        self.logger = logging.Logger("a.library")  # noqa: LOG001 - pytest's has a handler
+        self.events = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def test_a_record_is_an_event_with_its_logger_as_the_namespace(self):
+        self.logger.warning("%d of {a}", 3)
+        (event,) = self.events
+        self.assertRegex(format_event(event), r"\d\d \[a\.library\] 3 of \{a\}\n$")
+
+    def test_its_level_is_the_next_lower_one_of_twisted(self):
+        for level in (20, 29, 30, 39, 40, 50, 60):
+            self.logger.log(level, "x")
+        levels = [event["log_level"].name for event in self.events]
+        self.assertEqual(levels, ["warn", "warn", "error", "critical", "critical"])
+
+    def test_an_exception_is_a_failure(self):
+        self.logger.error("none", exc_info=True)  # noqa: LOG014 - what is tested
+        self.logger.error("x", exc_info=ValueError("no luck"), stack_info=True)
+        none, event = self.events
+        self.assertNotIn("log_failure", none)
+        self.assertRegex(format_event(event), r"(?s) x\nStack .*\nTraceback .*no luck")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_an_event_that_becomes_a_record_does_not_become_an_event_again(self):
+        observer = STDLibLogObserver("a.library")
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.logger.warning("x")
+        self.logger.warning("y")
+        self.assertEqual([event["text"] for event in self.events], ["x", "y"])
+
+    def test_a_handler_of_the_program_takes_its_records(self):
+        stream = io.StringIO()
+        self.logger.addHandler(logging.StreamHandler(stream))
+        self.logger.warning("x")
+        self.assertEqual((stream.getvalue(), self.events), ("x\n", []))
 
 
 class LinesTests(SynchronousTestCase):

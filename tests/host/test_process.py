@@ -5,7 +5,9 @@ import errno
 import io
 import os
 import resource
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from twisted.internet.error import CannotListenError
@@ -93,6 +95,58 @@ class StatusTests(SynchronousTestCase):
         process.exit_with(1)
         hooks[0]()
         return statuses
+
+
+class ThreadsTests(SynchronousTestCase):
+    """The end of a process whose threads go on."""
+
+    def setUp(self):
+        self.handlers, self.timers, self.happened = {}, [], []
+        self.patch(signal, "signal", self.handlers.__setitem__)
+        self.patch(signal, "setitimer", lambda _, seconds: self.timers.append(seconds))
+        self.patch(os, "_exit", self.happened.append)
+
+    def test_when_the_time_is_over_it_ends_and_names_them(self):
+        release = threading.Event()
+        for name, daemon in (("waited for", False), ("not", True)):
+            thread = threading.Thread(target=release.wait, name=name, daemon=daemon)
+            thread.start()
+            self.addCleanup(thread.join)
+            self.addCleanup(release.set)
+        process.limit_exit(3.0, self.happened.append)
+        self.assertEqual((self.timers, self.happened), ([3.0], []))
+        self.handlers[signal.SIGALRM](signal.SIGALRM, None)
+        names, status = self.happened
+        self.assertIn("waited for", names)
+        self.assertNotIn("not", names)
+        self.assertEqual(status, 1)
+
+    def test_it_ends_even_if_that_cannot_be_said(self):
+        def give_up(names):
+            raise ValueError
+
+        process.limit_exit(3.0, give_up)
+        self.assertRaises(ValueError, self.handlers[signal.SIGALRM], signal.SIGALRM, None)
+        self.assertEqual(self.happened, [1])
+
+    def test_without_a_limit_a_signal_ends_it_a_second_later(self):
+        process.limit_exit(None, self.happened.append)
+        self.assertEqual(self.timers, [])
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.timers, [1, 1])
+
+    def test_a_hook_before_the_end_of_threads_is_not_called_in_a_fork(self):
+        hooks = []
+        self.patch(threading, "_register_atexit", hooks.append)
+        process.before_threads_end(lambda: self.happened.append("called"))
+        other = os.getpid() + 1
+        self.patch(os, "getpid", lambda: other)
+        hooks[0]()
+        self.assertEqual(self.happened, [])
+        process.before_threads_end(lambda: self.happened.append("called"))
+        hooks[1]()
+        self.assertEqual(self.happened, ["called"])
 
 
 IN_USE = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -1,9 +1,11 @@
 """Which signals are handled, and the terminal that a process may lose."""
 
+import asyncio
 import atexit
 import os
 import pty
 import signal
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock
@@ -20,7 +22,7 @@ class Case(SynchronousTestCase):
         self.patch(signal, "getsignal", lambda each: self.handlers.get(each, signal.SIG_DFL))
         self.patch(signal, "raise_signal", self.send)
         self.hooks = []
-        self.patch(atexit, "register", self.hooks.append)
+        self.patch(atexit, "register", lambda *hook: self.hooks.append(partial(*hook)))
 
     def send(self, number):
         self.handlers[number](number, None)
@@ -88,6 +90,30 @@ class HandlersTests(Case):
             self.assertRaises(KeyboardInterrupt, self.send, each)
         self.send(signal.SIGUSR1)
         self.assertEqual(self.names, ["SIGINT", "SIGTERM", "SIGUSR1"])
+
+    def test_one_that_a_library_handles_in_the_loop_reaches_both(self):
+        loop = self.reactor._asyncioEventloop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        self.given.install()
+        taken = []
+        loop.add_signal_handler(signal.SIGTERM, taken.append, "taken")
+        for _ in range(2):
+            self.send(signal.SIGTERM)
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            self.assertEqual((taken.pop(), self.names.pop()), ("taken", "SIGTERM"))
+        self.assertTrue(loop.remove_signal_handler(signal.SIGTERM))
+        self.assertFalse(loop.remove_signal_handler(signal.SIGTERM))
+        self.send(signal.SIGTERM)
+        self.assertEqual(self.names, ["SIGTERM"])
+
+    def test_others_are_the_loops_own(self):
+        loop = self.reactor._asyncioEventloop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        self.given.install()
+        loop.add_signal_handler(signal.SIGUSR2, print)
+        self.assertIn(signal.SIGUSR2, self.handlers)
+        self.assertTrue(loop.remove_signal_handler(signal.SIGUSR2))
 
     def test_at_exit_none_can_change_the_status(self):
         hold_signals()

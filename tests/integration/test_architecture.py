@@ -195,7 +195,8 @@ class WayTests(TestCase):
 
     async def test_a_handlers_event(self):
         address = await address_of(self.start("queue", "--port", "0"), "queue")
-        child = self.start("work", "--queue", f"beanstalk://{address}", "--concurrency", "1")
+        words = ("work", "--queue", f"beanstalk://{address}", "--concurrency", "1")
+        child = self.start(*words, reactor="asyncio")
         await child.until(lambda: b" serves " in child.err)
         client = await self.connect(address)
         await client.ask(b"use way\r\n")

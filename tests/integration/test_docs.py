@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from evserve import options, testing
+from evserve import aio, options, testing
 from evserve.interfaces import (
     IDrainable,
     IHandlerPlugin,
@@ -80,7 +80,7 @@ class PluginAPIPageTests(SynchronousTestCase):
             for name in (interface.__name__, *interface.names()):
                 self.assertRegex(page, rf"\b{name}\b")
         parsers = [name for name, value in vars(options).items() if isfunction(value)]
-        for name in (*parsers, *testing.__all__, "default_port", "one_process"):
+        for name in (*parsers, *testing.__all__, *aio.__all__, "default_port", "one_process"):
             if not name.startswith("_"):
                 self.assertRegex(page, rf"\b{name}\b")
 
@@ -141,6 +141,10 @@ class PageTests(TestCase):
     async def test_handlers_page(self):
         """docs/handlers.md makes a handler in five minutes."""
         await self.follow("docs/handlers.md")
+
+    async def test_asyncio_page(self):
+        """docs/asyncio.md runs a handler and a server that await asyncio."""
+        await self.follow("docs/asyncio.md")
 
     async def test_asgi_page(self):
         """docs/asgi.md serves an application, beside the handlers of its events."""

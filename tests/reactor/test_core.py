@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from time import monotonic
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Factory, ProcessProtocol, Protocol
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from evserve.reactor import new_reactor
@@ -285,6 +287,26 @@ class Exits(Recorder):
     def check(self, name):
         if name in self.names:
             raise self.problem
+
+
+class LoopExceptionTests(SynchronousTestCase):
+    def test_an_error_of_a_task_that_is_not_looked_at_names_the_task(self):
+        async def unobserved():
+            raise ValueError
+
+        async def scenario(reactor):
+            reactor.loop.create_task(unobserved())
+            await turn(reactor)
+            await turn(reactor)
+            gc.collect()
+
+        events = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        run(self, scenario)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        (text,) = [event["text"] for event in events if "text" in event]
+        self.assertRegex(text, r"^Task exception was never retrieved\nfuture: .*unobserved")
 
 
 class ExitTests(SynchronousTestCase):

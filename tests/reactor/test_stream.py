@@ -414,6 +414,20 @@ class GatheringTests(SynchronousTestCase):
 
             run(self, scenario)
 
+    def test_what_was_written_can_be_sent_before_the_end_of_the_turn(self):
+        async def scenario(reactor):
+            client, server, _ = await pair(reactor)
+            sizes = watch(client)
+            client.transport.write(b"he")
+            client.transport.write(b"l")
+            client.transport.flush()
+            self.assertEqual(sizes, [3])
+            client.transport.write(b"lo")
+            await server.receive(5)
+            self.assertEqual((sizes, server.got), ([3, 2], b"hello"))
+
+        run(self, scenario)
+
     def test_what_is_written_is_sent_although_calls_without_delay_never_end(self):
         async def scenario(reactor):
             client, server, _ = await pair(reactor)

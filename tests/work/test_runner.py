@@ -1,6 +1,7 @@
 import asyncio
 import json
 from concurrent.futures import Future
+from contextvars import ContextVar, copy_context
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -8,10 +9,11 @@ from twisted.internet.defer import CancelledError, Deferred, execute, fail, succ
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, eventAsText, formatEvent
 
-from evserve.aio import NoAsyncioLoop
-from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable
+from evserve.aio import NoAsyncioLoop, as_deferred
+from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable, current_event
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
+from tests.loop_case import LoopTestCase, turns
 from tests.work.runner_case import RunnerTestCase
 
 
@@ -415,6 +417,39 @@ class StoppingTests(RunnerTestCase):
         self.calls[1][1].callback(None)
         self.assertEqual((self.depth(), self.outcomes()), ({}, {"done": 1}))
 
+    def test_handlers_are_cancelled_when_their_events_are_given_back(self):
+        """The worker ends when they have ended and the queue has answered; nothing is logged."""
+        cancelled = []
+
+        async def waits(event):
+            try:
+                await self.handler(event)
+            except CancelledError:
+                cancelled.append(event.type)
+                raise ValueError("cut") from None
+
+        answer, retried = Deferred(), []
+
+        class Slow(MemoryQueue):
+            def retry(self, event, delay=0):
+                retried.append((event.type, delay))
+                return answer
+
+        self.queue = Slow(self.clock)
+        runner = self.work(Route("mail", waits), Route("fax", self.handler))
+        self.put(b"")
+        self.put(b"", kind="fax")
+        with capturedLogs() as events:
+            stopped = runner.stop()
+            self.assertEqual(runner.give_back(), 2)
+            self.assertEqual(cancelled, ["mail"])
+            self.assertTrue(all(running.called for _, running in self.calls))
+            self.assertNoResult(stopped)
+            answer.callback(None)
+            self.successResultOf(stopped)
+        self.assertEqual((sorted(retried), events), ([("fax", 0), ("mail", 0)], []))
+        self.assertEqual((self.outcomes(), self.outcomes("fax")), ({}, {}))
+
     def test_a_worker_stops_while_the_queue_is_away(self):
         runner = self.work()
         self.queue.go_away()
@@ -704,3 +739,309 @@ class UnusualHandlerTests(RunnerTestCase):
         self.work(Route("mail", fails))
         self.put(b"")
         self.assertEqual((self.depth(), self.outcomes()), ({"delayed": 1}, {"retried": 1}))
+
+
+class AsyncioHandlerTests(LoopTestCase, RunnerTestCase):
+    """Handlers on a reactor with a loop of asyncio's; the test decides when the loop runs."""
+
+    def setUp(self):
+        super().setUp()
+        RunnerTestCase.setUp(self)
+        self.clock._asyncioEventloop = self.loop
+        self.install(self.clock)
+
+    def go_on(self):
+        self.run_in_task(turns(20))
+
+    def test_a_handler_awaits_asyncio_and_deferreds(self):
+        steps = []
+
+        async def member(number):
+            await asyncio.sleep(0)
+            await deferLater(self.clock, 1)
+            steps.append(number)
+
+        async def handler(event):
+            await deferLater(self.clock, 1)
+            steps.append(self.loop.is_running())
+            await asyncio.sleep(0)
+            async with asyncio.TaskGroup() as group, asyncio.timeout(100):
+                for number in range(2):
+                    group.create_task(member(number))
+            await succeed(None)
+            return "sent"
+
+        self.work(Route("mail", handler), keep=60)
+        self.put(b"")
+        self.assertEqual((self.depth(), steps), ({"reserved": 1}, []))  # it begins with the loop
+        for _ in range(3):
+            self.go_on()
+            self.clock.advance(1)
+        self.go_on()
+        self.assertEqual((steps, self.outcomes()), ([True, 0, 1], {"done": 1}))
+        [record] = self.successResultOf(self.queue.history())
+        self.assertEqual(record.result, b"sent")
+
+    def test_what_a_handler_returns_is_waited_for(self):
+        later = Deferred()
+
+        async def last():
+            return await later
+
+        ways = (
+            lambda: asyncio.ensure_future(last()),
+            lambda: asyncio.sleep(0, last()),
+            lambda: succeed(None).addCallback(lambda _: later),
+            last,
+        )
+        self.assertEqual(
+            self.run_each(lambda _, way=way: way() for way in ways), 4 * [{"reserved": 1}]
+        )
+        later.callback(None)
+        self.go_on()
+        self.assertEqual(self.depths(4), 4 * [{}])
+
+    def run_each(self, handlers):
+        """Run each handler on an event; return the depth of each type."""
+        routes = [Route(f"mail.{number}", each) for number, each in enumerate(handlers)]
+        self.work(*routes, concurrency=len(routes))
+        for route in routes:
+            self.put(b"", kind=route.pattern)
+        self.go_on()
+        return self.depths(len(routes))
+
+    def depths(self, count):
+        return [self.depth(f"mail.{number}") for number in range(count)]
+
+    def test_whatever_is_raised_is_a_failure(self):
+        """The loop goes on."""
+
+        def plain(error, event):
+            raise error
+
+        async def at_once(error, event):
+            raise error
+
+        async def later(error, event):
+            await asyncio.sleep(0)
+            raise error
+
+        errors = (
+            SystemExit(1),
+            KeyboardInterrupt(),
+            GeneratorExit(),
+            StopIteration(5),
+            StopAsyncIteration(),
+            asyncio.CancelledError(),
+            CancelledError(),
+            BaseException("base"),
+        )
+        handlers = [partial(each, error) for error in errors for each in (plain, at_once, later)]
+        self.assertEqual(self.run_each(handlers), len(handlers) * [{"delayed": 1}])
+
+    def test_the_time_out_cancels_and_waits_for_the_end(self):
+        steps, end = [], Deferred()
+
+        async def handler(event):
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                steps.append("cancelled")
+                await end
+                steps.append("ended")
+
+        self.work(Route("mail", handler), timeout=10, concurrency=1)
+        self.put(b"")
+        self.go_on()
+        self.clock.advance(10)
+        self.go_on()
+        self.assertEqual((steps, self.outcomes()), (["cancelled"], {"retried": 1}))
+        self.assertEqual(self.metric("evserve_work_overdue"), 1)
+        self.assertEqual(self.metric("evserve_work_running"), 1)
+        end.callback(None)
+        self.go_on()
+        self.assertEqual((steps, self.outcomes()), (["cancelled", "ended"], {"retried": 1}))
+        self.assertEqual(self.metric("evserve_work_running"), 0)
+
+    def test_a_handler_that_has_not_begun_is_cancelled_too(self):
+        self.work(Route("mail", self.handler), timeout=10)
+        self.put(b"")
+        self.clock.advance(10)
+        self.go_on()
+        self.assertEqual((self.calls, self.outcomes()), ([], {"retried": 1}))
+
+    def test_a_thread_is_not_cancelled(self):
+        self.work(Route("mail", self.calls.append, blocking=True), timeout=10)
+        self.put(b"")
+        self.go_on()
+        self.clock.advance(10)
+        self.go_on()
+        [(function, result)] = self.threads
+        self.assertNoResult(result)
+        self.assertEqual(self.metric("evserve_work_overdue"), 1)
+        result.callback(function())
+        self.go_on()
+        self.assertEqual(self.metric("evserve_work_overdue"), 0)
+
+    def test_handlers_are_cancelled_when_their_events_are_given_back(self):
+        cancelled, end = [], Deferred()
+
+        async def handler(event):
+            try:
+                if event.body:
+                    await asyncio.sleep(100)
+                await Deferred()
+            except asyncio.CancelledError:
+                cancelled.append(event.body)
+                await end
+                raise ValueError("cut") from None
+
+        runner = self.work(Route("mail", handler), Route("fax", self.handler), concurrency=4)
+        self.put(b"asyncio", b"")
+        self.put(b"", kind="fax")
+        self.go_on()
+        self.put(b"not begun")
+        with capturedLogs() as events:
+            stopped = runner.stop()
+            self.assertEqual(runner.give_back(), 4)
+            self.go_on()
+            self.assertEqual(sorted(cancelled), [b"", b"asyncio"])
+            self.assertTrue(all(running.called for _, running in self.calls))
+            self.assertNoResult(stopped)
+            end.callback(None)
+            self.go_on()
+            self.successResultOf(stopped)
+        self.assertEqual(events, [])
+        self.assertEqual((self.depth(), self.depth("fax")), ({"ready": 3}, {"ready": 1}))
+        self.assertEqual((self.outcomes(), self.outcomes("fax")), ({}, {}))
+
+    def test_what_is_said_of_a_failure_names_where_it_was_awaited(self):
+        async def handler(event):
+            await self.handler(event)
+
+        self.work(Route("mail", handler), max_attempts=1)
+        self.put(b"")
+        self.go_on()
+        with capturedLogs() as events:
+            self.calls[0][1].errback(LookupError("no such image"))
+            self.go_on()
+        self.assertIn("await self.handler(event)", eventAsText(events[-1]))
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+    def test_each_event_has_variables_of_its_own(self):
+        """In tasks and threads of a handler too, also of one that blocks."""
+        variable, seen = ContextVar("variable", default=b"unset"), []
+
+        def look(event):
+            seen.append((event.body, current_event.get().body, variable.get()))
+            variable.set(event.body)
+
+        async def handler(event):
+            look(event)
+            await asyncio.sleep(0)
+            await asyncio.create_task(asyncio.to_thread(look, event))
+            await asyncio.get_running_loop().run_in_executor(None, copy_context().run, look, event)
+
+        self.work(Route("mail", handler), Route("fax", look, blocking=True), concurrency=1)
+        self.put(b"1", b"2")
+        self.run_in_task(self.until(lambda: self.outcomes() == {"done": 2}))
+        self.assertEqual(
+            seen,
+            [
+                (b"1", b"1", b"unset"),
+                (b"1", b"1", b"1"),
+                (b"1", b"1", b"1"),
+                (b"2", b"2", b"unset"),
+                (b"2", b"2", b"2"),
+                (b"2", b"2", b"2"),
+            ],
+        )
+        self.put(b"3", kind="fax")
+        self.go_on()
+        [(function, result)] = self.threads
+        result.callback(function())
+        self.go_on()
+        self.assertEqual(seen[6:], [(b"3", b"3", b"unset")])
+        self.assertRaises(LookupError, current_event.get)
+
+    async def until(self, condition):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class NoLoopTests(RunnerTestCase):
+    """A handler that awaits asyncio on a reactor without a loop of it."""
+
+    def outcome(self, handler):
+        """Run a handler that fails; return what became of the event."""
+        self.setUp()
+        self.work(Route("mail", handler))
+        self.put(b"")
+        self.flushLoggedErrors()
+        return self.depth()
+
+    def test_it_is_buried_at_once_with_a_reason_that_names_the_mend(self):
+        self.assertEqual(self.outcome(lambda _: asyncio.sleep(1)), {"buried": 1})
+        record = json.loads(self.successResultOf(self.queue.reserve([ERRORS], 0)).body)
+        self.assertEqual(
+            record["reason"],
+            "NoAsyncioLoop: RuntimeError: no running event loop: this handler needs asyncio, and "
+            "Clock has no loop of it (start twistd without --reactor, or with --reactor=asyncio)",
+        )
+
+    def test_whatever_of_asyncio_it_awaits(self):
+        async def time_out():
+            async with asyncio.timeout(1):
+                """Never here."""
+
+        async def group():
+            async with asyncio.TaskGroup():
+                """Never here."""
+
+        async def locked():
+            lock = asyncio.Lock()
+            await lock.acquire()
+            await lock.acquire()
+
+        async def wrapped():
+            try:
+                await asyncio.sleep(1)
+            except RuntimeError as error:
+                raise OSError("cannot connect") from error
+
+        for function in (
+            time_out,
+            group,
+            locked,
+            wrapped,
+            lambda: asyncio.wait_for(Deferred(), 1),
+            lambda: asyncio.to_thread(print),
+            lambda: asyncio.Event().wait(),
+            lambda: asyncio.Queue().get(),
+            lambda: asyncio.open_connection("127.0.0.1", 1),
+            lambda: asyncio.create_subprocess_exec("true"),
+            asyncio.get_running_loop,
+            lambda: as_deferred(asyncio.sleep(1), self.clock),
+        ):
+            self.assertEqual(self.outcome(lambda _, function=function: function()), {"buried": 1})
+
+    def test_an_error_of_its_own_is_retried(self):
+        async def fails(error, event):
+            raise error
+
+        for error in (
+            RuntimeError("the event loop of the machine is blocked"),
+            RuntimeError("no running event loop in the train"),
+            AttributeError("'NoneType' object has no attribute 'create_future_order'"),
+            LookupError("no running event loop"),
+        ):
+            self.assertEqual(self.outcome(partial(fails, error)), {"delayed": 1})
+
+    def test_an_error_that_is_its_own_cause_is_retried(self):
+        error = LookupError("no such image")
+        error.__cause__ = error
+
+        async def fails(event):
+            raise error
+
+        self.assertEqual(self.outcome(fails), {"delayed": 1})

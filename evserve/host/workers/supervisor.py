@@ -353,6 +353,7 @@ class SupervisorRoot(RootService):
 
     @override
     def _abort(self, why: str) -> None:
+        self._aborted = True
         process.exit_with(1)
         self._log.warn("{why}: aborting connections", why=why)
         self.supervisor.send_all(MessageKind.ABORT)

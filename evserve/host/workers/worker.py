@@ -64,10 +64,9 @@ class WorkerRoot(RootService):
     @override
     def setServiceParent(self, parent: Any) -> None:
         super().setServiceParent(parent)
-        observer = parent.getComponent(ILogObserver)
-        if observer is not None:
-            numbered = WorkerLogObserver(observer, self._assignment.number)
-            parent.setComponent(ILogObserver, numbered)
+        if self._observer is not None:
+            self._observer = WorkerLogObserver(self._observer, self._assignment.number)
+            parent.setComponent(ILogObserver, self._observer)
 
     @override
     def endpoint(self, service: str, written: str, interface: str) -> IStreamServerEndpoint:

@@ -19,6 +19,12 @@ from evserve.interfaces import IBusy, IDrainable
 HEAD_TIME: Final = 60
 """Seconds, about, in which the head of a request must arrive."""
 
+_MOST_UNSENT: Final = 262144
+"""Bytes after which an application waits for the next turn, or for a slow client.
+
+With 64 KiB, an application that streams would wait after each piece.
+"""
+
 
 class ConnectionFactory(Factory):
     """Makes connections, which are not read until the application has started.
@@ -73,6 +79,9 @@ class Connection(Protocol):
     @override
     def connectionMade(self) -> None:
         self._write = self.transport.write
+        if hasattr(type(self.transport), "flush"):  # evserve's reactor has it, TLS has not
+            self.flush = self.transport.flush  # type: ignore[method-assign]  # saves a call
+            self.transport.bufferSize = _MOST_UNSENT
         self.transport.registerProducer(self, True)
         self._factory.silent.add(self)
         if not self._factory.is_serving:
@@ -146,6 +155,9 @@ class Connection(Protocol):
     def writelines(self, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send all chunks."""
         self.write(b"".join(chunks))
+
+    def flush(self) -> None:
+        """Send what was written: an answer is complete. Most transports do so soon anyway."""
 
     def close(self) -> None:
         """Close the connection after what was written has been sent; read nothing more."""

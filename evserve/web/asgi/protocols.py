@@ -36,6 +36,12 @@ class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an ex
             self.shutdown()
 
     @override
+    def on_response_complete(self) -> None:
+        if len(self.tasks) == 1:  # with more, it is cheaper to send the answers of a turn together
+            self.transport.flush()
+        HttpToolsProtocol.on_response_complete(self)
+
+    @override
     def on_body(self, body: bytes) -> None:
         self._outside_body = 0
         HttpToolsProtocol.on_body(self, body)

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, providedBy
 
 from evserve import __version__
+from evserve.host import process
 from evserve.host.admin.http import MAX_CONNECTIONS, REQUEST_SECONDS
 from evserve.host.admin.service import make_admin
 from evserve.host.application import RootService, add_services
@@ -63,6 +64,8 @@ class Client:
 
 class AdminTests(SynchronousTestCase):
     def setUp(self):
+        self.patch(process, "before_threads_end", lambda _: None)
+        self.patch(process, "limit_exit", lambda *_: None)
         self.reactor = MemoryReactorClock()
         self.root = RootService(self.reactor, {"nodaemon": True})
         configs = [config_of("one"), config_of("two")]

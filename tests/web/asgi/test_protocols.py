@@ -1,9 +1,39 @@
 from evserve.web.asgi.connection import HEAD_TIME
 from evserve.web.asgi.protocols import MAX_HEAD
 from tests.web.asgi.memory_server import GET, UPGRADE, Echo, ServerCase, Slow, hello
+from tests.web.memory_connection import MemoryConnection, connect
 
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Gathering(MemoryConnection):
+    """A transport that sends at the end of a turn, or when it is told to, as evserve's does."""
+
+    flushed = 0
+
+    def flush(self):
+        self.flushed = len(self.sent)
+
+
+class FlushTests(ServerCase):
+    def test_a_single_answer_does_not_wait_for_the_end_of_the_turn(self):
+        self.serve(hello)
+        connection = connect(self.factory, Gathering)
+        answer = self.send(connection, GET)
+        self.assertIn(b"hello", answer)
+        self.assertEqual(connection.flushed, len(answer))
+
+    def test_answers_beside_other_requests_are_sent_together(self):
+        application = Slow()
+        self.serve(application)
+        connections = [connect(self.factory, Gathering) for _ in range(2)]
+        for each in connections:
+            self.send(each, GET)
+        self.in_loop(application.go.set)
+        for each in connections:
+            self.assertIn(b"hello", self.received(each))
+        self.assertEqual(connections[0].flushed, 0)
 
 
 class HeadTests(ServerCase):
