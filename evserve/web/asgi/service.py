@@ -125,7 +125,8 @@ class AsgiService(MultiService):
             await asyncio.wait(tasks)
         if self._has_started:
             await self._end()
-        self._seconds.stop()
+        if self._seconds.running:
+            self._seconds.stop()
         self._server.stop()
         if self._queue is not None:
             await self._queue.close()
