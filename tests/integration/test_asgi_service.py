@@ -287,7 +287,14 @@ class StartTests(Case):
         self.folder.chmod(0o777)
         await self.check_error(
             ("asgi", "asgi_site:app"),
-            f"asgi: {self.folder} is world-writable (fix: chmod o-w {self.folder})",
+            'asgi: Could not import module "asgi_site". Not looked for in the current folder: '
+            f"{self.folder} is world-writable (fix: chmod o-w {self.folder})",
+        )
+
+    async def test_nothing_is_imported_from_here_if_the_user_says_so(self):
+        await self.check_error(
+            ("--no-cwd-plugins", "asgi", "asgi_site:app"),
+            'asgi: Could not import module "asgi_site".',
         )
 
     async def test_without_the_extra(self):
