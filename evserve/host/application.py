@@ -371,8 +371,8 @@ class RootService(MultiService):
         elif self._aborted:
             process.end(1)  # with all threads
 
-    def _give_up(self, threads: list[str]) -> None:
-        self._say_last(f"aborted {', '.join(threads) or 'exit hooks'}, which do not end")
+    def _give_up(self, left: list[str]) -> None:
+        self._say_last(f"aborted {', '.join(left) or 'exit hooks'}, which do not end")
 
     def _say_last(self, text: str) -> None:
         """Log `text` although `twistd` may have stopped to log."""

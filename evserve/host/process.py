@@ -109,15 +109,21 @@ def before_threads_end(hook: Callable[[], object]) -> None:
 def limit_exit(seconds: float | None, give_up: Callable[[list[str]], None]) -> None:
     """End the process with status 1 if threads or exit hooks have not let it end by then.
 
+    The processes that `multiprocessing` has started are killed, because forks keep ports open.
+
     seconds: from now; None for no limit but SIGINT and SIGTERM, from which on it has a second.
-    give_up: called before the end with the names of the threads that the interpreter waits for.
+    give_up: called before the end with the names of the threads and processes that are left.
     """
 
     def end_now(*_: object) -> None:
         main = threading.main_thread()
         left = [each for each in threading.enumerate() if not (each is main or each.daemon)]
+        multiprocessing: Any = sys.modules.get("multiprocessing")
+        forks = multiprocessing.active_children() if multiprocessing is not None else []
         try:
-            give_up([each.name for each in left])
+            for each in forks:
+                each.kill()
+            give_up([each.name for each in (*left, *forks)])
             _flush()
         finally:
             os._exit(1)

@@ -17,7 +17,7 @@ it = ServicePlugin("left", "left_module", "Leaves something.", listens=False)
 """
 # What each function of this module leaves behind goes on until standard input has a byte.
 MODULE = """
-import asyncio, atexit, logging, os, signal, sys
+import asyncio, atexit, logging, multiprocessing, os, signal, sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from twisted.application.service import Service
@@ -37,8 +37,10 @@ def makeService(options, given):
     atexit.register(os.write, 2, b"exit hook\\n")
     return Left()
 
+stdin = os.dup(0)  # multiprocessing gives another 0 to a fork
+
 def hold():
-    os.read(0, 1)
+    os.read(stdin, 1)
 
 def keep(coroutine):
     global kept
@@ -68,6 +70,9 @@ def after_the_reactor():
 
 def exit_hook():
     atexit.register(hold)
+
+def fork():
+    multiprocessing.get_context("fork").Process(target=hold, name="fork").start()
 
 def failed():
     bare_thread()
@@ -188,6 +193,7 @@ class EndTests(Case):
                 ("own_pool", "aborted mine_0, which do not end"),
                 ("bare_thread", "aborted bare, which do not end"),
                 ("exit_hook", "aborted exit hooks, which do not end"),
+                ("fork", "aborted fork, which do not end"),
             ],
             check,
         )
@@ -232,7 +238,7 @@ class EndTests(Case):
         log, pidfile = self.folder / "log", self.folder / "pid"
         words = ("--logfile", str(log), "--pidfile", str(pidfile))
         start = self.start("hung", drain="0.2", twistd=words)
-        self.assertEqual(await start.ended, 0, start.err)
+        self.assertEqual(await start.exited, 0, start.err)
         while " serves " not in log.read_text():
             await deferLater(reactor, 0.01)
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
