@@ -287,8 +287,26 @@ class StartTests(Case):
         self.folder.chmod(0o777)
         await self.check_error(
             ("asgi", "asgi_site:app"),
-            f"asgi: {self.folder} is world-writable (fix: chmod o-w {self.folder})",
+            'asgi: Could not import module "asgi_site". Not looked for in the current folder: '
+            f"{self.folder} is world-writable (fix: chmod o-w {self.folder})",
         )
+
+    async def test_nothing_is_imported_from_here_if_the_user_says_so(self):
+        await self.check_error(
+            ("--no-cwd-plugins", "asgi", "asgi_site:app"),
+            'asgi: Could not import module "asgi_site".',
+        )
+
+    async def test_without_the_extra(self):
+        self.write("without/uvicorn.py", "raise ModuleNotFoundError(name='uvicorn')")
+        env = {"PYTHONPATH": str(self.folder / "without")}
+        command = self.evserve("asgi", "asgi_site:app", env=env)
+        self.assertEqual(await command.ended, 1)
+        self.assertEqual(
+            command.err, b"evserve: asgi: needs uvicorn (pip install 'evserve[asgi]')\n"
+        )
+        shown = self.evserve("asgi", "--help", env=env)
+        self.assertEqual(await shown.ended, 0)
 
     async def test_a_reactor_without_asyncio(self):
         command = self.run_command(
@@ -464,7 +482,7 @@ class DrainTests(Case):
         await websocket.closed
         self.assertEqual(websocket.close_code, 1012)
         half.transport.write(b"st: x\r\n\r\n")
-        self.assertIn(b"connection: close\r\n\r\nhello", await half.closed)
+        self.assertIn(b"\r\n\r\nhello", await half.closed)
         self.assertNotIn(b"told to end", server.err)
         self.write("go", "")
         self.assertIn(b"waited", await waiting.closed)
@@ -545,7 +563,8 @@ class HostileTests(Case):
             (b"GET / HTTP/1.1\r\nA: ", b"x" * 1000),
         ):
             got = await self.refused(endpoint, first, piece)
-            self.assertTrue(got.startswith(b"HTTP/1.1 431 "), got)
+            # A client that goes on sending may be told of the end before it reads the answer.
+            self.assertTrue(not got or got.startswith(b"HTTP/1.1 431 "), got)
         chunked = b"POST /forever HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
         self.assertEqual(await self.refused(endpoint, chunked, b"A: b\r\n" * 100), b"")
         self.assertNotIn(b"Traceback", server.err)

@@ -38,6 +38,7 @@ class ConnectionFactory(Factory):
         self.make_protocol = make_protocol
         self.is_serving = False
         self.silent: set[Connection] = set()  # those of which uvicorn knows nothing yet
+        self.closing: set[Connection] = set()  # those with TLS that are being closed
 
     @override
     def buildProtocol(self, addr: Any) -> "Connection":
@@ -50,11 +51,16 @@ class ConnectionFactory(Factory):
             connection.start()
 
     def second_passed(self) -> None:
-        """Close connections that have sent nothing for long; called once a second."""
+        """Close connections that have sent nothing for long; called once a second.
+
+        Those with TLS end without the client's consent.
+        """
         for connection in tuple(self.silent) if self.is_serving else ():
             connection.seconds_silent += 1
             if connection.seconds_silent > HEAD_TIME:
                 connection.close()
+        for connection in tuple(self.closing):
+            connection.close_below_tls()
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IDrainable, IBusy)
@@ -119,6 +125,7 @@ class Connection(Protocol):
         if protocol is not None:
             protocol.connection_lost(None)  # with an exception, it would leave its timers running
         self._factory.silent.discard(self)
+        self._factory.closing.discard(self)
 
     def pauseProducing(self) -> None:
         if self._protocol is not None:
@@ -165,6 +172,19 @@ class Connection(Protocol):
             self._end()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
+            if ISSLTransport.providedBy(self.transport):
+                self._factory.closing.add(self)
+
+    def close_below_tls(self) -> None:
+        """Close the connection without TLS's close alert of the client, once all is sent.
+
+        It may never come, and need not (RFC 8446, 6.1). Twisted would wait for it.
+        """
+        if not getattr(self.transport, "_appSendBuffer", None):
+            lowest = self.transport
+            while hasattr(lowest, "transport"):
+                lowest = lowest.transport
+            lowest.loseConnection()
 
     def abort(self) -> None:
         """Close the connection now."""

@@ -13,6 +13,8 @@ from evserve.plugin import printable
 from evserve.web.log_lines import DELAY, MOST_WAITING, Row, publish_lines
 
 
+_INVALID_TEXT = "Invalid UTF-8 sequence received from client."
+
 _log = Logger()
 
 
@@ -34,6 +36,8 @@ class UvicornHandler(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             event["text"] += " (cancelled)"
+        elif record.msg == _INVALID_TEXT:
+            level = LogLevel.warn  # a client's fault, of which a traceback says nothing
         elif error is not None:
             event["log_failure"] = Failure(error, type(error), error.__traceback__)
         _log.emit(level, "uvicorn: {text}", **event)

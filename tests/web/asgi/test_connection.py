@@ -2,10 +2,14 @@ import json
 
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from evserve.interfaces import IBusy, IDrainable
 from evserve.web.asgi.connection import HEAD_TIME
+from tests.certificates import make_certificates
 from tests.web.asgi.memory_server import (
     GET,
     LENGTH_5,
@@ -175,6 +179,56 @@ class StartTests(ServerCase):
         self.assertEqual((connection.state, connection.sent), ("closing", b""))
 
 
+class TLSTests(ServerCase):
+    """With Twisted's TLS; the client says nothing more."""
+
+    def connect(self, *, handshake):
+        options = make_certificates()
+        self.lowest = StringTransport()
+        factory = TLSMemoryBIOFactory(options.server_options(), False, self.factory, self.reactor)
+        server = factory.buildProtocol(None)
+        server.makeConnection(self.lowest)
+        if handshake:
+            wrapped = Factory.forProtocol(Protocol)
+            trust = options.client_options()
+            client = TLSMemoryBIOFactory(trust, True, wrapped, self.reactor).buildProtocol(None)
+            answers = StringTransport()
+            client.makeConnection(answers)
+            for _ in range(3):
+                for source, target in ((answers, server), (self.lowest, client)):
+                    data = source.value()
+                    source.clear()
+                    if data:
+                        self.in_loop(target.dataReceived, data)
+            self.in_loop(client.write, GET)
+            self.reactor.advance(0)  # Twisted's TLS gathers what is written in a turn
+            self.in_loop(server.dataReceived, answers.value())
+
+    def test_a_client_that_does_not_consent_to_the_end(self):
+        self.serve(hello)
+        for handshake in (True, False):
+            self.connect(handshake=handshake)
+            if handshake:
+                self.in_loop(next(iter(self.server.state.connections)).shutdown)
+            for _ in range(HEAD_TIME):
+                self.second_passed()
+            self.assertEqual(self.lowest.disconnecting, handshake)
+            self.second_passed()
+            self.assertTrue(self.lowest.disconnecting)
+
+    def test_what_is_not_sent_yet_is_sent_first(self):
+        self.serve(hello)
+        self.connect(handshake=False)
+        connection = next(iter(self.factory.silent))
+        connection.transport._appSendBuffer.append(b"unsent")
+        connection.close()
+        self.second_passed()
+        self.assertFalse(self.lowest.disconnecting)
+        connection.transport._appSendBuffer.clear()
+        self.second_passed()
+        self.assertTrue(self.lowest.disconnecting)
+
+
 class DrainTests(ServerCase):
     def drain(self, connection):
         self.in_loop(IDrainable(connection.protocol).drain)
@@ -197,7 +251,7 @@ class DrainTests(ServerCase):
         self.assertEqual((connection.state, connection.sent), ("open", b""))
         self.assertTrue(IBusy(connection.protocol).busy())
         self.in_loop(application.go.set)
-        self.assertIn(b"connection: close\r\n\r\nhello", self.received(connection))
+        self.assertIn(b"\r\n\r\nhello", self.received(connection))
         self.assertEqual(connection.state, "closed")
 
     def test_half_a_head_is_a_request(self):
@@ -206,7 +260,7 @@ class DrainTests(ServerCase):
         self.send(connection, GET[:10])
         self.drain(connection)
         self.assertEqual(connection.state, "open")
-        self.assertIn(b"connection: close\r\n\r\nhello", self.send(connection, GET[10:]))
+        self.assertIn(b"\r\n\r\nhello", self.send(connection, GET[10:]))
         self.assertEqual(connection.state, "closed")
 
     def test_a_connection_that_waits_for_the_start_is_closed(self):

@@ -87,6 +87,15 @@ class UvicornHandlerTests(SynchronousTestCase):
         (failure,) = self.flushLoggedErrors(LookupError)
         self.assertIn("gone", failure.getTraceback())
 
+    def test_a_clients_invalid_text_is_a_warning(self):
+        with capturedLogs() as events:
+            try:
+                b"\xff".decode()
+            except UnicodeDecodeError:
+                self.logger.exception("Invalid UTF-8 sequence received from client.")
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.warn])
+        self.assertNotIn("log_failure", events[0])
+
     def test_connecting_twice_logs_once(self):
         connect_loggers()
         with capturedLogs() as events:
