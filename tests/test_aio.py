@@ -9,6 +9,7 @@ from warnings import catch_warnings, simplefilter
 from weakref import WeakSet
 
 import anyio
+from twisted.internet import defer
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -563,6 +564,21 @@ class AsDeferredTests(LoopTestCase):
         self.run_in_task(turns())
         deferred.cancel()
         self.assertEqual(self.outcome(deferred), 5)
+
+    def test_a_time_out_of_the_deferred_cancels_the_task(self):
+        clock, steps = Clock(), []
+
+        async def main():
+            try:
+                await asyncio.sleep(100)
+            finally:
+                steps.append("clean")
+
+        deferred = as_deferred(main()).addTimeout(10, clock)
+        self.run_in_task(turns())
+        clock.advance(10)
+        self.assertIsInstance(self.outcome(deferred).value, defer.TimeoutError)
+        self.assertEqual(steps, ["clean"])
 
     def test_a_coroutine_that_has_not_begun_is_cancelled_without_a_warning(self):
         with catch_warnings(record=True) as warnings:
