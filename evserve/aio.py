@@ -205,7 +205,7 @@ def _add_done_callback(
 ) -> None:
     """Have `callback`, by which a task wakes up, called in the turn after the Deferred fires."""
     if context is None:  # asyncio.wait would ask for the rest of a future
-        raise TypeError("a Deferred is no future (fix: asyncio.ensure_future(deferred))")
+        raise TypeError("a Deferred is no future (fix: evserve.aio.as_future(deferred))")
     own = vars(deferred)
     if "cancel" not in own:  # that of the class takes no `msg`
         own["cancel"] = partial(_cancel, ref(deferred))  # a reference would make a cycle

@@ -412,7 +412,7 @@ class AwaitTests(LoopTestCase):
             await asyncio.wait([Deferred()])
 
         self.assertFalse(asyncio.isfuture(Deferred()))
-        with self.assertRaisesRegex(TypeError, r"fix: asyncio.ensure_future\(deferred\)"):
+        with self.assertRaisesRegex(TypeError, r"fix: evserve.aio.as_future\(deferred\)"):
             self.run_in_task(wait())
 
 

@@ -86,7 +86,12 @@ class PluginAPIPageTests(SynchronousTestCase):
 
 
 class PageTests(TestCase):
-    """Each page is followed from top to bottom in an empty folder."""
+    """Each page is followed from top to bottom in an empty folder, on the default reactor."""
+
+    def setUp(self):
+        environment = {**os.environ}
+        environment.pop("EVSERVE_TEST_REACTOR", None)
+        self.patch(os, "environ", environment)
 
     async def follow(self, name):
         page, folder = Page(name), self.mktemp()
