@@ -18,7 +18,7 @@ from tests.integration.asgi_site import BIG
 from tests.integration.commands import EVSERVE, CommandCase
 from tests.integration.processes import address_of
 from tests.integration.stream_client import StreamClient
-from tests.integration.test_workers import pids
+from tests.integration.test_workers import WORKERS, pids
 
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -404,6 +404,7 @@ class ListeningTests(Case):
 
     async def test_workers(self):
         server, endpoint = await self.serving(host=("--workers", "2"))
+        await server.until(lambda: WORKERS.search(server.err))
         seen = set()
         while len(seen) < 2:
             seen.add(int((await self.get(endpoint, "/pid"))[1]))
