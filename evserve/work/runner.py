@@ -47,12 +47,13 @@ InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 
 # Of what is raised where no loop of asyncio's runs: by get_running_loop, get_event_loop, a future
-# that is awaited, and Event, Queue and other classes that wait; by anyio and sniffio.
+# that is awaited, Event, Queue and other classes that wait, older aiohttp; by anyio and sniffio.
 _NO_LOOP_TEXTS = (
     "no running event loop",
     "There is no current event loop in thread 'MainThread'.",
     "await wasn't used with future",
     "'NoneType' object has no attribute 'create_future'",
+    "Timeout context manager should be used inside a task",
 )
 _NO_LOOP_CLASSES = ("NoEventLoopError", "AsyncLibraryNotFoundError")
 

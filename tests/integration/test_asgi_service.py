@@ -18,7 +18,7 @@ from tests.integration.asgi_site import BIG
 from tests.integration.commands import EVSERVE, CommandCase
 from tests.integration.processes import address_of
 from tests.integration.stream_client import StreamClient
-from tests.integration.test_workers import pids
+from tests.integration.test_workers import WORKERS, pids
 
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -287,7 +287,14 @@ class StartTests(Case):
         self.folder.chmod(0o777)
         await self.check_error(
             ("asgi", "asgi_site:app"),
-            f"asgi: {self.folder} is world-writable (fix: chmod o-w {self.folder})",
+            'asgi: Could not import module "asgi_site". Not looked for in the current folder: '
+            f"{self.folder} is world-writable (fix: chmod o-w {self.folder})",
+        )
+
+    async def test_nothing_is_imported_from_here_if_the_user_says_so(self):
+        await self.check_error(
+            ("--no-cwd-plugins", "asgi", "asgi_site:app"),
+            'asgi: Could not import module "asgi_site".',
         )
 
     async def test_without_the_extra(self):
@@ -397,6 +404,7 @@ class ListeningTests(Case):
 
     async def test_workers(self):
         server, endpoint = await self.serving(host=("--workers", "2"))
+        await server.until(lambda: WORKERS.search(server.err))
         seen = set()
         while len(seen) < 2:
             seen.add(int((await self.get(endpoint, "/pid"))[1]))

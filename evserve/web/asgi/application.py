@@ -5,7 +5,7 @@ import inspect
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from uvicorn.importer import ImportFromStringError, import_from_string
 
@@ -13,26 +13,42 @@ from evserve.plugin import PluginError, UntrustedError, one_line
 from evserve.trust import add_import_folder
 
 
-def load_application(name: str, *, is_factory: bool) -> Callable[..., Any]:
-    """Import `MODULE:ATTRIBUTE`, also from the current folder, and return the application.
+Application: TypeAlias = Callable[..., Any]
+"""An application of ASGI 3: takes scope, receive and send."""
 
+
+def load_application(name: str, *, in_current_folder: bool, is_factory: bool) -> Application:
+    """Import `MODULE:ATTRIBUTE`, first from the current folder, and return the application.
+
+    in_current_folder: False to look elsewhere only, as for a folder that another user may change.
     is_factory: it is a function that returns the application. Raises PluginError with the cause
     in one line.
     """
+    left_out = _add_current_folder() if in_current_folder else ""
     try:
-        add_import_folder(Path.cwd())
         application = import_from_string(name)
         if is_factory:
             application = application()
     except (KeyboardInterrupt, UntrustedError):
         raise
     except ImportFromStringError as error:
-        raise PluginError(str(error)) from error
+        raise PluginError(f"{error}{left_out}") from error
     except BaseException as error:  # sys.exit included
         raise PluginError(f"{name}: {one_line(error)}{_place(error)}") from error
     _check_arguments(name, application, is_factory=is_factory)
-    loaded: Callable[..., Any] = application
+    loaded: Application = application
     return loaded
+
+
+def _add_current_folder() -> str:
+    """Have modules looked for in the current folder; return why that cannot be, if so."""
+    try:
+        add_import_folder(Path.cwd())
+    except UntrustedError as error:
+        return f" Not looked for in the current folder: {error}"
+    except OSError:  # the current folder was removed, or may not be read
+        pass
+    return ""
 
 
 def _place(error: BaseException) -> str:

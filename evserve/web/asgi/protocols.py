@@ -43,7 +43,7 @@ class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an ex
 
     @override
     def on_body(self, body: bytes) -> None:
-        self._outside_body = 0
+        self._outside_body = self._seconds_without_head = 0
         HttpToolsProtocol.on_body(self, body)
 
     @override

@@ -166,9 +166,14 @@ def makeService(options: usage.Options, host: IHost) -> IService:
         if (error.name or "").partition(".")[0] not in ("uvicorn", "websockets"):
             raise
         raise usage.UsageError(f"needs {error.name} (pip install 'evserve[asgi]')") from error
+    command: Any = options.parent
     queue = None
     try:
-        application = load_application(options["app"], is_factory=options["factory"])
+        application = load_application(
+            options["app"],
+            in_current_folder=command is None or not command["no-cwd-plugins"],
+            is_factory=options["factory"],
+        )
         if options["queue"]:
             queue = open_queue(options["queue"], host.reactor)
     except (PluginError, QueueError) as error:

@@ -1,3 +1,4 @@
+import importlib
 import os
 import shutil
 import sys
@@ -16,15 +17,17 @@ class LoadTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
-        self.patch(sys, "path", list(sys.path))
+        self.patch(sys, "path", [each for each in sys.path if each])  # "" is the current folder
         self.patch(sys, "meta_path", list(sys.meta_path))
         self.module = f"application_{self.folder.name}"
         self.addCleanup(sys.modules.pop, self.module, None)
 
-    def load(self, text, name="app", *, is_factory=False):
+    def load(self, text, name="app", *, here=True, is_factory=False):
         path = self.folder / f"{self.module}.py"
         path.write_text(text)
-        return load_application(f"{self.module}:{name}", is_factory=is_factory)
+        return load_application(
+            f"{self.module}:{name}", in_current_folder=here, is_factory=is_factory
+        )
 
     def refusal(self, *arguments, **named):
         reason = str(self.assertRaises(PluginError, self.load, *arguments, **named))
@@ -69,10 +72,32 @@ class LoadTests(SynchronousTestCase):
         reason = self.refusal("def app():\n    raise ValueError('no')", is_factory=True)
         self.assertEqual(reason, "M:app: ValueError: no (F/M.py, line 2)")
 
-    def test_a_folder_that_another_user_may_change(self):
+    def test_a_folder_that_another_user_may_change_is_left_out(self):
         self.folder.chmod(0o777)
-        self.assertRaises(UntrustedError, self.load, "")
-        self.folder.chmod(0o755)
-        (self.folder / f"{self.module}.py").touch()
-        (self.folder / f"{self.module}.py").chmod(0o666)
+        self.assertEqual(
+            self.refusal("async def app(scope, receive, send): ..."),
+            'Could not import module "M". Not looked for in the current folder: '
+            "F is world-writable (fix: chmod o-w F)",
+        )
+        sys.path.append(str(self.folder))  # as the user's own choice
+        importlib.invalidate_caches()
+        self.load("async def app(scope, receive, send): ...")
+
+    def test_a_module_that_another_user_may_change(self):
+        path = self.folder / f"{self.module}.py"
+        path.touch()
+        path.chmod(0o666)
         self.assertRaises(UntrustedError, self.load, "async def app(a, b, c): ...")
+
+    def test_the_current_folder_may_be_left_out(self):
+        text = "async def app(scope, receive, send): ..."
+        self.assertEqual(self.refusal(text, here=False), 'Could not import module "M".')
+
+    def test_a_current_folder_that_is_gone(self):
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir()
+        os.chdir(elsewhere)
+        elsewhere.rmdir()
+        sys.path.append(str(self.folder))
+        importlib.invalidate_caches()
+        self.load("async def app(scope, receive, send): ...")

@@ -101,6 +101,16 @@ class HeadTests(ServerCase):
             self.second_passed()
         self.assertEqual(self.connection.state, "open")
 
+    def test_a_body_that_is_ignored_may_take_its_time(self):
+        self.serve(hello)
+        connection = self.connect()
+        self.send(connection, CHUNKED)
+        for _ in range(3):
+            self.send(connection, b"5\r\nhello\r\n")
+            for _ in range(HEAD_TIME - 1):
+                self.second_passed()
+        self.assertEqual(connection.state, "open")
+
     def test_the_time_is_that_of_one_head(self):
         self.in_loop(self.application.go.set)
         for _ in range(3):

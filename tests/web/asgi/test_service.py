@@ -1,3 +1,5 @@
+import asyncio
+
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -109,6 +111,19 @@ class AsgiServiceTests(ServerCase):
         self.assertEqual(self.in_loop(IAbortable(self.service).abort), "")
         self.assertEqual(done, [None])
         self.assertEqual(self.host.failures, ["the:application failed to start: it took too long"])
+
+    def test_abort_gives_up_an_end(self):
+        async def application(scope, receive, send):
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await asyncio.Event().wait()
+
+        self.serve(application)
+        done = self.stop()
+        self.assertEqual(done, [])
+        self.in_loop(IAbortable(self.service).abort)
+        self.assertEqual(done, [None])
+        self.assertEqual(self.host.failures, ["the:application failed to end: it took too long"])
 
     def test_a_start_that_fails_without_a_word(self):
         async def application(scope, receive, send):
