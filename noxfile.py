@@ -75,16 +75,17 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(python=python("3.13"))
-def starlette(session: nox.Session) -> None:
-    """Starlette's own tests, served on sockets by `asgi` and by uvicorn, which is the measure."""
+def asgi(session: nox.Session) -> None:
+    """Starlette's and uvicorn's own tests on the service `asgi`, and on uvicorn as the measure."""
     session.install("-e", ".[dev]", "starlette[full]", "opentelemetry-sdk", "pip")
-    show_version = "import starlette; print(starlette.__version__)"
-    version = session.run("python", "-c", show_version, silent=True).strip()
-    suite = Path("tests/web/asgi/starlette_suite.py").resolve()
-    with TemporaryDirectory() as folder:
-        sdist = ("--no-deps", "--no-binary", "starlette", f"starlette=={version}")
-        session.run("python", "-m", "pip", "download", "-q", "-d", folder, *sdist)
-        session.run("python", suite, *Path(folder).glob("starlette-*.tar.gz"))
+    suites = Path("tests/web/asgi/own_suites.py").resolve()
+    for project in ("starlette", "uvicorn"):
+        show_version = f"import {project}; print({project}.__version__)"
+        version = session.run("python", "-c", show_version, silent=True).strip()
+        with TemporaryDirectory() as folder:
+            words = ("--no-deps", "--no-binary", project, f"{project}=={version}")
+            session.run("python", "-m", "pip", "download", "-q", "-d", folder, *words)
+            session.run("python", suites, project, *Path(folder).glob("*.tar.gz"))
 
 
 @nox.session(python=python("3.12"))

@@ -17,9 +17,8 @@ from tests.integration.processes import TWISTD
 
 APPS = Path(__file__).with_name("asgi_apps")
 TIMEOUT = 60  # seconds for anything; a test that waits so long has failed
-# Without the file `twistd` in its words, which EVSERVE_TEST_REACTOR would give a reactor: the
-# service needs one with a loop.
-EVSERVE = (TWISTD, "-n", "evserve", "asgi", "--port", "0")
+# On the default reactor, whatever EVSERVE_TEST_REACTOR says: the service needs one with a loop.
+EVSERVE = (sys.executable, TWISTD, "-n", "evserve", "asgi", "--port", "0")
 UVICORN = (sys.executable, "-m", "uvicorn", "--port", "0")
 LISTENING = re.compile(r"asgi: listening on tcp [\d.]+:(\d+)\n|running on http://[\d.]+:(\d+) ")
 SERVES = re.compile(r" serves asgi |running on http")
@@ -32,10 +31,11 @@ class AsgiServer:
         self.folder = Path(tempfile.mkdtemp(prefix="evserve-asgi-"))
         self.err = ""
         self._more = threading.Condition()
+        folders = (str(APPS), os.environ.get("PYTHONPATH"))
         self.process = subprocess.Popen(
             [*map(str, command), *words, application],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (APPS, *sys.path)))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -103,21 +103,31 @@ class EvserveServers(Servers):
         reactor.callFromThread(reactor.stop)
         self._thread.join()
 
+    def start_configured(self, config):
+        """Serve with a configuration of uvicorn's; return the server."""
+        words = ("--port", str(config.port), "--lifespan", config.lifespan)
+        return self._call(self._serve(config.loaded_app, words, config))
+
     async def _start(self, application, lifespan):
+        words = ("--port", "0", "--lifespan", "on" if lifespan else "off")
+        return await self._serve(application, words)
+
+    async def _serve(self, application, words, config=None):
         from twisted.internet import reactor
 
         name = f"application{next(_numbers)}"
         setattr(applications, name, application)
         options = with_listening_options(Options)()
-        words = ("--port", "0", "--lifespan", "on" if lifespan else "off")
         options.parseOptions([*words, f"{__name__}:applications.{name}"])
         root = Root(reactor, {})
         service = makeService(options, ServiceHost("asgi", root))
+        if config is not None:
+            service._server.config = config
         service.startService()
         while root.problem is None and service.unready_reason() is not None:
             await asyncio.sleep(0.001)
         port = root.listeners[0].ports[0].getHost().port if root.problem is None else None
-        return SimpleNamespace(service=service, port=port)
+        return SimpleNamespace(service=service, port=port, server_state=service._server.state)
 
     async def _stop(self, server):
         await server.service.stopService()
