@@ -2,6 +2,7 @@
 
 __main__      the command line
 app           the application
+pages         what it answers
 scenarios     what is asked for, and the goals
 probe         asks a server for a websocket once, and checks the answer
 serve         one server in a process of its own

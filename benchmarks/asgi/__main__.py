@@ -8,16 +8,15 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.asgi.scenarios import GOALS, NEEDS, PROBES, SYSTEMS
 from benchmarks.web import turns
 
 
 def main() -> None:
     """Measure what the command line names; print tables and goals."""
-    missing = [each for each in ("starlette", "uvicorn", "websockets") if not find_spec(each)]
+    missing = [each for each in NEEDS if not find_spec(each)]
     if missing:
         sys.exit(f"needs {' and '.join(missing)} (pip install -e '.[asgi,bench]')")
-    from benchmarks.asgi.scenarios import GOALS, PROBES, SYSTEMS
-
     parser = argparse.ArgumentParser("python -m benchmarks.asgi", description=__doc__)
     parser.add_argument("--scenario", nargs="+", choices=PROBES, default=list(PROBES))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))

@@ -7,10 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-
-HELLO: Final = b"hello, world"
-CHUNK: Final = b"x" * 65536
-CHUNKS: Final = 16
+from benchmarks.asgi.pages import CHUNK, CHUNKS, HELLO
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

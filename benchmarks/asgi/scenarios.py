@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final
 
-from benchmarks.asgi.app import CHUNK, CHUNKS, HELLO
+from benchmarks.asgi.pages import CHUNK, CHUNKS, HELLO, JSON
 from benchmarks.asgi.probe import probe_websocket
 from benchmarks.goals import Goal
 from benchmarks.web.probe import probe
@@ -12,6 +12,7 @@ from benchmarks.web.turns import LOGGED
 
 
 SYSTEMS: Final = ("uvicorn", "evserve")
+NEEDS: Final = ("starlette", "uvicorn", "uvloop", "websockets")  # modules
 
 _MANY: Final = 64  # connections
 _ONE: Final = ", 1 connection"
@@ -21,7 +22,7 @@ SCENARIOS: Final = tuple(
     for connections, suffix in ((_MANY, ""), (1, _ONE))
     for name, path, answer, body in (
         ("hello", "/hello", HELLO, b""),
-        ("JSON of Starlette", "/users/7?full=1", b'{"user":"7","query":{"full":"1"}}', b""),
+        ("JSON of Starlette", "/users/7?full=1", JSON, b""),
         ("POST of 16 KiB", "/length", b"16384", b"x" * 16384),
         ("1 MiB in pieces of 64 KiB", "/stream", CHUNK * CHUNKS, b""),
     )

@@ -7,11 +7,7 @@ from shutil import which
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-
-if find_spec("uvicorn") is None or find_spec("starlette") is None:
-    raise SkipTest("there is no uvicorn, or no starlette")
-
-from benchmarks.asgi.scenarios import GOALS, PROBES, SYSTEMS
+from benchmarks.asgi.scenarios import GOALS, NEEDS, PROBES, SYSTEMS
 from benchmarks.web.turns import LOGGED
 
 
@@ -24,8 +20,8 @@ class ScenarioTests(SynchronousTestCase):
 
 class RunTests(TestCase):
     async def test_both_servers_answer_rightly_with_and_without_a_log(self):
-        if which("cc") is None or which("taskset") is None or find_spec("uvloop") is None:
-            raise SkipTest("there is no C compiler, no taskset or no uvloop")
+        if which("cc") is None or which("taskset") is None or not all(map(find_spec, NEEDS)):
+            raise SkipTest("there is no C compiler, no taskset or no such module")
         words = ["--rounds", "1", "--seconds", "0.05"]
         out, err, status = await getProcessOutputAndValue(
             sys.executable, ["-m", "benchmarks.asgi", *words], env=None
