@@ -3,10 +3,13 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from evserve.events import BadQueueURL, Depth, QueueClosed, QueueUnavailable, open_queue
@@ -69,11 +72,38 @@ class OpeningTests(TestCase):
 
     async def test_a_path_can_be_opened_once_at_a_time(self):
         url = f"sqlite:{Path(self.mktemp()).absolute()}"
-        queue = open_queue(url, reactor)
-        error = self.assertRaises(QueueUnavailable, open_queue, url, reactor)
+        queue, second = open_queue(url, reactor), open_queue(url, reactor)
+        queue.open()
+        error = self.assertRaises(QueueUnavailable, second.open)
+        self.assertIn("in use", str(error))
+        error = await self.assertFailure(second.put("mail", b""), QueueUnavailable)
         self.assertIn("in use", str(error))
         await queue.close()
-        await open_queue(url, reactor).close()
+        await second.put("mail", b"")
+        await second.close()
+
+    async def test_nothing_is_opened_before_the_first_call(self):
+        path, threads = Path(self.mktemp()).absolute(), threading.active_count()
+        await open_queue(f"sqlite:{path}", reactor).close()
+        queue = open_queue(f"sqlite:{path}", reactor)
+        self.assertEqual((path.exists(), threading.active_count()), (False, threads))
+        await queue.put("mail", b"")
+        self.assertTrue(path.exists())
+        await queue.close()
+
+    async def test_the_first_call_may_be_a_put_in_a_thread(self):
+        path = Path(self.mktemp()).absolute()
+        first, queue = (open_queue(f"sqlite:{path}", reactor) for _ in range(2))
+        first.open()
+        await first.close()
+
+        def put():
+            with closing(sqlite3.connect(path)) as database, database:
+                queue.put("mail", b"", connection=database)
+
+        await deferToThread(put)
+        self.assertIsNotNone(await queue.reserve(["mail"]))
+        await queue.close()
 
     def test_opening_does_not_load_the_service(self):
         output = subprocess.check_output([sys.executable, "-c", OPEN], text=True)
@@ -85,6 +115,7 @@ class OpeningTests(TestCase):
 
     async def test_calls_fail_when_the_store_is_broken(self):
         queue = open_queue(f"sqlite:{Path(self.mktemp()).absolute()}", reactor)
+        queue.open()
         queue.broker.broken = True
         await self.assertFailure(queue.put("mail", b""), QueueUnavailable)
         await self.assertFailure(queue.bind("a", "b"), QueueUnavailable)
