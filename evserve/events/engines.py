@@ -2,8 +2,7 @@
 
 A new engine is a module with `open_engine(url: QueueURL, reactor) -> EventQueue`, and a row in
 ENGINES. `open_engine` raises QueueError, in one line, for a mistake in the URL. It starts no
-thread and opens no store and no connection, because `twistd` may fork later, to become a daemon:
-calls do that.
+thread and opens no file and no connection before the reactor runs: `twistd` may fork until then.
 """
 
 import re
@@ -119,7 +118,7 @@ def _parameters(parts: SplitResult) -> dict[str, str]:
 
 
 def open_queue(url: str, reactor: Any) -> EventQueue:
-    """Return the queue at `url`; its first call opens the file or connects to the server.
+    """Return the queue at `url`; it opens its file or connects to its server later.
 
     `sqlite:///absolute/path` or `sqlite:relative/path`: embedded, durable.  `memory:`: embedded,
     empty at first and gone with the process.

@@ -97,7 +97,7 @@ class EventQueue(Protocol):
     """A queue of events, to be used from the reactor's thread.
 
     No method but `open` raises: every failure comes through the Deferred, as a QueueError. Any
-    call may fail with QueueUnavailable (the file cannot be opened, there is no connection, or it
+    call may fail with QueueUnavailable (a file cannot be opened, there is no connection, or it
     was lost before the reply, so that the outcome is unknown) or QueueClosed; each method names
     its other errors. While there is no connection a call waits for one, a few seconds at most.
     Nothing is sent twice.
@@ -115,9 +115,10 @@ class EventQueue(Protocol):
         """The optional features that this engine has."""
 
     def open(self) -> None:
-        """Open a queue that is a file, as the first call does otherwise; raises QueueError.
+        """Open a queue that is a file, as the running reactor or the first call does otherwise.
 
-        A service calls it in `startService`, so that it fails to start and need not try again.
+        A service calls it in `startService`, to fail then; a program before it locks the file in a
+        transaction, if the reactor does not run yet. Raises QueueError.
         """
 
     def put(

@@ -5,6 +5,7 @@ producer and consumer. One process at a time can open a path.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
@@ -95,9 +96,9 @@ _UNREADABLE: Final = "the store could not be read (the log says why)"
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """Return the queue that a `sqlite:` or `memory:` URL names; it is not open yet.
+    """Return the queue that a `sqlite:` or `memory:` URL names; it opens when the reactor runs.
 
-    The process may still fork to become a daemon, or change its user: threads and SQLite's locks
+    Before, the process may fork to become a daemon, or change its user: threads and SQLite's locks
     do not outlive a fork, and the file would be the other user's.
     """
     url.allow_parameters()
@@ -110,7 +111,15 @@ def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
     if not url.path:
         raise BadQueueURL(f"{url.shown} names no file")
     path = Path(url.path).absolute()  # because the process may change its folder
-    return EmbeddedQueue(reactor, FILE, partial(_in_file, path, reactor))
+    queue = EmbeddedQueue(reactor, FILE, partial(_in_file, path, reactor))
+    reactor.callWhenRunning(_try_to_open, queue)
+    return queue
+
+
+def _try_to_open(queue: "EmbeddedQueue") -> None:
+    """Open a queue before its first call, whose caller may have locked the database by then."""
+    with suppress(QueueError):  # that call fails with it
+        queue.open()
 
 
 def _in_memory(reactor: Any) -> tuple[Broker, None]:

@@ -6,6 +6,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
@@ -82,20 +83,27 @@ class OpeningTests(TestCase):
         await second.put("mail", b"")
         await second.close()
 
-    async def test_nothing_is_opened_before_the_first_call(self):
+    async def test_nothing_is_opened_before_the_reactor_runs_or_the_first_call(self):
         path, threads = Path(self.mktemp()).absolute(), threading.active_count()
-        await open_queue(f"sqlite:{path}", reactor).close()
-        queue = open_queue(f"sqlite:{path}", reactor)
-        self.assertEqual((path.exists(), threading.active_count()), (False, threads))
-        await queue.put("mail", b"")
-        self.assertTrue(path.exists())
-        await queue.close()
+        started = Mock()
+        before = Mock(wraps=reactor, callWhenRunning=started)
+        await open_queue(f"sqlite:{path}", before).close()
+        queues = [open_queue(f"sqlite:{path}{number}", before) for number in range(2)]
+        self.assertEqual(list(path.parent.glob(f"{path.name}*")), [])
+        self.assertEqual(threading.active_count(), threads)
+        await queues[0].put("mail", b"")
+        for call in started.call_args_list:
+            call.args[0](*call.args[1:])
+        self.assertEqual([Path(f"{path}{each}").exists() for each in ("", 0, 1)], [False, 1, 1])
+        for each in queues:
+            await each.close()
 
     async def test_the_first_call_may_be_a_put_in_a_thread(self):
         path = Path(self.mktemp()).absolute()
-        first, queue = (open_queue(f"sqlite:{path}", reactor) for _ in range(2))
+        first = open_queue(f"sqlite:{path}", reactor)
         first.open()
         await first.close()
+        queue = open_queue(f"sqlite:{path}", Mock(wraps=reactor, callWhenRunning=Mock()))
 
         def put():
             with closing(sqlite3.connect(path)) as database, database:
