@@ -14,10 +14,11 @@ from attrs import define
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from twisted.application.service import IProcess, IService, MultiService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.python.usage import Options
 from typing_extensions import override
 from zope.interface import implementer
@@ -96,6 +97,7 @@ class RootService(MultiService):
         self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
         self._to_stop: list[IService] = []  # when the others have stopped
+        self._stopping: set[IService] = set()
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
@@ -156,9 +158,7 @@ class RootService(MultiService):
             # gets the signal too: started services need it to stop, and would otherwise leave UNIX
             # sockets and their locks behind.
             self.failure = "interrupted"
-            if (
-                not self.listeners
-            ):  # a job, which is not done; a server has ended as it was told to
+            if not self.listeners:  # a job, which is not done; a server ends as it was told to
                 process.exit_with(128 + error.args[0])
         except Exception as error:
             if not isinstance(error, USER_ERRORS):
@@ -215,7 +215,7 @@ class RootService(MultiService):
         """Stop the reactor, now or as soon as it runs, and exit with `status`."""
         if status:
             process.exit_with(status)
-        else:
+        elif not self._reactor_stopped:
             self._succeeded = True
         self.reactor.callWhenRunning(self._stop_reactor)
 
@@ -315,26 +315,39 @@ class RootService(MultiService):
 
     async def _stop_children(self, children: list[IService]) -> None:
         """Stop services; log those that fail to."""
+        self._stopping.update(children)
         stopping = [maybeDeferred(child.stopService) for child in children]
-        results = await DeferredList(stopping, consumeErrors=True)
-        for child, (succeeded, result) in zip(children, results, strict=True):
-            if not succeeded:
-                process.exit_with(1)
-                self._log.failure("{name}: failed to stop", result, name=child.name)
+        for child, each in zip(children, stopping, strict=True):
+            each.addBoth(self._child_stopped, child)
+        await DeferredList(stopping)
+
+    def _child_stopped(self, result: object, child: IService) -> None:
+        self._stopping.discard(child)
+        if isinstance(result, Failure):
+            process.exit_with(1)
+            self._log.failure("{name}: failed to stop", result, name=child.name)
 
     def _abort(self, why: str) -> None:
-        """Abort open connections; services that have not stopped after GRACE are abandoned."""
-        self._aborted = True
-        process.exit_with(1)
+        """Give up what is in flight, once."""
+        if not self._aborted:
+            self._aborted = True
+            process.exit_with(1)
+            self._log.warn("{why}: {what}", why=why, what=self._give_up_work())
+
+    def _give_up_work(self) -> str:
+        """Abort what services do; those that have not stopped after GRACE are abandoned.
+
+        Returns what that was, for the log.
+        """
         count = sum(each.limiter.abort() for each in self.listeners)
-        given_up = [each for each in map(self._abort_work, self._started_children) if each]
+        aborted = [f"{count} connections"] if count else []
+        aborted += filter(None, map(self._abort_work, self._started_children))
         if self._in_asyncio:
-            given_up.append("tasks and threads of asyncio")
-        if count or not given_up:
-            given_up.insert(0, f"{count} connections")
-        self._log.warn("{why}: aborted {what}", why=why, what=", ".join(given_up))
+            aborted.append("tasks and threads of asyncio")
+        names = sorted(str(each.name) for each in self._stopping)
         Deferred.fromCoroutine(self._stop_last())
         self.reactor.callLater(GRACE, self._stop_admin)
+        return f"aborted {', '.join(aborted)}" if aborted else f"abandoned {', '.join(names)}"
 
     def _abort_work(self, service: IService) -> str:
         """Have a service give up what is in flight; return what that was."""
@@ -346,8 +359,7 @@ class RootService(MultiService):
 
     def _stop_admin(self) -> None:
         """Stop the admin service, which reported the drain until now, and finish."""
-        stopping = maybeDeferred(self.admin.stopService) if self.admin else succeed(None)
-        stopping.addErrback(lambda failure: self._log.failure("admin: failed to stop", failure))
+        stopping = Deferred.fromCoroutine(self._stop_children([self.admin] if self.admin else []))
         stopping.addCallback(lambda _: self._finish_stop())
 
     def _finish_stop(self) -> None:

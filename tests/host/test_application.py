@@ -127,6 +127,9 @@ class Case(SynchronousTestCase):
     def formats(self):
         return [event["log_format"] for event in self.logged if event.get("log_format")]
 
+    def lines(self):
+        return [formatEvent(event) for event in self.logged if event["log_level"] > LogLevel.info]
+
 
 class StartTests(Case):
     def test_all_get_their_privileges_before_any_starts(self):
@@ -319,6 +322,27 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
+    def test_services_that_have_nothing_to_abort_are_named(self):
+        self.add("a", stopped=Deferred())
+        self.add("b")
+        self.add("c", stopped=Deferred())
+        self.start()
+        self.root.stopService()
+        self.reactor.advance(10)
+        self.assertEqual(self.lines(), ["still draining after 10 seconds: abandoned a, c"])
+
+    def test_what_is_in_flight_is_aborted_once(self):
+        self.add("a", stopped=Deferred())
+        self.start()
+        self.root._on_signal("SIGTERM")
+        stopped = self.root.stopService()
+        for _ in range(2):
+            self.reactor.advance(5 - GRACE / 4)
+            self.root._on_signal("SIGTERM")
+        self.reactor.advance(GRACE)
+        self.assertEqual(self.lines(), ["SIGTERM again: abandoned a"])
+        self.successResultOf(stopped)
+
     def test_a_service_may_stop_after_its_connections_were_aborted(self):
         work = Deferred()
         self.add("a", stopped=work)
@@ -349,9 +373,6 @@ class ExitTests(Case):
         del self.happened[:]
         (self.exit_hook,) = self.exit_hooks
 
-    def lines(self):
-        return [formatEvent(event) for event in self.logged if event["log_level"] > LogLevel.info]
-
     def test_it_has_the_rest_of_the_drain(self):
         self.service.stopped = work = Deferred()
         self.root.stopService()
@@ -371,6 +392,12 @@ class ExitTests(Case):
         self.root.finish(0)
         self.root.stopService()
         self.assertEqual(self.limits, [None])
+
+    def test_a_job_that_was_told_to_stop_has_the_rest_of_the_drain(self):
+        self.root._on_signal("SIGTERM")
+        self.root.finish(0)
+        self.root.stopService()
+        self.assertEqual(self.limits, [10])
 
     def test_after_a_drain_in_vain_no_thread_is_waited_for(self):
         self.reactor.threadpoolShutdownID = "id"
