@@ -101,8 +101,7 @@ class RootService(MultiService):
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
-        self._deadline = 0.0  # of the drain, in the reactor's seconds
-        self._in_asyncio = False  # whether what is left there is all that is waited for
+        self._deadline: IDelayedCall  # of the drain
         self._aborted = False
         self._succeeded = False  # a job, which nothing told to stop
         # twistd replaces sys.stderr when it starts to log; it is None if it was closed.
@@ -284,16 +283,14 @@ class RootService(MultiService):
         self.phase = Phase.DRAINING
         self.notifier.stopping("Draining")
         stopped = self._stopped = Deferred[None]()
+        why = f"still draining after {self._drain:g} seconds"
         seconds = max(self._drain, MINIMUM_DRAIN)
-        self._deadline = self.reactor.seconds() + seconds
-        deadline = self.reactor.callLater(
-            seconds, self._abort, f"still draining after {self._drain:g} seconds"
-        )
-        stopping = Deferred.fromCoroutine(self._stop_all(deadline))
+        self._deadline = self.reactor.callLater(seconds, self._abort, why)
+        stopping = Deferred.fromCoroutine(self._stop_all())
         stopping.addErrback(lambda failure: self._log.failure("failed to stop", failure))
         return stopped
 
-    async def _stop_all(self, deadline: IDelayedCall) -> None:
+    async def _stop_all(self) -> None:
         """Stop the services, what they have left in asyncio's loop, and the admin service."""
         children = [each for each in reversed(self._started_children) if each is not self.admin]
         self._to_stop = [each for each in children if IStopsLast.providedBy(each)]
@@ -301,11 +298,9 @@ class RootService(MultiService):
         await self._stop_last()
         loop = reactor_loop(self.reactor)
         if loop is not None:
-            self._in_asyncio = True
             await as_deferred(_end_asyncio(loop), self.reactor)
-            self._in_asyncio = False
-        if deadline.active():
-            deadline.cancel()
+        if self._deadline.active():
+            self._deadline.cancel()
         self._stop_admin()
 
     async def _stop_last(self) -> None:
@@ -342,9 +337,9 @@ class RootService(MultiService):
         count = sum(each.limiter.abort() for each in self.listeners)
         aborted = [f"{count} connections"] if count else []
         aborted += filter(None, map(self._abort_work, self._started_children))
-        if self._in_asyncio:
-            aborted.append("tasks and threads of asyncio")
         names = sorted(str(each.name) for each in self._stopping)
+        if not names:
+            aborted.append("tasks and threads of asyncio")
         Deferred.fromCoroutine(self._stop_last())
         self.reactor.callLater(GRACE, self._stop_admin)
         return f"aborted {', '.join(aborted)}" if aborted else f"abandoned {', '.join(names)}"
@@ -368,7 +363,7 @@ class RootService(MultiService):
         if self._aborted and getattr(self.reactor, "threadpoolShutdownID", None) is not None:
             # By this the reactor would wait for the threads of its pool.
             self.reactor.removeSystemEventTrigger(self.reactor.threadpoolShutdownID)
-        seconds = max(self._deadline - self.reactor.seconds(), EXIT_TIME)
+        seconds = max(self._deadline.getTime() - self.reactor.seconds(), EXIT_TIME)
         process.limit_exit(None if self._succeeded else seconds, self._give_up)
         self._stopped.callback(None)
 
