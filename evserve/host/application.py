@@ -334,15 +334,27 @@ class RootService(MultiService):
 
         Returns what that was, for the log.
         """
-        count = sum(each.limiter.abort() for each in self.listeners)
+        count = self._abort_connections()
         aborted = [f"{count} connections"] if count else []
         aborted += filter(None, map(self._abort_work, self._started_children))
         names = sorted(str(each.name) for each in self._stopping)
         if not names:
             aborted.append("tasks and threads of asyncio")
-        Deferred.fromCoroutine(self._stop_last())
+        self.reactor.callLater(GRACE / 2, self._abort_last)
         self.reactor.callLater(GRACE, self._stop_admin)
         return f"aborted {', '.join(aborted)}" if aborted else f"abandoned {', '.join(names)}"
+
+    def _abort_connections(self) -> int:
+        """Abort the connections, but those of services that others still need; count them."""
+        needed = {each.name for each in self._to_stop}
+        return sum(
+            each.limiter.abort() for each in self.listeners if each.limiter.name not in needed
+        )
+
+    def _abort_last(self) -> None:
+        """Stop the services that others may have needed to give up what they did."""
+        Deferred.fromCoroutine(self._stop_last())
+        self._abort_connections()
 
     def _abort_work(self, service: IService) -> str:
         """Have a service give up what is in flight; return what that was."""

@@ -282,11 +282,27 @@ class StopTests(Case):
         del self.happened[:]
         stopped = self.root.stopService()
         self.reactor.advance(10)
+        self.assertEqual(self.happened, ["stop work"])
+        self.reactor.advance(GRACE / 2)
         self.assertEqual(self.happened, ["stop work", "stop queue"])
         work.callback(None)
         self.assertEqual(self.happened, ["stop work", "stop queue"])
         self.successResultOf(stopped)
         self.reactor.advance(GRACE)
+
+    def test_connections_that_other_services_need_are_aborted_after_them(self):
+        work = Deferred()
+        connection = self.listen()
+        self.add("work", stopped=work)
+        alsoProvides(self.add("echo"), IStopsLast)
+        self.start()
+        self.root.stopService()
+        self.reactor.advance(10)
+        self.assertFalse(connection.transport.disconnected)
+        self.reactor.advance(GRACE / 2)
+        self.assertTrue(connection.transport.disconnected)
+        work.callback(None)
+        self.reactor.advance(GRACE / 2)
 
     def test_a_service_that_does_not_stop_is_status_1_and_delays_no_other(self):
         self.add("a")
