@@ -97,7 +97,7 @@ class RootService(MultiService):
         self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
         self._to_stop: list[IService] = []  # when the others have stopped
-        self._stopping: set[IService] = set()
+        self._stopping: list[IService] = []
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
@@ -310,14 +310,14 @@ class RootService(MultiService):
 
     async def _stop_children(self, children: list[IService]) -> None:
         """Stop services; log those that fail to."""
-        self._stopping.update(children)
+        self._stopping += children
         stopping = [maybeDeferred(child.stopService) for child in children]
         for child, each in zip(children, stopping, strict=True):
             each.addBoth(self._child_stopped, child)
         await DeferredList(stopping)
 
     def _child_stopped(self, result: object, child: IService) -> None:
-        self._stopping.discard(child)
+        self._stopping.remove(child)
         if isinstance(result, Failure):
             process.exit_with(1)
             self._log.failure("{name}: failed to stop", result, name=child.name)
@@ -327,16 +327,16 @@ class RootService(MultiService):
         if not self._aborted:
             self._aborted = True
             process.exit_with(1)
-            self._log.warn("{why}: {what}", why=why, what=self._give_up_work())
+            self._log.warn("{why}: {what}", why=why, what=self._abort_services())
 
-    def _give_up_work(self) -> str:
+    def _abort_services(self) -> str:
         """Abort what services do; those that have not stopped after GRACE are abandoned.
 
         Returns what that was, for the log.
         """
         count = self._abort_connections()
         aborted = [f"{count} connections"] if count else []
-        aborted += filter(None, map(self._abort_work, self._started_children))
+        aborted += filter(None, map(self._abort_service, self._started_children))
         names = sorted(str(each.name) for each in self._stopping)
         if not names:
             aborted.append("tasks and threads of asyncio")
@@ -356,7 +356,7 @@ class RootService(MultiService):
         Deferred.fromCoroutine(self._stop_last())
         self._abort_connections()
 
-    def _abort_work(self, service: IService) -> str:
+    def _abort_service(self, service: IService) -> str:
         """Have a service give up what is in flight; return what that was."""
         try:
             return str(IAbortable(service).abort()) if IAbortable.providedBy(service) else ""

@@ -262,25 +262,24 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
-    def test_what_other_services_need_stops_when_they_have_stopped(self):
+    def stop_with_queue(self):
+        """Stop a service that needs another; return what it waits for, and what the root does."""
         work = Deferred()
         self.add("work", stopped=work)
         alsoProvides(self.add("queue"), IStopsLast)
         self.start()
         del self.happened[:]
-        stopped = self.root.stopService()
+        return work, self.root.stopService()
+
+    def test_what_other_services_need_stops_when_they_have_stopped(self):
+        work, stopped = self.stop_with_queue()
         self.assertEqual(self.happened, ["stop work"])
         work.callback(None)
         self.assertEqual(self.happened, ["stop work", "stop queue"])
         self.successResultOf(stopped)
 
     def test_what_other_services_need_stops_when_the_time_is_over(self):
-        work = Deferred()
-        self.add("work", stopped=work)
-        alsoProvides(self.add("queue"), IStopsLast)
-        self.start()
-        del self.happened[:]
-        stopped = self.root.stopService()
+        work, stopped = self.stop_with_queue()
         self.reactor.advance(10)
         self.assertEqual(self.happened, ["stop work"])
         self.reactor.advance(GRACE / 2)
@@ -291,12 +290,8 @@ class StopTests(Case):
         self.reactor.advance(GRACE)
 
     def test_connections_that_other_services_need_are_aborted_after_them(self):
-        work = Deferred()
-        connection = self.listen()
-        self.add("work", stopped=work)
-        alsoProvides(self.add("echo"), IStopsLast)
-        self.start()
-        self.root.stopService()
+        connection = self.listen("queue")
+        work, _ = self.stop_with_queue()
         self.reactor.advance(10)
         self.assertFalse(connection.transport.disconnected)
         self.reactor.advance(GRACE / 2)
@@ -369,10 +364,10 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.reactor.advance(GRACE)
 
-    def listen(self):
+    def listen(self, name="echo"):
         options = with_listening_options(usage.Options)()
         options.parseOptions(["--port", "7"])
-        host = ServiceHost("echo", self.root)
+        host = ServiceHost(name, self.root)
         host.listen(options, Factory.forProtocol(Protocol))
         connection = self.root.listeners[0].limiter.buildProtocol(None)
         connection.makeConnection(StringTransport())

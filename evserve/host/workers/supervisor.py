@@ -352,7 +352,7 @@ class SupervisorRoot(RootService):
         return super().stopService().addCallback(set_status)
 
     @override
-    def _give_up_work(self) -> str:
+    def _abort_services(self) -> str:
         self.supervisor.send_all(MessageKind.ABORT)
         self.reactor.callLater(2 * GRACE, self._kill)
         return "aborting what workers do"
