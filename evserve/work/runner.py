@@ -57,6 +57,8 @@ _NO_LOOP_TEXTS = (
 )
 _NO_LOOP_CLASSES = ("NoEventLoopError", "AsyncLibraryNotFoundError")
 
+CLEAN_UP = 1.0  # seconds after its time-out in which a handler may end without a warning
+
 # Of each exception in a traceback that is logged, and of all together.
 _MAX_FRAMES = 20
 _MAX_CHUNKS = 100
@@ -175,13 +177,18 @@ class HandlerRunner:
                 verdict = policy.after_failure(event, one_line(error), self.roll())
             await self._settle(delivery, route, verdict, error, attempt.result)
             if not attempt.ended.called:
-                self._log.warn(
-                    "the handler of {pattern} goes on after its time-out, and counts as running "
-                    "until it ends",
-                    pattern=route.pattern,
-                )
+                warning = self.clock.callLater(CLEAN_UP, self._warn_overdue, route)
                 with self.metrics.overdue.track_inprogress():
                     await attempt.ended
+                if warning.active():
+                    warning.cancel()
+
+    def _warn_overdue(self, route: Route) -> None:
+        self._log.warn(
+            "the handler of {pattern} goes on after its time-out, and counts as running until it "
+            "ends",
+            pattern=route.pattern,
+        )
 
     async def _settle(
         self,
@@ -338,6 +345,8 @@ class _Attempt:
         return result
 
     def _time_out(self) -> None:
+        if self.given_up:
+            return  # a second cancellation would end what it still awaits
         self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
         self.cancel()
 

@@ -272,6 +272,26 @@ class OwnQueueWorkTests(WorkTestCase):
         await self.logs(worker, "said hello")
         self.assertEqual(await worker.stop(), 0)
 
+    async def test_a_queue_in_the_same_process_ends_after_the_handlers_that_are_cut(self):
+        """Their events go back without an attempt, as to a queue in a process of its own."""
+        port = free_port()
+        config = self.folder / "evserve.toml"
+        config.write_text(
+            f'[services.queue]\nport = {port}\nstore = "queue.db"\n'
+            f'[services.work]\nqueue = "beanstalk://127.0.0.1:{port}"\nmax-attempts = 1\n'
+        )
+        both = spawn(self, "--drain", "0.1", "--config", str(config), folder=self.folder)
+        self.use(await both.listening())
+        await self.queue.put("wait", b"long", ttr=1000)
+        await self.logs(both, "begin long")
+        self.assertEqual(await both.stop(), 1)
+        self.assertIn(b"still draining after 0.1 seconds: aborted 1 handlers", both.err)
+        self.assertNotIn(b"could not be given back", both.err)
+        (self.folder / "go").touch()
+        again = spawn(self, "--config", str(config), folder=self.folder)
+        await self.logs(again, "did long")
+        await again.stop()
+
 
 class DemoTests(TestCase):
     async def test_demo_loses_nothing(self):

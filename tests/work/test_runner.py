@@ -13,6 +13,7 @@ from evserve.aio import NoAsyncioLoop, as_deferred
 from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable, current_event
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
+from evserve.work.runner import CLEAN_UP
 from tests.loop_case import LoopTestCase, turns
 from tests.work.runner_case import RunnerTestCase
 
@@ -243,6 +244,17 @@ class TimeoutTests(RunnerTestCase):
         self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (1, 1))
         self.threads[0][1].callback(None)
         self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (2, 0))
+
+    def test_a_handler_that_needs_a_moment_to_end_is_not_logged(self):
+        def lines():
+            return [line for line in map(formatEvent, events) if "goes on" in line]
+
+        with capturedLogs() as events:
+            self.test_a_thread_that_never_ends_counts_as_running()
+            self.clock.pump([5, 5])  # then the time of the second thread is over
+            self.assertEqual(lines(), [])
+            self.clock.advance(CLEAN_UP)
+            self.assertIn("the handler of mail goes on after its time-out", *lines())
 
     def test_a_coroutine_that_ignores_its_cancellation_counts_as_running(self):
         release = Deferred()
@@ -914,6 +926,30 @@ class AsyncioHandlerTests(LoopTestCase, RunnerTestCase):
         self.assertEqual(events, [])
         self.assertEqual((self.depth(), self.depth("fax")), ({"ready": 3}, {"ready": 1}))
         self.assertEqual((self.outcomes(), self.outcomes("fax")), ({}, {}))
+
+    def test_a_handler_whose_event_is_given_back_is_cancelled_once(self):
+        ended = []
+
+        async def handler(event):
+            try:
+                await asyncio.sleep(100)
+            finally:
+                await deferLater(self.clock, 1)
+                ended.append(event)
+
+        runner = self.work(Route("mail", handler), timeout=10)
+        self.put(b"")
+        self.go_on()
+        stopped = runner.stop()
+        self.clock.advance(9.5)
+        runner.give_back()
+        self.go_on()
+        for _ in range(2):
+            self.clock.advance(0.5)
+            self.assertNoResult(stopped)
+            self.go_on()
+        self.assertEqual(len(ended), 1)
+        self.successResultOf(stopped)
 
     def test_what_is_said_of_a_failure_names_where_it_was_awaited(self):
         async def handler(event):
