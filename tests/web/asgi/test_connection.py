@@ -310,6 +310,20 @@ class WebsocketTests(ServerCase):
         self.assertEqual(self.connection.state, "closed")
         self.assertEqual(self.application.messages[-1]["code"], 1012)
 
+    def test_a_client_that_leaves_frees_an_application_that_sends_to_it(self):
+        async def application(scope, receive, send):
+            await send({"type": "websocket.accept"})
+            for _ in range(1000):
+                await send({"type": "websocket.send", "bytes": bytes(40_000)})
+
+        self.serve(application)
+        connection = self.connect()
+        connection.stop_reading()
+        self.send(connection, UPGRADE)
+        self.assertEqual(len(self.server.state.tasks), 1)
+        self.in_loop(connection.abortConnection)
+        self.assertEqual(self.server.state.tasks, set())
+
     def test_a_client_that_leaves_is_a_disconnect(self):
         self.in_loop(self.connection.abortConnection)
         self.assertEqual(self.application.messages[-1]["type"], "websocket.disconnect")
