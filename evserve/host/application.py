@@ -130,17 +130,22 @@ class RootService(MultiService):
     def privilegedStartService(self) -> None:
         for child in self._all_services():
             self._start_child(child, child.privilegedStartService)
-        if self.failure is not None and not self._twistd.get("nodaemon"):
-            raise StartError(self.failure)
+        self._tell_twistd()
 
     @override
     def startService(self) -> None:
         self.running = 1
         for child in self._all_services():
             self._start_child(child, self._interruptible(child.startService))
+        self._tell_twistd()
         self.reactor.callWhenRunning(process.before_threads_end, self._interpreter_ends)
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
+
+    def _tell_twistd(self) -> None:
+        """Raise a failure of the daemon, which ends then and whose terminal shows the line."""
+        if self.failure is not None and not self._twistd.get("nodaemon"):
+            raise StartError(self.failure)
 
     def _all_services(self) -> list[IService]:
         return list(self) if self.admin is None else [self.admin, *self]

@@ -597,6 +597,13 @@ class DaemonTests(Case):
         error = self.assertRaises(StartError, self.root.privilegedStartService)
         self.assertEqual(str(error), "port in use")
 
+    def test_so_does_one_of_a_service_that_starts_after_the_fork(self):
+        service = self.add("a")
+        service.startService = lambda: self.root.fail("store in use")
+        self.root.privilegedStartService()
+        error = self.assertRaises(StartError, self.root.startService)
+        self.assertEqual(str(error), "store in use")
+
 
 class LogTests(Case):
     def test_it_sets_its_observer_in_the_foreground(self):

@@ -7,7 +7,12 @@ uvicorn's protocols need little of a transport, so one object is both. Bytes go 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IProtocolNegotiationFactory,
+    IPushProducer,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -26,6 +31,7 @@ With 64 KiB, an application that streams would wait after each piece.
 """
 
 
+@implementer(IProtocolNegotiationFactory)
 class ConnectionFactory(Factory):
     """Makes connections, which are not read until the application has started.
 
@@ -43,6 +49,10 @@ class ConnectionFactory(Factory):
     @override
     def buildProtocol(self, addr: Any) -> "Connection":
         return Connection(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        # Without an answer, the handshake with a client that offers protocols (ALPN) would fail.
+        return [b"http/1.1"]
 
     def serve(self) -> None:
         """Serve the connections that were accepted, and those to come."""

@@ -1,7 +1,7 @@
 import json
 
 from twisted.internet.address import IPv6Address, UNIXAddress
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -179,6 +179,16 @@ class StartTests(ServerCase):
         self.assertEqual((connection.state, connection.sent), ("closing", b""))
 
 
+@implementer(IProtocolNegotiationFactory)
+class Browser(Factory):
+    """Makes clients that offer the protocols which browsers offer."""
+
+    protocol = Protocol
+
+    def acceptableProtocols(self):
+        return [b"h2", b"http/1.1"]
+
+
 class TLSTests(ServerCase):
     """With Twisted's TLS; the client says nothing more."""
 
@@ -189,9 +199,8 @@ class TLSTests(ServerCase):
         server = factory.buildProtocol(None)
         server.makeConnection(self.lowest)
         if handshake:
-            wrapped = Factory.forProtocol(Protocol)
             trust = options.client_options()
-            client = TLSMemoryBIOFactory(trust, True, wrapped, self.reactor).buildProtocol(None)
+            client = TLSMemoryBIOFactory(trust, True, Browser(), self.reactor).buildProtocol(None)
             answers = StringTransport()
             client.makeConnection(answers)
             for _ in range(3):
@@ -203,6 +212,14 @@ class TLSTests(ServerCase):
             self.in_loop(client.write, GET)
             self.reactor.advance(0)  # Twisted's TLS gathers what is written in a turn
             self.in_loop(server.dataReceived, answers.value())
+            return client
+        return None
+
+    def test_a_client_that_offers_protocols_gets_the_one_that_is_spoken(self):
+        self.serve(hello)
+        client = self.connect(handshake=True)
+        self.assertEqual(client.negotiatedProtocol, b"http/1.1")
+        self.assertEqual(len(self.server.state.connections), 1)
 
     def test_a_client_that_does_not_consent_to_the_end(self):
         self.serve(hello)
@@ -292,6 +309,20 @@ class WebsocketTests(ServerCase):
         self.assertEqual(self.connection.sent, b"\x88\x02\x03\xf4")
         self.assertEqual(self.connection.state, "closed")
         self.assertEqual(self.application.messages[-1]["code"], 1012)
+
+    def test_a_client_that_leaves_frees_an_application_that_sends_to_it(self):
+        async def application(scope, receive, send):
+            await send({"type": "websocket.accept"})
+            for _ in range(1000):
+                await send({"type": "websocket.send", "bytes": bytes(40_000)})
+
+        self.serve(application)
+        connection = self.connect()
+        connection.stop_reading()
+        self.send(connection, UPGRADE)
+        self.assertEqual(len(self.server.state.tasks), 1)
+        self.in_loop(connection.abortConnection)
+        self.assertEqual(self.server.state.tasks, set())
 
     def test_a_client_that_leaves_is_a_disconnect(self):
         self.in_loop(self.connection.abortConnection)
