@@ -29,7 +29,7 @@ def need_open_files(count):
 
 
 def on_default_reactor(test):
-    """Have the servers of a test run on the default reactor, whatever EVSERVE_TEST_REACTOR says."""
+    """Have a test run its servers on the default reactor, whatever EVSERVE_TEST_REACTOR says."""
     test.patch(os, "environ", {**os.environ, "EVSERVE_TEST_REACTOR": ""})
 
 
