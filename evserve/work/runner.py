@@ -401,9 +401,10 @@ def _run_coroutine(coroutine: Coroutine[Any, Any, T], reactor: object) -> Deferr
 
 
 def _wants_asyncio(error: BaseException) -> bool:
-    """Return whether an error, or one that led to it, says that there is no loop to wait in.
+    """Return whether an error, or its cause, says that there is no loop to wait in.
 
-    anyio and sniffio have a class for that, asyncio only texts.
+    anyio and sniffio have a class for that, asyncio only texts. An error that was being handled
+    is no cause: there may be another way without a loop, which failed for a reason of its own.
     """
     seen: set[int] = set()
     current: BaseException | None = error
@@ -414,7 +415,7 @@ def _wants_asyncio(error: BaseException) -> bool:
         if kind in (RuntimeError, AttributeError) and str(current) in _NO_LOOP_TEXTS:
             return True
         seen.add(id(current))
-        current = current.__cause__ or current.__context__
+        current = current.__cause__
     return False
 
 

@@ -18,6 +18,18 @@ from tests.loop_case import LoopTestCase, turns
 from tests.work.runner_case import RunnerTestCase
 
 
+UNUSUAL_ERRORS = (
+    SystemExit(1),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    StopIteration(5),
+    StopAsyncIteration(),
+    asyncio.CancelledError(),
+    CancelledError(),
+    BaseException("base"),
+)
+
+
 class HandlingTests(RunnerTestCase):
     def test_returning_acknowledges(self):
         self.work()
@@ -694,16 +706,6 @@ class UnusualHandlerTests(RunnerTestCase):
         self.assertEqual(self.work_each(handlers), len(results) * [{}])
 
     def test_whatever_is_raised_is_a_failure(self):
-        errors = (
-            SystemExit(1),
-            KeyboardInterrupt(),
-            GeneratorExit(),
-            StopIteration(5),
-            StopAsyncIteration(),
-            asyncio.CancelledError(),
-            CancelledError(),
-            BaseException("base"),
-        )
 
         def plain(error, event):
             raise error
@@ -711,7 +713,9 @@ class UnusualHandlerTests(RunnerTestCase):
         async def asynchronous(error, event):
             raise error
 
-        handlers = [partial(each, error) for error in errors for each in (plain, asynchronous)]
+        handlers = [
+            partial(each, error) for error in UNUSUAL_ERRORS for each in (plain, asynchronous)
+        ]
         self.assertEqual(self.work_each(handlers), len(handlers) * [{"delayed": 1}])
 
     def test_an_error_of_any_size_is_logged_and_recorded_in_printable_lines(self):
@@ -838,17 +842,9 @@ class AsyncioHandlerTests(LoopTestCase, RunnerTestCase):
             await asyncio.sleep(0)
             raise error
 
-        errors = (
-            SystemExit(1),
-            KeyboardInterrupt(),
-            GeneratorExit(),
-            StopIteration(5),
-            StopAsyncIteration(),
-            asyncio.CancelledError(),
-            CancelledError(),
-            BaseException("base"),
-        )
-        handlers = [partial(each, error) for error in errors for each in (plain, at_once, later)]
+        handlers = [
+            partial(each, error) for error in UNUSUAL_ERRORS for each in (plain, at_once, later)
+        ]
         self.assertEqual(self.run_each(handlers), len(handlers) * [{"delayed": 1}])
 
     def test_the_time_out_cancels_and_waits_for_the_end(self):
@@ -1072,6 +1068,18 @@ class NoLoopTests(RunnerTestCase):
             LookupError("no running event loop"),
         ):
             self.assertEqual(self.outcome(partial(fails, error)), {"delayed": 1})
+
+    def test_an_error_of_what_is_done_without_a_loop_is_retried(self):
+        async def page():
+            raise OSError("cannot connect")
+
+        def handler(event):
+            try:
+                return asyncio.get_running_loop().create_task(page())
+            except RuntimeError:
+                return asyncio.run(page())
+
+        self.assertEqual(self.outcome(handler), {"delayed": 1})
 
     def test_an_error_that_is_its_own_cause_is_retried(self):
         error = LookupError("no such image")
