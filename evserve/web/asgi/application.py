@@ -20,11 +20,13 @@ Application: TypeAlias = Callable[..., Any]
 def load_application(name: str, *, in_current_folder: bool, is_factory: bool) -> Application:
     """Import `MODULE:ATTRIBUTE`, first from the current folder, and return the application.
 
-    in_current_folder: False to look elsewhere only, as for a folder that another user may change.
+    in_current_folder: False to look elsewhere only, which the error says.
     is_factory: it is a function that returns the application. Raises PluginError with the cause
     in one line.
     """
-    left_out = _add_current_folder() if in_current_folder else ""
+    left_out = " Not looked for in the current folder: --no-cwd-plugins"
+    if in_current_folder:
+        left_out = _add_current_folder()
     try:
         application = import_from_string(name)
         if is_factory:

@@ -68,6 +68,15 @@ class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an ex
         """Whether a request has been received that is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def owes_answer(self) -> bool:
+        """Whether a request is not answered yet, and its client does not keep a body back."""
+        if not self.is_answering:
+            return False
+        cycle = self.cycle
+        client_may_send = not (self.flow.read_paused or cycle.waiting_for_100_continue)
+        return not (cycle.more_body and client_may_send)
+
     def second_passed(self) -> None:
         """Close the connection if a request has been awaited for long; called once a second.
 

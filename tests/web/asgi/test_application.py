@@ -91,7 +91,10 @@ class LoadTests(SynchronousTestCase):
 
     def test_the_current_folder_may_be_left_out(self):
         text = "async def app(scope, receive, send): ..."
-        self.assertEqual(self.refusal(text, here=False), 'Could not import module "M".')
+        self.assertEqual(
+            self.refusal(text, here=False),
+            'Could not import module "M". Not looked for in the current folder: --no-cwd-plugins',
+        )
 
     def test_a_current_folder_that_is_gone(self):
         elsewhere = self.folder / "elsewhere"
