@@ -57,6 +57,14 @@ class LoadTests(SynchronousTestCase):
                 "import nowhere",
                 "M:app: ModuleNotFoundError: No module named 'nowhere' (F/M.py, line 1)",
             ),
+            (
+                "import json\njson.loads('1 2')",
+                "M:app: JSONDecodeError: Extra data: line 1 column 3 (char 2) (F/M.py, line 2)",
+            ),
+            (
+                "import importlib\nimportlib.import_module('nowhere')",
+                "M:app: ModuleNotFoundError: No module named 'nowhere' (F/M.py, line 2)",
+            ),
             ("def :", "M:app: SyntaxError: invalid syntax (F/M.py, line 1)"),
             ("raise SystemExit(3)", "M:app: SystemExit: 3 (F/M.py, line 1)"),
         ):
