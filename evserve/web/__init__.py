@@ -7,7 +7,7 @@ nothing from the rest of evserve.
     asgi        ASGI applications: a service of evserve's, which has nothing to do with the channel
     channel     FastChannel, a connection: reading, bodies, time-outs, back-pressure
     head        the head of a request from its bytes, the head of an answer to bytes
-    log_lines   lines of an access log as log events, many at a time
+    log_lines   lines of an access log, written or made log events many at a time
     request     FastRequest, a `server.Request` that does the same in fewer steps
     static      small files of `static.File`, sent without its detours
     tap         `twistd -n evserve web`

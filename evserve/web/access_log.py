@@ -5,18 +5,13 @@ each observer formats. `gather_log` has a site keep its lines for at most DELAY 
 written stays the same: the lines, their order and the time of each.
 """
 
-import atexit
-from time import time
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.logger import Logger, LoggingFile, LogPublisher
+from twisted.logger import LoggingFile, LogPublisher
 from twisted.web.http import HTTPFactory, Request, _escape, combinedLogFormatter
 
-from evserve.web.log_lines import DELAY, MOST_WAITING, Row, publish_lines, write_lines
-
-
-_log = Logger()
+from evserve.web.log_lines import LineBuffer, Row, publish_lines, write_lines
 
 
 class _Escaped(dict[Any, str]):
@@ -75,15 +70,14 @@ class AccessLog:
         self._stop_factory = factory.stopFactory
         vars(factory).update(log=self.log, stopFactory=self._stop)
         self._file: Any = None  # the one that the lines are for
-        self._waiting: list[Row] = []
-        self._call: Any = None
+        self._lines = LineBuffer(factory.reactor, self._write)
 
     def log(self, request: Any) -> None:
         """Add the line of a request."""
         factory = self._factory
         file = factory._logFile  # noqa: SLF001 - the property raises if there is none
         if file is not self._file:
-            self.flush()
+            self._lines.flush()
             self._file = file if factory.numPorts else None
         if self._file is None:  # nothing stops a factory that is not started
             HTTPFactory.log(factory, request)
@@ -93,51 +87,19 @@ class AccessLog:
             line = combined_line(factory._logDateTime, request)  # noqa: SLF001 - as above
         else:
             line = formatter(factory._logDateTime, request) + ""  # noqa: SLF001 - as above
-        waiting = self._waiting
-        if not waiting:
-            _with_lines.add(self)
-            if self._call is None:
-                self._call = factory.reactor.callLater(DELAY, self._delay_is_over)
-        waiting.append((time(), line))
-        if len(waiting) >= MOST_WAITING:
-            self.flush()
+        self._lines.add(line)
 
-    def _delay_is_over(self) -> None:
-        self._call = None
-        self.flush()
-
-    def flush(self) -> None:
-        """Write the lines that wait; logs what goes wrong."""
-        rows, self._waiting = self._waiting, []
-        if not rows:
-            return
-        _with_lines.discard(self)
+    def _write(self, rows: list[Row]) -> None:
         publisher = _publisher(self._file)
-        try:
-            if publisher is None:
-                write_lines(self._file, [line for _, line in rows])
-            else:
-                publish_lines(self._file.log, self._file.level, rows)
-        except Exception:
-            _log.failure("access log: {count} lines were not written", count=len(rows))
+        if publisher is None:
+            write_lines(self._file, [line for _, line in rows])
+        else:
+            publish_lines(self._file.log, self._file.level, rows)
 
     def _stop(self) -> None:
-        self.flush()
+        self._lines.stop()
         self._file = None
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
         self._stop_factory()
-
-
-_with_lines: set[AccessLog] = set()
-
-
-@atexit.register
-def flush_all() -> None:
-    """Write what waits in any log, at the end of a process whose reactor has crashed."""
-    for each in tuple(_with_lines):
-        each.flush()
 
 
 def _publisher(file: Any) -> LogPublisher | None:

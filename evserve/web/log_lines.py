@@ -1,15 +1,17 @@
-"""Lines of an access log that become log events, many at a time.
+"""Lines of an access log that are written, or become log events, many at a time.
 
 Twisted formats each event on its own. What the lines have in common is formatted once here.
 """
 
+import atexit
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import StringIO, TextIOWrapper
 from itertools import groupby
+from time import time
 from typing import Any, TypeAlias
 
-from twisted.logger import FileLogObserver, LogEvent, textFileLogObserver
+from twisted.logger import FileLogObserver, LogEvent, Logger, textFileLogObserver
 from twisted.python.logfile import BaseLogFile, DailyLogFile, LogFile
 
 
@@ -23,6 +25,61 @@ Row: TypeAlias = tuple[float, str]
 """A time, and a line without its newline."""
 
 _MARK = "@line@"  # in what an observer prints, the place of the line
+
+_log = Logger()
+
+
+class LineBuffer:
+    """Lines that wait, for at most DELAY seconds, to be written together."""
+
+    def __init__(self, reactor: Any, write: Callable[[list[Row]], None]) -> None:
+        self._reactor = reactor
+        self._write = write
+        self._waiting: list[Row] = []
+        self._call: Any = None
+
+    def add(self, line: str) -> None:
+        """Have a line written soon."""
+        waiting = self._waiting
+        if not waiting:
+            _with_lines.add(self)
+            if self._call is None:
+                self._call = self._reactor.callLater(DELAY, self._delay_is_over)
+        waiting.append((time(), line))
+        if len(waiting) >= MOST_WAITING:
+            self.flush()
+
+    def _delay_is_over(self) -> None:
+        self._call = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait; logs what goes wrong."""
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        _with_lines.discard(self)
+        try:
+            self._write(rows)
+        except Exception:
+            _log.failure("access log: {count} lines were not written", count=len(rows))
+
+    def stop(self) -> None:
+        """Write the lines that wait, and end the timer."""
+        self.flush()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+
+_with_lines: set[LineBuffer] = set()
+
+
+@atexit.register
+def flush_all() -> None:
+    """Write what waits in any buffer, at the end of a process whose reactor has crashed."""
+    for each in tuple(_with_lines):
+        each.flush()
 
 
 def write_lines(file: Any, lines: list[str], before: str = "", after: str = "\n") -> None:

@@ -256,6 +256,7 @@ class StartTests(Case):
         self.write("needs.py", "import nowhere\n")
         for words, line in (
             ((), "asgi: say which application: MODULE:APPLICATION, such as main:app"),
+            (("--app", "bad:app", "bad:made"), "two applications: bad:app and bad:made"),
             (("bad",), 'Import string "bad" must be in format "<module>:<attribute>".'),
             (("none:app",), 'Could not import module "none".'),
             (("bad:none",), 'Attribute "none" not found in module "bad".'),
@@ -295,7 +296,8 @@ class StartTests(Case):
     async def test_nothing_is_imported_from_here_if_the_user_says_so(self):
         await self.check_error(
             ("--no-cwd-plugins", "asgi", "asgi_site:app"),
-            'asgi: Could not import module "asgi_site".',
+            'asgi: Could not import module "asgi_site". Not looked for in the current folder: '
+            "--no-cwd-plugins",
         )
 
     async def test_without_the_extra(self):

@@ -23,7 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from twisted.web.test.requesthelper import DummyChannel
 
-from evserve.web import access_log
+from evserve.web import access_log, log_lines
 from evserve.web.access_log import combined_line, gather_log
 from evserve.web.log_lines import DELAY, MOST_WAITING
 
@@ -105,7 +105,7 @@ class Case(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_000_000_000)
         self.now = 1_000_000_000.25
-        self.patch(access_log, "time", lambda: self.now)
+        self.patch(log_lines, "time", lambda: self.now)
 
     def start(self, gathered=True, cls=Site, **values):
         site = cls(Resource(), reactor=self.clock, **values)
@@ -173,9 +173,9 @@ class WaitingTests(Case):
 
     def test_the_end_of_the_process_writes_what_waits(self):
         self.log(self.site, b"/1")
-        access_log.flush_all()
+        log_lines.flush_all()
         self.assertEqual(self.uris(), ["/1"])
-        self.assertEqual(access_log._with_lines, set())
+        self.assertEqual(log_lines._with_lines, set())
 
     def test_a_factory_starts_again(self):
         self.site.doStop()
@@ -382,7 +382,7 @@ class EventTests(Case):
 
     def test_times_are_those_of_the_lines(self):
         stream = io.StringIO()
-        self.patch(access_log, "time", iter([0.5, 0.9, 1.0, 61.0]).__next__)
+        self.patch(log_lines, "time", iter([0.5, 0.9, 1.0, 61.0]).__next__)
         publisher = LogPublisher(textFileLogObserver(stream))
         self.patch(log, "logfile", log.LoggingFile(Logger("x", observer=publisher)))
         self.log(self.start(), b"/1", b"/2", b"/3", b"/4")

@@ -5,7 +5,7 @@
     lifespan     tells the application of the start and the end
     server       what connections share: uvicorn's configuration, state and metrics
     connection   Twisted's transport as uvicorn's protocols want one
-    protocols    uvicorn's HTTP protocol, with limits to the head of a request
+    protocols    uvicorn's protocols, with limits to what a client may do
     logs         uvicorn's log lines, and the access log, in evserve's log
 
 The way of a request: the transport calls `HTTPProtocol.data_received`, by the name of the

@@ -2,11 +2,13 @@
 
 import importlib
 import inspect
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from uvicorn import importer
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from evserve.plugin import PluginError, UntrustedError, one_line
@@ -16,15 +18,20 @@ from evserve.trust import add_import_folder
 Application: TypeAlias = Callable[..., Any]
 """An application of ASGI 3: takes scope, receive and send."""
 
+_MACHINERY = (__file__, importer.__file__, importlib.__file__)  # of imports
+_LIBRARIES = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
+
 
 def load_application(name: str, *, in_current_folder: bool, is_factory: bool) -> Application:
     """Import `MODULE:ATTRIBUTE`, first from the current folder, and return the application.
 
-    in_current_folder: False to look elsewhere only, as for a folder that another user may change.
+    in_current_folder: False to look elsewhere only, which the error says.
     is_factory: it is a function that returns the application. Raises PluginError with the cause
     in one line.
     """
-    left_out = _add_current_folder() if in_current_folder else ""
+    left_out = " Not looked for in the current folder: --no-cwd-plugins"
+    if in_current_folder:
+        left_out = _add_current_folder()
     try:
         application = import_from_string(name)
         if is_factory:
@@ -52,12 +59,16 @@ def _add_current_folder() -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return where an error was raised, unless it was in the machinery of imports."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1]
-    is_ours = last.filename == __file__ or last.filename.startswith("<frozen ")
-    if is_ours or last.filename == importlib.__file__ or isinstance(error, SyntaxError):
+    """Return where an error was raised: the last line that is not a library's, if there is one."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in _MACHINERY and not frame.filename.startswith("<frozen ")
+    ]
+    if not frames or isinstance(error, SyntaxError):
         return ""
+    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    last = (own or frames)[-1]
     return f" ({last.filename}, line {last.lineno})"
 
 

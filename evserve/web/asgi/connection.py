@@ -160,7 +160,7 @@ class Connection(Protocol):
         if not self._factory.is_serving:
             return True
         # A websocket has no such attribute: its pings keep it open.
-        return getattr(self._protocol, "is_answering", False)
+        return getattr(self._protocol, "owes_answer", False)
 
     # To uvicorn's protocol: what it uses of asyncio.Transport
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from time import time
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger, LogLevel
@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from evserve.plugin import printable
-from evserve.web.log_lines import DELAY, MOST_WAITING, Row, publish_lines
+from evserve.web.log_lines import LineBuffer, publish_lines
 
 
 _INVALID_TEXT = "Invalid UTF-8 sequence received from client."
@@ -63,9 +63,8 @@ class AccessLog:
     """Stands for uvicorn's access logger, of which it calls `info`."""
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._waiting: list[Row] = []
-        self._call: Any = None
+        self._lines = LineBuffer(reactor, partial(publish_lines, _log, LogLevel.info))
+        self.stop = self._lines.stop
 
     def info(self, form: str, *values: Any) -> None:
         """Add the line of a request."""
@@ -73,26 +72,4 @@ class AccessLog:
         line = f'{client or "-"} "{method} {path} HTTP/{version}" {status}'
         if not line.isprintable():  # the client may be what a proxy said
             line = printable(line)
-        waiting = self._waiting
-        if not waiting and self._call is None:
-            self._call = self._reactor.callLater(DELAY, self._delay_is_over)
-        waiting.append((time(), line))
-        if len(waiting) >= MOST_WAITING:
-            self.flush()
-
-    def _delay_is_over(self) -> None:
-        self._call = None
-        self.flush()
-
-    def flush(self) -> None:
-        """Write the lines that wait."""
-        rows, self._waiting = self._waiting, []
-        if rows:
-            publish_lines(_log, LogLevel.info, rows)
-
-    def stop(self) -> None:
-        """Write the lines that wait, for the last time."""
-        self.flush()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._lines.add(line)

@@ -1,15 +1,19 @@
-"""uvicorn's protocol for HTTP with limits to the head of a request, which it has not itself."""
+"""uvicorn's protocols with limits to what a client may do to them, which they have not."""
 
 from typing import Any, Final
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from evserve.web.asgi.connection import HEAD_TIME
 
 
 MAX_HEAD: Final = 65536
 """Bytes of a request's line and headers, or of what else is not its body, when read in pieces."""
+
+MAX_UNREAD_PINGS: Final = 1000
+"""Pings of a websocket while its client does not read, after which the connection ends."""
 
 
 class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an extra
@@ -50,14 +54,28 @@ class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an ex
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
         websocket = self.transport.get_protocol()
-        if not websocket.handshake_initiated:  # the head is larger than `websockets` takes
-            self.transport.writelines(websocket.conn.data_to_send())
+        if websocket.handshake_initiated:
+            return
+        answer = b"".join(websocket.conn.data_to_send())  # to a head that `websockets` refuses
+        if answer:
+            self.transport.write(answer)
             self.transport.close()
+        else:  # it has none to a request with a body, and before version 17 to a large head
+            self._refuse(400)
 
     @property
     def is_answering(self) -> bool:
         """Whether a request has been received that is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether a request is not answered yet, and its client does not keep a body back."""
+        if not self.is_answering:
+            return False
+        cycle = self.cycle
+        client_may_send = not (self.flow.read_paused or cycle.waiting_for_100_continue)
+        return not (cycle.more_body and client_may_send)
 
     def second_passed(self) -> None:
         """Close the connection if a request has been awaited for long; called once a second.
@@ -84,3 +102,19 @@ class HTTPProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is an ex
                 STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
             )
         self.transport.close()
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):  # type: ignore[misc]  # uvicorn is an extra
+    """Gives up a client that sends pings and does not read the answers, which take memory."""
+
+    _unread_pings = 0
+
+    @override
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        if self.writable.is_set():
+            self._unread_pings = 0
+        else:
+            self._unread_pings += 1
+            if self._unread_pings == MAX_UNREAD_PINGS:
+                self.transport.abort()

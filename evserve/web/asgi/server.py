@@ -7,13 +7,12 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from evserve.aio import reactor_loop
 from evserve.web.asgi.lifespan import Lifespan, NoLifespan
 from evserve.web.asgi.logs import AccessLog, connect_loggers
-from evserve.web.asgi.protocols import HTTPProtocol
+from evserve.web.asgi.protocols import HTTPProtocol, WebSocketProtocol
 
 
 class Server:
@@ -31,7 +30,7 @@ class Server:
             factory=True,  # uvicorn would call the application to find out whether it is one
             interface="asgi3",
             http=HTTPProtocol,
-            ws=WebSocketsSansIOProtocol,
+            ws=WebSocketProtocol,
             ws_max_size=options["ws-max-size"],
             lifespan=options["lifespan"],
             log_config=None,

@@ -57,8 +57,11 @@ class Options(usage.Options):
     default_port = 8000  # without --port and --listen
 
     def parseArgs(self, application: str | None = None) -> None:
-        if application is not None:
-            self["app"] = application
+        if application is None:
+            return
+        if self["app"] is not None:
+            raise usage.UsageError(f"two applications: {self['app']} and {application}")
+        self["app"] = application
 
     @override
     def postOptions(self) -> None:

@@ -57,6 +57,14 @@ class LoadTests(SynchronousTestCase):
                 "import nowhere",
                 "M:app: ModuleNotFoundError: No module named 'nowhere' (F/M.py, line 1)",
             ),
+            (
+                "import json\njson.loads('1 2')",
+                "M:app: JSONDecodeError: Extra data: line 1 column 3 (char 2) (F/M.py, line 2)",
+            ),
+            (
+                "import importlib\nimportlib.import_module('nowhere')",
+                "M:app: ModuleNotFoundError: No module named 'nowhere' (F/M.py, line 2)",
+            ),
             ("def :", "M:app: SyntaxError: invalid syntax (F/M.py, line 1)"),
             ("raise SystemExit(3)", "M:app: SystemExit: 3 (F/M.py, line 1)"),
         ):
@@ -91,7 +99,10 @@ class LoadTests(SynchronousTestCase):
 
     def test_the_current_folder_may_be_left_out(self):
         text = "async def app(scope, receive, send): ..."
-        self.assertEqual(self.refusal(text, here=False), 'Could not import module "M".')
+        self.assertEqual(
+            self.refusal(text, here=False),
+            'Could not import module "M". Not looked for in the current folder: --no-cwd-plugins',
+        )
 
     def test_a_current_folder_that_is_gone(self):
         elsewhere = self.folder / "elsewhere"

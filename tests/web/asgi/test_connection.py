@@ -116,6 +116,33 @@ class RequestTests(ServerCase):
         self.assertEqual(len(application.received[0]["body"]), 100_000)
 
 
+class BusyTests(ServerCase):
+    def test_it_is_busy_while_a_request_is_answered_and_nothing_of_its_body_is_awaited(self):
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n"
+        expect = b"Expect: 100-continue\r\n"
+        for sent, busy in (
+            (GET, True),
+            (head % (2, b"") + b"hi", True),
+            (head % (2, b"") + b"h", False),
+            (head % (2, b""), False),
+            (head % (2, expect), True),  # the client waits
+            (head % (200_000, b"") + bytes(100_000), True),  # more is not read
+            (GET + GET[:10], True),
+        ):
+            application = Slow()
+            self.serve(application)
+            connection = self.connect()
+            self.send(connection, sent)
+            self.assertEqual(IBusy(connection.protocol).busy(), busy, sent[:99])
+
+    def test_it_is_not_busy_without_a_request(self):
+        self.serve(hello)
+        connection = self.connect()
+        for sent in (b"", GET, GET[:10]):
+            self.send(connection, sent)
+            self.assertFalse(IBusy(connection.protocol).busy())
+
+
 class AddressTests(ServerCase):
     def ask(self, peer, kind=MemoryConnection):
         self.serve(addresses)

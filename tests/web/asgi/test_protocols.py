@@ -1,5 +1,7 @@
+import asyncio
+
 from evserve.web.asgi.connection import HEAD_TIME
-from evserve.web.asgi.protocols import MAX_HEAD
+from evserve.web.asgi.protocols import MAX_HEAD, MAX_UNREAD_PINGS
 from tests.web.asgi.memory_server import GET, UPGRADE, Echo, ServerCase, Slow, hello
 from tests.web.memory_connection import MemoryConnection, connect
 
@@ -132,6 +134,13 @@ class UpgradeTests(ServerCase):
             self.assertTrue(got.startswith(b"HTTP/1.1 %s " % status), got)
             self.assertEqual(connection.state, "closed")
 
+    def test_a_head_that_websockets_does_not_answer_is_refused(self):
+        self.serve(Echo())
+        connection = self.connect()
+        got = self.send(connection, UPGRADE[:-2] + b"Content-Length: 2\r\n\r\nhi")
+        self.assertTrue(got.startswith(b"HTTP/1.1 400 "), got)
+        self.assertEqual(connection.state, "closed")
+
     def test_another_upgrade_is_ignored(self):
         self.serve(hello)
         got = self.send(
@@ -139,3 +148,43 @@ class UpgradeTests(ServerCase):
             b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
         )
         self.assertIn(b"\r\n\r\nhello", got)
+
+
+class PingTests(ServerCase):
+    """Pings of a client that has read nothing of 400,000 bytes."""
+
+    def setUp(self):
+        super().setUp()
+        self.application_sends = asyncio.Event()
+
+        async def application(scope, receive, send):
+            await send({"type": "websocket.accept"})
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(400_000)})
+                await self.application_sends.wait()
+                self.application_sends.clear()
+
+        self.serve(application)
+        self.connection = self.connect()
+        self.connection.stop_reading()
+        self.send(self.connection, UPGRADE)
+
+    def ping(self, count):
+        self.in_loop(self.connection.receive, b"\x89\x80\x00\x00\x00\x00" * count)
+
+    def test_some_are_answered(self):
+        count = MAX_UNREAD_PINGS - 1
+        for rounds in (1, 2):
+            self.ping(count)
+            self.in_loop(self.connection.read_again)
+            self.ping(1)
+            pongs = self.received(self.connection).count(b"\x8a\x00")
+            self.assertEqual(pongs, rounds * (count + 1))
+            self.in_loop(self.connection.stop_reading)
+            self.in_loop(self.application_sends.set)
+        self.assertEqual(self.connection.state, "open")
+
+    def test_a_flood_of_them_ends_the_connection(self):
+        self.ping(2 * MAX_UNREAD_PINGS)
+        self.assertEqual(self.connection.state, "aborted")
+        self.assertEqual(self.server.state.connections, set())
