@@ -44,11 +44,14 @@ class NoAsyncioLoop(RuntimeError):  # noqa: N818 - read by operators, as Twisted
         """Name what needs it, such as `this handler`, and the reactor."""
         if reactor is None:
             reactor = sys.modules.get(_INSTALLED)
-        name = "no reactor" if reactor is None else type(reactor).__name__
-        super().__init__(
-            f"{what} needs asyncio, and {name} has no loop of it "
-            "(start twistd without --reactor, or with --reactor=asyncio)"
-        )
+        if reactor is None:
+            why = "no reactor is installed (fix: evserve.reactor.install())"
+        else:
+            why = (
+                f"{type(reactor).__name__} has no loop of it "
+                "(start twistd without --reactor, or with --reactor=asyncio)"
+            )
+        super().__init__(f"{what} needs asyncio, and {why}")
 
 
 def reactor_loop(reactor: object = None) -> asyncio.AbstractEventLoop | None:

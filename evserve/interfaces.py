@@ -111,7 +111,7 @@ class IAbortable(Interface):
 class IStopsLast(Interface):
     """A service that others of the process may need to finish what they do.
 
-    It is stopped when they have stopped, or when the time to drain is over.
+    It is stopped when they have stopped, or a moment after the time to drain is over.
     """
 
 

@@ -619,18 +619,18 @@ class AsDeferredTests(LoopTestCase):
 
     def test_without_a_loop(self):
         """The coroutine is closed, without a warning."""
-        for reactor, name in ((Clock(), "Clock"), (None, "no reactor")):
+        twistd = "(start twistd without --reactor, or with --reactor=asyncio)"
+        for reactor, why in (
+            (Clock(), f"Clock has no loop of it {twistd}"),
+            (None, "no reactor is installed (fix: evserve.reactor.install())"),
+        ):
             self.install(reactor)
             with catch_warnings(record=True) as warnings:
                 simplefilter("always")
                 with self.assertRaises(NoAsyncioLoop) as caught:
                     as_deferred(turns())
             self.assertEqual(warnings, [])
-            self.assertEqual(
-                str(caught.exception),
-                f"a coroutine needs asyncio, and {name} has no loop of it (start twistd without "
-                "--reactor, or with --reactor=asyncio)",
-            )
+            self.assertEqual(str(caught.exception), f"a coroutine needs asyncio, and {why}")
 
     def test_the_reactor_may_be_named(self):
         self.install(Clock())

@@ -1,8 +1,8 @@
 """From a URL to a queue: the scheme selects the module of the engine, which is imported only then.
 
 A new engine is a module with `open_engine(url: QueueURL, reactor) -> EventQueue`, and a row in
-ENGINES. `open_engine` returns at once and may still be opening the queue: calls wait for that. It
-raises QueueError, in one line, for mistakes that it can see at once.
+ENGINES. `open_engine` raises QueueError, in one line, for a mistake in the URL. It starts no
+thread and opens no file and no connection before the reactor runs: `twistd` may fork until then.
 """
 
 import re
@@ -118,7 +118,7 @@ def _parameters(parts: SplitResult) -> dict[str, str]:
 
 
 def open_queue(url: str, reactor: Any) -> EventQueue:
-    """Return the queue at `url`; it may still be connecting.
+    """Return the queue at `url`; it opens its file or connects to its server later.
 
     `sqlite:///absolute/path` or `sqlite:relative/path`: embedded, durable.  `memory:`: embedded,
     empty at first and gone with the process.

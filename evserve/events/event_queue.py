@@ -96,10 +96,11 @@ class Depth:
 class EventQueue(Protocol):
     """A queue of events, to be used from the reactor's thread.
 
-    No method raises: every failure comes through the Deferred, as a QueueError. Any call may fail
-    with QueueUnavailable (there is no connection, or it was lost before the reply, so that the
-    outcome is unknown) or QueueClosed; each method names its other errors. While there is no
-    connection a call waits for one, a few seconds at most. Nothing is sent twice.
+    No method but `open` raises: every failure comes through the Deferred, as a QueueError. Any
+    call may fail with QueueUnavailable (a file cannot be opened, there is no connection, or it
+    was lost before the reply, so that the outcome is unknown) or QueueClosed; each method names
+    its other errors. While there is no connection a call waits for one, a few seconds at most.
+    Nothing is sent twice.
 
     Puts take effect in the order of their calls, and a waiting `reserve` delays no other call; for
     any other order, wait for the first call's Deferred before making the second. Delays are in
@@ -112,6 +113,13 @@ class EventQueue(Protocol):
     @property
     def capabilities(self) -> Capability:
         """The optional features that this engine has."""
+
+    def open(self) -> None:
+        """Open a queue that is a file, as the running reactor or the first call does otherwise.
+
+        A service calls it in `startService`, to fail then; a program before it locks the file in a
+        transaction, if the reactor does not run yet. Raises QueueError.
+        """
 
     def put(
         self,

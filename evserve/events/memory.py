@@ -139,6 +139,9 @@ class MemoryQueue:
     _draining: bool = field(init=False, default=False)
     _refusal: QueueError | None = field(init=False, default=None)
 
+    def open(self) -> None:
+        """Do nothing: there is nothing to open."""
+
     @_deferred
     def put(
         self,

@@ -54,6 +54,12 @@ def open_queue(url: str) -> "SyncQueue":
     return queue
 
 
+def _opened(url: str, reactor: Any) -> EventQueue:
+    engine = open_engine(url, reactor)
+    engine.open()
+    return engine
+
+
 @define(eq=False)
 class _Call(Generic[T]):
     """A call of an engine, which is made in the reactor's thread and waited for in another.
@@ -240,7 +246,7 @@ class SyncQueue:
             if self._engine is None:
                 thread = _process.get_thread()
                 self._engine = thread.call(
-                    _Call(lambda: maybeDeferred(open_engine, self.url, thread.reactor))
+                    _Call(lambda: maybeDeferred(_opened, self.url, thread.reactor))
                 )
                 _process.queues.add(self)
             return self._engine

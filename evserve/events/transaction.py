@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, DeferredSemaphore, fail
 from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
 from twisted.python import threadable
 
@@ -157,7 +157,6 @@ class Transaction:
 
     async def __aenter__(self) -> TransactionConnection:
         self._refuse_nested()
-        await self.limit.acquire()
         try:
             connection = await _uncancelled(Deferred.fromCoroutine(self._begin()))
         except BaseException:  # the wait was cancelled, or `begin` failed
@@ -169,6 +168,12 @@ class Transaction:
         return connection
 
     async def _begin(self) -> TransactionConnection:
+        # Not in the caller's task: one that is cancelled in the turn in which this fires would not
+        # know that it has to release it.
+        await self.limit.acquire()
+        if self._abandoned:
+            self.limit.release()
+            raise CancelledError
         try:
             raw = await _in_thread(self.reactor, self.steps.begin)
         except BaseException:

@@ -94,7 +94,12 @@ class ConsumerService(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._recorder.on_error = lambda error: self._host.fail(write_error_message(error))
-        self._consumer.start()
+        try:
+            self._queue.open()
+        except QueueError as error:
+            self._host.fail(str(error))
+        else:
+            self._consumer.start()
 
     @override
     def stopService(self) -> Deferred[None]:

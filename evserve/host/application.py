@@ -14,10 +14,11 @@ from attrs import define
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from twisted.application.service import IProcess, IService, MultiService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.python.usage import Options
 from typing_extensions import override
 from zope.interface import implementer
@@ -96,11 +97,11 @@ class RootService(MultiService):
         self._tty = Terminal() if in_foreground and hangs_up() else None
         self._started_children: list[IService] = []
         self._to_stop: list[IService] = []  # when the others have stopped
+        self._stopping: list[IService] = []
         self._reactor_stopped = False
         self._why_stopped = ""  # the signal by which, if it was one
         self._stopped: Deferred[None] | None = None  # what stopService returned
-        self._deadline = 0.0  # of the drain, in the reactor's seconds
-        self._in_asyncio = False  # whether what is left there is all that is waited for
+        self._deadline: IDelayedCall  # of the drain
         self._aborted = False
         self._succeeded = False  # a job, which nothing told to stop
         # twistd replaces sys.stderr when it starts to log; it is None if it was closed.
@@ -129,17 +130,22 @@ class RootService(MultiService):
     def privilegedStartService(self) -> None:
         for child in self._all_services():
             self._start_child(child, child.privilegedStartService)
-        if self.failure is not None and not self._twistd.get("nodaemon"):
-            raise StartError(self.failure)
+        self._tell_twistd()
 
     @override
     def startService(self) -> None:
         self.running = 1
         for child in self._all_services():
             self._start_child(child, self._interruptible(child.startService))
+        self._tell_twistd()
         self.reactor.callWhenRunning(process.before_threads_end, self._interpreter_ends)
         self.reactor.callWhenRunning(self._check_descriptors)
         self.reactor.callWhenRunning(self._reactor_running)
+
+    def _tell_twistd(self) -> None:
+        """Raise a failure of the daemon, which ends then and whose terminal shows the line."""
+        if self.failure is not None and not self._twistd.get("nodaemon"):
+            raise StartError(self.failure)
 
     def _all_services(self) -> list[IService]:
         return list(self) if self.admin is None else [self.admin, *self]
@@ -156,9 +162,7 @@ class RootService(MultiService):
             # gets the signal too: started services need it to stop, and would otherwise leave UNIX
             # sockets and their locks behind.
             self.failure = "interrupted"
-            if (
-                not self.listeners
-            ):  # a job, which is not done; a server has ended as it was told to
+            if not self.listeners:  # a job, which is not done; a server ends as it was told to
                 process.exit_with(128 + error.args[0])
         except Exception as error:
             if not isinstance(error, USER_ERRORS):
@@ -215,7 +219,7 @@ class RootService(MultiService):
         """Stop the reactor, now or as soon as it runs, and exit with `status`."""
         if status:
             process.exit_with(status)
-        else:
+        elif not self._reactor_stopped:
             self._succeeded = True
         self.reactor.callWhenRunning(self._stop_reactor)
 
@@ -284,16 +288,14 @@ class RootService(MultiService):
         self.phase = Phase.DRAINING
         self.notifier.stopping("Draining")
         stopped = self._stopped = Deferred[None]()
+        why = f"still draining after {self._drain:g} seconds"
         seconds = max(self._drain, MINIMUM_DRAIN)
-        self._deadline = self.reactor.seconds() + seconds
-        deadline = self.reactor.callLater(
-            seconds, self._abort, f"still draining after {self._drain:g} seconds"
-        )
-        stopping = Deferred.fromCoroutine(self._stop_all(deadline))
+        self._deadline = self.reactor.callLater(seconds, self._abort, why)
+        stopping = Deferred.fromCoroutine(self._stop_all())
         stopping.addErrback(lambda failure: self._log.failure("failed to stop", failure))
         return stopped
 
-    async def _stop_all(self, deadline: IDelayedCall) -> None:
+    async def _stop_all(self) -> None:
         """Stop the services, what they have left in asyncio's loop, and the admin service."""
         children = [each for each in reversed(self._started_children) if each is not self.admin]
         self._to_stop = [each for each in children if IStopsLast.providedBy(each)]
@@ -301,11 +303,9 @@ class RootService(MultiService):
         await self._stop_last()
         loop = reactor_loop(self.reactor)
         if loop is not None:
-            self._in_asyncio = True
             await as_deferred(_end_asyncio(loop), self.reactor)
-            self._in_asyncio = False
-        if deadline.active():
-            deadline.cancel()
+        if self._deadline.active():
+            self._deadline.cancel()
         self._stop_admin()
 
     async def _stop_last(self) -> None:
@@ -315,28 +315,53 @@ class RootService(MultiService):
 
     async def _stop_children(self, children: list[IService]) -> None:
         """Stop services; log those that fail to."""
+        self._stopping += children
         stopping = [maybeDeferred(child.stopService) for child in children]
-        results = await DeferredList(stopping, consumeErrors=True)
-        for child, (succeeded, result) in zip(children, results, strict=True):
-            if not succeeded:
-                process.exit_with(1)
-                self._log.failure("{name}: failed to stop", result, name=child.name)
+        for child, each in zip(children, stopping, strict=True):
+            each.addBoth(self._child_stopped, child)
+        await DeferredList(stopping)
+
+    def _child_stopped(self, result: object, child: IService) -> None:
+        self._stopping.remove(child)
+        if isinstance(result, Failure):
+            process.exit_with(1)
+            self._log.failure("{name}: failed to stop", result, name=child.name)
 
     def _abort(self, why: str) -> None:
-        """Abort open connections; services that have not stopped after GRACE are abandoned."""
-        self._aborted = True
-        process.exit_with(1)
-        count = sum(each.limiter.abort() for each in self.listeners)
-        given_up = [each for each in map(self._abort_work, self._started_children) if each]
-        if self._in_asyncio:
-            given_up.append("tasks and threads of asyncio")
-        if count or not given_up:
-            given_up.insert(0, f"{count} connections")
-        self._log.warn("{why}: aborted {what}", why=why, what=", ".join(given_up))
-        Deferred.fromCoroutine(self._stop_last())
-        self.reactor.callLater(GRACE, self._stop_admin)
+        """Give up what is in flight, once."""
+        if not self._aborted:
+            self._aborted = True
+            process.exit_with(1)
+            self._log.warn("{why}: {what}", why=why, what=self._abort_services())
 
-    def _abort_work(self, service: IService) -> str:
+    def _abort_services(self) -> str:
+        """Abort what services do; those that have not stopped after GRACE are abandoned.
+
+        Returns what that was, for the log.
+        """
+        count = self._abort_connections()
+        aborted = [f"{count} connections"] if count else []
+        aborted += filter(None, map(self._abort_service, self._started_children))
+        names = sorted(str(each.name) for each in self._stopping)
+        if not names:
+            aborted.append("tasks and threads of asyncio")
+        self.reactor.callLater(GRACE / 2, self._abort_last)
+        self.reactor.callLater(GRACE, self._stop_admin)
+        return f"aborted {', '.join(aborted)}" if aborted else f"abandoned {', '.join(names)}"
+
+    def _abort_connections(self) -> int:
+        """Abort the connections, but those of services that others still need; count them."""
+        needed = {each.name for each in self._to_stop}
+        return sum(
+            each.limiter.abort() for each in self.listeners if each.limiter.name not in needed
+        )
+
+    def _abort_last(self) -> None:
+        """Stop the services that others may have needed to give up what they did."""
+        Deferred.fromCoroutine(self._stop_last())
+        self._abort_connections()
+
+    def _abort_service(self, service: IService) -> str:
         """Have a service give up what is in flight; return what that was."""
         try:
             return str(IAbortable(service).abort()) if IAbortable.providedBy(service) else ""
@@ -346,8 +371,7 @@ class RootService(MultiService):
 
     def _stop_admin(self) -> None:
         """Stop the admin service, which reported the drain until now, and finish."""
-        stopping = maybeDeferred(self.admin.stopService) if self.admin else succeed(None)
-        stopping.addErrback(lambda failure: self._log.failure("admin: failed to stop", failure))
+        stopping = Deferred.fromCoroutine(self._stop_children([self.admin] if self.admin else []))
         stopping.addCallback(lambda _: self._finish_stop())
 
     def _finish_stop(self) -> None:
@@ -356,7 +380,7 @@ class RootService(MultiService):
         if self._aborted and getattr(self.reactor, "threadpoolShutdownID", None) is not None:
             # By this the reactor would wait for the threads of its pool.
             self.reactor.removeSystemEventTrigger(self.reactor.threadpoolShutdownID)
-        seconds = max(self._deadline - self.reactor.seconds(), EXIT_TIME)
+        seconds = max(self._deadline.getTime() - self.reactor.seconds(), EXIT_TIME)
         process.limit_exit(None if self._succeeded else seconds, self._give_up)
         self._stopped.callback(None)
 

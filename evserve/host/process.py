@@ -1,4 +1,4 @@
-"""The process: one-line errors, exit status, standard streams, file limit, paths."""
+"""The process: one-line errors, its end and exit status, standard streams, file limit, paths."""
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 - has registered its hook, see before_threads_end

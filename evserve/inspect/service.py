@@ -89,6 +89,8 @@ class QueueJob(OneShotService):
     @override
     async def work(self) -> str | None:
         try:
+            for queue in self.queues:
+                queue.open()
             self._running = Deferred.fromCoroutine(self.do())
             return await self._running
         except CancelledError:

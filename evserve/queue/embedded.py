@@ -5,14 +5,15 @@ producer and consumer. One process at a time can open a path.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -54,6 +55,7 @@ from evserve.events import (
     error_record,
     kept_reason,
 )
+from evserve.events.transaction import in_reactor_thread
 from evserve.queue import model
 from evserve.queue.broker import Broker, Delivered
 from evserve.queue.core import Change, Core, Duplicate
@@ -75,6 +77,18 @@ from evserve.queue.transactions import Receipt, Transactions
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# What the embedded queue can do on a store in memory, and on one in a file.
+MEMORY: Final = (
+    Capability.LIST_TYPES
+    | Capability.FAN_OUT
+    | Capability.KEYS
+    | Capability.TRUNCATE
+    | Capability.SEQUENCES
+    | Capability.HISTORY
+    | Capability.DRAIN
+)
+FILE: Final = MEMORY | Capability.DURABLE | Capability.TRANSACTIONS
+
 # How many events of one kick or truncate go into one commit.
 _CHUNK: Final = 256
 
@@ -82,28 +96,38 @@ _UNREADABLE: Final = "the store could not be read (the log says why)"
 
 
 def open_engine(url: QueueURL, reactor: Any) -> EventQueue:
-    """Return the queue that a `sqlite:` or `memory:` URL names."""
+    """Return the queue that a `sqlite:` or `memory:` URL names; it opens when the reactor runs.
+
+    Before, the process may fork to become a daemon, or change its user: threads and SQLite's locks
+    do not outlive a fork, and the file would be the other user's.
+    """
     url.allow_parameters()
     if url.host is not None:
         raise BadQueueURL(f"{url.shown}: write sqlite:///absolute/path or sqlite:relative/path")
     if url.scheme == "memory":
         if url.path:
             raise BadQueueURL(f"{url.shown}: nothing may follow memory:")
-        return EmbeddedQueue(_memory_broker(reactor), None)
+        return EmbeddedQueue(reactor, MEMORY, partial(_in_memory, reactor))
     if not url.path:
         raise BadQueueURL(f"{url.shown} names no file")
-    try:
-        return _sqlite_queue(Path(url.path), reactor)
-    except StoreError as error:
-        raise QueueUnavailable(str(error)) from error
+    path = Path(url.path).absolute()  # because the process may change its folder
+    queue = EmbeddedQueue(reactor, FILE, partial(_in_file, path, reactor))
+    reactor.callWhenRunning(_try_to_open, queue)
+    return queue
 
 
-def _memory_broker(clock: IReactorTime) -> Broker:
+def _try_to_open(queue: "EmbeddedQueue") -> None:
+    """Open a queue before its first call, whose caller may have locked the database by then."""
+    with suppress(QueueError):  # that call fails with it
+        queue.open()
+
+
+def _in_memory(reactor: Any) -> tuple[Broker, None]:
     store = MemoryStore()
-    return Broker(Core(), store, InlineWriter(store), clock)
+    return Broker(Core(), store, InlineWriter(store), reactor), None
 
 
-def _sqlite_queue(path: Path, reactor: Any) -> "EmbeddedQueue":
+def _in_file(path: Path, reactor: Any) -> tuple[Broker, Transactions]:
     store = SQLiteStore.open(path)
     core = Core(Limits(resident=RESIDENT_BYTES))
     try:
@@ -112,18 +136,20 @@ def _sqlite_queue(path: Path, reactor: Any) -> "EmbeddedQueue":
         store.close()
         raise
     broker = Broker(core, store, ThreadWriter(store, reactor.callFromThread), reactor)
-    return EmbeddedQueue(broker, Transactions(broker, store, reactor))
+    return broker, Transactions(broker, store, reactor)
 
 
 def _deferred(
     method: "Callable[Concatenate[EmbeddedQueue, P], Coroutine[Deferred[Any], Any, T]]",
 ) -> "Callable[Concatenate[EmbeddedQueue, P], Deferred[T]]":
-    """Make a coroutine method return a Deferred, which fails if the queue is closed."""
+    """Make a coroutine method return a Deferred, which fails if the queue is not open."""
 
     @wraps(method)
     def call(self: "EmbeddedQueue", /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        if self.closed:
-            return fail(QueueClosed("the queue was closed"))
+        try:
+            self.open()
+        except QueueError as error:
+            return fail(error)
         self.broker.tick()
         return Deferred.fromCoroutine(method(self, *args, **kwargs))
 
@@ -134,33 +160,33 @@ def _deferred(
 class EmbeddedQueue(EventQueue):
     """An EventQueue on a broker. One client of the core holds what was reserved.
 
-    transactions: None on a store that is no database.
+    reactor: the broker's.  capabilities: MEMORY or FILE.  make: opens the store, and returns its
+    broker and, on a store that is a database, its transactions; raises StoreError.
     """
 
-    broker: Broker
-    transactions: Transactions | None
+    reactor: Any
+    capabilities: Capability
+    make: "Callable[[], tuple[Broker, Transactions | None]]"
+    broker: Broker = field(init=False)
+    transactions: Transactions | None = field(init=False)
+    closed: bool = field(init=False, default=False)
+    _is_open: bool = field(init=False, default=False)
     _calls: "_Calls" = field(init=False)
     _client: Client = field(init=False)
-    closed: bool = field(init=False, default=False)
 
-    def __attrs_post_init__(self) -> None:
+    @override
+    def open(self) -> None:
+        if self.closed:
+            raise QueueClosed("the queue was closed")
+        if self._is_open:
+            return
+        try:
+            self.broker, self.transactions = self.make()
+        except StoreError as error:
+            raise QueueUnavailable(str(error)) from error
         self._calls = _Calls(self.broker, self.transactions)
         self._client = self.broker.connect(self._calls)
-
-    @property
-    @override
-    def capabilities(self) -> Capability:
-        stored = Capability.DURABLE | Capability.TRANSACTIONS
-        return (
-            (Capability(0) if self.transactions is None else stored)
-            | Capability.LIST_TYPES
-            | Capability.FAN_OUT
-            | Capability.KEYS
-            | Capability.TRUNCATE
-            | Capability.SEQUENCES
-            | Capability.HISTORY
-            | Capability.DRAIN
-        )
+        self._is_open = True
 
     @override
     def put(
@@ -175,8 +201,9 @@ class EmbeddedQueue(EventQueue):
         connection: Any = None,
     ) -> Deferred[str]:
         try:
-            if self.closed:
-                raise QueueClosed("the queue was closed")
+            if connection is not None and not self._is_open and not in_reactor_thread():
+                blockingCallFromThread(self.reactor, self.open)
+            self.open()
             name, data, pri, wait, run = check_put(event_type, body, priority, delay, ttr)
             only = check_key(key)
             if len(data) > MAX_JOB_SIZE:
@@ -234,9 +261,8 @@ class EmbeddedQueue(EventQueue):
     def reserve_many(
         self, types: Collection[str], limit: int, timeout: float | None = None
     ) -> Deferred[list[Event]]:
-        if self.closed:
-            return fail(QueueClosed("the queue was closed"))
         try:
+            self.open()
             wanted, most = sorted(check_types(types)), check_many(limit)
             wait = None if timeout is None else check_seconds("timeout", timeout)
         except QueueError as error:
@@ -452,6 +478,9 @@ class EmbeddedQueue(EventQueue):
 
     @override
     def close(self) -> Deferred[None]:
+        if not self._is_open:
+            self.closed = True
+            return succeed(None)
         if not self.closed:
             self.closed = True
             self._calls.end_waits()

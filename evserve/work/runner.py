@@ -57,6 +57,8 @@ _NO_LOOP_TEXTS = (
 )
 _NO_LOOP_CLASSES = ("NoEventLoopError", "AsyncLibraryNotFoundError")
 
+CLEAN_UP = 1.0  # seconds after its time-out in which a handler may end without a warning
+
 # Of each exception in a traceback that is logged, and of all together.
 _MAX_FRAMES = 20
 _MAX_CHUNKS = 100
@@ -175,13 +177,18 @@ class HandlerRunner:
                 verdict = policy.after_failure(event, one_line(error), self.roll())
             await self._settle(delivery, route, verdict, error, attempt.result)
             if not attempt.ended.called:
-                self._log.warn(
-                    "the handler of {pattern} goes on after its time-out, and counts as running "
-                    "until it ends",
-                    pattern=route.pattern,
-                )
+                warning = self.clock.callLater(CLEAN_UP, self._warn_overdue, route)
                 with self.metrics.overdue.track_inprogress():
                     await attempt.ended
+                if warning.active():
+                    warning.cancel()
+
+    def _warn_overdue(self, route: Route) -> None:
+        self._log.warn(
+            "the handler of {pattern} goes on after its time-out, and counts as running until it "
+            "ends",
+            pattern=route.pattern,
+        )
 
     async def _settle(
         self,
@@ -338,6 +345,8 @@ class _Attempt:
         return result
 
     def _time_out(self) -> None:
+        if self.given_up:
+            return  # a second cancellation would end what it still awaits
         self.outcome.callback(HandlerTimeout(f"not done after {self.timeout:g} seconds"))
         self.cancel()
 
@@ -392,9 +401,10 @@ def _run_coroutine(coroutine: Coroutine[Any, Any, T], reactor: object) -> Deferr
 
 
 def _wants_asyncio(error: BaseException) -> bool:
-    """Return whether an error, or one that led to it, says that there is no loop to wait in.
+    """Return whether an error, or its cause, says that there is no loop to wait in.
 
-    anyio and sniffio have a class for that, asyncio only texts.
+    anyio and sniffio have a class for that, asyncio only texts. An error that was being handled
+    is no cause: there may be another way without a loop, which failed for a reason of its own.
     """
     seen: set[int] = set()
     current: BaseException | None = error
@@ -405,7 +415,7 @@ def _wants_asyncio(error: BaseException) -> bool:
         if kind in (RuntimeError, AttributeError) and str(current) in _NO_LOOP_TEXTS:
             return True
         seen.add(id(current))
-        current = current.__cause__ or current.__context__
+        current = current.__cause__
     return False
 
 

@@ -80,6 +80,11 @@ class WorkService(Service):
     def startService(self) -> None:
         """Start to reserve events and to put those of the schedules."""
         Service.startService(self)
+        try:
+            self.queue.open()
+        except QueueError as error:
+            self.host.fail(str(error))
+            return
         self.scheduler.start()
         if not self.runner.routes.is_empty:
             self._starting = Deferred.fromCoroutine(self._start_runner())

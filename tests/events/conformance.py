@@ -102,6 +102,13 @@ class EventQueueConformance:
 
     # Put and reserve
 
+    async def test_opening_an_open_queue_changes_nothing(self):
+        put = self.queue.put(self.kind, b"")
+        self.queue.open()
+        self.queue.open()
+        event = await self.queue.reserve([self.kind], 10)
+        self.assertEqual(event.id, await put)
+
     async def test_what_was_put_is_what_is_reserved(self):
         body = bytes(range(256)) + b"\r\nRESERVED 1 2\r\n"
         number = await self.queue.put(self.kind, body, priority=7, ttr=9)

@@ -7,7 +7,7 @@ from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Depth, QueueError, consumer
+from evserve.events import Depth, QueueError, QueueUnavailable, consumer
 from evserve.fetch.errors import ProxyDown
 from evserve.fetch.output.recorder import Recorder, Terminal
 from evserve.fetch.output.rows import DirectWriter, RowFile
@@ -23,6 +23,11 @@ from tests.fetch.slow_disk import SlowDisk
 class Full:
     def write(self, data):
         raise OSError(28, "No space left on device")
+
+
+class InUseQueue(MemoryQueue):
+    def open(self):
+        raise QueueUnavailable("a.db is in use")
 
 
 class ConsumerServiceTests(SynchronousTestCase):
@@ -66,6 +71,14 @@ class ConsumerServiceTests(SynchronousTestCase):
         self.put(json.dumps({"url": "http://a/", "headers": {"x-a": "3"}}).encode())
         (request,) = self.world.client.requests
         self.assertEqual(request.headers.lines, [(b"X-B", b"2"), (b"x-a", b"3")])
+        self.stop()
+
+    def test_a_queue_that_cannot_be_opened_ends_the_service(self):
+        self.queue = InUseQueue(self.clock)
+        self.start()
+        self.assertEqual(self.host.failures, ["a.db is in use"])
+        self.put(b"http://a/")
+        self.assertEqual(self.depth(), Depth(ready=1))
         self.stop()
 
     def test_an_event_is_held_until_its_result_is_synced(self):

@@ -127,6 +127,9 @@ class Case(SynchronousTestCase):
     def formats(self):
         return [event["log_format"] for event in self.logged if event.get("log_format")]
 
+    def lines(self):
+        return [formatEvent(event) for event in self.logged if event["log_level"] > LogLevel.info]
+
 
 class StartTests(Case):
     def test_all_get_their_privileges_before_any_starts(self):
@@ -259,31 +262,42 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
-    def test_what_other_services_need_stops_when_they_have_stopped(self):
+    def stop_with_queue(self):
+        """Stop a service that needs another; return what it waits for, and what the root does."""
         work = Deferred()
         self.add("work", stopped=work)
         alsoProvides(self.add("queue"), IStopsLast)
         self.start()
         del self.happened[:]
-        stopped = self.root.stopService()
+        return work, self.root.stopService()
+
+    def test_what_other_services_need_stops_when_they_have_stopped(self):
+        work, stopped = self.stop_with_queue()
         self.assertEqual(self.happened, ["stop work"])
         work.callback(None)
         self.assertEqual(self.happened, ["stop work", "stop queue"])
         self.successResultOf(stopped)
 
     def test_what_other_services_need_stops_when_the_time_is_over(self):
-        work = Deferred()
-        self.add("work", stopped=work)
-        alsoProvides(self.add("queue"), IStopsLast)
-        self.start()
-        del self.happened[:]
-        stopped = self.root.stopService()
+        work, stopped = self.stop_with_queue()
         self.reactor.advance(10)
+        self.assertEqual(self.happened, ["stop work"])
+        self.reactor.advance(GRACE / 2)
         self.assertEqual(self.happened, ["stop work", "stop queue"])
         work.callback(None)
         self.assertEqual(self.happened, ["stop work", "stop queue"])
         self.successResultOf(stopped)
         self.reactor.advance(GRACE)
+
+    def test_connections_that_other_services_need_are_aborted_after_them(self):
+        connection = self.listen("queue")
+        work, _ = self.stop_with_queue()
+        self.reactor.advance(10)
+        self.assertFalse(connection.transport.disconnected)
+        self.reactor.advance(GRACE / 2)
+        self.assertTrue(connection.transport.disconnected)
+        work.callback(None)
+        self.reactor.advance(GRACE / 2)
 
     def test_a_service_that_does_not_stop_is_status_1_and_delays_no_other(self):
         self.add("a")
@@ -319,6 +333,27 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.assertEqual(self.statuses, [])
 
+    def test_services_that_have_nothing_to_abort_are_named(self):
+        self.add("a", stopped=Deferred())
+        self.add("b")
+        self.add("c", stopped=Deferred())
+        self.start()
+        self.root.stopService()
+        self.reactor.advance(10)
+        self.assertEqual(self.lines(), ["still draining after 10 seconds: abandoned a, c"])
+
+    def test_what_is_in_flight_is_aborted_once(self):
+        self.add("a", stopped=Deferred())
+        self.start()
+        self.root._on_signal("SIGTERM")
+        stopped = self.root.stopService()
+        for _ in range(2):
+            self.reactor.advance(5 - GRACE / 4)
+            self.root._on_signal("SIGTERM")
+        self.reactor.advance(GRACE)
+        self.assertEqual(self.lines(), ["SIGTERM again: abandoned a"])
+        self.successResultOf(stopped)
+
     def test_a_service_may_stop_after_its_connections_were_aborted(self):
         work = Deferred()
         self.add("a", stopped=work)
@@ -329,10 +364,10 @@ class StopTests(Case):
         self.successResultOf(stopped)
         self.reactor.advance(GRACE)
 
-    def listen(self):
+    def listen(self, name="echo"):
         options = with_listening_options(usage.Options)()
         options.parseOptions(["--port", "7"])
-        host = ServiceHost("echo", self.root)
+        host = ServiceHost(name, self.root)
         host.listen(options, Factory.forProtocol(Protocol))
         connection = self.root.listeners[0].limiter.buildProtocol(None)
         connection.makeConnection(StringTransport())
@@ -348,9 +383,6 @@ class ExitTests(Case):
         self.start()
         del self.happened[:]
         (self.exit_hook,) = self.exit_hooks
-
-    def lines(self):
-        return [formatEvent(event) for event in self.logged if event["log_level"] > LogLevel.info]
 
     def test_it_has_the_rest_of_the_drain(self):
         self.service.stopped = work = Deferred()
@@ -371,6 +403,12 @@ class ExitTests(Case):
         self.root.finish(0)
         self.root.stopService()
         self.assertEqual(self.limits, [None])
+
+    def test_a_job_that_was_told_to_stop_has_the_rest_of_the_drain(self):
+        self.root._on_signal("SIGTERM")
+        self.root.finish(0)
+        self.root.stopService()
+        self.assertEqual(self.limits, [10])
 
     def test_after_a_drain_in_vain_no_thread_is_waited_for(self):
         self.reactor.threadpoolShutdownID = "id"
@@ -558,6 +596,13 @@ class DaemonTests(Case):
         service.privilegedStartService = lambda: self.root.fail("port in use")
         error = self.assertRaises(StartError, self.root.privilegedStartService)
         self.assertEqual(str(error), "port in use")
+
+    def test_so_does_one_of_a_service_that_starts_after_the_fork(self):
+        service = self.add("a")
+        service.startService = lambda: self.root.fail("store in use")
+        self.root.privilegedStartService()
+        error = self.assertRaises(StartError, self.root.startService)
+        self.assertEqual(str(error), "store in use")
 
 
 class LogTests(Case):

@@ -123,6 +123,7 @@ async def handle(reactor, url, _database, step, _number):
 
 async def put(reactor, url, database, step, number):
     queue, connection = open_queue(url, reactor), connect(url, database)
+    queue.open()  # before its file is locked by a transaction
     for each in range(2):
         if each == 1:
             Death.armed = True

@@ -28,6 +28,11 @@ def need_open_files(count):
         raise SkipTest(f"needs {count} open files; `ulimit -Hn` is {hard}")
 
 
+def on_default_reactor(test):
+    """Have a test's servers run on the default reactor, whatever EVSERVE_TEST_REACTOR says."""
+    test.patch(os, "environ", {**os.environ, "EVSERVE_TEST_REACTOR": ""})
+
+
 def on_chosen_reactor(words):
     """Return a command whose `twistd` runs on the reactor that EVSERVE_TEST_REACTOR names.
 

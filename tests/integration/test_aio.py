@@ -11,7 +11,7 @@ from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.trial.unittest import TestCase
 
 from evserve.events import ERRORS, Depth, open_queue
-from tests.integration.processes import TWISTD, run_python, spawn
+from tests.integration.processes import TWISTD, on_default_reactor, run_python, spawn
 from tests.integration.stream_client import StreamClient
 from tests.ports import free_port
 
@@ -120,6 +120,7 @@ def makeService(options, host):
 
 class AsyncioTestCase(TestCase):
     def setUp(self):
+        on_default_reactor(self)
         self.folder = Path(self.mktemp()).absolute()
         plugins = self.folder / "twisted" / "plugins"
         plugins.mkdir(parents=True)

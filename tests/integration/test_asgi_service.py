@@ -16,7 +16,7 @@ from tests.certificates import make_certificates
 from tests.integration import asgi_site
 from tests.integration.asgi_site import BIG
 from tests.integration.commands import EVSERVE, CommandCase
-from tests.integration.processes import address_of
+from tests.integration.processes import address_of, on_default_reactor
 from tests.integration.stream_client import StreamClient
 from tests.integration.test_workers import WORKERS, pids
 
@@ -71,6 +71,7 @@ class Websocket(StreamClient):
 class Case(CommandCase):
     def setUp(self):
         super().setUp()
+        on_default_reactor(self)
         shutil.copy(asgi_site.__file__, self.folder)
 
     async def serving(self, *words, host=(), listen=LOOPBACK, **how):

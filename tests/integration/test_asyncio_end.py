@@ -8,7 +8,7 @@ import sys
 from twisted.internet.task import deferLater
 
 from tests.integration.commands import CommandCase
-from tests.integration.processes import TWISTD
+from tests.integration.processes import TWISTD, on_default_reactor
 
 
 PLUGIN = """
@@ -142,6 +142,7 @@ AT_WORK = "still draining after 0.2 seconds: aborted tasks and threads of asynci
 class Case(CommandCase):
     def setUp(self):
         super().setUp()
+        on_default_reactor(self)
         self.write("twisted/plugins/left.py", PLUGIN)
         self.write("left_module.py", MODULE)
 

@@ -21,7 +21,12 @@ from evserve.interfaces import (
     IServicePlugin,
 )
 from tests.documents import ROOT, Page
-from tests.integration.processes import TWISTD, need_open_files, run_python
+from tests.integration.processes import (
+    TWISTD,
+    need_open_files,
+    on_default_reactor,
+    run_python,
+)
 
 
 # What differs between two runs: times, durations, amounts, versions, ports, process numbers.
@@ -89,9 +94,7 @@ class PageTests(TestCase):
     """Each page is followed from top to bottom in an empty folder, on the default reactor."""
 
     def setUp(self):
-        environment = {**os.environ}
-        environment.pop("EVSERVE_TEST_REACTOR", None)
-        self.patch(os, "environ", environment)
+        on_default_reactor(self)
 
     async def follow(self, name):
         page, folder = Page(name), self.mktemp()

@@ -83,7 +83,9 @@ class SQLiteTests(EffectsOnce, TestCase):
     async def open_database(self):
         self.database = str(Path(self.mktemp()).absolute())
         self.url = f"sqlite:{self.database}"
-        await open_queue(self.url, reactor).close()
+        queue = open_queue(self.url, reactor)
+        queue.open()  # makes the file
+        await queue.close()
 
     def waiting(self):
         return self.connection.execute("SELECT count(*) FROM outbox").fetchone()[0]

@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from evserve.queue.broker import Broker
-from evserve.queue.embedded import EmbeddedQueue
+from evserve.queue.embedded import MEMORY, EmbeddedQueue
 from evserve.queue.model import Limits, State
 from evserve.queue.store import Batch, Outcome, StoreError, ThreadWriter
 from tests.events.conformance import EventQueueConformance
@@ -47,7 +47,8 @@ class StoreConformanceTests(EventQueueConformance, TestCase):
         self.url = getattr(self, "url", None) or f"{database()}?schema=s{next(_schemas)}"
         core, store = open_store(self.url)
         writer = ThreadWriter(store, reactor.callFromThread)
-        return EmbeddedQueue(Broker(core, store, writer, reactor), None)
+        broker = Broker(core, store, writer, reactor)
+        return EmbeddedQueue(reactor, MEMORY, lambda: (broker, None))
 
 
 def database(known=[]):  # noqa: B006 - one for all of these tests

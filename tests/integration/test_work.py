@@ -1,14 +1,17 @@
 """The work service as a process, with handlers in plugin files, on real servers."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from evserve.events import ERRORS, Depth, open_queue
 from tests.integration.beanstalkd import start_beanstalkd
-from tests.integration.processes import spawn
+from tests.integration.processes import TWISTD, run_python, spawn
 from tests.ports import free_port
 
 
@@ -269,6 +272,26 @@ class OwnQueueWorkTests(WorkTestCase):
         await self.logs(worker, "said hello")
         self.assertEqual(await worker.stop(), 0)
 
+    async def test_a_queue_in_the_same_process_ends_after_the_handlers_that_are_cut(self):
+        """Their events go back without an attempt, as to a queue in a process of its own."""
+        port = free_port()
+        config = self.folder / "evserve.toml"
+        config.write_text(
+            f'[services.queue]\nport = {port}\nstore = "queue.db"\n'
+            f'[services.work]\nqueue = "beanstalk://127.0.0.1:{port}"\nmax-attempts = 1\n'
+        )
+        both = spawn(self, "--drain", "0.1", "--config", str(config), folder=self.folder)
+        self.use(await both.listening())
+        await self.queue.put("wait", b"long", ttr=1000)
+        await self.logs(both, "begin long")
+        self.assertEqual(await both.stop(), 1)
+        self.assertIn(b"still draining after 0.1 seconds: aborted 1 handlers", both.err)
+        self.assertNotIn(b"could not be given back", both.err)
+        (self.folder / "go").touch()
+        again = spawn(self, "--config", str(config), folder=self.folder)
+        await self.logs(again, "did long")
+        await again.stop()
+
 
 class DemoTests(TestCase):
     async def test_demo_loses_nothing(self):
@@ -281,3 +304,56 @@ class DemoTests(TestCase):
             self.assertEqual(produced, consumed + depth)
         self.assertGreater(counted[-1][1], 0)
         self.assertEqual(lines[-1], ["lost", "0"])
+
+
+class DaemonTests(WorkTestCase):
+    """The file of a queue is opened by the process that handles its events."""
+
+    def setUp(self):
+        super().setUp()
+        self.url = f"sqlite:{self.folder / 'queue.db'}"
+        self.pidfile = self.folder / "pid"
+        self.addCleanup(self.kill_daemon)
+
+    def kill_daemon(self):
+        if self.pidfile.exists():
+            os.kill(int(self.pidfile.read_text()), signal.SIGKILL)
+
+    async def until(self, condition):
+        """Wait for what no event tells: the content of a file."""
+        while not condition():
+            await deferLater(self.reactor, 0.01)
+
+    def daemon(self, *words):
+        words = [*words, "--pidfile", "pid", "--logfile", "log", "evserve", "work"]
+        return run_python(self, TWISTD, *words, "--queue", self.url, folder=self.folder)
+
+    async def test_it_handles_events_until_sigterm_and_closes_the_file(self):
+        for number, words in enumerate([(), ("--reactor=epoll",)], 1):
+            queue = open_queue(self.url, self.reactor)
+            await queue.put("note", b"%d" % number)
+            await queue.close()
+            daemon = self.daemon(*words)
+            self.assertEqual((await daemon.ended, daemon.err), (0, b""))
+            notes = self.folder / "notes"
+            await self.until(lambda: notes.exists() and len(self.notes()) == number)  # noqa: B023
+            os.kill(int(self.pidfile.read_text()), signal.SIGTERM)
+            await self.until(lambda: not self.pidfile.exists())
+            self.assertFalse((self.folder / "queue.db-wal").exists())
+            queue = open_queue(self.url, self.reactor)
+            self.assertEqual(await queue.depth("note"), Depth())
+            await queue.close()
+        self.assertNotIn("Traceback", (self.folder / "log").read_text())
+
+    async def test_a_file_that_is_in_use_is_one_line_before_and_after_the_fork(self):
+        queue = open_queue(self.url, self.reactor)
+        queue.open()
+        self.addCleanup(queue.close)
+        line = f"work: store {self.folder / 'queue.db'} is in use by another process"
+        daemon = self.daemon()
+        self.assertEqual(await daemon.ended, 1)
+        self.assertIn(f"evserve.StartError: {line}"[:98], daemon.err.decode())
+        self.assertFalse(self.pidfile.exists())
+        foreground = self.daemon("-n")
+        self.assertEqual(await foreground.ended, 1)
+        self.assertEqual(foreground.err.decode(), f"evserve: {line}\n")

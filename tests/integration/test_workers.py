@@ -254,7 +254,7 @@ class DrainTests(Case):
         server.stop()
         await server.until(lambda: b"SIGTERM: stopping" in server.err)
         self.assertEqual(await server.stop(), 1)
-        self.assertIn(b"SIGTERM again: aborting connections", server.err)
+        self.assertIn(b"SIGTERM again: aborting what workers do", server.err)
         self.assertIn(b"aborted 1 connections", server.err)
         await client.closed
 

@@ -3,10 +3,14 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from evserve.events import BadQueueURL, Depth, QueueClosed, QueueUnavailable, open_queue
@@ -69,11 +73,45 @@ class OpeningTests(TestCase):
 
     async def test_a_path_can_be_opened_once_at_a_time(self):
         url = f"sqlite:{Path(self.mktemp()).absolute()}"
-        queue = open_queue(url, reactor)
-        error = self.assertRaises(QueueUnavailable, open_queue, url, reactor)
+        queue, second = open_queue(url, reactor), open_queue(url, reactor)
+        queue.open()
+        error = self.assertRaises(QueueUnavailable, second.open)
+        self.assertIn("in use", str(error))
+        error = await self.assertFailure(second.put("mail", b""), QueueUnavailable)
         self.assertIn("in use", str(error))
         await queue.close()
-        await open_queue(url, reactor).close()
+        await second.put("mail", b"")
+        await second.close()
+
+    async def test_nothing_is_opened_before_the_reactor_runs_or_the_first_call(self):
+        path, threads = Path(self.mktemp()).absolute(), threading.active_count()
+        started = Mock()
+        before = Mock(wraps=reactor, callWhenRunning=started)
+        await open_queue(f"sqlite:{path}", before).close()
+        queues = [open_queue(f"sqlite:{path}{number}", before) for number in range(2)]
+        self.assertEqual(list(path.parent.glob(f"{path.name}*")), [])
+        self.assertEqual(threading.active_count(), threads)
+        await queues[0].put("mail", b"")
+        for call in started.call_args_list:
+            call.args[0](*call.args[1:])
+        self.assertEqual([Path(f"{path}{each}").exists() for each in ("", 0, 1)], [False, 1, 1])
+        for each in queues:
+            await each.close()
+
+    async def test_the_first_call_may_be_a_put_in_a_thread(self):
+        path = Path(self.mktemp()).absolute()
+        first = open_queue(f"sqlite:{path}", reactor)
+        first.open()
+        await first.close()
+        queue = open_queue(f"sqlite:{path}", Mock(wraps=reactor, callWhenRunning=Mock()))
+
+        def put():
+            with closing(sqlite3.connect(path)) as database, database:
+                queue.put("mail", b"", connection=database)
+
+        await deferToThread(put)
+        self.assertIsNotNone(await queue.reserve(["mail"]))
+        await queue.close()
 
     def test_opening_does_not_load_the_service(self):
         output = subprocess.check_output([sys.executable, "-c", OPEN], text=True)
@@ -85,6 +123,7 @@ class OpeningTests(TestCase):
 
     async def test_calls_fail_when_the_store_is_broken(self):
         queue = open_queue(f"sqlite:{Path(self.mktemp()).absolute()}", reactor)
+        queue.open()
         queue.broker.broken = True
         await self.assertFailure(queue.put("mail", b""), QueueUnavailable)
         await self.assertFailure(queue.bind("a", "b"), QueueUnavailable)

@@ -34,6 +34,7 @@ class SQLiteCase(TestCase):
     def open(self):
         queue = open_queue(f"sqlite:{self.path}", reactor)
         self.addCleanup(queue.close)
+        queue.open()
         return queue
 
     def effects(self):

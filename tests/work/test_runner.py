@@ -13,8 +13,21 @@ from evserve.aio import NoAsyncioLoop, as_deferred
 from evserve.events import ERRORS, NotReserved, QueueFull, QueueUnavailable, current_event
 from evserve.testing import MemoryQueue
 from evserve.work.routing import Route
+from evserve.work.runner import CLEAN_UP
 from tests.loop_case import LoopTestCase, turns
 from tests.work.runner_case import RunnerTestCase
+
+
+UNUSUAL_ERRORS = (
+    SystemExit(1),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    StopIteration(5),
+    StopAsyncIteration(),
+    asyncio.CancelledError(),
+    CancelledError(),
+    BaseException("base"),
+)
 
 
 class HandlingTests(RunnerTestCase):
@@ -243,6 +256,17 @@ class TimeoutTests(RunnerTestCase):
         self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (1, 1))
         self.threads[0][1].callback(None)
         self.assertEqual((len(self.threads), self.metric("evserve_work_overdue")), (2, 0))
+
+    def test_a_handler_that_needs_a_moment_to_end_is_not_logged(self):
+        def lines():
+            return [line for line in map(formatEvent, events) if "goes on" in line]
+
+        with capturedLogs() as events:
+            self.test_a_thread_that_never_ends_counts_as_running()
+            self.clock.pump([5, 5])  # then the time of the second thread is over
+            self.assertEqual(lines(), [])
+            self.clock.advance(CLEAN_UP)
+            self.assertIn("the handler of mail goes on after its time-out", *lines())
 
     def test_a_coroutine_that_ignores_its_cancellation_counts_as_running(self):
         release = Deferred()
@@ -682,16 +706,6 @@ class UnusualHandlerTests(RunnerTestCase):
         self.assertEqual(self.work_each(handlers), len(results) * [{}])
 
     def test_whatever_is_raised_is_a_failure(self):
-        errors = (
-            SystemExit(1),
-            KeyboardInterrupt(),
-            GeneratorExit(),
-            StopIteration(5),
-            StopAsyncIteration(),
-            asyncio.CancelledError(),
-            CancelledError(),
-            BaseException("base"),
-        )
 
         def plain(error, event):
             raise error
@@ -699,7 +713,9 @@ class UnusualHandlerTests(RunnerTestCase):
         async def asynchronous(error, event):
             raise error
 
-        handlers = [partial(each, error) for error in errors for each in (plain, asynchronous)]
+        handlers = [
+            partial(each, error) for error in UNUSUAL_ERRORS for each in (plain, asynchronous)
+        ]
         self.assertEqual(self.work_each(handlers), len(handlers) * [{"delayed": 1}])
 
     def test_an_error_of_any_size_is_logged_and_recorded_in_printable_lines(self):
@@ -826,17 +842,9 @@ class AsyncioHandlerTests(LoopTestCase, RunnerTestCase):
             await asyncio.sleep(0)
             raise error
 
-        errors = (
-            SystemExit(1),
-            KeyboardInterrupt(),
-            GeneratorExit(),
-            StopIteration(5),
-            StopAsyncIteration(),
-            asyncio.CancelledError(),
-            CancelledError(),
-            BaseException("base"),
-        )
-        handlers = [partial(each, error) for error in errors for each in (plain, at_once, later)]
+        handlers = [
+            partial(each, error) for error in UNUSUAL_ERRORS for each in (plain, at_once, later)
+        ]
         self.assertEqual(self.run_each(handlers), len(handlers) * [{"delayed": 1}])
 
     def test_the_time_out_cancels_and_waits_for_the_end(self):
@@ -914,6 +922,30 @@ class AsyncioHandlerTests(LoopTestCase, RunnerTestCase):
         self.assertEqual(events, [])
         self.assertEqual((self.depth(), self.depth("fax")), ({"ready": 3}, {"ready": 1}))
         self.assertEqual((self.outcomes(), self.outcomes("fax")), ({}, {}))
+
+    def test_a_handler_whose_event_is_given_back_is_cancelled_once(self):
+        ended = []
+
+        async def handler(event):
+            try:
+                await asyncio.sleep(100)
+            finally:
+                await deferLater(self.clock, 1)
+                ended.append(event)
+
+        runner = self.work(Route("mail", handler), timeout=10)
+        self.put(b"")
+        self.go_on()
+        stopped = runner.stop()
+        self.clock.advance(9.5)
+        runner.give_back()
+        self.go_on()
+        for _ in range(2):
+            self.clock.advance(0.5)
+            self.assertNoResult(stopped)
+            self.go_on()
+        self.assertEqual(len(ended), 1)
+        self.successResultOf(stopped)
 
     def test_what_is_said_of_a_failure_names_where_it_was_awaited(self):
         async def handler(event):
@@ -1036,6 +1068,18 @@ class NoLoopTests(RunnerTestCase):
             LookupError("no running event loop"),
         ):
             self.assertEqual(self.outcome(partial(fails, error)), {"delayed": 1})
+
+    def test_an_error_of_what_is_done_without_a_loop_is_retried(self):
+        async def page():
+            raise OSError("cannot connect")
+
+        def handler(event):
+            try:
+                return asyncio.get_running_loop().create_task(page())
+            except RuntimeError:
+                return asyncio.run(page())
+
+        self.assertEqual(self.outcome(handler), {"delayed": 1})
 
     def test_an_error_that_is_its_own_cause_is_retried(self):
         error = LookupError("no such image")

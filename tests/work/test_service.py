@@ -2,7 +2,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from evserve.events import Capability, Unsupported
+from evserve.events import Capability, QueueUnavailable, Unsupported
 from evserve.plugin import Catalogue, FoundHandler, FoundSchedule, Handler, Schedule
 from evserve.testing import MemoryHost, MemoryQueue
 from evserve.work import service
@@ -41,6 +41,11 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(values[1:], [2, 0.5, 1, 7200])
 
 
+class InUseQueue(MemoryQueue):
+    def open(self):
+        raise QueueUnavailable("mail.db is in use")
+
+
 class ServiceTestCase(SynchronousTestCase):
     def setUp(self):
         self.host = MemoryHost()
@@ -74,6 +79,14 @@ class ServiceTests(ServiceTestCase):
         self.patch(service, "discover", lambda: only)
         error = self.assertRaises(UsageError, service.makeService, options, self.host)
         self.assertIn("'nonsense'", str(error))
+
+    def test_a_queue_that_cannot_be_opened_ends_the_process(self):
+        self.queue = InUseQueue(self.host.reactor)
+        work = self.make(Routes([Route("mail", record)]))
+        work.startService()
+        self.assertEqual(self.host.failures, ["mail.db is in use"])
+        self.successResultOf(work.stopService())
+        self.assertEqual(self.host.reactor.getDelayedCalls(), [])
 
     def test_schedules_alone_are_work(self):
         hourly = FoundSchedule(Schedule("0 * * * *", "report"), "")

@@ -123,6 +123,9 @@ class BeanstalkQueue:
         ),
     )
 
+    def open(self) -> None:
+        """Do nothing: the first call connects."""
+
     @never_raising
     def put(
         self,

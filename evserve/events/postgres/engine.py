@@ -164,6 +164,9 @@ class PostgresQueue:
         self._sweep_verb = verbs.Sweep(statements.sweep)
         self._advance = verbs.Ordered(statements.advance)
 
+    def open(self) -> None:
+        """Do nothing: the first call connects."""
+
     # Producers
 
     @never_raising

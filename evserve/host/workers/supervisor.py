@@ -352,12 +352,10 @@ class SupervisorRoot(RootService):
         return super().stopService().addCallback(set_status)
 
     @override
-    def _abort(self, why: str) -> None:
-        self._aborted = True
-        process.exit_with(1)
-        self._log.warn("{why}: aborting connections", why=why)
+    def _abort_services(self) -> str:
         self.supervisor.send_all(MessageKind.ABORT)
         self.reactor.callLater(2 * GRACE, self._kill)
+        return "aborting what workers do"
 
     def _kill(self) -> None:
         if self.supervisor.kill():

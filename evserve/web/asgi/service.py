@@ -101,6 +101,12 @@ class AsgiService(MultiService):
     def startService(self) -> None:
         MultiService.startService(self)
         self._seconds.start(1)
+        if self._queue is not None:
+            try:
+                self._queue.open()
+            except QueueError as error:
+                self._host.fail(str(error))
+                return
         self._starting = as_deferred(self._start(), self._host.reactor)
 
     def _second_passed(self) -> None:

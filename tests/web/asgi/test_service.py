@@ -4,12 +4,17 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from evserve.events import QueueClosed, QueueUnavailable
 from evserve.events.memory import MemoryQueue
 from evserve.interfaces import IAbortable, IReadiness
 from evserve.testing import MemoryHost
 from evserve.web.asgi.server import Server
 from evserve.web.asgi.service import AsgiService, Options, makeService
 from tests.web.asgi.memory_server import GET, ServerCase, Slow, hello
+
+
+def raise_(error):
+    raise error
 
 
 class OptionsTests(SynchronousTestCase):
@@ -134,6 +139,22 @@ class AsgiServiceTests(ServerCase):
         self.assertEqual(
             self.host.failures, ["the:application failed to start (the log says why)"]
         )
+        self.assertEqual(self.stop(), [None])
+
+    def test_a_queue_that_cannot_be_opened_ends_the_process(self):
+        queue = MemoryQueue(self.reactor)
+        self.patch(MemoryQueue, "open", lambda _: raise_(QueueUnavailable("a.db is in use")))
+        self.serve(hello, queue=queue)
+        self.assertEqual(self.host.failures, ["a.db is in use"])
+        self.assertIsNotNone(IReadiness(self.service).unready_reason())
+        self.assertEqual(self.stop(), [None])
+        self.failureResultOf(queue.put("a.b", b""), QueueClosed)
+
+    def test_it_may_be_stopped_without_a_start(self):
+        options = Options()
+        options.parseOptions(["the:application"])
+        server = Server(options, self.reactor, hello)
+        self.service = AsgiService(options, MemoryHost(self.reactor), server, None)
         self.assertEqual(self.stop(), [None])
 
     def test_the_application_has_the_queue_until_it_has_ended(self):
