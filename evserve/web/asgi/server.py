@@ -37,7 +37,7 @@ class Server:
             log_level="info",
             server_header=False,
             forwarded_allow_ips=options["forwarded-allow-ips"],
-            root_path=options["root-path"],
+            root_path=options["root-path"] or "",
             timeout_keep_alive=options["timeout-keep-alive"],
         )
         self.config.load()

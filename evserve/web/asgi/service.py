@@ -35,7 +35,7 @@ class Options(usage.Options):
     ]
     optParameters: list[list[Any]] = [
         ["app", None, None, "Application, such as main:app; may be given without --app"],
-        ["root-path", None, "", "Path below which a proxy offers the application"],
+        ["root-path", None, None, "Path below which a proxy offers the application"],
         [
             *("lifespan", None, "auto"),
             "Whether to tell the application of start and end: auto, on or off",
