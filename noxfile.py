@@ -67,40 +67,6 @@ def readme(session: nox.Session) -> None:
         session.run("/bin/sh", "-c", README_COMMAND, external=True, env=FEWER_CRASHES)
 
 
-@nox.session(python=python("3.13"))
-def chaos(session: nox.Session) -> None:
-    """Twenty rounds of each scenario of tests/chaos; their figures are printed."""
-    session.install("-e", ".[dev]")
-    session.run("pytest", "-q", "-s", "tests/chaos", env={"EVSERVE_CHAOS_ROUNDS": "20"})
-
-
-@nox.session(python=python("3.13"))
-def asgi(session: nox.Session) -> None:
-    """Starlette's and uvicorn's own tests on the service `asgi`, and on uvicorn as the measure."""
-    session.install("-e", ".[dev]", "starlette[full]", "opentelemetry-sdk", "pip")
-    suites = Path("tests/web/asgi/own_suites.py").resolve()
-    for project in ("starlette", "uvicorn"):
-        show_version = f"import {project}; print({project}.__version__)"
-        version = session.run("python", "-c", show_version, silent=True).strip()
-        with TemporaryDirectory() as folder:
-            words = ("--no-deps", "--no-binary", project, f"{project}=={version}")
-            session.run("python", "-m", "pip", "download", "-q", "-d", folder, *words)
-            session.run("python", suites, project, *Path(folder).glob("*.tar.gz"))
-
-
-@nox.session(python=python("3.12"))
-def asyncio(session: nox.Session) -> None:
-    """Some servers on Twisted's asyncio reactor, and the tests of reactors, under trial."""
-    session.install("-e", ".[dev]")
-    servers = ("default_reactor", "reactor", "echo", "server", "queue_server", "asyncio_libraries")
-    session.run(
-        *("trial", "--reactor=uvloop", "-j", "2"),
-        *("--temp-directory", str(Path(session.create_tmp(), "trial"))),
-        *("tests.reactor", "tests.echo", *(f"tests.integration.test_{name}" for name in servers)),
-        env={"EVSERVE_TEST_REACTOR": "asyncio", **FEWER_CRASHES},
-    )
-
-
 @nox.session(venv_backend="none")
 def bare(session: nox.Session) -> None:
     """README's test command on a machine that has Python, a shell, coreutils and nothing else."""
@@ -125,14 +91,38 @@ def pytest_unit(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session
-def lint(session: nox.Session) -> None:
-    """ruff, mypy --strict and import-linter."""
+@nox.session(python=python("3.13"))
+def chaos(session: nox.Session) -> None:
+    """Twenty rounds of each scenario of tests/chaos; their figures are printed."""
     session.install("-e", ".[dev]")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy", "--strict")
-    session.run("lint-imports")
+    session.run("pytest", "-q", "-s", "tests/chaos", env={"EVSERVE_CHAOS_ROUNDS": "20"})
+
+
+@nox.session(python=python("3.12"))
+def asyncio(session: nox.Session) -> None:
+    """Some servers on Twisted's asyncio reactor, and the tests of reactors, under trial."""
+    session.install("-e", ".[dev]")
+    servers = ("default_reactor", "reactor", "echo", "server", "queue_server", "asyncio_libraries")
+    session.run(
+        *("trial", "--reactor=uvloop", "-j", "2"),
+        *("--temp-directory", str(Path(session.create_tmp(), "trial"))),
+        *("tests.reactor", "tests.echo", *(f"tests.integration.test_{name}" for name in servers)),
+        env={"EVSERVE_TEST_REACTOR": "asyncio", **FEWER_CRASHES},
+    )
+
+
+@nox.session(python=python("3.13"))
+def asgi(session: nox.Session) -> None:
+    """Starlette's and uvicorn's own tests on the service `asgi`, and on uvicorn as the measure."""
+    session.install("-e", ".[dev]", "starlette[full]", "opentelemetry-sdk", "pip")
+    suites = Path("tests/web/asgi/own_suites.py").resolve()
+    for project in ("starlette", "uvicorn"):
+        show_version = f"import {project}; print({project}.__version__)"
+        version = session.run("python", "-c", show_version, silent=True).strip()
+        with TemporaryDirectory() as folder:
+            words = ("--no-deps", "--no-binary", project, f"{project}=={version}")
+            session.run("python", "-m", "pip", "download", "-q", "-d", folder, *words)
+            session.run("python", suites, project, *Path(folder).glob("*.tar.gz"))
 
 
 @nox.session
@@ -141,3 +131,13 @@ def wheel(session: nox.Session) -> None:
     session.install("build")
     with TemporaryDirectory() as folder:
         session.run(".ci/check-wheel", f"{session.bin}/python", folder, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, mypy --strict and import-linter."""
+    session.install("-e", ".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "--strict")
+    session.run("lint-imports")

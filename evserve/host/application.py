@@ -144,7 +144,7 @@ class RootService(MultiService):
 
     def _tell_twistd(self) -> None:
         """Raise a failure of the daemon, which ends then and whose terminal shows the line."""
-        if self.failure is not None and not self._twistd.get("nodaemon"):
+        if self.failure is not None and not self._twistd.get("nodaemon", True):
             raise StartError(self.failure)
 
     def _all_services(self) -> list[IService]:

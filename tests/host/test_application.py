@@ -589,7 +589,7 @@ class SignalTests(Case):
 
 
 class DaemonTests(Case):
-    twistd = {}
+    twistd = {"nodaemon": 0}
 
     def test_a_failure_of_the_daemon_reaches_twistd_which_tells_the_terminal(self):
         service = self.add("a")
@@ -603,6 +603,16 @@ class DaemonTests(Case):
         self.root.privilegedStartService()
         error = self.assertRaises(StartError, self.root.startService)
         self.assertEqual(str(error), "store in use")
+
+
+class TwistTests(Case):
+    twistd = {}  # `twist` is never a daemon, and has no option for it
+
+    def test_a_failure_has_been_told(self):
+        service = self.add("a")
+        service.startService = lambda: self.root.fail("store in use")
+        self.root.startService()
+        self.assertEqual(self.statuses, [1])
 
 
 class LogTests(Case):

@@ -353,7 +353,7 @@ class DaemonTests(WorkTestCase):
         daemon = self.daemon()
         self.assertEqual(await daemon.ended, 1)
         self.assertIn(f"evserve.StartError: {line}"[:98], daemon.err.decode())
-        self.assertFalse(self.pidfile.exists())
+        await self.until(lambda: not self.pidfile.exists())  # by the daemon, which ends later
         foreground = self.daemon("-n")
         self.assertEqual(await foreground.ended, 1)
         self.assertEqual(foreground.err.decode(), f"evserve: {line}\n")
