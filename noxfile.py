@@ -93,9 +93,9 @@ def pytest_unit(session: nox.Session) -> None:
 
 @nox.session(python=python("3.13"))
 def chaos(session: nox.Session) -> None:
-    """Twenty rounds of each scenario of tests/chaos; their figures are printed."""
+    """Ten rounds of each scenario of tests/chaos; their figures are printed."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "-q", "-s", "tests/chaos", env={"EVSERVE_CHAOS_ROUNDS": "20"})
+    session.run("pytest", "-q", "-s", "tests/chaos", env={"EVSERVE_CHAOS_ROUNDS": "10"})
 
 
 @nox.session(python=python("3.12"))
